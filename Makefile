@@ -1,0 +1,65 @@
+# Everything happens in a virtual environment of its own; each extra is installed once, and again when
+# pyproject.toml or constraints.txt changes. 'make' alone lists the targets.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+STAMPS = $(VENV)/.stamps
+INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL: # two pips must not write into one environment
+.PHONY: help demo test test-slow test-all docs lint format bench clean distclean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
+
+demo: $(STAMPS)/base ## heat a layered rod: solve, print the table, draw rod.png
+	$(BIN)/mgnet solve --rhs examples/data/rod_sources.csv --a examples/data/rod_conductivity.csv \
+	    --left dirichlet:20 --right robin:10,200 --plot rod.png --out rod.csv
+
+test: $(STAMPS)/test ## the fast tests and the doctests
+	$(BIN)/python -m pytest
+
+test-slow: $(STAMPS)/test ## only the slow tests
+	$(BIN)/python -m pytest -m slow
+
+test-all: $(STAMPS)/test ## every test, with coverage
+	$(BIN)/python -m pytest -m "" --cov --cov-report=term-missing:skip-covered
+
+docs: $(STAMPS)/docs ## the documentation, in docs/_build/html; a warning is an error
+	$(BIN)/python -m sphinx -W --keep-going -n -b html docs docs/_build/html
+
+lint: $(STAMPS)/lint ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMPS)/lint ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMPS)/bench ## the table of speed and accuracy
+	$(BIN)/python benchmarks/poisson1d.py
+
+clean: ## what the other targets made, but not the environment
+	rm -rf build dist docs/_build docs/api docs/_generated htmlcov .coverage rod.png rod.csv
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find mgnet tests examples benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+distclean: clean ## the environment too
+	rm -rf $(VENV)
+
+# The stamp, not the folder, says that the environment is whole: a failed 'venv' leaves a folder behind.
+$(STAMPS)/venv:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("mgnet needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + ": try make PYTHON=python3.13 ...")'
+	$(PYTHON) -m venv $(VENV)
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/base: $(STAMPS)/venv pyproject.toml constraints.txt
+	$(INSTALL) -e .
+	@touch $@
+
+$(STAMPS)/test $(STAMPS)/lint $(STAMPS)/docs $(STAMPS)/bench: $(STAMPS)/%: $(STAMPS)/base
+	$(INSTALL) --quiet -e ".[$*]"
+	@touch $@

@@ -1,0 +1,27 @@
+"""What all tests share: figures without a screen, examples without a deadline, GPU tests only on a GPU."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import settings
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+# The first call of a kernel can take longer than Hypothesis allows an example; a repeatable run is worth
+# more in CI than a new example.
+settings.register_profile("mgnet", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("mgnet")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the tests marked ``cuda`` where torch sees no GPU."""
+    wanting = [item for item in items if item.get_closest_marker("cuda")]
+    if not wanting:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in wanting:
+            item.add_marker(pytest.mark.skip(reason="no GPU"))
