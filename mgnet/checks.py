@@ -1,0 +1,134 @@
+"""Bad input gets a clear error before any work: argument, value, and what is accepted."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import os
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["ResourceError", "array", "count", "find_device", "float_type", "number", "require_finite"]
+
+
+class ResourceError(MemoryError):
+    """The problem does not fit into this machine's memory; raised before any is taken."""
+
+
+def is_number(value: Any) -> bool:
+    if isinstance(value, numbers.Number):
+        return True
+    return isinstance(value, np.ndarray | Tensor) and value.ndim == 0
+
+
+def number(name: str, value: Any) -> float:
+    """Return a finite float, or say what ``name`` should have been."""
+    try:
+        if isinstance(value, str | bytes) or not is_number(value):
+            raise TypeError
+        result = float(value)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        raise TypeError(f"{name}: got {value!r}; accepted: a real number") from None
+    if not math.isfinite(result):
+        raise ValueError(f"{name}: got {value!r}; accepted: a finite number")
+    return result
+
+
+def array(name: str, value: Any, sizes: tuple[int, ...], what: str) -> Tensor:
+    """Return a contiguous tensor of float32 or float64, or say what is wrong with ``value``.
+
+    Integers and other floats become float64. NumPy arrays are shared, not copied, where torch can.
+    """
+    if not isinstance(value, Tensor):
+        value = from_numpy(name, value)
+    if value.dtype.is_complex:
+        raise TypeError(f"{name}: got dtype {value.dtype}; accepted: real numbers")
+    if value.ndim == 0 or value.shape[-1] not in sizes:
+        accepted = " or ".join(str(size) for size in sizes)
+        raise ValueError(f"{name}: got shape {tuple(value.shape)}; accepted: (..., {accepted}), {what}")
+    if 0 in value.shape[:-1]:
+        raise ValueError(f"{name}: got shape {tuple(value.shape)}; accepted: no empty leading axis")
+    if value.dtype not in (torch.float32, torch.float64):
+        value = value.to(torch.float64)
+    return value.detach().contiguous()
+
+
+def from_numpy(name: str, value: Any) -> Tensor:
+    try:
+        x = np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise TypeError(
+            f"{name}: got {type(value).__name__}; accepted: an array of numbers ({error})"
+        ) from None
+    if x.dtype.kind not in "fiub":
+        raise TypeError(f"{name}: got dtype {x.dtype}; accepted: real numbers")
+    if x.dtype not in (np.float32, np.float64) or not x.dtype.isnative:
+        x = x.astype(np.float32 if x.dtype == np.dtype(">f4") else np.float64)
+    # torch shares neither negative strides nor read-only memory.
+    return torch.from_numpy(x if x.flags.c_contiguous and x.flags.writeable else x.copy(order="C"))
+
+
+def first_bad(x: Tensor, bad: Tensor) -> str:
+    """Name the first entry marked bad: its index, its row where there is a batch, and its value."""
+    index = tuple(int(i) for i in bad.nonzero()[0])
+    at = f"index {index[-1]}" + (
+        f" of row {index[0] if len(index) == 2 else index[:-1]}" if len(index) > 1 else ""
+    )
+    return f"{x[index].item()!r} at {at}"
+
+
+def require_finite(name: str, x: Tensor) -> None:
+    """Raise the error that names the first NaN or infinity of ``x``, if there is one."""
+    if not math.isfinite(x.sum().item()):
+        bad = ~x.isfinite()
+        if bad.any():
+            raise ValueError(f"{name}: got {first_bad(x, bad)}; accepted: finite numbers")
+
+
+def count(name: str, value: Any, least: int = 1) -> int:
+    """Return an integer of at least ``least``, or say what ``name`` should have been."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name}: got {value!r}; accepted: an integer of at least {least}")
+    if value < least:
+        raise ValueError(f"{name}: got {value!r}; accepted: an integer of at least {least}")
+    return int(value)
+
+
+def float_type(dtype: Any) -> torch.dtype:
+    """Return float32 or float64 of torch for torch's, NumPy's or a string's, or say what is accepted."""
+    name = str(dtype).removeprefix("torch.") if isinstance(dtype, torch.dtype | str) else None
+    if name is None:
+        try:
+            name = np.dtype(dtype).name
+        except TypeError:
+            name = repr(dtype)
+    if name not in ("float32", "float64") or dtype is None:
+        raise ValueError(f"dtype: got {dtype!r}; accepted: torch.float32 or torch.float64")
+    return torch.float32 if name == "float32" else torch.float64
+
+
+def find_device(device: Any) -> torch.device:
+    """Return the device, or say why there is none."""
+    try:
+        found = torch.device("cpu" if device is None else device)
+    except (RuntimeError, TypeError):
+        found = None
+    if found is None or found.type not in ("cpu", "cuda"):
+        raise ValueError(f"device: got {device!r}; accepted: 'cpu' or 'cuda'")
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device: got {device!r}, but torch finds no CUDA device here; accepted: 'cpu'")
+    return found
+
+
+def require_memory(cells: int) -> None:
+    # Three vectors at least: the load, the solution, and the coarse grids with what is in flight.
+    need = 3 * 8 * cells
+    have = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 2**40
+    if need > have:
+        raise ResourceError(
+            f"n: got {cells}, which needs about {need / 2**30:,.0f} GiB of memory;"
+            f" accepted: what fits into the {have / 2**30:,.0f} GiB of this machine"
+        )

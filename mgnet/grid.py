@@ -1,0 +1,82 @@
+"""Grids on an interval: nodes, cell widths, and where a point lies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+__all__ = ["Grid"]
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """The nodes of an interval: ``n`` equal cells, or given nodes.
+
+    Parameters
+    ----------
+    n : int
+        Number of cells, at least 1.
+    domain : tuple of float, default (0.0, 1.0)
+        The two ends, in increasing order.
+    nodes : numpy.ndarray, shape (n + 1,), optional
+        Increasing node coordinates; then ``domain`` is their first and last.
+
+    Examples
+    --------
+    >>> grid = Grid(4, (0.0, 2.0))
+    >>> grid.h, grid.x
+    (0.5, array([0. , 0.5, 1. , 1.5, 2. ]))
+    """
+
+    n: int
+    domain: tuple[float, float] = (0.0, 1.0)
+    nodes: np.ndarray | None = None
+
+    @property
+    def uniform(self) -> bool:
+        """Whether all cells have the same width by construction."""
+        return self.nodes is None
+
+    @property
+    def length(self) -> float:
+        """The length of the interval."""
+        return self.domain[1] - self.domain[0]
+
+    @property
+    def h(self) -> float | np.ndarray:
+        """The cell width: one number on a uniform grid, else one per cell."""
+        return self.length / self.n if self.nodes is None else self.widths(0, self.n)
+
+    @cached_property
+    def x(self) -> np.ndarray:
+        """The ``n + 1`` node coordinates in float64, both ends included."""
+        return self.points(0, self.n + 1)
+
+    def points(self, start: int, stop: int) -> np.ndarray:
+        """Return the coordinates of the nodes ``start`` to ``stop - 1``.
+
+        The last node of a uniform grid is the domain's end to the last bit.
+        """
+        if self.nodes is not None:
+            return self.nodes[start:stop]
+        x = self.domain[0] + np.arange(start, stop) * (self.length / self.n)
+        if stop == self.n + 1:
+            x[-1] = self.domain[1]
+        return x
+
+    def widths(self, start: int, stop: int) -> np.ndarray:
+        """Return the widths of the cells ``start`` to ``stop - 1``."""
+        if self.nodes is None:
+            return np.full(stop - start, self.length / self.n)
+        return np.diff(self.nodes[start : stop + 1])
+
+    def locate(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the cell of each point and its local coordinate in [0, 1]; a shared node counts right."""
+        if self.nodes is None:
+            s = (x - self.domain[0]) / (self.length / self.n)
+            cell = np.clip(np.floor(s).astype(np.int64), 0, self.n - 1)
+            return cell, s - cell
+        cell = np.clip(np.searchsorted(self.nodes, x, side="right") - 1, 0, self.n - 1)
+        return cell, (x - self.nodes[cell]) / (self.nodes[cell + 1] - self.nodes[cell])
