@@ -1,0 +1,213 @@
+"""From the weak form and a grid to the operator A and the load b; knows h and quadrature."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import stencils
+from .chain import Chain
+from .checks import array, first_bad
+from .operators import Stiffness
+from .problem import BOUNDS, Poisson
+from .varying import VaryingStiffness
+
+__all__ = ["load", "operator"]
+
+# Five points integrate polynomials of degree 9 exactly, so a quadrature error is O(h^10).
+POINTS, WEIGHTS = stencils.gauss(5)
+# Cells whose quadrature points exist at one time.
+CELLS = 2**16
+
+
+def operator(problem: Poisson, dtype: torch.dtype, device: torch.device) -> Stiffness | VaryingStiffness:
+    """Return the stiffness operator: a convolution where all cells are alike, :eq:`stiffness`."""
+    grid, a, c = problem.grid, problem.a, problem.c
+    if grid.uniform and isinstance(a, float) and isinstance(c, float):
+        like: dict[str, Any] = {"dtype": dtype, "device": device}
+        return Stiffness(grid.length / grid.n, a, c, problem.ends, robin=problem.robin, **like)
+    k = torch.empty(grid.n, dtype=dtype, device=device)
+    s = None if isinstance(c, float) and c == 0.0 else torch.zeros(grid.n + 1, dtype=dtype, device=device)
+    for cells in _chunks(grid.n):
+        widths = torch.from_numpy(grid.widths(cells.start, cells.stop))
+        here = _cell_average(problem, cells) / widths
+        if s is not None:
+            off_diagonal, low, high = _masses(problem, cells, widths)
+            here -= off_diagonal
+            s[cells.start : cells.stop] += low.to(s)
+            s[cells.start + 1 : cells.stop + 1] += high.to(s)
+        k[cells] = here.to(k)
+    return VaryingStiffness(k, s, problem.ends, problem.robin)
+
+
+def load(problem: Poisson, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, bool]:
+    """Return the load of the unknowns, :eq:`load`, boundary fluxes included, and whether f spoke torch.
+
+    The load is (..., unknowns); a ready load without boundary data is handed on as it is.
+    """
+    if problem.b is not None:
+        b = problem.b.to(dtype=dtype, device=device)
+        return _add_fluxes(problem, b, own=b is not problem.b), False
+    speaks_torch = False
+    if callable(problem.f):
+        b, speaks_torch = _quadrature(problem, problem.f, dtype)
+        b = b.to(device)
+    elif isinstance(problem.f, float):
+        b = _lump(problem, torch.full((problem.n + 1,), problem.f, dtype=dtype, device=device))
+    else:
+        f = _whole_period(problem, problem.f.to(dtype=dtype, device=device))
+        b = _lump(problem, f) if problem.load == "nodal" else _integrate_linear(problem, f)
+    return _add_fluxes(problem, Chain(problem.ends).loads(b), own=True), speaks_torch
+
+
+def _chunks(n: int) -> Iterator[slice]:
+    for start in range(0, n, CELLS):
+        yield slice(start, min(start + CELLS, n))
+
+
+def _points(problem: Poisson, cells: slice) -> np.ndarray:
+    """Give the quadrature points of some cells, (cells * points,)."""
+    x = problem.grid.points(cells.start, cells.stop + 1)
+    return (x[:-1, None] + np.diff(x)[:, None] * POINTS).ravel()
+
+
+def evaluate(name: str, function: Any, x: np.ndarray) -> tuple[Tensor, bool]:
+    """Call a user's function at the points ``x``; return float64 values and whether they came as a tensor.
+
+    It is called with a NumPy array, and with a tensor if it does not take that.
+    """
+    try:
+        try:
+            values = function(x)
+        except (TypeError, AttributeError):
+            try:
+                values = function(torch.from_numpy(x))
+            except Exception:
+                values = None
+            if values is None:
+                raise
+    except Exception as error:
+        raise ValueError(f"{name}: the function raised {type(error).__name__}: {error}") from error
+    shape = tuple(np.shape(values.detach() if isinstance(values, Tensor) else values))
+    if shape and shape[-1:] != x.shape:
+        raise ValueError(
+            f"{name}: the function returned shape {shape}; accepted: (..., {len(x)}) or a number"
+        )
+    speaks_torch = isinstance(values, Tensor)
+    result = torch.as_tensor(values) if not shape else array(name, values, x.shape, "one value per point")
+    if result.dtype.is_complex:
+        raise TypeError(f"{name}: the function returned {result.dtype}; accepted: real numbers")
+    result = result.detach().to(device="cpu", dtype=torch.float64).expand(*shape[:-1], len(x))
+    _require_finite_at(name, result, x)
+    return result, speaks_torch
+
+
+def _require_finite_at(name: str, values: Tensor, x: np.ndarray) -> None:
+    if not torch.isfinite(values.sum()):
+        bad = ~values.isfinite()
+        if bad.any():
+            at = x[int(bad.nonzero()[0, -1])]
+            raise ValueError(
+                f"{name}: the function returned {first_bad(values, bad)}, x = {at!r};"
+                " accepted: finite numbers"
+            )
+
+
+def _sampled(name: str, problem: Poisson, cells: slice) -> Tensor:
+    """Give a coefficient's values at the quadrature points of some cells, (cells, points), checked."""
+    values, _ = evaluate(name, getattr(problem, name), _points(problem, cells))
+    if values.ndim != 1:
+        raise ValueError(
+            f"{name}: the function returned {values.ndim} axes; accepted: 1, one value per point"
+        )
+    values = values.reshape(-1, len(POINTS))
+    bad = ((values <= 0) if name == "a" else (values < 0)).any(-1)
+    if bad.any():
+        i = int(bad.nonzero()[0])
+        raise ValueError(
+            f"{name}: got {values[i].min().item()!r} in cell {cells.start + i}; accepted: {BOUNDS[name]}"
+        )
+    return values
+
+
+def _cell_average(problem: Poisson, cells: slice) -> Tensor:
+    if callable(problem.a):
+        return _sampled("a", problem, cells) @ torch.from_numpy(WEIGHTS)
+    if isinstance(problem.a, float):
+        return torch.full((cells.stop - cells.start,), problem.a, dtype=torch.float64)
+    return problem.a[cells].cpu()
+
+
+def _masses(problem: Poisson, cells: slice, widths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Integrate c against products of hats: the off-diagonal entry, and both row sums, per cell."""
+    t, w = torch.from_numpy(POINTS), torch.from_numpy(WEIGHTS)
+    if callable(problem.c):
+        c = _sampled("c", problem, cells)
+    elif isinstance(problem.c, float):
+        c = torch.full((cells.stop - cells.start, 1), problem.c, dtype=torch.float64).expand(-1, len(t))
+    else:
+        nodal = problem.c[cells.start : cells.stop + 1].cpu()
+        c = nodal[:-1, None] * (1 - t) + nodal[1:, None] * t
+    off_diagonal, low, high = (c @ (w * shape) * widths for shape in (t * (1 - t), 1 - t, t))
+    return off_diagonal, low, high
+
+
+def _quadrature(problem: Poisson, f: Any, dtype: torch.dtype) -> tuple[Tensor, bool]:
+    """Integrate a function against the hats of all nodes."""
+    if problem.load == "nodal":
+        values, speaks_torch = evaluate("f", f, problem.grid.x.copy())
+        return _lump(problem, _whole_period(problem, values.to(dtype))), speaks_torch
+    t, w = torch.from_numpy(POINTS), torch.from_numpy(WEIGHTS)
+    b, speaks_torch = None, False
+    for cells in _chunks(problem.n):
+        values, speaks_torch = evaluate("f", f, _points(problem, cells))
+        if b is None:
+            b = torch.zeros((*values.shape[:-1], problem.n + 1), dtype=dtype)
+        values = values.reshape(*values.shape[:-1], -1, len(POINTS))
+        widths = torch.from_numpy(problem.grid.widths(cells.start, cells.stop))
+        b[..., cells.start : cells.stop] += (values @ (w * (1 - t)) * widths).to(dtype)
+        b[..., cells.start + 1 : cells.stop + 1] += (values @ (w * t) * widths).to(dtype)
+    assert b is not None
+    return b, speaks_torch
+
+
+def _whole_period(problem: Poisson, f: Tensor) -> Tensor:
+    """Repeat the first node at the end, where a periodic f has each node once."""
+    return torch.cat((f, f[..., :1]), -1) if f.shape[-1] == problem.n else f
+
+
+def _lump(problem: Poisson, f: Tensor) -> Tensor:
+    """Return f at each node times the integral of the node's hat."""
+    h = problem.grid.h
+    if isinstance(h, float):
+        b = f * h
+        b[..., 0] *= 0.5
+        b[..., -1] *= 0.5
+        return b
+    half = torch.from_numpy(h / 2).to(f)
+    weights = torch.cat((half, half[-1:]))
+    weights[1:-1] += half[:-1]
+    return f * weights
+
+
+def _integrate_linear(problem: Poisson, f: Tensor) -> Tensor:
+    """Integrate the piecewise linear function through nodal values against the hats, :eq:`mass`."""
+    h = problem.grid.h
+    sixth = h / 6 if isinstance(h, float) else torch.from_numpy(h / 6).to(f)
+    b = torch.zeros_like(f)
+    b[..., :-1] += (2 * f[..., :-1] + f[..., 1:]) * sixth
+    b[..., 1:] += (f[..., :-1] + 2 * f[..., 1:]) * sixth
+    return b
+
+
+def _add_fluxes(problem: Poisson, b: Tensor, own: bool) -> Tensor:
+    for end, node, condition in ((0, 0, problem.left), (1, -1, problem.right)):
+        if problem.ends[end] == "natural" and condition.g:
+            b = b if own else b.clone()
+            own = True
+            b[..., node] += condition.g
+    return b

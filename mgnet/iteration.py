@@ -1,0 +1,166 @@
+"""When to stop: the successive corrections of any iteration, and what they say of the error.
+
+The relative residual of a fine grid cannot go below about ``0.04 eps n**2`` however good the answer is,
+so it is reported but does not decide. The sizes of the corrections do, :eq:`error-estimate`.
+"""
+
+from __future__ import annotations
+
+import enum
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["Outcome", "Status", "iterate", "largest", "relative_norm"]
+
+# An iteration whose smallest correction shrinks by less than this over this many steps has stagnated.
+WINDOW, SHRINKAGE = 10, 0.95
+# No iteration is believed to shrink its error by more than this.
+QUICKEST = 0.1
+
+
+class Status(enum.Enum):
+    """How a solution ended; each value says what to do about it."""
+
+    CONVERGED = "the error estimate is below the tolerance"
+    MAXITER = "the iterations ran out before the tolerance was met: raise maxiter, or take more sweeps"
+    STAGNATED = "the corrections no longer shrink: loosen tol, take method='exact', or float64 (refine=True)"
+    DIVERGED = (
+        "the corrections grow or are not finite: take a smaller omega, another smoother, or method='pcg'"
+    )
+
+
+@dataclass
+class Outcome:
+    """What an iteration came to.
+
+    ``residuals`` are relative to the load (Euclidean norm, the worst row of a batch); ``error_estimate``
+    is absolute, the largest nodal error, of the worst row.
+    """
+
+    status: Status
+    iterations: int = 0
+    residuals: list[float] = field(default_factory=list)
+    error_estimate: float = math.inf
+    convergence_factor: float = math.nan
+    row: int = 0
+
+
+class _Corrections:
+    """The sizes of the successive corrections, (batch,) each, and the error that they let expect."""
+
+    def __init__(self, rounding: float, start: Tensor) -> None:
+        self.sizes: list[Tensor] = []
+        self.rounding, self.start = rounding, start
+
+    def estimate(self, scale: Tensor) -> Tensor:
+        """Estimate each row's error from the geometric series that its corrections follow.
+
+        A smooth error shrinks faster at first than later, so two ratios are waited for, the larger of
+        the last two counts, and none counts as less than ``QUICKEST``.
+        """
+        size, noise = self.sizes[-1], self.rounding * scale
+        if len(self.sizes) < 3:
+            return torch.where(size <= 4 * noise, size + noise, math.inf)
+        ratios = [(new / old).nan_to_num(0.0) for old, new in itertools.pairwise(self.sizes[-3:])]
+        factor = torch.maximum(*ratios).clamp_min(QUICKEST)
+        tail = torch.where(factor < 1, size * factor / (1 - factor), math.inf)
+        # Corrections that are rounding themselves follow no series.
+        return torch.where(size <= 4 * noise, torch.minimum(tail, size), tail) + noise
+
+    def factor(self) -> float:
+        """Return the mean factor of the last corrections of the slowest row."""
+        last = self.sizes[-6:]
+        if len(last) < 2:
+            return math.nan
+        return float(((last[-1] / last[0]).nan_to_num(0.0) ** (1 / (len(last) - 1))).max())
+
+    def stagnated(self) -> Tensor:
+        sizes = torch.stack(self.sizes)
+        if len(sizes) <= WINDOW:
+            return torch.zeros_like(sizes[0], dtype=torch.bool)
+        return sizes[-WINDOW:].amin(0) > SHRINKAGE * sizes[:-WINDOW].amin(0)
+
+    def diverged(self) -> Tensor:
+        size, first = self.sizes[-1], torch.maximum(self.sizes[0], self.start)
+        return ~size.isfinite() | (size > 1e6 * first)
+
+
+def iterate(
+    step: Callable[[Tensor], Tensor],
+    A: Any,
+    b: Tensor,
+    u: Tensor,
+    tol: float,
+    maxiter: int,
+    rounding: float,
+) -> tuple[Tensor, Outcome]:
+    """Improve ``u`` by ``step(b - A u)`` until the estimated error is ``tol`` times the largest value.
+
+    Parameters
+    ----------
+    step : callable
+        Gives a correction from a residual.
+    A : callable
+        The operator.
+    b, u : torch.Tensor, shape (batch, 1, unknowns)
+        Load and first guess; neither is changed.
+    tol : float
+        Accepted error relative to the largest nodal value of each row.
+    maxiter : int
+        Most corrections.
+    rounding : float
+        What rounding alone leaves of an error, relative to the largest value.
+
+    Returns
+    -------
+    tuple of torch.Tensor and Outcome
+    """
+    start = largest(u)
+    corrections = _Corrections(rounding, start)
+    status, row, error = Status.MAXITER, 0, torch.full_like(start, math.inf)
+    r = b - A(u)
+    # Without a load, from a guess, residuals are relative to the first one.
+    reference = b if bool(b.any()) else r
+    residuals = [relative_norm(r, reference)]
+    for _ in range(maxiter):
+        e = step(r)
+        u = u + e
+        r = b - A(u)
+        residuals.append(relative_norm(r, reference))
+        corrections.sizes.append(largest(e))
+        scale = largest(u)
+        error = corrections.estimate(scale)
+        # A row that tends to zero from a guess has converged when nothing of the guess is left.
+        good = (error <= tol * scale) | (scale + corrections.sizes[-1] <= torch.finfo(u.dtype).eps * start)
+        for bad, name in (
+            (corrections.diverged(), Status.DIVERGED),
+            (corrections.stagnated() & ~good, Status.STAGNATED),
+        ):
+            if status is Status.MAXITER and bool(bad.any()):
+                status, row = name, int(bad.int().argmax())
+        if status is Status.MAXITER and bool(good.all()):
+            status = Status.CONVERGED
+        if status is not Status.MAXITER:
+            break
+        row = int((~good).int().argmax())
+    return u, Outcome(
+        status, len(corrections.sizes), residuals, float(error.max()), corrections.factor(), row
+    )
+
+
+def largest(x: Tensor) -> Tensor:
+    """Return the largest absolute value of each row."""
+    return x.abs().flatten(1).amax(1) if x.numel() else x.new_zeros(x.shape[0])
+
+
+def relative_norm(r: Tensor, b: Tensor) -> float:
+    """Return the Euclidean norm of a residual over that of the load, of the worst row."""
+    size = torch.linalg.vector_norm(b.flatten(1), dim=1)
+    norm = torch.linalg.vector_norm(r.flatten(1), dim=1)
+    return float(torch.where(size > 0, norm / size, norm).max())

@@ -1,0 +1,105 @@
+"""Smoothers: each improves x in A x = b by a few sweeps, and knows A only by its diagonal and its action."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+__all__ = ["SMOOTHERS", "Chebyshev", "Jacobi", "RedBlack", "Smoother"]
+
+
+class Smoother(Protocol):
+    """``smoother(A, x, b, sweeps)`` returns the improved x; ``post`` runs it in the adjoint order."""
+
+    def __call__(self, A: Any, x: Tensor | None, b: Tensor, sweeps: int, post: bool = False) -> Tensor:
+        """Smooth; ``x`` None is a zero guess."""
+
+
+class Jacobi:
+    """Damped Jacobi: x ← x + ω D⁻¹ (b − A x), :eq:`jacobi`.
+
+    Parameters
+    ----------
+    diagonal : torch.Tensor
+        The diagonal of A.
+    omega : float, default 2/3
+        Damping; 2/3 damps the upper half of the spectrum of −u″ best.
+    """
+
+    def __init__(self, diagonal: Tensor, omega: float = 2 / 3) -> None:
+        self.weight = omega / diagonal
+
+    def __call__(self, A: Any, x: Tensor | None, b: Tensor, sweeps: int, post: bool = False) -> Tensor:
+        """Apply ``sweeps`` sweeps."""
+        for _ in range(sweeps):
+            x = self.weight * b if x is None else torch.addcmul(x, self.weight, b - A(x))
+        return torch.zeros_like(b) if x is None else x
+
+
+class RedBlack:
+    """Red-black Gauss-Seidel: every second unknown is relaxed exactly, then the others.
+
+    The new nodes, which the coarse grid lacks, come last before the coarse correction and first after it.
+    In 1-D nothing is then left for a second cycle: :eq:`splitting`.
+
+    Parameters
+    ----------
+    diagonal : torch.Tensor
+        The diagonal of A.
+    omega : float, default 1.0
+        Relaxation.
+    new : {0, 1}, default 0
+        Index of the first unknown that is a new node.
+    """
+
+    def __init__(self, diagonal: Tensor, omega: float = 1.0, new: int = 0) -> None:
+        self.weight, self.new = omega / diagonal, new
+
+    def __call__(self, A: Any, x: Tensor | None, b: Tensor, sweeps: int, post: bool = False) -> Tensor:
+        """Apply ``sweeps`` sweeps; afterwards the colours come in the opposite order, as an adjoint needs."""
+        x = torch.zeros_like(b) if x is None else x.clone()
+        for _ in range(sweeps):
+            for colour in (self.new, 1 - self.new) if post else (1 - self.new, self.new):
+                nodes = slice(colour, None, 2)
+                x[..., nodes] += self.weight[nodes] * (b - A(x))[..., nodes]
+        return x
+
+
+class Chebyshev:
+    """Chebyshev polynomial of degree ``sweeps`` in D⁻¹ A, :eq:`chebyshev`.
+
+    It is the polynomial that is smallest on the part of the spectrum that the coarse grid does not see,
+    from a quarter of the largest eigenvalue on.
+
+    Parameters
+    ----------
+    diagonal : torch.Tensor
+        The diagonal of A.
+    largest : float, default 2.0
+        A bound of the eigenvalues of D⁻¹ A; 2 bounds them for every operator of this package in 1-D.
+    fraction : float, default 0.25
+        Where the damped part of the spectrum begins.
+    """
+
+    def __init__(self, diagonal: Tensor, largest: float = 2.0, fraction: float = 0.25) -> None:
+        self.inverse = 1 / diagonal
+        self.centre, self.radius = (1 + fraction) / 2 * largest, (1 - fraction) / 2 * largest
+
+    def __call__(self, A: Any, x: Tensor | None, b: Tensor, sweeps: int, post: bool = False) -> Tensor:
+        """Apply the polynomial of degree ``sweeps``."""
+        if not sweeps:
+            return torch.zeros_like(b) if x is None else x
+        d = self.inverse * (b if x is None else b - A(x)) / self.centre
+        x = d if x is None else x + d
+        sigma = self.centre / self.radius
+        rho = 1 / sigma
+        for _ in range(sweeps - 1):
+            rho, before = 1 / (2 * sigma - rho), rho
+            d = rho * before * d + 2 * rho / self.radius * self.inverse * (b - A(x))
+            x = x + d
+        return x
+
+
+SMOOTHERS: dict[str, Any] = {"jacobi": Jacobi, "red-black": RedBlack, "chebyshev": Chebyshev}
