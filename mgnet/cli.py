@@ -1,0 +1,85 @@
+"""The command ``mgnet``.
+
+Nothing but the standard library is imported until a command runs, so that ``mgnet --help`` answers at once.
+To add a command, write a function that declares its arguments on a parser and ends with
+``parser.set_defaults(run=...)``, and name it in ``COMMANDS``; ``run`` takes the arguments and returns an
+exit code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from mgnet import cli_solve
+from mgnet.shell import DONE, USAGE, CommandError, guarded, say
+
+__all__ = ["COMMANDS", "main"]
+
+COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
+    "solve": (cli_solve.declare, "solve -(a u')' + c u = f on an interval"),
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise CommandError(USAGE, f"{message} (see '{self.prog} --help')")
+
+    def print_help(self, file: Any = None) -> None:
+        say(self.format_help().rstrip())  # argparse itself would hide that stdout is full or closed
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        import mgnet
+
+        say(f"mgnet {mgnet.__version__}")
+        parser.exit()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments after the command's name; by default those of the process.
+
+    Returns
+    -------
+    int
+        The exit code: 0 done, 2 usage, 3 not converged, 4 damaged data, 5 resources, 130, 141 and 143 for
+        SIGINT, SIGPIPE and SIGTERM, 1 for a fault of the program.
+    """
+    return guarded(lambda: _run(sys.argv[1:] if argv is None else argv))
+
+
+def _run(argv: Sequence[str]) -> int:
+    try:
+        arguments = _parser().parse_args([_shielded(text) for text in argv])
+    except SystemExit:  # argparse's way to end --help and --version; its errors are ours
+        return DONE
+    run: Callable[[argparse.Namespace], int] = arguments.run
+    return run(arguments)
+
+
+def _parser() -> _Parser:
+    parser = _Parser(prog="mgnet", allow_abbrev=False, description="Multigrid by convolutions.")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and stop")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    form = argparse.RawDescriptionHelpFormatter
+    for name, (declare, summary) in COMMANDS.items():
+        declare(
+            commands.add_parser(
+                name, allow_abbrev=False, help=summary, description=summary, formatter_class=form
+            )
+        )
+    return parser
+
+
+def _shielded(text: str) -> str:
+    # argparse takes '-2*x' for an option; with a blank in front it is a value. Our options have two dashes.
+    is_value = text.startswith("-") and not text.startswith("--") and text != "-h"
+    return f" {text}" if is_value else text

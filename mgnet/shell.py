@@ -1,0 +1,183 @@
+"""How a command ends: an exit code, at most one line on stderr, no traceback, no half-printed output."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any, NoReturn
+
+__all__ = ["CommandError", "guarded", "reason", "report", "say"]
+
+DONE, INTERNAL, USAGE, NOT_CONVERGED, DAMAGED, RESOURCES = 0, 1, 2, 3, 4, 5
+INTERRUPTED, BROKEN_PIPE, TERMINATED = 130, 141, 143  # 128 + the signal's number, as a shell says it
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
+_OUT_OF_MEMORY = re.compile(r"(out of|not enough|allocate) memory")  # in a RuntimeError of torch
+
+
+class CommandError(Exception):
+    """The end of a command.
+
+    Parameters
+    ----------
+    code : int
+        The exit code.
+    message : str
+        One line that says why.
+    """
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class _Terminated(BaseException):
+    """SIGTERM; no Exception, so that nothing but :func:`guarded` catches it."""
+
+
+def guarded(run: Callable[[], int]) -> int:
+    """Run a command to whatever end.
+
+    Parameters
+    ----------
+    run : callable
+        Takes nothing and returns an exit code, or raises.
+
+    Returns
+    -------
+    int
+        The exit code: what ``run`` returned, that of a :class:`CommandError`, 2 for a file that cannot be
+        opened, 5 for lack of memory or disk, 130, 141, 143 for SIGINT, SIGPIPE, SIGTERM, and 1 for a fault
+        of the program.
+    """
+    with _one_line_warnings(), _terminable():
+        try:
+            code = run()
+            with _standard_output():
+                pass  # what is still buffered goes out here, where a failure has a handler
+            return code
+        except KeyboardInterrupt:
+            return report("interrupted", INTERRUPTED)
+        except _Terminated:
+            return report("terminated", TERMINATED)
+        except BrokenPipeError:
+            return BROKEN_PIPE  # whoever read our output has read enough
+        except Exception as error:
+            return _failed(error)
+
+
+def _failed(error: Exception) -> int:
+    if os.environ.get("MGNET_TRACEBACK"):  # for those who look for a fault in mgnet itself
+        raise error
+    if isinstance(error, CommandError):
+        return report(f"error: {error}", error.code)
+    if isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error))
+    ):
+        return report(f"error: {str(error) or 'out of memory'}", RESOURCES)
+    if isinstance(error, OSError):
+        return report(f"error: {reason(error)}", RESOURCES if error.errno in _FULL else USAGE)
+    fault = f"{type(error).__name__}: {error}"
+    return report(f"internal error: {fault} (MGNET_TRACEBACK=1 shows where)", INTERNAL)
+
+
+def reason(error: OSError) -> str:
+    """Return what the system says and of which file.
+
+    Parameters
+    ----------
+    error : OSError
+        As raised by the system.
+
+    Returns
+    -------
+    str
+        Without the number.
+    """
+    said = error.strerror or str(error)
+    return f"{error.filename}: {said}" if error.filename else said
+
+
+def report(message: str, code: int) -> int:
+    """Print one line on stderr.
+
+    Parameters
+    ----------
+    message : str
+        Line breaks in it become blanks.
+    code : int
+        Handed back, so that a command can end with ``return report(...)``.
+
+    Returns
+    -------
+    int
+        The code.
+    """
+    with suppress(OSError, ValueError):  # a closed stderr is no reason for another failure
+        print(_printable(f"mgnet: {' '.join(message.split())}", sys.stderr), file=sys.stderr, flush=True)
+    return code
+
+
+def say(text: str) -> None:
+    """Print on stdout.
+
+    Parameters
+    ----------
+    text : str
+        What the stream's encoding lacks becomes an escape.
+    """
+    with _standard_output():
+        print(_printable(text, sys.stdout))
+
+
+def _printable(text: str, stream: Any) -> str:
+    encoding = getattr(stream, "encoding", None) or "ascii"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+@contextmanager
+def _standard_output() -> Iterator[None]:
+    try:
+        yield
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        # Python would try again at its end, and say so with a traceback.
+        with suppress(AttributeError, OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
+
+
+@contextmanager
+def _one_line_warnings() -> Iterator[None]:
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        report(f"warning: {message}", DONE)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM unwind the stack, so that no half-written file stays."""
+
+    def terminate(signum: int, frame: FrameType | None) -> NoReturn:
+        raise _Terminated
+
+    try:
+        before = signal.signal(signal.SIGTERM, terminate)
+    except ValueError:  # only the main thread may
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
