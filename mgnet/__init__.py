@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from .grid import Grid
     from .hierarchy import Hierarchy
     from .iteration import Status
-    from .operators import Prolongation, Restriction, Stencil, Stiffness
+    from .operators import Prolongation, Restriction, Stencil
     from .problem import Dirichlet, Neumann, Poisson, Robin
     from .solution import ConvergenceError, Solution
     from .solver import solve
+    from .stiffness import Stiffness
 
 __version__ = "0.1.0"
 
@@ -34,7 +35,7 @@ _HOMES = {
     "Solution": "solution",
     "Status": "iteration",
     "Stencil": "operators",
-    "Stiffness": "operators",
+    "Stiffness": "stiffness",
     "solve": "solver",
 }
 

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from . import stencils
 from .chain import Chain
-from .checks import array, first_bad
-from .operators import Stiffness
+from .checks import array, first_bad, require_finite
 from .problem import BOUNDS, Poisson
+from .stiffness import Stiffness
 from .varying import VaryingStiffness
 
 __all__ = ["load", "operator"]
@@ -25,7 +25,27 @@ CELLS = 2**16
 
 
 def operator(problem: Poisson, dtype: torch.dtype, device: torch.device) -> Stiffness | VaryingStiffness:
-    """Return the stiffness operator: a convolution where all cells are alike, :eq:`stiffness`."""
+    """Return the stiffness operator: a convolution where all cells are alike, :eq:`stiffness`.
+
+    Parameters
+    ----------
+    problem : Poisson
+        The problem; its f is not used.
+    dtype : torch.dtype
+        Precision of the operator; it is assembled in float64.
+    device : torch.device
+        Where it lives.
+
+    Returns
+    -------
+    Stiffness or VaryingStiffness
+        The second where a or c varies or the nodes were given, :eq:`conductance`.
+
+    Raises
+    ------
+    ValueError
+        For a coefficient that is out of its bounds; the message names the cell.
+    """
     grid, a, c = problem.grid, problem.a, problem.c
     if grid.uniform and isinstance(a, float) and isinstance(c, float):
         like: dict[str, Any] = {"dtype": dtype, "device": device}
@@ -45,9 +65,28 @@ def operator(problem: Poisson, dtype: torch.dtype, device: torch.device) -> Stif
 
 
 def load(problem: Poisson, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, bool]:
-    """Return the load of the unknowns, :eq:`load`, boundary fluxes included, and whether f spoke torch.
+    """Return the load of the unknowns, :eq:`load`, boundary fluxes included.
 
-    The load is (..., unknowns); a ready load without boundary data is handed on as it is.
+    Parameters
+    ----------
+    problem : Poisson
+        The problem.
+    dtype : torch.dtype
+        Precision of the load.
+    device : torch.device
+        Where it lives.
+
+    Returns
+    -------
+    b : torch.Tensor, shape (..., unknowns)
+        The load; a ready one without boundary data is handed on as it is.
+    speaks_torch : bool
+        Whether f is a function that returned a tensor.
+
+    Raises
+    ------
+    ValueError
+        When the function f fails, or returns something else than finite numbers.
     """
     if problem.b is not None:
         b = problem.b.to(dtype=dtype, device=device)
@@ -60,6 +99,9 @@ def load(problem: Poisson, dtype: torch.dtype, device: torch.device) -> tuple[Te
         b = _lump(problem, torch.full((problem.n + 1,), problem.f, dtype=dtype, device=device))
     else:
         f = _whole_period(problem, problem.f.to(dtype=dtype, device=device))
+        # What a Dirichlet end makes of no account is looked at all the same.
+        if not (f[..., 0].isfinite().all() and f[..., -1].isfinite().all()):
+            require_finite("f", f)
         b = _lump(problem, f) if problem.load == "nodal" else _integrate_linear(problem, f)
     return _add_fluxes(problem, Chain(problem.ends).loads(b), own=True), speaks_torch
 

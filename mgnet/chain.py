@@ -23,7 +23,20 @@ class Chain:
         self._behind = int(ends[1] != "natural")
 
     def nodes(self, x: Tensor, left: float = 0.0, right: float = 0.0) -> Tensor:
-        """Return a function's values at all nodes from those at the unknowns and at Dirichlet ends."""
+        """Return a function's values at all nodes from those at the unknowns.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape (..., unknowns)
+            Values at the unknowns.
+        left, right : float, default 0.0
+            Values at the Dirichlet ends; not used at others.
+
+        Returns
+        -------
+        torch.Tensor, shape (..., nodes)
+            Values at all nodes.
+        """
         if self.ends[0] == "periodic":
             return torch.cat((x, x[..., :1]), -1)
         low = [x.new_full((*x.shape[:-1], 1), left)] if self._first else []
@@ -31,11 +44,33 @@ class Chain:
         return torch.cat((*low, x, *high), -1) if low or high else x
 
     def unknowns(self, u: Tensor) -> Tensor:
-        """Return the values at the unknowns among those at all nodes."""
+        """Return the values at the unknowns among those at all nodes.
+
+        Parameters
+        ----------
+        u : torch.Tensor, shape (..., nodes)
+            Values at all nodes.
+
+        Returns
+        -------
+        torch.Tensor, shape (..., unknowns)
+            A view of ``u``.
+        """
         return u[..., self._first : u.shape[-1] - self._behind]
 
     def loads(self, y: Tensor) -> Tensor:
-        """Return the loads of the unknowns from those of all nodes: the transpose of ``nodes``."""
+        """Return the loads of the unknowns from those of all nodes: the transpose of ``nodes``.
+
+        Parameters
+        ----------
+        y : torch.Tensor, shape (..., nodes)
+            Loads of all nodes; those of joined ends add up.
+
+        Returns
+        -------
+        torch.Tensor, shape (..., unknowns)
+            Loads of the unknowns.
+        """
         b = self.unknowns(y)
         if self.ends[0] == "periodic":
             b = b.clone()
@@ -43,7 +78,18 @@ class Chain:
         return b
 
     def spread(self, b: Tensor) -> Tensor:
-        """Return loads of all nodes from those of the unknowns: the transpose of ``unknowns``."""
+        """Return loads of all nodes from those of the unknowns: the transpose of ``unknowns``.
+
+        Parameters
+        ----------
+        b : torch.Tensor, shape (..., unknowns)
+            Loads of the unknowns.
+
+        Returns
+        -------
+        torch.Tensor, shape (..., nodes)
+            The same, and zeros.
+        """
         zero = b.new_zeros((*b.shape[:-1], 1))
         low, high = [zero] * self._first, [zero] * self._behind
         return torch.cat((*low, b, *high), -1) if low or high else b

@@ -19,15 +19,36 @@ class ResourceError(MemoryError):
 
 
 def is_number(value: Any) -> bool:
-    if isinstance(value, numbers.Number):
-        return True
-    return isinstance(value, np.ndarray | Tensor) and value.ndim == 0
+    """Say whether a value is one number, of whatever kind."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.ndim == 0 and value.dtype.kind in "fiubc"
+    return value.ndim == 0 if isinstance(value, Tensor) else isinstance(value, numbers.Number)
 
 
 def number(name: str, value: Any) -> float:
-    """Return a finite float, or say what ``name`` should have been."""
+    """Return a finite float, or say what the argument should have been.
+
+    Parameters
+    ----------
+    name : str
+        What the message calls it.
+    value : object
+        What was given.
+
+    Returns
+    -------
+    float
+        Its value.
+
+    Raises
+    ------
+    TypeError
+        When it is no real number.
+    ValueError
+        When it is not finite.
+    """
     try:
-        if isinstance(value, str | bytes) or not is_number(value):
+        if not is_number(value) or np.iscomplexobj(value):
             raise TypeError
         result = float(value)
     except (TypeError, ValueError, RuntimeError, OverflowError):
@@ -38,9 +59,30 @@ def number(name: str, value: Any) -> float:
 
 
 def array(name: str, value: Any, sizes: tuple[int, ...], what: str) -> Tensor:
-    """Return a contiguous tensor of float32 or float64, or say what is wrong with ``value``.
+    """Return a contiguous tensor of float32 or float64, or say what the argument should have been.
 
-    Integers and other floats become float64. NumPy arrays are shared, not copied, where torch can.
+    Parameters
+    ----------
+    name : str
+        What the message calls it.
+    value : object
+        What was given.
+    sizes : tuple of int
+        Accepted lengths of the last axis.
+    what : str
+        What such a length counts, for the message.
+
+    Returns
+    -------
+    torch.Tensor, shape (..., size)
+        Integers and other floats become float64. NumPy arrays are shared, not copied, where torch can.
+
+    Raises
+    ------
+    TypeError
+        When it is no array of real numbers.
+    ValueError
+        For another length, or an empty axis.
     """
     if not isinstance(value, Tensor):
         value = from_numpy(name, value)
@@ -81,7 +123,20 @@ def first_bad(x: Tensor, bad: Tensor) -> str:
 
 
 def require_finite(name: str, x: Tensor) -> None:
-    """Raise the error that names the first NaN or infinity of ``x``, if there is one."""
+    """Raise the error that names the first NaN or infinity, if there is one.
+
+    Parameters
+    ----------
+    name : str
+        What the message calls it.
+    x : torch.Tensor
+        Where to search.
+
+    Raises
+    ------
+    ValueError
+        When there is one; the message gives index and row.
+    """
     if not math.isfinite(x.sum().item()):
         bad = ~x.isfinite()
         if bad.any():
@@ -89,7 +144,29 @@ def require_finite(name: str, x: Tensor) -> None:
 
 
 def count(name: str, value: Any, least: int = 1) -> int:
-    """Return an integer of at least ``least``, or say what ``name`` should have been."""
+    """Return an integer that is large enough, or say what the argument should have been.
+
+    Parameters
+    ----------
+    name : str
+        What the message calls it.
+    value : object
+        What was given.
+    least : int, default 1
+        The smallest accepted.
+
+    Returns
+    -------
+    int
+        Its value.
+
+    Raises
+    ------
+    TypeError
+        When it is no integer; True and False are none.
+    ValueError
+        When it is too small.
+    """
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name}: got {value!r}; accepted: an integer of at least {least}")
     if value < least:
@@ -98,7 +175,23 @@ def count(name: str, value: Any, least: int = 1) -> int:
 
 
 def float_type(dtype: Any) -> torch.dtype:
-    """Return float32 or float64 of torch for torch's, NumPy's or a string's, or say what is accepted."""
+    """Return torch's float32 or float64, or say what is accepted.
+
+    Parameters
+    ----------
+    dtype : object
+        A dtype of torch or NumPy, or its name.
+
+    Returns
+    -------
+    torch.dtype
+        One of the two.
+
+    Raises
+    ------
+    ValueError
+        For any other.
+    """
     name = str(dtype).removeprefix("torch.") if isinstance(dtype, torch.dtype | str) else None
     if name is None:
         try:
@@ -111,7 +204,23 @@ def float_type(dtype: Any) -> torch.dtype:
 
 
 def find_device(device: Any) -> torch.device:
-    """Return the device, or say why there is none."""
+    """Return the device, or say why there is none.
+
+    Parameters
+    ----------
+    device : str, torch.device or None
+        None is the CPU.
+
+    Returns
+    -------
+    torch.device
+        A CPU or a CUDA device.
+
+    Raises
+    ------
+    ValueError
+        For another kind of device, or where there is no CUDA device.
+    """
     try:
         found = torch.device("cpu" if device is None else device)
     except (RuntimeError, TypeError):

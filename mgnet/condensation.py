@@ -2,9 +2,10 @@
 
 In one dimension the hats of all levels are orthogonal in the energy, so the level corrections add up to
 the solution, :eq:`exact`. This is static condensation: a level eliminates the nodes inside its blocks of
-``m`` cells, and what is left is the same problem on the block ends. Cells that are alike are taken 32 at a
-time (five levels as one convolution and one small matrix), cells that differ in pairs. The last coarse
-grid is a single cell, and the boundary conditions live there.
+m cells, and what is left is the same problem on the block ends, :eq:`block-solution`. Cells that are alike
+are taken 32 at a time, five levels as one convolution and one small matrix (16 in long levels of float64);
+cells that differ in pairs, :eq:`elimination`. The last coarse grid is a single cell, and the boundary
+conditions live there.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .operators import Stiffness
+from .stiffness import Stiffness
 from .varying import VaryingStiffness, eliminate
 
 __all__ = ["Condensation", "NonFiniteError"]
 
 # Cells per block; half of it in long levels of float64, whose products with the blocks' matrices are dear.
 FACTOR, LONG = 32, 2**15
-# Values that are worked on at a time, so that what is written stays in the cache until it is complete.
+# Values that a CPU works on at a time, so that what is written stays in its cache until it is complete.
 CHUNK = 2**18
 HUGE_PAGE = 2**21
 
@@ -139,7 +140,7 @@ class Blocks:
             return b[:, :0], tail[:, 0], tail[:, 1]
         loads = b[:, : self.stop].reshape(-1, self.factor) @ matrices.weights
         loads = loads.reshape(b.shape[0], self.full, 2)
-        coarse = 1 * loads[:, :, 1]
+        coarse = 1 * loads[:, :, 1]  # a copy, of either kind
         coarse[:, :-1] += loads[:, 1:, 0]
         coarse[:, -1] += tail[:, 0]
         return coarse, loads[:, 0, 0], tail[:, 1]
@@ -150,7 +151,7 @@ class Blocks:
         batch, m = b.shape[0], self.factor
         shape = (batch, self.full, m)
         body, values = (x[:, : self.stop].reshape(shape) for x in (b, out))
-        step = max(1, CHUNK // (batch * m))
+        step = max(1, CHUNK // (batch * m) if isinstance(b, np.ndarray) else self.full)
         rows = _empty(b, min(step, self.full) * (m + 1)).reshape(batch, -1, m + 1)
         for start in range(0, self.full, step):
             stop = min(start + step, self.full)
@@ -174,29 +175,35 @@ def _multiply(x: Any, matrix: Any, out: Any) -> None:
 
 
 class Pairs:
-    """One level of cells that differ: every odd node is eliminated."""
+    """One level of cells that differ: every odd node is eliminated.
 
-    def __init__(self, cells: int, left: Tensor, right: Tensor, pivot: Tensor) -> None:
-        self.cells, self.left, self.right, self.pivot = cells, left, right, pivot
+    Only the cells are kept: weights are worth a division when they are used, not their memory.
+    """
+
+    def __init__(self, k: Tensor, s: Tensor | None) -> None:
+        self.cells, self.pairs = k.shape[0], k.shape[0] // 2
+        self.left, self.right = k[0 : 2 * self.pairs : 2], k[1 : 2 * self.pairs : 2]
+        self.s = None if s is None else s[1 : 2 * self.pairs : 2]
+
+    def _pivot(self) -> Tensor:
+        pivot = self.left + self.right
+        return pivot if self.s is None else pivot.add_(self.s)
 
     def restrict(self, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Give the loads of the coarse nodes, and what the left and the right end receive."""
-        pairs = self.left.shape[0]
-        odd, coarse = b[:, 0 : 2 * pairs : 2], b[:, 1::2].clone()
-        coarse[:, : pairs - 1].addcmul_(self.left[1:], odd[:, 1:])
-        inner = min(pairs, coarse.shape[1])
-        coarse[:, :inner].addcmul_(self.right[:inner], odd[:, :inner])
-        to_right = self.right[-1] * odd[:, -1] if self.cells % 2 == 0 else b.new_zeros(b.shape[0])
-        return coarse, self.left[0] * odd[:, 0], to_right
+        share, coarse = b[:, 0 : 2 * self.pairs : 2] / self._pivot(), b[:, 1::2].clone()
+        coarse[:, : self.pairs - 1].addcmul_(self.left[1:], share[:, 1:])
+        inner = min(self.pairs, coarse.shape[1])
+        coarse[:, :inner].addcmul_(self.right[:inner], share[:, :inner])
+        to_right = self.right[-1] * share[:, -1] if self.cells % 2 == 0 else b.new_zeros(b.shape[0])
+        return coarse, self.left[0] * share[:, 0], to_right
 
     def correct(self, b: Tensor, coarse: Tensor, out: Tensor) -> None:
         """Write the interior nodes' values, given all nodes of the coarse grid."""
-        pairs = self.left.shape[0]
         out[:, 1::2] = coarse[:, 1:-1]
-        odd = out[:, 0 : 2 * pairs : 2]
-        torch.div(b[:, 0 : 2 * pairs : 2], self.pivot, out=odd)
-        odd.addcmul_(self.left, coarse[:, :pairs])
-        odd.addcmul_(self.right, coarse[:, 1 : pairs + 1])
+        total = torch.addcmul(b[:, 0 : 2 * self.pairs : 2], self.left, coarse[:, : self.pairs])
+        total.addcmul_(self.right, coarse[:, 1 : self.pairs + 1])
+        torch.div(total, self._pivot(), out=out[:, 0 : 2 * self.pairs : 2])
 
 
 class Condensation:
@@ -233,6 +240,7 @@ class Condensation:
         Returns
         -------
         torch.Tensor, shape (batch, cells + 1)
+            Values at all nodes.
 
         Raises
         ------
@@ -243,9 +251,11 @@ class Condensation:
         # On a CPU by NumPy: its calls cost a third of torch's, it starts no threads for small products,
         # and in tall and narrow ones its BLAS was the faster on the machine of the benchmarks.
         loads, rows = (b.numpy(), u.numpy()) if self.uniform and u.device.type == "cpu" else (b, u)
-        step = max(1, CHUNK // (self.cells + 1))
-        for start in range(0, len(rows), step):
-            self._solve(loads[start : start + step], rows[start : start + step], left, right)
+        step = max(1, CHUNK // (self.cells + 1)) if isinstance(rows, np.ndarray) else len(rows)
+        # NaN and infinity are looked for where they must show; NumPy need not warn of them.
+        with np.errstate(all="ignore"):
+            for start in range(0, len(rows), step):
+                self._solve(loads[start : start + step], rows[start : start + step], left, right)
         return u
 
     def _solve(self, b: Any, u: Any, left: float, right: float) -> None:
@@ -339,8 +349,7 @@ def _blocks(cells: int, cell: Cell, like: dict) -> tuple[list[_Level], Cell]:
 def _pairs(k: Tensor, s: Tensor | None) -> tuple[list[_Level], Cell]:
     levels: list[_Level] = []
     while k.shape[0] > 1:
-        cells = k.shape[0]
-        left, right, pivot, k, s = eliminate(k, s)
-        levels.append(Pairs(cells, left, right, pivot))
+        levels.append(Pairs(k, s))
+        k, s = eliminate(k, s)[-2:]
     ends = (0.0, 0.0) if s is None else (s[0].item(), s[-1].item())
     return levels, Cell(k[0].item(), *ends)

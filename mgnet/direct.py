@@ -11,14 +11,27 @@ import scipy.sparse.linalg as spla
 import torch
 from torch import Tensor
 
-from .operators import Stiffness
+from .stiffness import Stiffness
 from .varying import VaryingStiffness
 
 __all__ = ["matrix", "solve_direct"]
 
 
 def matrix(A: Stiffness | VaryingStiffness, cells: int, unknowns: int) -> sp.csc_array:
-    """Return the sparse matrix of a stiffness operator on a chain of cells."""
+    """Return the sparse matrix of a stiffness operator on a chain of cells.
+
+    Parameters
+    ----------
+    A : Stiffness or VaryingStiffness
+        The operator.
+    cells, unknowns : int
+        Number of cells and of unknowns.
+
+    Returns
+    -------
+    scipy.sparse.csc_array, shape (unknowns, unknowns)
+        In the precision of the operator.
+    """
     chain = A.varying(cells) if isinstance(A, Stiffness) else A
     k, diagonal = chain.k.cpu().numpy(), chain.diagonal(unknowns).cpu().numpy()
     low, high = chain.ends
@@ -45,6 +58,11 @@ def solve_direct(A: Any, cells: int, b: Tensor) -> Tensor:
         Number of cells.
     b : torch.Tensor, shape (batch, unknowns)
         Loads.
+
+    Returns
+    -------
+    torch.Tensor, shape (batch, unknowns)
+        Values at the unknowns.
     """
     load = b.cpu().numpy().T
     first = int(A.singular)

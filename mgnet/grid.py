@@ -55,9 +55,17 @@ class Grid:
         return self.points(0, self.n + 1)
 
     def points(self, start: int, stop: int) -> np.ndarray:
-        """Return the coordinates of the nodes ``start`` to ``stop - 1``.
+        """Return the coordinates of some nodes.
 
-        The last node of a uniform grid is the domain's end to the last bit.
+        Parameters
+        ----------
+        start, stop : int
+            The first node, and the one behind the last.
+
+        Returns
+        -------
+        numpy.ndarray, shape (stop - start,)
+            In float64. The last node of a uniform grid is the domain's end to the last bit.
         """
         if self.nodes is not None:
             return self.nodes[start:stop]
@@ -67,16 +75,43 @@ class Grid:
         return x
 
     def widths(self, start: int, stop: int) -> np.ndarray:
-        """Return the widths of the cells ``start`` to ``stop - 1``."""
+        """Return the widths of some cells.
+
+        Parameters
+        ----------
+        start, stop : int
+            The first cell, and the one behind the last.
+
+        Returns
+        -------
+        numpy.ndarray, shape (stop - start,)
+            In float64.
+        """
         if self.nodes is None:
             return np.full(stop - start, self.length / self.n)
         return np.diff(self.nodes[start : stop + 1])
 
     def locate(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the cell of each point and its local coordinate in [0, 1]; a shared node counts right."""
+        """Return the cell that each point lies in, and where in it.
+
+        Parameters
+        ----------
+        x : numpy.ndarray of float64
+            Points of the domain.
+
+        Returns
+        -------
+        cell : numpy.ndarray of int64
+            Number of the cell, from 0; a node belongs to the cell on its right, the last one to the last.
+        t : numpy.ndarray of float64
+            Local coordinate: 0 at the left end of the cell, 1 at its right.
+        """
         if self.nodes is None:
-            s = (x - self.domain[0]) / (self.length / self.n)
-            cell = np.clip(np.floor(s).astype(np.int64), 0, self.n - 1)
-            return cell, s - cell
+            h = self.length / self.n
+            cell = np.clip(np.floor((x - self.domain[0]) / h), 0, self.n - 1)
+            # The quotient of a node may round to either side of its index.
+            cell += (x >= self.domain[0] + (cell + 1) * h) & (cell < self.n - 1)
+            cell -= (x < self.domain[0] + cell * h) & (cell > 0)
+            return cell.astype(np.int64), np.clip((x - (self.domain[0] + cell * h)) / h, 0.0, 1.0)
         cell = np.clip(np.searchsorted(self.nodes, x, side="right") - 1, 0, self.n - 1)
         return cell, (x - self.nodes[cell]) / (self.nodes[cell + 1] - self.nodes[cell])

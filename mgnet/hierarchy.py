@@ -20,7 +20,7 @@ from .direct import solve_direct
 from .iteration import Outcome, Status, iterate, largest, relative_norm
 from .multigrid import ConjugateGradients, Level, Options, build_levels, cycle, full_multigrid
 from .nullspace import Constants
-from .operators import full_precision
+from .precision import full_precision
 from .problem import Dirichlet, Poisson
 from .solution import ConvergenceError, Solution
 
@@ -155,7 +155,7 @@ class Hierarchy:
         return [(n, n - lost, max(3 * (n - lost) - ends, n - lost)) for n in cells]
 
     def cycle(self, r: Tensor) -> Tensor:
-        """Apply one cycle of the method to a residual, from a zero guess.
+        """Apply one cycle to a residual, from a zero guess, :eq:`cycle`.
 
         Parameters
         ----------
@@ -165,6 +165,7 @@ class Hierarchy:
         Returns
         -------
         torch.Tensor, shape (batch, 1, unknowns)
+            Correction. The cycle is that of the method, a V-cycle for "fmg", "pcg" and "direct".
         """
         if self.method == "exact":
             return self.chain.unknowns(self.condensation.solve(r[:, 0]))[:, None]
@@ -177,6 +178,7 @@ class Hierarchy:
         Returns
         -------
         scipy.sparse.linalg.LinearOperator, shape (unknowns, unknowns)
+            From a residual to a correction, as :meth:`cycle`.
 
         Examples
         --------
@@ -216,6 +218,7 @@ class Hierarchy:
         Returns
         -------
         Solution
+            In the kind of ``b``, NumPy or torch, and the precision of the hierarchy.
 
         Raises
         ------
@@ -244,6 +247,14 @@ class Hierarchy:
         Returns
         -------
         Solution
+            In the precision of the hierarchy.
+
+        Raises
+        ------
+        ValueError
+            For data that are not finite or, in a singular problem, not compatible; for a wrong first guess.
+        ConvergenceError
+            When the solution has not converged and ``stopping`` says to raise.
         """
         wide = torch.float64 if stopping.refine else self.dtype
         rows = b.to(dtype=wide, device=self.device).reshape(math.prod(b.shape[:-1]), b.shape[-1])
@@ -307,29 +318,28 @@ class Hierarchy:
         if tol is None:
             tol = torch.finfo(self.dtype).eps if stopping.refine else max(TOLERANCE[self.dtype], 4 * rounding)
         load = self._lifted(b, A)[:, None]
+        if not load.numel() and stopping.maxiter:
+            return self.chain.nodes(b, *self._values), Outcome(Status.CONVERGED, 0, [0.0], 0.0)
         _require_all_finite(load)
         u = torch.zeros_like(load) if guess is None else guess
         if self.method == "fmg" and guess is None and stopping.maxiter:
             u = full_multigrid(self.levels, load.to(self.dtype), self.options.sweeps).to(load)
-        u, outcome = iterate(self._step(stopping.refine), A, load, u, tol, stopping.maxiter, rounding)
+        u, outcome = iterate(self._step(A, stopping.refine), A, load, u, tol, stopping.maxiter, rounding)
         if stopping.refine:
             outcome.error_estimate += torch.finfo(self.dtype).eps * float(largest(u).max())
         return self._remove_mean(self.chain.nodes(u[:, 0], *self._values)), outcome
 
-    def _step(self, refine: bool) -> Callable[[Tensor], Tensor]:
+    def _step(self, A: Any, refine: bool) -> Callable[[Tensor], Tensor]:
         """Give the map from a residual to a correction."""
         if self.method == "direct":
             return lambda r: self._direct(r[:, 0])[:, None]
-        step = ConjugateGradients(self.A, self.cycle) if self.method == "pcg" else self.cycle
-        if not refine or self.dtype == torch.float64:
-            return step
+        correct = self._scaled_cycle if refine else self.cycle
+        return ConjugateGradients(A, correct) if self.method == "pcg" else correct
 
-        def scaled(r: Tensor) -> Tensor:
-            # Late residuals would underflow in float32.
-            size = r.abs().amax((-2, -1), keepdim=True).clamp_min(torch.finfo(r.dtype).tiny)
-            return step((r / size).to(self.dtype)).to(r) * size
-
-        return scaled
+    def _scaled_cycle(self, r: Tensor) -> Tensor:
+        """Apply a cycle to a residual of another precision; late ones would underflow in float32."""
+        size = r.abs().amax((-2, -1), keepdim=True).clamp_min(torch.finfo(r.dtype).tiny)
+        return self.cycle((r / size).to(self.dtype)).to(r) * size
 
     def _second_look(self, b: Tensor, u: Tensor) -> Outcome:
         """Estimate the error of a solution by the exact correction for its residual, in float64."""
@@ -359,7 +369,7 @@ class Hierarchy:
         return left, right
 
     def _lifted(self, b: Tensor, A: Any) -> Tensor:
-        """Move given boundary values to the right-hand side."""
+        """Move given boundary values to the right-hand side, :eq:`lifting`."""
         left, right = self._values
         if not (left or right) or not b.shape[-1]:
             return b

@@ -1,7 +1,8 @@
 """When to stop: the successive corrections of any iteration, and what they say of the error.
 
 The relative residual of a fine grid cannot go below about ``0.04 eps n**2`` however good the answer is,
-so it is reported but does not decide. The sizes of the corrections do, :eq:`error-estimate`.
+so it is reported but does not decide. The sizes of the corrections do, :eq:`error-estimate` and
+:eq:`stopping`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,21 @@ QUICKEST = 0.1
 
 
 class Status(enum.Enum):
-    """How a solution ended; each value says what to do about it."""
+    """How a solution ended; each value says what to do about it.
+
+    Attributes
+    ----------
+    CONVERGED
+        The error estimate is below the tolerance.
+    MAXITER
+        The iterations ran out first: raise ``maxiter``, or take more sweeps.
+    STAGNATED
+        The corrections no longer shrink, or the exact cycle misses a ``tol`` that was given: loosen
+        ``tol``, or take ``method="exact"``, float64 or ``refine=True``.
+    DIVERGED
+        The corrections grow or are not finite: take a smaller ``omega``, another smoother, or
+        ``method="pcg"``.
+    """
 
     CONVERGED = "the error estimate is below the tolerance"
     MAXITER = "the iterations ran out before the tolerance was met: raise maxiter, or take more sweeps"
@@ -39,8 +54,21 @@ class Status(enum.Enum):
 class Outcome:
     """What an iteration came to.
 
-    ``residuals`` are relative to the load (Euclidean norm, the worst row of a batch); ``error_estimate``
-    is absolute, the largest nodal error, of the worst row.
+    Parameters
+    ----------
+    status : Status
+        How it ended.
+    iterations : int, default 0
+        Corrections made.
+    residuals : list of float
+        Before the first and after each correction: Euclidean norm relative to that of the load, the worst
+        row of a batch.
+    error_estimate : float, default inf
+        Estimated largest nodal error, absolute, of the worst row.
+    convergence_factor : float, default nan
+        Mean factor of the last corrections, of the slowest row.
+    row : int, default 0
+        The row that decided a status other than ``CONVERGED``.
     """
 
     status: Status
@@ -100,12 +128,12 @@ def iterate(
     maxiter: int,
     rounding: float,
 ) -> tuple[Tensor, Outcome]:
-    """Improve ``u`` by ``step(b - A u)`` until the estimated error is ``tol`` times the largest value.
+    """Improve u by corrections until the estimated error is small enough, :eq:`error-estimate`.
 
     Parameters
     ----------
     step : callable
-        Gives a correction from a residual.
+        Gives a correction from a residual; the next approximation is ``u + step(b - A(u))``.
     A : callable
         The operator.
     b, u : torch.Tensor, shape (batch, 1, unknowns)
@@ -119,7 +147,10 @@ def iterate(
 
     Returns
     -------
-    tuple of torch.Tensor and Outcome
+    u : torch.Tensor, shape (batch, 1, unknowns)
+        The last approximation.
+    outcome : Outcome
+        How it ended, and its history.
     """
     start = largest(u)
     corrections = _Corrections(rounding, start)
@@ -155,12 +186,34 @@ def iterate(
 
 
 def largest(x: Tensor) -> Tensor:
-    """Return the largest absolute value of each row."""
+    """Return the largest absolute value of each row.
+
+    Parameters
+    ----------
+    x : torch.Tensor, shape (batch, ...)
+        Any values.
+
+    Returns
+    -------
+    torch.Tensor, shape (batch,)
+        Zero for an empty row.
+    """
     return x.abs().flatten(1).amax(1) if x.numel() else x.new_zeros(x.shape[0])
 
 
 def relative_norm(r: Tensor, b: Tensor) -> float:
-    """Return the Euclidean norm of a residual over that of the load, of the worst row."""
+    """Return the Euclidean norm of a residual over that of the load, of the worst row.
+
+    Parameters
+    ----------
+    r, b : torch.Tensor, shape (batch, ...)
+        Residual and load. Where a load is zero the residual's own norm counts.
+
+    Returns
+    -------
+    float
+        The largest over the batch.
+    """
     size = torch.linalg.vector_norm(b.flatten(1), dim=1)
     norm = torch.linalg.vector_norm(r.flatten(1), dim=1)
     return float(torch.where(size > 0, norm / size, norm).max())

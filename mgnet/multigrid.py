@@ -12,8 +12,9 @@ from torch import Tensor
 from .chain import Chain
 from .checks import count, number
 from .condensation import Condensation
-from .operators import Prolongation, Stiffness
+from .operators import Prolongation
 from .smoothers import SMOOTHERS, RedBlack, Smoother
+from .stiffness import Stiffness
 
 __all__ = ["ConjugateGradients", "Level", "Options", "build_levels", "cycle", "full_multigrid"]
 
@@ -74,7 +75,7 @@ class Options:
 class Level:
     """One grid: its operator and smoother, and the transfers to the next coarser one.
 
-    Attributes
+    Parameters
     ----------
     A : operator
         V → V′ on this grid.
@@ -122,6 +123,7 @@ def cycle(
     Returns
     -------
     torch.Tensor, shape (batch, 1, unknowns)
+        The better approximation.
     """
     level, coarser = levels[0], levels[1:]
     if level.solve:
@@ -136,7 +138,22 @@ def cycle(
 
 
 def full_multigrid(levels: Sequence[Level], b: Tensor, sweeps: tuple[int, int] = (2, 2)) -> Tensor:
-    """Solve on the coarsest grid, and interpolate and cycle once on each finer one."""
+    """Solve on the coarsest grid, then interpolate and cycle once on each finer one, :eq:`full-multigrid`.
+
+    Parameters
+    ----------
+    levels : sequence of Level
+        The grids, finest first.
+    b : torch.Tensor, shape (batch, 1, unknowns)
+        Load.
+    sweeps : (int, int), default (2, 2)
+        Sweeps before and after the coarse correction of each V-cycle.
+
+    Returns
+    -------
+    torch.Tensor, shape (batch, 1, unknowns)
+        Approximation on the finest grid.
+    """
     if levels[0].solve:
         return levels[0].solve(b)
     x = levels[0].P(full_multigrid(levels[1:], levels[0].R(b), sweeps))
@@ -147,6 +164,13 @@ class ConjugateGradients:
     """Preconditioned conjugate gradients as a step from residual to correction.
 
     β is Polak and Ribière's, which allows for the rounding of a residual that is computed afresh.
+
+    Parameters
+    ----------
+    A : callable
+        The operator.
+    precondition : callable
+        A cycle: from a residual to a correction.
     """
 
     def __init__(self, A: Any, precondition: Callable[[Tensor], Tensor]) -> None:
@@ -155,7 +179,18 @@ class ConjugateGradients:
         self.last: tuple[Tensor, Tensor, Tensor] | None = None
 
     def __call__(self, r: Tensor) -> Tensor:
-        """Return the correction for the residual ``r``, (batch, 1, unknowns)."""
+        """Return the next correction, :eq:`conjugate-gradients`.
+
+        Parameters
+        ----------
+        r : torch.Tensor, shape (batch, 1, unknowns)
+            Residual of the approximation that the last correction gave.
+
+        Returns
+        -------
+        torch.Tensor, shape (batch, 1, unknowns)
+            Correction.
+        """
         p = z = self.precondition(r)
         rz = _dot(r, z)
         if self.last:

@@ -1,4 +1,7 @@
-"""Problems that determine u up to a constant: which data they accept, and which solution is returned."""
+"""Problems that determine u up to a constant: which data they accept, and which solution is returned.
+
+The data are those of :eq:`compatibility`, the solution is that of :eq:`zero-mean`.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,18 @@ class Constants:
         self.problem, self.chain = problem, Chain(problem.ends)
 
     def weights(self, like: Tensor) -> Tensor:
-        """Return the integral of each unknown's hat, (unknowns,)."""
+        """Return the integral of each unknown's hat.
+
+        Parameters
+        ----------
+        like : torch.Tensor
+            Gives precision and device.
+
+        Returns
+        -------
+        torch.Tensor, shape (unknowns,)
+            The weights of :eq:`zero-mean`.
+        """
         h = torch.as_tensor(self.problem.grid.h, dtype=like.dtype, device=like.device).expand(self.problem.n)
         whole = torch.cat((h, h[-1:])) / 2
         whole[1:-1] += h[:-1] / 2
@@ -37,6 +51,11 @@ class Constants:
         ----------
         b : torch.Tensor, shape (batch, unknowns)
             Load, boundary fluxes included.
+
+        Returns
+        -------
+        torch.Tensor, shape (batch, unknowns)
+            The load less a constant right-hand side that takes the defect away.
 
         Raises
         ------
@@ -64,7 +83,18 @@ class Constants:
         return max(rounding, min(0.1, 2 / self.problem.n**2)) if lumped else rounding
 
     def remove(self, u: Tensor) -> Tensor:
-        """Return the function with zero mean that differs from ``u``, (batch, nodes), by a constant."""
+        """Return the function with zero mean that differs from another by a constant, :eq:`zero-mean`.
+
+        Parameters
+        ----------
+        u : torch.Tensor, shape (batch, nodes)
+            Nodal values.
+
+        Returns
+        -------
+        torch.Tensor, shape (batch, nodes)
+            Nodal values.
+        """
         weights = self.weights(u)
         mean = (self.chain.unknowns(u) * weights).sum(-1, keepdim=True) / weights.sum()
         return u - mean

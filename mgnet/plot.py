@@ -13,7 +13,7 @@ MOST_POINTS = 4096
 
 
 def nodal(x: np.ndarray, u: np.ndarray, ax: Any = None, **style: Any) -> Any:
-    """Draw nodal values ``u`` of shape (nodes,) or (batch, nodes) over ``x``, and return the axes.
+    """Draw nodal values over the nodes.
 
     Parameters
     ----------
@@ -29,6 +29,7 @@ def nodal(x: np.ndarray, u: np.ndarray, ax: Any = None, **style: Any) -> Any:
     Returns
     -------
     matplotlib.axes.Axes
+        Where it was drawn.
     """
     if ax is None:
         import matplotlib.pyplot as plt

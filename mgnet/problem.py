@@ -82,8 +82,9 @@ class Poisson:
     ----------
     f : float, callable or array, optional
         Right-hand side: a number, a function of x, or nodal values of shape (..., n + 1), boundary
-        included; leading axes are a batch. A function is called with a float64 array of points (a NumPy
-        array, or a torch tensor if it does not take that) and returns as many values, or one.
+        included; leading axes are a batch. (A periodic f may have shape (..., n), each node once.) A
+        function is called with a float64 array of points (a NumPy array, or a torch tensor if it does not
+        take that) and returns as many values, or one; leading axes are a batch here too.
     n : int
         Number of cells, at least 1; not with ``nodes``.
     domain : (float, float), default (0.0, 1.0)
@@ -91,18 +92,20 @@ class Poisson:
     nodes : array, shape (n + 1,), optional
         Increasing node coordinates of a non-uniform grid, instead of ``n`` and ``domain``.
     a : float, callable or array of shape (n,), default 1.0
-        Coefficient, positive; an array has one value per cell, a function is averaged over each cell.
+        Coefficient, positive; an array has one value per cell, a function is averaged over each cell by
+        five-point Gauss quadrature.
     c : float, callable or array of shape (n + 1,), default 0.0
-        Coefficient, not negative; an array has one value per node.
+        Coefficient, not negative; an array has one value per node and stands for the piecewise linear
+        function through them.
     left, right : Dirichlet, Neumann or Robin, default Dirichlet(0.0)
         Conditions at the two ends.
     periodic : bool, default False
         Join the two ends instead.
     load : {"exact", "nodal"}, optional
-        How f becomes the load :eq:`load`: by five-point Gauss quadrature on each cell (exact for
-        polynomials of degree 8; the default for functions; nodal values are integrated as the
-        piecewise linear function through them), or lumped, f at a node times the integral of its hat
-        (the default for arrays).
+        How f becomes the load: "exact", by five-point Gauss quadrature on each cell, :eq:`load` (exact for
+        polynomials of degree 8; the default for functions), or of nodal values as the integral of the
+        piecewise linear function through them, :eq:`load-consistent`; "nodal", lumped, f at a node times
+        the integral of its hat, :eq:`load-nodal` (the default for arrays).
     b : array, shape (..., unknowns), optional
         The load vector itself, instead of ``f``, one entry per unknown: the nodes without Dirichlet
         ends, a periodic end once. The data of Neumann and Robin ends are still added.
@@ -228,6 +231,8 @@ def _conditions(left: Any, right: Any, periodic: Any) -> tuple[Condition, Condit
 def _grid(n: Any, domain: Any, nodes: Any) -> Grid:
     if nodes is not None:
         x = _nodes(nodes)
+        if tuple(domain) not in ((0.0, 1.0), (x[0], x[-1])):
+            raise ValueError(f"domain: got {domain!r} and nodes; accepted: one of them")
         if n is not None and count("n", n) != len(x) - 1:
             raise ValueError(f"n: got {n!r} and {len(x)} nodes; accepted: n = {len(x) - 1}, or nodes alone")
         return Grid(len(x) - 1, (float(x[0]), float(x[-1])), x)
@@ -235,7 +240,12 @@ def _grid(n: Any, domain: Any, nodes: Any) -> Grid:
         raise ValueError("n: got None; accepted: a number of cells of at least 1, or nodes")
     cells = count("n", n)
     require_memory(cells)
-    return Grid(cells, _domain(domain))
+    low, high = _domain(domain)
+    if not (high - low) / cells > 0:
+        raise ValueError(
+            f"domain: got {domain!r}, too short for {cells} cells; accepted: a positive cell width"
+        )
+    return Grid(cells, (low, high))
 
 
 def _domain(domain: Any) -> tuple[float, float]:
@@ -257,7 +267,9 @@ def _nodes(nodes: Any) -> np.ndarray:
     if not finite.all():
         i = int(np.argmin(finite))
         raise ValueError(f"nodes: got {x[i]!r} at index {i}; accepted: finite numbers")
-    rising = np.diff(x) > 0
+    with np.errstate(over="ignore"):
+        widths = np.diff(x)
+    rising = (widths > 0) & np.isfinite(widths)
     if not rising.all():
         i = int(np.argmin(rising))
         raise ValueError(f"nodes: got {x[i]!r}, {x[i + 1]!r} at index {i}; accepted: increasing coordinates")

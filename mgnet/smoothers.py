@@ -14,7 +14,26 @@ class Smoother(Protocol):
     """``smoother(A, x, b, sweeps)`` returns the improved x; ``post`` runs it in the adjoint order."""
 
     def __call__(self, A: Any, x: Tensor | None, b: Tensor, sweeps: int, post: bool = False) -> Tensor:
-        """Smooth; ``x`` None is a zero guess."""
+        """Improve an approximation.
+
+        Parameters
+        ----------
+        A : callable
+            The operator.
+        x : torch.Tensor, shape (batch, 1, unknowns), or None
+            Approximation; None is zero.
+        b : torch.Tensor, shape (batch, 1, unknowns)
+            Load.
+        sweeps : int
+            Number of sweeps, or degree of a polynomial.
+        post : bool, default False
+            Whether it follows the coarse correction.
+
+        Returns
+        -------
+        torch.Tensor, shape (batch, 1, unknowns)
+            The better approximation.
+        """
 
 
 class Jacobi:
@@ -32,7 +51,7 @@ class Jacobi:
         self.weight = omega / diagonal
 
     def __call__(self, A: Any, x: Tensor | None, b: Tensor, sweeps: int, post: bool = False) -> Tensor:
-        """Apply ``sweeps`` sweeps."""
+        """Apply ``sweeps`` sweeps; see :class:`Smoother`."""
         for _ in range(sweeps):
             x = self.weight * b if x is None else torch.addcmul(x, self.weight, b - A(x))
         return torch.zeros_like(b) if x is None else x
@@ -42,7 +61,8 @@ class RedBlack:
     """Red-black Gauss-Seidel: every second unknown is relaxed exactly, then the others.
 
     The new nodes, which the coarse grid lacks, come last before the coarse correction and first after it.
-    In 1-D nothing is then left for a second cycle: :eq:`splitting`.
+    In 1-D nothing is then left for a second cycle, :eq:`red-black`, except that c > 0 on a uniform grid,
+    where the transfers are those of the hats, leaves a little.
 
     Parameters
     ----------
@@ -58,7 +78,7 @@ class RedBlack:
         self.weight, self.new = omega / diagonal, new
 
     def __call__(self, A: Any, x: Tensor | None, b: Tensor, sweeps: int, post: bool = False) -> Tensor:
-        """Apply ``sweeps`` sweeps; afterwards the colours come in the opposite order, as an adjoint needs."""
+        """Apply ``sweeps`` sweeps; see :class:`Smoother`. With ``post`` the colours swap their order."""
         x = torch.zeros_like(b) if x is None else x.clone()
         for _ in range(sweeps):
             for colour in (self.new, 1 - self.new) if post else (1 - self.new, self.new):
@@ -88,7 +108,7 @@ class Chebyshev:
         self.centre, self.radius = (1 + fraction) / 2 * largest, (1 - fraction) / 2 * largest
 
     def __call__(self, A: Any, x: Tensor | None, b: Tensor, sweeps: int, post: bool = False) -> Tensor:
-        """Apply the polynomial of degree ``sweeps``."""
+        """Apply the polynomial of degree ``sweeps``; see :class:`Smoother`."""
         if not sweeps:
             return torch.zeros_like(b) if x is None else x
         d = self.inverse * (b if x is None else b - A(x)) / self.centre

@@ -24,25 +24,8 @@ class Solution:
 
     Attributes
     ----------
-    u : array, shape (..., n + 1)
-        Nodal values, boundary included; NumPy or torch, as the data came.
-    x : array, shape (n + 1,)
-        Node coordinates, float64.
-    status : Status
-        ``CONVERGED``, ``MAXITER``, ``STAGNATED`` or ``DIVERGED``.
-    iterations : int
-        Cycles done.
-    residuals : list of float
-        Norm of the residual over that of the load, before the first and after each iteration.
-    error_estimate : float
-        Estimated largest nodal error (of the algebraic solution, not of the discretisation). Of
-        the exact cycle it is the size of a second cycle's correction, computed when it is asked for.
-    convergence_factor : float
-        Mean factor by which the last corrections shrank; NaN where there was one.
-    method, dtype, device : str
-        How, in which precision and where it was computed.
-    message : str
-        One line: what the status means, and what to do about it.
+    method : str
+        How it was computed, "auto" resolved.
     """
 
     def __init__(
@@ -61,12 +44,12 @@ class Solution:
 
     @property
     def u(self) -> Any:
-        """Nodal values, boundary included."""
+        """Nodal values, shape (..., n + 1), boundary included; NumPy or torch, as the data came."""
         return self._u if self._tensors else self._u.cpu().numpy()
 
     @cached_property
     def x(self) -> Any:
-        """Node coordinates in float64."""
+        """Node coordinates, shape (n + 1,), in float64."""
         return torch.from_numpy(self._grid.x).to(self._u.device) if self._tensors else self._grid.x
 
     @property
@@ -85,17 +68,24 @@ class Solution:
 
     @property
     def residuals(self) -> list[float]:
-        """Relative residual before the first and after each iteration."""
+        """Residuals before the first and after each iteration.
+
+        Each is the Euclidean norm relative to that of the load, of the worst right-hand side.
+        """
         return self._history.residuals
 
     @property
     def error_estimate(self) -> float:
-        """Estimated largest nodal error, absolute."""
+        """Estimated largest nodal error, absolute, of the worst right-hand side, :eq:`error-estimate`.
+
+        It is that of the algebraic solution, not of the discretisation. Of "exact" and "direct" it is the
+        size of the exact correction for the residual, computed when it is asked for.
+        """
         return self._history.error_estimate
 
     @property
     def convergence_factor(self) -> float:
-        """Mean factor of the last corrections."""
+        """Mean factor by which the last corrections shrank; NaN where there was at most one."""
         return self._history.convergence_factor
 
     @property
@@ -110,11 +100,12 @@ class Solution:
 
     @property
     def message(self) -> str:
-        """What the status means, and what to do about it."""
+        """One line: what the status means, and what to do about it."""
         where = (
             f" (row {self._outcome.row})" if self._u.ndim > 1 and self.status is not Status.CONVERGED else ""
         )
-        return f"{self.status.name} after {self.iterations} iterations{where}: {self.status.value}"
+        count = f"{self.iterations} iteration{'' if self.iterations == 1 else 's'}"
+        return f"{self.status.name} after {count}{where}: {self.status.value}"
 
     def __call__(self, x: Any) -> Any:
         """Evaluate the finite-element function.
@@ -122,11 +113,12 @@ class Solution:
         Parameters
         ----------
         x : array or float
-            Points of the domain.
+            Points of the domain, of any shape.
 
         Returns
         -------
-        array, shape (..., *x.shape)
+        array
+            The values there: the batch axes of ``u``, then those of ``x``.
 
         Raises
         ------
@@ -142,11 +134,12 @@ class Solution:
         Parameters
         ----------
         x : array or float
-            Points of the domain.
+            Points of the domain, of any shape.
 
         Returns
         -------
-        array, shape (..., *x.shape)
+        array
+            The slopes there: the batch axes of ``u``, then those of ``x``.
 
         Raises
         ------
@@ -178,7 +171,7 @@ class Solution:
         return result if self._tensors else result.cpu().numpy()[()]
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw the nodal values and return the axes.
+        """Draw the nodal values, one line for each right-hand side.
 
         Parameters
         ----------
@@ -188,6 +181,7 @@ class Solution:
         Returns
         -------
         matplotlib.axes.Axes
+            Where it was drawn.
         """
         u = self._u.cpu().numpy()
         ax = plot.nodal(self._grid.x, u.reshape(-1, u.shape[-1]), ax)

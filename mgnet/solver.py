@@ -56,7 +56,7 @@ def solve(
         "exact", one cycle and the answer is there, for any coefficients, nodes and number of cells
         (what "auto" takes in 1-D); "vcycle", "wcycle" or "fcycle"; "fmg", full multigrid and then
         V-cycles; "pcg", conjugate gradients preconditioned by a V-cycle; "direct", SciPy's banded or
-        sparse solver.
+        sparse solver in float64, with one step of refinement.
     smoother : {"jacobi", "red-black", "chebyshev"}, default "jacobi"
         Smoother of the cycles.
     sweeps : (int, int), default (2, 2)
@@ -64,19 +64,20 @@ def solve(
     levels : int, optional
         Most grids; as many as there are by default.
     coarse : {"exact", "direct", "smoother"}, default "exact"
-        What solves the coarsest grid.
+        What solves the coarsest grid: the exact cycle, a dense factorisation, or 50 sweeps.
     omega : float, optional
         Damping of Jacobi (2/3) or relaxation of red-black (1).
     x0 : array, shape (..., n + 1), optional
         First guess of an iteration, boundary included; it is not changed.
     tol : float, optional
-        Accepted estimated error, relative to the largest nodal value; 1e-10 in float64 and 1e-5 in
-        float32, or what rounding allows, by default. The exact cycle is checked against it where it is
-        given.
+        Accepted estimated error, relative to the largest nodal value, :eq:`stopping`. By default 1e-10 in
+        float64 and 1e-5 in float32, or four times what rounding leaves, ``eps * (4 + sqrt(n))``, where
+        that is more; with ``refine`` the machine precision. "exact" and "direct" are checked against it
+        where it is given.
     maxiter : int, optional
         Most cycles, 100 by default.
     refine : bool, default False
-        Correct a float32 solution by residuals in float64.
+        Compute residuals in float64, and the solution from float32 corrections.
     dtype : torch.dtype, optional
         float32 or float64; that of a floating-point array ``f`` or ``b`` by default, else float64.
         Integers and other precisions become float64.
@@ -88,7 +89,8 @@ def solve(
     Returns
     -------
     Solution
-        In torch tensors if f, b, a, c or the nodes came as such, else in NumPy arrays.
+        In torch tensors if f, b, a, c or the nodes came as such, or the function f returns one; else in
+        NumPy arrays.
 
     Raises
     ------

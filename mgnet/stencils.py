@@ -37,7 +37,25 @@ def hat(factor: int = 2) -> np.ndarray:
 
 
 def tensor(*kernels: np.ndarray) -> np.ndarray:
-    """Return the tensor product of one-dimensional kernels, first axis first."""
+    """Return the tensor product of one-dimensional kernels.
+
+    Parameters
+    ----------
+    *kernels : numpy.ndarray
+        One kernel for each axis, first axis first.
+
+    Returns
+    -------
+    numpy.ndarray
+        One axis for each kernel.
+
+    Examples
+    --------
+    >>> tensor(hat(), hat())
+    array([[0.25, 0.5 , 0.25],
+           [0.5 , 1.  , 0.5 ],
+           [0.25, 0.5 , 0.25]])
+    """
     return reduce(np.multiply.outer, kernels)
 
 
@@ -65,7 +83,18 @@ def stiffness(h: float = 1.0, a: float = 1.0, c: float = 0.0) -> np.ndarray:
 
 
 def mass(h: float = 1.0) -> np.ndarray:
-    """Return the interior row of the mass matrix of hats of width ``h``, :eq:`mass`."""
+    """Return the interior row of the mass matrix of hats of width ``h``, :eq:`mass`.
+
+    Parameters
+    ----------
+    h : float, default 1.0
+        Cell width.
+
+    Returns
+    -------
+    numpy.ndarray
+        Three numbers, left to right.
+    """
     return h / 6 * np.array([1.0, 4.0, 1.0])
 
 

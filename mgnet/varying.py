@@ -17,7 +17,19 @@ __all__ = ["Elimination", "VaryingProlongation", "VaryingStiffness", "eliminate"
 
 
 class Elimination(NamedTuple):
-    """Every odd node eliminated: interpolation to it, its pivot, and the coarse cells."""
+    """Every odd node eliminated: interpolation to it, its pivot, and the coarse cells.
+
+    Parameters
+    ----------
+    left, right : torch.Tensor, shape (cells // 2,)
+        What the node takes from its neighbours, :eq:`interpolation`.
+    pivot : torch.Tensor, shape (cells // 2,)
+        The sum of its two conductances and its row sum.
+    k : torch.Tensor, shape (coarse cells,)
+        Conductances of the coarse cells, :eq:`elimination`.
+    s : torch.Tensor, shape (coarse cells + 1,), or None
+        Row sums of the coarse nodes, :eq:`coarse-row-sums`.
+    """
 
     left: Tensor
     right: Tensor
@@ -35,6 +47,11 @@ def eliminate(k: Tensor, s: Tensor | None) -> Elimination:
         Conductance of each cell.
     s : torch.Tensor, shape (cells + 1,), or None
         Row sum of each node; none where c is zero.
+
+    Returns
+    -------
+    Elimination
+        The transfers and the coarse cells.
     """
     pairs = k.shape[-1] // 2
     k_left, k_right = k[0 : 2 * pairs : 2], k[1 : 2 * pairs : 2]
@@ -81,7 +98,18 @@ class VaryingStiffness(Chain):
         return s
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Apply the operator to unknowns of shape (..., nodes)."""
+        """Apply the operator.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape (..., unknowns)
+            Values at the unknowns.
+
+        Returns
+        -------
+        torch.Tensor, shape (..., unknowns)
+            The loads that belong to them.
+        """
         x = self.nodes(x)
         flux = x.diff(dim=-1).mul_(self.k)
         y = self._row_sums() * x
@@ -100,12 +128,25 @@ class VaryingStiffness(Chain):
         return "dirichlet" not in self.ends and not bool(self._row_sums().any())
 
     def diagonal(self, shape: int) -> Tensor:
-        """Return the diagonal of the matrix for ``shape`` unknowns."""
+        """Return the diagonal of the matrix.
+
+        Parameters
+        ----------
+        shape : int
+            Number of unknowns.
+
+        Returns
+        -------
+        torch.Tensor, shape (shape,)
+            The diagonal.
+        """
         d = self._row_sums()
+        if shape == 1 and self.ends[0] == "periodic":
+            # A lone joined node is its own neighbour.
+            return self.loads(d)
         d[:-1] += self.k
         d[1:] += self.k
-        d = self.loads(d)
-        return d - 2 * self.k if shape == 1 and self.ends[0] == "periodic" else d
+        return self.loads(d)
 
     @property
     def T(self) -> VaryingStiffness:
@@ -113,11 +154,30 @@ class VaryingStiffness(Chain):
         return self
 
     def to_dense(self, shape: int) -> Tensor:
-        """Return the matrix for ``shape`` unknowns."""
+        """Return the operator as a matrix.
+
+        Parameters
+        ----------
+        shape : int
+            Number of unknowns.
+
+        Returns
+        -------
+        torch.Tensor, shape (shape, shape)
+            The matrix.
+        """
         return self(torch.eye(shape, dtype=self.k.dtype, device=self.k.device)).T
 
     def coarsen(self) -> tuple[VaryingStiffness, VaryingProlongation]:
-        """Return the Galerkin operator on every second node, and the interpolation from it."""
+        """Return the Galerkin operator on every second node, and the interpolation from it.
+
+        Returns
+        -------
+        coarse : VaryingStiffness
+            R A P.
+        P : VaryingProlongation
+            Interpolation; ``P.T`` restricts.
+        """
         e = eliminate(self.k, self.s)
         coarse = VaryingStiffness(e.k, e.s, self.ends, self.robin)
         return coarse, VaryingProlongation(e.left, e.right, self.ends, self.k.shape[-1])
@@ -141,7 +201,18 @@ class VaryingProlongation(Chain):
         self.left, self.right, self.cells = left, right, cells
 
     def __call__(self, e: Tensor) -> Tensor:
-        """Interpolate coarse unknowns of shape (..., coarse nodes)."""
+        """Interpolate, :eq:`interpolation` without a load.
+
+        Parameters
+        ----------
+        e : torch.Tensor, shape (..., coarse unknowns)
+            Values at the coarse unknowns.
+
+        Returns
+        -------
+        torch.Tensor, shape (..., unknowns)
+            Values at the fine unknowns.
+        """
         e = self.nodes(e)
         pairs = self.left.shape[-1]
         u = e.new_empty((*e.shape[:-1], self.cells + 1))
@@ -151,7 +222,18 @@ class VaryingProlongation(Chain):
         return self.unknowns(u)
 
     def restrict(self, b: Tensor) -> Tensor:
-        """Apply the transpose to loads of shape (..., nodes)."""
+        """Apply the transpose: restrict loads, :eq:`coarse-row-sums`.
+
+        Parameters
+        ----------
+        b : torch.Tensor, shape (..., unknowns)
+            Loads of the fine unknowns.
+
+        Returns
+        -------
+        torch.Tensor, shape (..., coarse unknowns)
+            Loads of the coarse unknowns.
+        """
         b = self.spread(b)
         pairs = self.left.shape[-1]
         odd = b[..., 1 : 2 * pairs : 2]
@@ -169,7 +251,18 @@ class VaryingProlongation(Chain):
         return VaryingRestriction(self)
 
     def to_dense(self, shape: int) -> Tensor:
-        """Return the matrix for ``shape`` coarse unknowns."""
+        """Return the operator as a matrix.
+
+        Parameters
+        ----------
+        shape : int
+            Number of coarse unknowns.
+
+        Returns
+        -------
+        torch.Tensor, shape (unknowns, shape)
+            The matrix.
+        """
         return self(torch.eye(shape, dtype=self.left.dtype, device=self.left.device)).T
 
 

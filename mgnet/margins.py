@@ -1,0 +1,139 @@
+"""How a vector continues past the ends of an axis, which is what a boundary condition is to a convolution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = ["BOUNDARIES", "Ends", "Margin", "both_ends", "extend", "fold", "margin"]
+
+BOUNDARIES = ("dirichlet", "natural", "periodic", "same")
+
+Ends = str | tuple[str, str]
+# Past one end: (mode, width), mode one of zero, edge, wrap.
+Margin = tuple[str, int]
+
+
+def both_ends(boundary: Ends) -> tuple[str, str]:
+    """Return the condition of the left and of the right end, checked.
+
+    Parameters
+    ----------
+    boundary : str or (str, str)
+        One of ``BOUNDARIES`` for both ends, or a pair.
+
+    Returns
+    -------
+    (str, str)
+        The pair.
+
+    Raises
+    ------
+    ValueError
+        For anything else, and for one periodic end.
+    """
+    pair = (boundary, boundary) if isinstance(boundary, str) else tuple(boundary)
+    if len(pair) != 2 or not set(pair) <= set(BOUNDARIES) or pair.count("periodic") == 1:
+        raise ValueError(
+            f"boundary: got {boundary!r}; accepted: one of {BOUNDARIES}, or a pair (left, right)"
+        )
+    return pair
+
+
+def margin(condition: str, stride: int, reach: int, end: int) -> Margin:
+    """Return how a kernel needs its input continued past one end.
+
+    Parameters
+    ----------
+    condition : str
+        What holds at the end, one of ``BOUNDARIES``.
+    stride : int
+        Step of the output nodes.
+    reach : int
+        How many nodes the kernel reaches to either side.
+    end : {0, 1}
+        The left end or the right.
+
+    Returns
+    -------
+    (str, int)
+        Mode (zero, edge or wrap) and width.
+    """
+    if condition == "periodic":
+        return "wrap", reach if stride == 1 or end == 0 else reach - stride + 1
+    if condition == "natural" and stride == 1:
+        return "edge", reach
+    # A strided kernel of interior nodes starts on the first one; all else sees zeros outside.
+    return "zero", reach - stride + 1 if condition == "dirichlet" else reach
+
+
+def extend(x: Tensor, margins: Sequence[Margin], axis: int) -> Tensor:
+    """Continue a vector past both ends of an axis.
+
+    Parameters
+    ----------
+    x : torch.Tensor
+        Values at the nodes.
+    margins : pair of (str, int)
+        Mode and width at the left and at the right; a negative width leaves nodes out.
+    axis : int
+        Which axis.
+
+    Returns
+    -------
+    torch.Tensor
+        The longer one, or the shorter.
+    """
+    (left, low), (right, high) = margins
+    size = x.shape[axis]
+    start, stop = max(-low, 0), size - max(-high, 0)
+    parts = [x.narrow(axis, start, stop - start)] if stop - start < size else [x]
+    if low > 0:
+        parts.insert(0, _beyond(x, left, torch.arange(-low, 0), axis))
+    if high > 0:
+        parts.append(_beyond(x, right, torch.arange(size, size + high), axis))
+    return torch.cat(parts, axis) if len(parts) > 1 else parts[0]
+
+
+def _beyond(x: Tensor, mode: str, nodes: Tensor, axis: int) -> Tensor:
+    """Give the values at ``nodes`` outside the axis."""
+    if mode == "zero":
+        shape = list(x.shape)
+        shape[axis] = len(nodes)
+        return x.new_zeros(shape)
+    return x.index_select(axis, _source(mode, nodes, x.shape[axis]).to(x.device))
+
+
+def _source(mode: str, nodes: Tensor, size: int) -> Tensor:
+    """Give the nodes whose values stand at ``nodes`` outside: the same of the next period, or the end."""
+    return nodes % size if mode == "wrap" else nodes.clamp(0, size - 1)
+
+
+def fold(y: Tensor, margins: Sequence[Margin], axis: int) -> Tensor:
+    """Apply the transpose of :func:`extend`.
+
+    Parameters
+    ----------
+    y : torch.Tensor
+        Values at the nodes and past them.
+    margins : pair of (str, int)
+        As for :func:`extend`.
+    axis : int
+        Which axis.
+
+    Returns
+    -------
+    torch.Tensor
+        Values at the nodes; what stood past them is added where it came from.
+    """
+    (left, low), (right, high) = margins
+    size = y.shape[axis] - low - high
+    inner = y.narrow(axis, max(low, 0), y.shape[axis] - max(low, 0) - max(high, 0))
+    x = extend(inner, (("zero", max(-low, 0)), ("zero", max(-high, 0))), axis)
+    for mode, width, first, start in ((left, low, -low, 0), (right, high, size, low + size)):
+        if mode != "zero" and width > 0:
+            source = _source(mode, torch.arange(first, first + width), size).to(y.device)
+            x = x.index_add(axis, source, y.narrow(axis, start, width))
+    return x
