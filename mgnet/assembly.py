@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from .problem import BOUNDS, Poisson
 from .stiffness import Stiffness
 from .varying import VaryingStiffness
 
-__all__ = ["load", "operator"]
+__all__ = ["Load", "load", "operator"]
 
 # Five points integrate polynomials of degree 9 exactly, so a quadrature error is O(h^10).
 POINTS, WEIGHTS = stencils.gauss(5)
@@ -64,8 +64,32 @@ def operator(problem: Poisson, dtype: torch.dtype, device: torch.device) -> Stif
     return VaryingStiffness(k, s, problem.ends, problem.robin)
 
 
-def load(problem: Poisson, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, bool]:
-    """Return the load of the unknowns, :eq:`load`, boundary fluxes included.
+class Load(NamedTuple):
+    """A load and where it came from.
+
+    Attributes
+    ----------
+    b : torch.Tensor, shape (..., unknowns)
+        The load of the unknowns, boundary fluxes included.
+    name : str
+        The argument that it came from: ``"f"`` or ``"b"``.
+    given : torch.Tensor or None
+        That argument, where it was an array: to be searched when NaN or infinity turns up.
+    lumped : bool
+        Whether f at the nodes stands for its integrals.
+    speaks_torch : bool
+        Whether the solution is to be a tensor.
+    """
+
+    b: Tensor
+    name: str
+    given: Tensor | None
+    lumped: bool
+    speaks_torch: bool
+
+
+def load(problem: Poisson, dtype: torch.dtype, device: torch.device, speaks_torch: bool = False) -> Load:
+    """Assemble the load of the unknowns, :eq:`load`, boundary fluxes included.
 
     Parameters
     ----------
@@ -75,35 +99,40 @@ def load(problem: Poisson, dtype: torch.dtype, device: torch.device) -> tuple[Te
         Precision of the load.
     device : torch.device
         Where it lives.
+    speaks_torch : bool, default False
+        Whether the solution is to be a tensor even if f is no function that returns one.
 
     Returns
     -------
-    b : torch.Tensor, shape (..., unknowns)
-        The load; a ready one without boundary data is handed on as it is.
-    speaks_torch : bool
-        Whether f is a function that returned a tensor.
+    Load
+        A ready load without boundary data is handed on as it is.
 
     Raises
     ------
     ValueError
         When the function f fails, or returns something else than finite numbers.
     """
-    if problem.b is not None:
-        b = problem.b.to(dtype=dtype, device=device)
-        return _add_fluxes(problem, b, own=b is not problem.b), False
-    speaks_torch = False
-    if callable(problem.f):
-        b, speaks_torch = _quadrature(problem, problem.f, dtype)
-        b = b.to(device)
-    elif isinstance(problem.f, float):
-        b = _lump(problem, torch.full((problem.n + 1,), problem.f, dtype=dtype, device=device))
+    f, given = problem.f, problem.b
+    if given is not None:
+        b = given.to(dtype=dtype, device=device)
+        return Load(_add_fluxes(problem, b, own=b is not given), "b", given, False, speaks_torch)
+    if callable(f):
+        b, tensor = _quadrature(problem, f, dtype)
+        b, speaks_torch = b.to(device), speaks_torch or tensor
+    elif isinstance(f, float):
+        b = _lump(problem, torch.full((problem.n + 1,), f, dtype=dtype, device=device))
     else:
-        f = _whole_period(problem, problem.f.to(dtype=dtype, device=device))
-        # What a Dirichlet end makes of no account is looked at all the same.
-        if not (f[..., 0].isfinite().all() and f[..., -1].isfinite().all()):
-            require_finite("f", f)
-        b = _lump(problem, f) if problem.load == "nodal" else _integrate_linear(problem, f)
-    return _add_fluxes(problem, Chain(problem.ends).loads(b), own=True), speaks_torch
+        given = f
+        b = _from_nodal(problem, _whole_period(problem, f.to(dtype=dtype, device=device)))
+    b = _add_fluxes(problem, Chain(problem.ends).loads(b), own=True)
+    return Load(b, "f", given, problem.load == "nodal", speaks_torch)
+
+
+def _from_nodal(problem: Poisson, f: Tensor) -> Tensor:
+    # What a Dirichlet end makes of no account is looked at all the same.
+    if not (f[..., 0].isfinite().all() and f[..., -1].isfinite().all()):
+        require_finite("f", f)
+    return _lump(problem, f) if problem.load == "nodal" else _integrate_linear(problem, f)
 
 
 def _chunks(n: int) -> Iterator[slice]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import mmap
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
@@ -28,6 +29,8 @@ __all__ = ["Condensation", "NonFiniteError"]
 FACTOR, LONG = 32, 2**15
 # Values that a CPU works on at a time, so that what is written stays in its cache until it is complete.
 CHUNK = 2**18
+# Most multiplications of a product for which OpenBLAS starts no threads.
+PRODUCT = 2**18
 HUGE_PAGE = 2**21
 
 
@@ -138,7 +141,9 @@ class Blocks:
         tail = b[:, self.stop :] @ matrices.tail_weights
         if not self.full:
             return b[:, :0], tail[:, 0], tail[:, 1]
-        loads = b[:, : self.stop].reshape(-1, self.factor) @ matrices.weights
+        body = b[:, : self.stop].reshape(-1, self.factor)
+        loads = _empty(body, 2)
+        _by_chunks(lambda rows: _multiply(body[rows], matrices.weights, loads[rows]), body)
         loads = loads.reshape(b.shape[0], self.full, 2)
         coarse = 1 * loads[:, :, 1]  # a copy, of either kind
         coarse[:, :-1] += loads[:, 1:, 0]
@@ -149,29 +154,46 @@ class Blocks:
         """Write the interior nodes' values, given all nodes of the coarse grid."""
         matrices = self.tensors if isinstance(b, Tensor) else self.arrays
         batch, m = b.shape[0], self.factor
-        shape = (batch, self.full, m)
-        body, values = (x[:, : self.stop].reshape(shape) for x in (b, out))
-        step = max(1, CHUNK // (batch * m) if isinstance(b, np.ndarray) else self.full)
-        rows = _empty(b, min(step, self.full) * (m + 1)).reshape(batch, -1, m + 1)
-        for start in range(0, self.full, step):
-            stop = min(start + step, self.full)
-            x = rows[:, : stop - start]
-            x[..., :m] = body[:, start:stop]
-            x[..., m - 1] = coarse[:, start + 1 : stop + 1]
-            x[..., m] = coarse[:, start:stop]
-            _multiply(x, matrices.inside, values[:, start:stop])
+        body, values = (x[:, : self.stop].reshape(batch, self.full, m) for x in (b, out))
+
+        def work(blocks: slice) -> None:
+            x = _empty(b, (blocks.stop - blocks.start) * (m + 1)).reshape(batch, -1, m + 1)
+            x[..., :m] = body[:, blocks]
+            x[..., m - 1] = coarse[:, blocks.start + 1 : blocks.stop + 1]
+            x[..., m] = coarse[:, blocks]
+            _multiply(x, matrices.inside, values[:, blocks])
+
+        _by_chunks(work, values[0], batch)
         tail = coarse[:, -2:] @ matrices.tail_weights.T
         tail += b[:, self.stop :] @ matrices.tail
         out[:, self.stop :] = tail
 
 
+def _by_chunks(work: Callable[[slice], None], rows: Any, batch: int = 1) -> None:
+    """Call ``work`` on slices of the rows: on a CPU so short that they stay in its cache."""
+    step = CHUNK // (batch * rows.shape[1]) if isinstance(rows, np.ndarray) else len(rows)
+    step = max(1, step)
+    for start in range(0, len(rows), step):
+        work(slice(start, min(start + step, len(rows))))
+
+
 def _multiply(x: Any, matrix: Any, out: Any) -> None:
-    """Write x @ matrix, (batch, blocks, nodes), as one product."""
-    flat, product = x.reshape(-1, x.shape[-1]), torch.mm if isinstance(x, Tensor) else np.dot
-    if len(x) == 1:
-        product(flat, matrix, out=out[0])
-    else:
-        out[:] = product(flat, matrix).reshape(out.shape)
+    """Write ``x @ matrix``; in NumPy by products so small that BLAS starts no threads for them.
+
+    Memory bounds these products, so threads gain little, and they wait long for one another where the
+    machine does something else too.
+    """
+    if isinstance(x, Tensor):
+        torch.matmul(x, matrix, out=out)
+        return
+    flat, direct = x.reshape(-1, x.shape[-1]), x.ndim == 2 or len(x) == 1
+    target = out if direct else np.empty(out.shape, out.dtype)
+    target = target.reshape(-1, out.shape[-1])
+    step = max(1, PRODUCT // matrix.size)
+    for start in range(0, len(flat), step):
+        np.dot(flat[start : start + step], matrix, out=target[start : start + step])
+    if not direct:
+        out[:] = target.reshape(out.shape)
 
 
 class Pairs:
@@ -248,8 +270,8 @@ class Condensation:
             When NaN or infinity turns up.
         """
         u = _empty(b, self.cells + 1)
-        # On a CPU by NumPy: its calls cost a third of torch's, it starts no threads for small products,
-        # and in tall and narrow ones its BLAS was the faster on the machine of the benchmarks.
+        # On a CPU by NumPy: its calls cost a third of torch's, and in tall and narrow products its BLAS was
+        # the faster one on the machine of the benchmarks.
         loads, rows = (b.numpy(), u.numpy()) if self.uniform and u.device.type == "cpu" else (b, u)
         step = max(1, CHUNK // (self.cells + 1)) if isinstance(rows, np.ndarray) else len(rows)
         # NaN and infinity are looked for where they must show; NumPy need not warn of them.

@@ -226,23 +226,20 @@ class Hierarchy:
             As for :func:`mgnet.solve`.
         """
         load = array("b", b, (self.problem.unknowns,), "one entry per unknown")
-        return self.run(load, Stopping(tol, maxiter, refine, throw), x0, isinstance(b, Tensor), {"b": load})
+        stopping = Stopping(tol, maxiter, refine, throw)
+        return self.run(assembly.Load(load, "b", load, False, isinstance(b, Tensor)), stopping, x0)
 
-    def run(self, b: Tensor, stopping: Stopping, x0: Any, tensors: bool, data: dict[str, Tensor]) -> Solution:
+    def run(self, load: assembly.Load, stopping: Stopping, x0: Any = None) -> Solution:
         """Solve for an assembled load.
 
         Parameters
         ----------
-        b : torch.Tensor, shape (..., unknowns)
-            Load.
+        load : Load
+            The load, and where it came from.
         stopping : Stopping
             When to stop.
         x0 : array, shape (..., n + 1), optional
             First guess.
-        tensors : bool
-            Whether the solution speaks torch.
-        data : dict of str to torch.Tensor
-            What to search by name when NaN or infinity turns up.
 
         Returns
         -------
@@ -256,24 +253,27 @@ class Hierarchy:
         ConvergenceError
             When the solution has not converged and ``stopping`` says to raise.
         """
+        batch, unknowns = load.b.shape[:-1], load.b.shape[-1]
         wide = torch.float64 if stopping.refine else self.dtype
-        rows = b.to(dtype=wide, device=self.device).reshape(math.prod(b.shape[:-1]), b.shape[-1])
+        rows = load.b.to(dtype=wide, device=self.device).reshape(math.prod(batch), unknowns)
         guess = None if x0 is None else self._guess(x0, rows)
         with torch.no_grad(), full_precision():
             try:
+                if self.constants:
+                    rows = self.constants.compatible(rows, load.name, load.lumped)
                 u, outcome, look_again = self._method(rows, guess, stopping)
             except NonFiniteError:
-                for name, value in data.items():
-                    require_finite(name, value)
+                if load.given is not None:
+                    require_finite(load.name, load.given)
                 # The data are sound: the solution is out of the range of the precision.
                 u = rows.new_full((rows.shape[0], self.problem.n + 1), math.nan)
                 outcome, look_again = Outcome(Status.DIVERGED, 1, [math.nan]), None
         sol = Solution(
-            u.to(self.dtype).reshape(*b.shape[:-1], u.shape[-1]),
+            u.to(self.dtype).reshape(*batch, u.shape[-1]),
             self.problem.grid,
             outcome,
             method=self.method,
-            tensors=tensors,
+            tensors=load.speaks_torch,
             look_again=look_again,
         )
         if stopping.throw and sol.status is not Status.CONVERGED:
@@ -283,17 +283,13 @@ class Hierarchy:
     def _method(
         self, b: Tensor, guess: Tensor | None, stopping: Stopping
     ) -> tuple[Tensor, Outcome, Callable[[], Outcome] | None]:
-        if self.constants:
-            b = self.constants.compatible(b)
+        """Run the method; the solution of the exact cycle and of SciPy is looked at again when asked for."""
         if self.method not in ("exact", "direct") or stopping.refine or not stopping.maxiter:
             return *self._iterate(b, guess, stopping), None
         u = self._remove_mean(self._once(b)).to(b.dtype)
         if stopping.tol is None:
             return u, Outcome(Status.CONVERGED, 1), lambda: self._second_look(b, u)
-        outcome = self._second_look(b, u)
-        if outcome.error_estimate > stopping.tol * float(largest(u).max()):
-            outcome.status = Status.STAGNATED
-        return u, outcome, None
+        return u, self._second_look(b, u, stopping.tol), None
 
     def _once(self, b: Tensor) -> Tensor:
         """Solve by the exact cycle or by SciPy; all nodes."""
@@ -316,7 +312,8 @@ class Hierarchy:
         rounding = torch.finfo(b.dtype).eps * (4 + math.sqrt(self.problem.n))
         tol = stopping.tol
         if tol is None:
-            tol = torch.finfo(self.dtype).eps if stopping.refine else max(TOLERANCE[self.dtype], 4 * rounding)
+            tol = torch.finfo(self.dtype).eps if stopping.refine else TOLERANCE[self.dtype]
+            tol = max(tol, 4 * rounding)
         load = self._lifted(b, A)[:, None]
         if not load.numel() and stopping.maxiter:
             return self.chain.nodes(b, *self._values), Outcome(Status.CONVERGED, 0, [0.0], 0.0)
@@ -341,22 +338,19 @@ class Hierarchy:
         size = r.abs().amax((-2, -1), keepdim=True).clamp_min(torch.finfo(r.dtype).tiny)
         return self.cycle((r / size).to(self.dtype)).to(r) * size
 
-    def _second_look(self, b: Tensor, u: Tensor) -> Outcome:
+    def _second_look(self, b: Tensor, u: Tensor, tol: float = math.inf) -> Outcome:
         """Estimate the error of a solution by the exact correction for its residual, in float64."""
         with torch.no_grad(), full_precision():
             precise = self.precise
             load = precise._lifted(b.double(), precise.A)[:, None]
             r = load - precise.A(self.chain.unknowns(u.double())[:, None])
-            correction = precise.condensation.solve(precise._project(r[:, 0]))
-            error = largest(precise._remove_mean(correction)) + torch.finfo(u.dtype).eps * largest(u)
-            return Outcome(Status.CONVERGED, 1, [1.0, relative_norm(r, load)], float(error.max()))
-
-    def _project(self, r: Tensor) -> Tensor:
-        """Take from a residual what rounding put outside the range of A."""
-        if not self.constants:
-            return r
-        weights = self.constants.weights(r)
-        return r - (r.sum(-1) / weights.sum())[:, None] * weights
+            residual = self.constants.project(r[:, 0]) if self.constants else r[:, 0]
+            correction = self._remove_mean(precise.condensation.solve(residual))
+            error = largest(correction) + torch.finfo(u.dtype).eps * largest(u)
+        bad = error > tol * largest(u)
+        status = Status.STAGNATED if bool(bad.any()) else Status.CONVERGED
+        estimate, row = float(error.max()), int(bad.int().argmax())
+        return Outcome(status, 1, [1.0, relative_norm(r, load)], estimate, row=row)
 
     def _remove_mean(self, u: Tensor) -> Tensor:
         return self.constants.remove(u) if self.constants else u

@@ -44,7 +44,9 @@ class Status(enum.Enum):
 
     CONVERGED = "the error estimate is below the tolerance"
     MAXITER = "the iterations ran out before the tolerance was met: raise maxiter, or take more sweeps"
-    STAGNATED = "the corrections no longer shrink: loosen tol, take method='exact', or float64 (refine=True)"
+    STAGNATED = (
+        "rounding keeps the error above tol: loosen tol, or take float64 or refine=True"
+    )
     DIVERGED = (
         "the corrections grow or are not finite: take a smaller omega, another smoother, or method='pcg'"
     )

@@ -44,13 +44,17 @@ class Constants:
         whole[1:-1] += h[:-1] / 2
         return self.chain.loads(whole)
 
-    def compatible(self, b: Tensor) -> Tensor:
+    def compatible(self, b: Tensor, name: str, lumped: bool) -> Tensor:
         """Return the load without the defect that rounding or lumping left, :eq:`compatibility`.
 
         Parameters
         ----------
         b : torch.Tensor, shape (batch, unknowns)
             Load, boundary fluxes included.
+        name : str
+            What a message calls it.
+        lumped : bool
+            Whether f at the nodes stands for its integrals; then a defect of its quadrature is removed too.
 
         Returns
         -------
@@ -62,25 +66,25 @@ class Constants:
         ValueError
             When the defect is more than that; the message gives it.
         """
+        allowed = 1e-8 if b.dtype == torch.float64 else 1e-4
+        if lumped:
+            allowed = max(allowed, min(0.1, 2 / self.problem.n**2))
         defect, size = b.sum(-1), b.abs().sum(-1)
-        bad = defect.abs() > self._allowed(b.dtype) * size
+        bad = defect.abs() > allowed * size
         if bad.any():
             row = int(bad.int().argmax())
             where = f" in row {row}" if b.shape[0] > 1 else ""
             raise ValueError(
-                f"{'b' if self.problem.f is None else 'f'}: got data that sum to"
-                f" {defect[row].item():.3e}{where}, the defect, of {size[row].item():.3e} in absolute value;"
-                " accepted: a load and boundary fluxes that sum to zero, since u is determined up to a"
-                " constant only"
+                f"{name}: got data that sum to {defect[row].item():.3e}{where}, the defect, of"
+                f" {size[row].item():.3e} in absolute value; accepted: a load and boundary fluxes that sum"
+                " to zero, since u is determined up to a constant only"
             )
-        weights = self.weights(b)
-        return b - (defect / weights.sum())[:, None] * weights
+        return self.project(b)
 
-    def _allowed(self, dtype: torch.dtype) -> float:
-        """Give the relative defect that rounding, or the quadrature of a lumped load, explains."""
-        rounding = 1e-8 if dtype == torch.float64 else 1e-4
-        lumped = self.problem.f is not None and self.problem.load == "nodal"
-        return max(rounding, min(0.1, 2 / self.problem.n**2)) if lumped else rounding
+    def project(self, b: Tensor) -> Tensor:
+        """Return the load less a constant right-hand side, so that it sums to zero."""
+        weights = self.weights(b)
+        return b - (b.sum(-1) / weights.sum())[:, None] * weights
 
     def remove(self, u: Tensor) -> Tensor:
         """Return the function with zero mean that differs from another by a constant, :eq:`zero-mean`.

@@ -139,9 +139,8 @@ def solve(
         dtype=dtype,
         device=device,
     )
+    tensors = any(isinstance(value, Tensor) for value in (f, b, a, c, nodes))
     with torch.no_grad():
         wide = torch.float64 if refine else float_type(dtype)
-        rows, speaks_torch = assembly.load(problem, wide, find_device(device))
-    tensors = speaks_torch or any(isinstance(value, Tensor) for value in (f, b, a, c, nodes))
-    data = {name: value for name, value in (("f", problem.f), ("b", problem.b)) if isinstance(value, Tensor)}
-    return hierarchy.run(rows, stopping, x0, tensors, data)
+        rhs = assembly.load(problem, wide, find_device(device), tensors)
+    return hierarchy.run(rhs, stopping, x0)
