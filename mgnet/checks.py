@@ -25,6 +25,11 @@ def is_number(value: Any) -> bool:
     return value.ndim == 0 if isinstance(value, Tensor) else isinstance(value, numbers.Number)
 
 
+def shown(value: Any) -> str:
+    """Show a value in a message; NumPy's scalars as plain numbers."""
+    return repr(value.item() if isinstance(value, np.generic) else value)
+
+
 def number(name: str, value: Any) -> float:
     """Return a finite float, or say what the argument should have been.
 
@@ -52,9 +57,9 @@ def number(name: str, value: Any) -> float:
             raise TypeError
         result = float(value)
     except (TypeError, ValueError, RuntimeError, OverflowError):
-        raise TypeError(f"{name}: got {value!r}; accepted: a real number") from None
+        raise TypeError(f"{name}: got {shown(value)}; accepted: a real number") from None
     if not math.isfinite(result):
-        raise ValueError(f"{name}: got {value!r}; accepted: a finite number")
+        raise ValueError(f"{name}: got {shown(value)}; accepted: a finite number")
     return result
 
 

@@ -183,10 +183,13 @@ def _multiply(x: Any, matrix: Any, out: Any) -> None:
     Memory bounds these products, so threads gain little, and they wait long for one another where the
     machine does something else too.
     """
-    if isinstance(x, Tensor):
-        torch.matmul(x, matrix, out=out)
-        return
     flat, direct = x.reshape(-1, x.shape[-1]), x.ndim == 2 or len(x) == 1
+    if isinstance(x, Tensor):
+        if direct:
+            torch.mm(flat, matrix, out=out.reshape(-1, out.shape[-1]))
+        else:
+            out.copy_((flat @ matrix).reshape(out.shape))
+        return
     target = out if direct else np.empty(out.shape, out.dtype)
     target = target.reshape(-1, out.shape[-1])
     step = max(1, PRODUCT // matrix.size)
@@ -353,8 +356,9 @@ def _array(shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
 
 def _finite(u: Any) -> Any:
     """Refuse NaN and infinity. Each load bears on all of the second grid, so checking that is enough."""
-    if not math.isfinite(u.sum().item()) and not bool((u - u == 0).all()):
-        raise NonFiniteError
+    with np.errstate(all="ignore"):
+        if not math.isfinite(u.sum().item()) and not bool((u - u == 0).all()):
+            raise NonFiniteError
     return u
 
 

@@ -150,9 +150,10 @@ class Hierarchy:
         else:
             cells = [self.problem.n] if self.method == "direct" else [level.cells for level in self.levels]
         lost = self.problem.n - self.problem.unknowns
-        # A joined chain of three nodes or more has three entries in every row.
-        ends = 0 if self.problem.periodic else 2
-        return [(n, n - lost, max(3 * (n - lost) - ends, n - lost)) for n in cells]
+        sizes = [(n, n - lost) for n in cells]
+        if self.problem.periodic:
+            return [(n, size, min(3 * size, size**2)) for n, size in sizes]
+        return [(n, size, max(3 * size - 2, 0)) for n, size in sizes]
 
     def cycle(self, r: Tensor) -> Tensor:
         """Apply one cycle to a residual, from a zero guess, :eq:`cycle`.
@@ -194,7 +195,9 @@ class Hierarchy:
             with torch.no_grad(), full_precision():
                 return self.cycle(x).reshape(size).cpu().numpy()
 
-        return spla.LinearOperator((size, size), matvec=apply, rmatvec=apply, dtype=dtype)
+        symmetric = self.method != "fcycle" and self.options.sweeps[0] == self.options.sweeps[1]
+        adjoint = apply if symmetric or self.method == "exact" else None
+        return spla.LinearOperator((size, size), matvec=apply, rmatvec=adjoint, dtype=dtype)
 
     def solve(
         self,

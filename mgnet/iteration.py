@@ -44,9 +44,7 @@ class Status(enum.Enum):
 
     CONVERGED = "the error estimate is below the tolerance"
     MAXITER = "the iterations ran out before the tolerance was met: raise maxiter, or take more sweeps"
-    STAGNATED = (
-        "rounding keeps the error above tol: loosen tol, or take float64 or refine=True"
-    )
+    STAGNATED = "rounding keeps the error above tol: loosen tol, or take float64 or refine=True"
     DIVERGED = (
         "the corrections grow or are not finite: take a smaller omega, another smoother, or method='pcg'"
     )

@@ -266,11 +266,13 @@ def _nodes(nodes: Any) -> np.ndarray:
     finite = np.isfinite(x)
     if not finite.all():
         i = int(np.argmin(finite))
-        raise ValueError(f"nodes: got {x[i]!r} at index {i}; accepted: finite numbers")
+        raise ValueError(f"nodes: got {float(x[i])} at index {i}; accepted: finite numbers")
     with np.errstate(over="ignore"):
         widths = np.diff(x)
     rising = (widths > 0) & np.isfinite(widths)
     if not rising.all():
         i = int(np.argmin(rising))
-        raise ValueError(f"nodes: got {x[i]!r}, {x[i + 1]!r} at index {i}; accepted: increasing coordinates")
+        raise ValueError(
+            f"nodes: got {float(x[i])}, {float(x[i + 1])} at index {i}; accepted: increasing coordinates"
+        )
     return x

@@ -1,0 +1,341 @@
+"""The exact cycle, against dense solves refined in long double and solutions known in closed form."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mgnet import Stiffness
+from mgnet.condensation import Cell, Condensation, NonFiniteError, block
+from mgnet.varying import VaryingStiffness
+
+# Robin's alpha where an end has one.
+ENDS: dict[str, tuple[tuple[str, str], tuple[float, float]]] = {
+    "dirichlet": (("dirichlet", "dirichlet"), (0.0, 0.0)),
+    "dirichlet-neumann": (("dirichlet", "natural"), (0.0, 0.0)),
+    "neumann-dirichlet": (("natural", "dirichlet"), (0.0, 0.0)),
+    "dirichlet-robin": (("dirichlet", "natural"), (0.0, 0.7)),
+    "robin-dirichlet": (("natural", "dirichlet"), (1e-3, 0.0)),
+    "robin": (("natural", "natural"), (50.0, 0.2)),
+    "neumann-robin": (("natural", "natural"), (0.0, 3.0)),
+    "neumann": (("natural", "natural"), (0.0, 0.0)),
+    "periodic": (("periodic", "periodic"), (0.0, 0.0)),
+}
+every_end = pytest.mark.parametrize(("ends", "robin"), ENDS.values(), ids=ENDS)
+EPS = {torch.float32: 2.0**-23, torch.float64: 2.0**-52}
+SIZES = [*range(1, 71), 95, 96, 97, 127, 128, 129, 255, 257]
+AROUND_BLOCKS = [1023, 1024, 1025, 1057]
+
+
+def unknowns_of(ends: tuple[str, str], n: int) -> np.ndarray:
+    return np.arange(int(ends[0] == "dirichlet"), n + 1 - int(ends[1] != "natural"))
+
+
+def apply(k: np.ndarray, s: np.ndarray, u: np.ndarray, joined: bool) -> np.ndarray:
+    """Apply the operator at all nodes, by fluxes: nothing is rounded into a diagonal first."""
+    flux = k * np.diff(u)
+    y = s * u
+    y[:-1] -= flux
+    y[1:] += flux
+    if joined:
+        y[0] += y[-1]
+    return y
+
+
+def reference(
+    k: np.ndarray,
+    s: np.ndarray,
+    ends: tuple[str, str],
+    robin: tuple[float, float],
+    b: np.ndarray,
+    values: tuple[float, float] = (0.0, 0.0),
+) -> np.ndarray:
+    """Solve as a dense matrix, and refine by residuals in long double; all nodes of each row of ``b``."""
+    n, free = len(k), unknowns_of(ends, len(k))
+    joined = ends[0] == "periodic"
+    s = np.asarray(s, dtype=float).copy()
+    s[0] += robin[0]
+    s[-1] += robin[1]
+    A = np.array([apply(k, s, column, False) for column in np.eye(n + 1)])
+    if joined:
+        A[0] += A[n]
+        A[:, 0] += A[:, n]
+    inverse = np.linalg.inv(A[np.ix_(free, free)])
+    wide = np.longdouble
+    u = np.zeros((len(b), n + 1), dtype=wide)
+    u[:, 0], u[:, -1] = (v if end == "dirichlet" else 0.0 for v, end in zip(values, ends, strict=True))
+    for row, load in zip(u, b.astype(wide), strict=True):
+        for _ in range(6):
+            r = load - apply(k.astype(wide), s.astype(wide), row, joined)[free]
+            row[free] += inverse @ r.astype(float)
+            if joined:
+                row[-1] = row[0]
+    return u.astype(float)
+
+
+def draw(rng: np.random.Generator, rows: int, unknowns: int, nearly_singular: bool) -> np.ndarray:
+    """Draw loads; nothing must cancel where only their sum counts."""
+    return rng.uniform(0.1, 2, (rows, unknowns)) if nearly_singular else rng.normal(size=(rows, unknowns))
+
+
+def close(u: torch.Tensor, expected: np.ndarray, roundings: float) -> None:
+    """Compare with the largest value; the measure is the rounding of the precision of ``u``."""
+    scale = np.abs(expected).max(-1)
+    error = np.abs(u.double().numpy() - expected).max(-1)
+    assert (error <= roundings * EPS[u.dtype] * scale).all(), (error / scale).max() / EPS[u.dtype]
+
+
+def tensor(x: Any, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    return torch.tensor(np.asarray(x), dtype=dtype)
+
+
+# Blocks.
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 7, 16, 32])
+@pytest.mark.parametrize("h", [1.0, 1e-7, 300.0])
+def test_a_block_has_greens_function_and_wide_hats(size: int, h: float) -> None:
+    """Without reaction both are known: h min(i, j) (m − max(i, j)) / m, and straight lines."""
+    cell = Cell(1 / h, 0.0, 0.0)
+    result = block(size, cell, cell)
+    i, j = np.ogrid[1:size, 1:size]
+    expected = h * np.minimum(i, j) * (size - np.maximum(i, j)) / size
+    np.testing.assert_allclose(result.green, expected, rtol=1e-15 * size)
+    hats = np.stack((1 - np.arange(1, size) / size, np.arange(1, size) / size))
+    np.testing.assert_allclose(result.weights, hats, rtol=1e-15 * size)
+    assert result.cell.k == pytest.approx(1 / (h * size), rel=1e-15 * size, abs=0)
+    assert (result.cell.left, result.cell.right) == (0, 0)
+
+
+@given(
+    st.integers(2, 32),
+    st.floats(-2, 2),
+    st.tuples(st.floats(-6, 3), st.floats(-6, 3)),
+    st.floats(-3, 3),
+)
+def test_a_block_is_the_inverse_of_its_matrix(
+    size: int, k: float, sums: tuple[float, float], last: float
+) -> None:
+    """A chain of equal cells and another last one: inside, its ends, and the cell that it becomes."""
+    cell = Cell(10**k, 10 ** sums[0], 10 ** sums[1])
+    other = Cell(10**last, 2.0, 0.5)
+    result = block(size, cell, other)
+    A = np.zeros((size + 1, size + 1))
+    for i, (k_i, left, right) in enumerate([cell] * (size - 1) + [other]):
+        A[i : i + 2, i : i + 2] += [[k_i + left, -k_i], [-k_i, k_i + right]]
+    inside, ends = np.arange(1, size), [0, size]
+    green = np.linalg.inv(A[np.ix_(inside, inside)])
+    np.testing.assert_allclose(result.green, green, rtol=0, atol=1e-12 * np.abs(green).max())
+    weights = -A[np.ix_(ends, inside)] @ green
+    np.testing.assert_allclose(result.weights, weights, rtol=0, atol=1e-12)
+    schur = A[np.ix_(ends, ends)] + weights @ A[np.ix_(inside, ends)]
+    k, left, right = result.cell
+    np.testing.assert_allclose([[k + left, -k], [-k, k + right]], schur, rtol=0, atol=1e-12 * np.abs(A).max())
+
+
+def test_a_block_keeps_tiny_row_sums() -> None:
+    cell = Cell(1.0, 1e-25, 1e-25)
+    result = block(32, cell, cell).cell
+    assert result.left + result.right == pytest.approx(64e-25, rel=1e-14, abs=0)
+    assert result.k == pytest.approx(1 / 32, rel=1e-14)
+
+
+# Chains of equal cells.
+
+
+REACTIONS = {"none": 0.0, "small": 1e-6, "moderate": 30.0, "huge": None}
+
+
+@every_end
+@pytest.mark.parametrize("reaction", REACTIONS)
+def test_equal_cells(ends: tuple[str, str], robin: tuple[float, float], reaction: str) -> None:
+    if reaction == "none" and "dirichlet" not in ends and not any(robin):
+        pytest.skip("constants are free")
+    rng = np.random.default_rng(0)
+    for n in [*SIZES, *(AROUND_BLOCKS if ends == ("dirichlet", "natural") and any(robin) else [])]:
+        h, a = 1 / n, 3.0
+        # Huge: a conductance turns negative at c h² = 6 a.
+        c = 60 * a / h**2 if reaction == "huge" else REACTIONS[reaction]
+        s = np.full(n + 1, c * h)
+        s[[0, -1]] /= 2
+        k = np.full(n, a / h - c * h / 6)
+        b = draw(rng, 2, len(unknowns_of(ends, n)), reaction == "small")
+        values = (2.0, -1.0)
+        expected = reference(k, s, ends, robin, b, values)
+        A = Stiffness(h, a, c, ends, robin=robin)
+        u = Condensation(A, n).solve(tensor(b), *values)
+        close(u, expected, 40)
+        # The path of cells that differ gives the same.
+        other = Condensation(A.varying(n), n).solve(tensor(b), *values)
+        close(other, expected, 40)
+
+
+@every_end
+@pytest.mark.parametrize("reaction", REACTIONS)
+def test_equal_cells_in_single_precision(
+    ends: tuple[str, str], robin: tuple[float, float], reaction: str
+) -> None:
+    if reaction == "none" and "dirichlet" not in ends and not any(robin):
+        pytest.skip("constants are free")
+    rng = np.random.default_rng(1)
+    for n in [1, 2, 3, 5, 31, 32, 33, 34, 64, 65, 129, 257]:
+        h, a = 1 / n, 3.0
+        c = 60 * a / h**2 if reaction == "huge" else REACTIONS[reaction]
+        s = np.full(n + 1, c * h)
+        s[[0, -1]] /= 2
+        b = draw(rng, 1, len(unknowns_of(ends, n)), reaction == "small").astype(np.float32)
+        expected = reference(np.full(n, a / h - c * h / 6), s, ends, robin, b)
+        A = Stiffness(h, a, c, ends, robin=robin, dtype=torch.float32)
+        u = Condensation(A, n).solve(tensor(b, torch.float32))
+        assert u.dtype == torch.float32
+        close(u, expected, 20)
+
+
+# Chains of cells that differ.
+
+
+@every_end
+@pytest.mark.parametrize("reacts", [False, True])
+def test_different_cells(ends: tuple[str, str], robin: tuple[float, float], reacts: bool) -> None:
+    if not reacts and "dirichlet" not in ends and not any(robin):
+        pytest.skip("constants are free")
+    rng = np.random.default_rng(2)
+    for n, dtype in itertools.product((*range(1, 40), 63, 64, 65, 127, 128, 257), EPS):
+        number = np.float32 if dtype == torch.float32 else np.float64
+        k = (10 ** rng.uniform(-3, 3, n)).astype(number)
+        s = (10 ** rng.uniform(-6, 2, n + 1) * (rng.random(n + 1) < 0.7) * reacts).astype(number)
+        s[n // 2] += 1.0 * reacts
+        b = rng.normal(size=(2, len(unknowns_of(ends, n)))).astype(number)
+        A = VaryingStiffness(tensor(k, dtype), tensor(s, dtype) if reacts else None, ends, robin)
+        u = Condensation(A, n).solve(tensor(b, dtype), 0.5, -3.0)
+        expected = reference(k.astype(float), s.astype(float), ends, robin, b, (0.5, -3.0))
+        close(u, expected, 200)
+
+
+@given(st.integers(2, 60), st.integers(0, 2**32 - 1), st.sampled_from(list(ENDS)))
+def test_reaction_beyond_the_mesh(n: int, seed: int, name: str) -> None:
+    """Where c h² > 6 a conductances are negative, here and there; the matrix stays definite."""
+    (ends, robin), rng = ENDS[name], np.random.default_rng(seed)
+    h, a = rng.uniform(0.1, 1, n), 10 ** rng.uniform(-2, 2, n)
+    c = a / h**2 * 10 ** rng.uniform(-2, 3, n)
+    k, s = a / h - c * h / 6, np.zeros(n + 1)
+    s[:-1] += c * h / 2
+    s[1:] += c * h / 2
+    b = rng.normal(size=(1, len(unknowns_of(ends, n))))
+    expected = reference(k, s, ends, robin, b)
+    u = Condensation(VaryingStiffness(tensor(k), tensor(s), ends, robin), n).solve(tensor(b))
+    close(u, expected, 200)
+
+
+@pytest.mark.parametrize("n", [64, 65, 1000])
+@pytest.mark.parametrize("where", [0.5, 0.31])
+def test_a_jump_of_a_million(n: int, where: float) -> None:
+    k = np.where(np.arange(n) < where * n, 1.0, 1e6) * n
+    b = np.random.default_rng(0).normal(size=n - 1)
+    for ends in (("dirichlet", "dirichlet"), ("natural", "dirichlet")):
+        load = b[None] if ends[0] == "dirichlet" else np.append(1.0, b)[None]
+        expected = reference(k, np.zeros(n + 1), ends, (0.0, 0.0), load)
+        u = Condensation(VaryingStiffness(tensor(k), None, ends), n).solve(tensor(load))
+        close(u, expected, 40)
+        # Not only the largest value: on the good conductor u is small, and right too.
+        right = slice(int(where * n) + 1, n)
+        error = np.abs(u[0, right].numpy() - expected[0, right]).max()
+        assert error <= 1e-12 * np.abs(expected[0, right]).max()
+
+
+# Long chains, where a dense matrix does not go.
+
+
+LONG = [2**10 + 1, 2**12 - 1, 2**15, 2**15 + 1, 2**15 + 31, 2**16 + 33, 2**18 + 1, 10**5 + 3, 2**20]
+
+
+@pytest.mark.parametrize("dtype", EPS, ids=["single", "double"])
+@pytest.mark.parametrize("n", LONG)
+def test_parabolas(n: int, dtype: torch.dtype) -> None:
+    """With unit conductances and loads the solutions are half integers: i (n − i) / 2 and the like."""
+    i = np.arange(n + 1.0)
+    for path in ("equal", "different"):
+        for ends, count, exact in (
+            (("dirichlet", "dirichlet"), n - 1, i * (n - i) / 2),
+            (("dirichlet", "natural"), n, i * n - i * (i - 1) / 2),
+            (("natural", "dirichlet"), n, (i * n - i * (i - 1) / 2)[::-1]),
+        ):
+            A: Any = Stiffness(1.0, boundary=ends, dtype=dtype)
+            A = A if path == "equal" else A.varying(n)
+            u = Condensation(A, n).solve(torch.ones(1, count, dtype=dtype))
+            close(u[0], exact, 16)
+
+
+@pytest.mark.parametrize("n", LONG)
+def test_a_constant_is_what_its_row_sums_make(n: int) -> None:
+    for ends, c in itertools.product(((("natural",) * 2), ("periodic",) * 2), (1e-9, 1.0, 1e4)):
+        A = Stiffness(1.0, 1.0, c, ends)
+        b = torch.full((1, n + (ends[0] == "natural")), c, dtype=torch.float64)
+        if ends[0] == "natural":
+            b[0, [0, -1]] /= 2
+        for path in (A, A.varying(n)):
+            close(Condensation(path, n).solve(b)[0], np.ones(n + 1), 64)
+
+
+def test_given_ends_make_a_straight_line() -> None:
+    for n in (1, 2, 33, 1000, 2**15 + 7):
+        A = Stiffness(1 / n)
+        for path in (A, A.varying(n)):
+            u = Condensation(path, n).solve(torch.zeros(1, n - 1, dtype=torch.float64), -2.0, 5.0)
+            close(u[0], np.linspace(-2, 5, n + 1), 16)
+            assert (u[0, 0].item(), u[0, -1].item()) == (-2.0, 5.0)
+
+
+# Batches, and what is refused.
+
+
+@pytest.mark.parametrize("dtype", EPS, ids=["single", "double"])
+@pytest.mark.parametrize("n", [1, 2, 33, 70, 1057, 2**16 + 5])
+def test_a_batch_is_its_rows(n: int, dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    for (ends, robin), c, path in itertools.product(ENDS.values(), (0.0, 2.0), ("equal", "different")):
+        if not c and "dirichlet" not in ends and not any(robin):
+            continue
+        A: Any = Stiffness(1 / n, 1.0, c, ends, robin=robin, dtype=dtype)
+        exact = Condensation(A if path == "equal" else A.varying(n), n)
+        b = torch.randn((5, len(unknowns_of(ends, n))), generator=generator, dtype=torch.float64).to(dtype)
+        before = b.clone()
+        u = exact.solve(b, 1.0, 2.0)
+        assert u.shape == (5, n + 1)
+        assert (b == before).all()
+        for i in range(0, 5, 2):
+            close(u[i], exact.solve(b[i : i + 1], 1.0, 2.0)[0].double().numpy(), 32)
+
+
+def test_columns_of_a_matrix_are_a_batch() -> None:
+    """Loads whose rows are not contiguous give the same."""
+    n = 100
+    b = torch.randn(n - 1, 4, dtype=torch.float64).T
+    exact = Condensation(Stiffness(1 / n), n)
+    assert not b.is_contiguous()
+    torch.testing.assert_close(exact.solve(b), exact.solve(b.contiguous()), rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("n", [2, 33, 1000, 2**16])
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_what_is_not_finite_is_refused(n: int) -> None:
+    A = Stiffness(1 / n)
+    for path, value in itertools.product((A, A.varying(n)), (np.nan, np.inf, -np.inf)):
+        for index in {0, 1, n // 2, n - 2} & set(range(n - 1)):
+            b = torch.zeros(2, n - 1, dtype=torch.float64)
+            b[1, index] = value
+            with pytest.raises(NonFiniteError):
+                Condensation(path, n).solve(b)
+
+
+def test_sums_may_overflow_where_values_do_not() -> None:
+    b = torch.full((1, 999), 1e306, dtype=torch.float64)
+    u = Condensation(Stiffness(1.0, 1e3), 1000).solve(b)
+    i = np.arange(1001)
+    np.testing.assert_allclose(u[0], i * (1000 - i) * 0.5e303, rtol=1e-13)
