@@ -16,7 +16,8 @@ help: ## list the targets
 
 demo: $(STAMPS)/base ## heat a layered rod: solve, print the table, draw rod.png
 	$(BIN)/mgnet solve --rhs examples/data/rod_sources.csv --a examples/data/rod_conductivity.csv \
-	    --left dirichlet:20 --right robin:10,200 --plot rod.png --out rod.csv
+	    --left dirichlet:20 --right robin:10,200 --out rod.csv
+	$(BIN)/python examples/rod.py rod.png
 
 test: $(STAMPS)/test ## the fast tests and the doctests
 	$(BIN)/python -m pytest

@@ -79,6 +79,8 @@ class Load(NamedTuple):
         Whether f at the nodes stands for its integrals.
     speaks_torch : bool
         Whether the solution is to be a tensor.
+    size : float, default 0.0
+        The integral of the absolute value of a function f, which its load may hide.
     """
 
     b: Tensor
@@ -86,6 +88,7 @@ class Load(NamedTuple):
     given: Tensor | None
     lumped: bool
     speaks_torch: bool
+    size: float = 0.0
 
 
 def load(problem: Poisson, dtype: torch.dtype, device: torch.device, speaks_torch: bool = False) -> Load:
@@ -112,12 +115,12 @@ def load(problem: Poisson, dtype: torch.dtype, device: torch.device, speaks_torc
     ValueError
         When the function f fails, or returns something else than finite numbers.
     """
-    f, given = problem.f, problem.b
+    f, given, size = problem.f, problem.b, 0.0
     if given is not None:
         b = given.to(dtype=dtype, device=device)
         return Load(_add_fluxes(problem, b, own=b is not given), "b", given, False, speaks_torch)
     if callable(f):
-        b, tensor = _quadrature(problem, f, dtype)
+        b, tensor, size = _quadrature(problem, f, dtype)
         b, speaks_torch = b.to(device), speaks_torch or tensor
     elif isinstance(f, float):
         b = _lump(problem, torch.full((problem.n + 1,), f, dtype=dtype, device=device))
@@ -125,7 +128,7 @@ def load(problem: Poisson, dtype: torch.dtype, device: torch.device, speaks_torc
         given = f
         b = _from_nodal(problem, _whole_period(problem, f.to(dtype=dtype, device=device)))
     b = _add_fluxes(problem, Chain(problem.ends).loads(b), own=True)
-    return Load(b, "f", given, problem.load == "nodal", speaks_torch)
+    return Load(b, "f", given, problem.load == "nodal", speaks_torch, size)
 
 
 def _from_nodal(problem: Poisson, f: Tensor) -> Tensor:
@@ -227,23 +230,23 @@ def _masses(problem: Poisson, cells: slice, widths: Tensor) -> tuple[Tensor, Ten
     return off_diagonal, low, high
 
 
-def _quadrature(problem: Poisson, f: Any, dtype: torch.dtype) -> tuple[Tensor, bool]:
-    """Integrate a function against the hats of all nodes."""
+def _quadrature(problem: Poisson, f: Any, dtype: torch.dtype) -> tuple[Tensor, bool, float]:
+    """Integrate a function against the hats of all nodes, and its absolute value."""
     if problem.load == "nodal":
         values, speaks_torch = evaluate("f", f, problem.grid.x.copy())
-        return _lump(problem, _whole_period(problem, values.to(dtype))), speaks_torch
+        return _lump(problem, _whole_period(problem, values.to(dtype))), speaks_torch, 0.0
     t, w = torch.from_numpy(POINTS), torch.from_numpy(WEIGHTS)
-    b, speaks_torch = None, False
+    b, speaks_torch, size = torch.empty(0), False, 0.0
     for cells in _chunks(problem.n):
         values, speaks_torch = evaluate("f", f, _points(problem, cells))
-        if b is None:
+        if not b.numel():
             b = torch.zeros((*values.shape[:-1], problem.n + 1), dtype=dtype)
         values = values.reshape(*values.shape[:-1], -1, len(POINTS))
         widths = torch.from_numpy(problem.grid.widths(cells.start, cells.stop))
         b[..., cells.start : cells.stop] += (values @ (w * (1 - t)) * widths).to(dtype)
         b[..., cells.start + 1 : cells.stop + 1] += (values @ (w * t) * widths).to(dtype)
-    assert b is not None
-    return b, speaks_torch
+        size += float((values.abs() @ w * widths).sum(-1).max())
+    return b, speaks_torch, size
 
 
 def _whole_period(problem: Poisson, f: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import mmap
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -25,7 +25,7 @@ from .varying import VaryingStiffness, eliminate
 
 __all__ = ["Condensation", "NonFiniteError"]
 
-# Cells per block; half of it in long levels of float64, whose products with the blocks' matrices are dear.
+# Cells per block; half of it in long levels, where the products with the blocks' matrices are what costs.
 FACTOR, LONG = 32, 2**15
 # Values that a CPU works on at a time, so that what is written stays in its cache until it is complete.
 CHUNK = 2**18
@@ -122,7 +122,7 @@ class Blocks:
     """
 
     def __init__(self, cells: int, cell: Cell, last: Cell, like: dict) -> None:
-        size = self.factor = FACTOR // 2 if cells > LONG and like["dtype"] == torch.float64 else FACTOR
+        size = self.factor = FACTOR // 2 if cells > LONG else FACTOR
         self.cells, self.full = cells, (cells - 1) // size
         self.stop = self.full * size
         tail, main = block(cells - self.stop, cell, last), block(size, cell, cell)
@@ -133,7 +133,12 @@ class Blocks:
         inside[-2:] = weights.T[::-1]
         numbers = (inside, weights, tail.green, tail.weights.T)
         self.arrays = Matrices(*(x.astype(_NUMPY[like["dtype"]]) for x in numbers))
-        self.tensors = Matrices(*(torch.as_tensor(x, device=like["device"]) for x in self.arrays))
+        self.device = like["device"]
+
+    @cached_property
+    def tensors(self) -> Matrices:
+        """The numbers as tensors, for a GPU."""
+        return Matrices(*(torch.as_tensor(x, device=self.device) for x in self.arrays))
 
     def restrict(self, b: Any) -> tuple[Any, Any, Any]:
         """Give the loads of the coarse nodes, and what the left and the right end receive."""
@@ -178,7 +183,7 @@ def _by_chunks(work: Callable[[slice], None], rows: Any, batch: int = 1) -> None
 
 
 def _multiply(x: Any, matrix: Any, out: Any) -> None:
-    """Write ``x @ matrix``; in NumPy by products so small that BLAS starts no threads for them.
+    """Write ``x @ matrix``; in NumPy as a stack of products so small that BLAS starts no threads for them.
 
     Memory bounds these products, so threads gain little, and they wait long for one another where the
     machine does something else too.
@@ -190,11 +195,12 @@ def _multiply(x: Any, matrix: Any, out: Any) -> None:
         else:
             out.copy_((flat @ matrix).reshape(out.shape))
         return
-    target = out if direct else np.empty(out.shape, out.dtype)
-    target = target.reshape(-1, out.shape[-1])
-    step = max(1, PRODUCT // matrix.size)
-    for start in range(0, len(flat), step):
-        np.dot(flat[start : start + step], matrix, out=target[start : start + step])
+    target = (out if direct else np.empty(out.shape, out.dtype)).reshape(-1, out.shape[-1])
+    size = max(1, PRODUCT // matrix.size)
+    stack, whole = (len(flat) // size, size), len(flat) // size * size
+    pieces, results = (y[:whole].reshape(*stack, y.shape[1]) for y in (flat, target))
+    np.matmul(pieces, matrix, out=results)
+    np.matmul(flat[whole:], matrix, out=target[whole:])
     if not direct:
         out[:] = target.reshape(out.shape)
 
@@ -210,8 +216,8 @@ class Pairs:
         self.left, self.right = k[0 : 2 * self.pairs : 2], k[1 : 2 * self.pairs : 2]
         self.s = None if s is None else s[1 : 2 * self.pairs : 2]
 
-    def _pivot(self) -> Tensor:
-        pivot = self.left + self.right
+    def _pivot(self, out: Tensor | None = None) -> Tensor:
+        pivot = torch.add(self.left, self.right, out=out)
         return pivot if self.s is None else pivot.add_(self.s)
 
     def restrict(self, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -228,7 +234,10 @@ class Pairs:
         out[:, 1::2] = coarse[:, 1:-1]
         total = torch.addcmul(b[:, 0 : 2 * self.pairs : 2], self.left, coarse[:, : self.pairs])
         total.addcmul_(self.right, coarse[:, 1 : self.pairs + 1])
-        torch.div(total, self._pivot(), out=out[:, 0 : 2 * self.pairs : 2])
+        # The pivots stand for a moment where the values come: a fresh vector less.
+        odd = out[:, 0 : 2 * self.pairs : 2]
+        self._pivot(odd[0])
+        torch.div(total, odd[:1].clone() if len(out) > 1 else odd, out=odd)
 
 
 class Condensation:

@@ -263,7 +263,7 @@ class Hierarchy:
         with torch.no_grad(), full_precision():
             try:
                 if self.constants:
-                    rows = self.constants.compatible(rows, load.name, load.lumped)
+                    rows = self.constants.compatible(rows, load)
                 u, outcome, look_again = self._method(rows, guess, stopping)
             except NonFiniteError:
                 if load.given is not None:
@@ -303,7 +303,11 @@ class Hierarchy:
         A = self.precise.A
         load = self._lifted(b.double(), A)
         u = self._direct(load)
-        u += self._direct(load - A(u[:, None])[:, 0])
+        r = load - A(u[:, None])[:, 0]
+        # Beside huge loads fluxes may be out of range, though the solution is not.
+        if r.isfinite().all():
+            u += self._direct(r)
+        _require_all_finite(u)
         return self.chain.nodes(u, *self._values)
 
     def _direct(self, b: Tensor) -> Tensor:
@@ -313,15 +317,14 @@ class Hierarchy:
     def _iterate(self, b: Tensor, guess: Tensor | None, stopping: Stopping) -> tuple[Tensor, Outcome]:
         A = self.precise.A if stopping.refine else self.A
         rounding = torch.finfo(b.dtype).eps * (4 + math.sqrt(self.problem.n))
-        tol = stopping.tol
-        if tol is None:
-            tol = torch.finfo(self.dtype).eps if stopping.refine else TOLERANCE[self.dtype]
-            tol = max(tol, 4 * rounding)
+        tol = max(TOLERANCE[b.dtype], 4 * rounding) if stopping.tol is None else stopping.tol
         load = self._lifted(b, A)[:, None]
         if not load.numel() and stopping.maxiter:
             return self.chain.nodes(b, *self._values), Outcome(Status.CONVERGED, 0, [0.0], 0.0)
         _require_all_finite(load)
         u = torch.zeros_like(load) if guess is None else guess
+        if self.constants:
+            u = self.chain.unknowns(self._remove_mean(self.chain.nodes(u[:, 0])))[:, None]
         if self.method == "fmg" and guess is None and stopping.maxiter:
             u = full_multigrid(self.levels, load.to(self.dtype), self.options.sweeps).to(load)
         u, outcome = iterate(self._step(A, stopping.refine), A, load, u, tol, stopping.maxiter, rounding)

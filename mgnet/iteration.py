@@ -112,7 +112,7 @@ class _Corrections:
         sizes = torch.stack(self.sizes)
         if len(sizes) <= WINDOW:
             return torch.zeros_like(sizes[0], dtype=torch.bool)
-        return sizes[-WINDOW:].amin(0) > SHRINKAGE * sizes[:-WINDOW].amin(0)
+        return sizes[-WINDOW:].amin(0) >= SHRINKAGE * sizes[:-WINDOW].amin(0)
 
     def diverged(self) -> Tensor:
         size, first = self.sizes[-1], torch.maximum(self.sizes[0], self.start)

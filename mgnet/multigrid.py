@@ -269,5 +269,13 @@ def _coarse_solver(level: Level, options: Options) -> Callable[[Tensor], Tensor]
             f"coarse: got 'direct' for {level.unknowns} unknowns on the coarsest grid;"
             f" accepted: at most {DENSE}; take more levels, or coarse='exact'"
         )
-    inverse = torch.linalg.pinv(A.to_dense(level.unknowns), hermitian=True)
+    inverse = _inverse(A.to_dense(level.unknowns), A.singular)
     return lambda b: b @ inverse
+
+
+def _inverse(A: Tensor, singular: bool) -> Tensor:
+    """Invert in float64; where constants are mapped to zero, with the first unknown held at zero."""
+    first = int(singular)
+    inverse = torch.zeros_like(A, dtype=torch.float64)
+    inverse[first:, first:] = torch.linalg.inv(A.double()[first:, first:])
+    return inverse.to(A.dtype)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .assembly import Load
 from .chain import Chain
 from .problem import Poisson
 
@@ -44,17 +45,16 @@ class Constants:
         whole[1:-1] += h[:-1] / 2
         return self.chain.loads(whole)
 
-    def compatible(self, b: Tensor, name: str, lumped: bool) -> Tensor:
+    def compatible(self, b: Tensor, load: Load) -> Tensor:
         """Return the load without the defect that rounding or lumping left, :eq:`compatibility`.
 
         Parameters
         ----------
         b : torch.Tensor, shape (batch, unknowns)
             Load, boundary fluxes included.
-        name : str
-            What a message calls it.
-        lumped : bool
-            Whether f at the nodes stands for its integrals; then a defect of its quadrature is removed too.
+        load : Load
+            Where it came from. The defect that quadrature leaves of a kink, or lumping of any f, is
+            removed too.
 
         Returns
         -------
@@ -67,15 +67,15 @@ class Constants:
             When the defect is more than that; the message gives it.
         """
         allowed = 1e-8 if b.dtype == torch.float64 else 1e-4
-        if lumped:
-            allowed = max(allowed, min(0.1, 2 / self.problem.n**2))
-        defect, size = b.sum(-1), b.abs().sum(-1)
+        if load.name == "f":
+            allowed = max(allowed, min(0.1 if load.lumped else 0.01, 2 / self.problem.n**2))
+        defect, size = b.sum(-1), b.abs().sum(-1).clamp_min(load.size)
         bad = defect.abs() > allowed * size
         if bad.any():
             row = int(bad.int().argmax())
             where = f" in row {row}" if b.shape[0] > 1 else ""
             raise ValueError(
-                f"{name}: got data that sum to {defect[row].item():.3e}{where}, the defect, of"
+                f"{load.name}: got data that sum to {defect[row].item():.3e}{where}, the defect, of"
                 f" {size[row].item():.3e} in absolute value; accepted: a load and boundary fluxes that sum"
                 " to zero, since u is determined up to a constant only"
             )

@@ -79,7 +79,8 @@ class Solution:
         """Estimated largest nodal error, absolute, of the worst right-hand side, :eq:`error-estimate`.
 
         It is that of the algebraic solution, not of the discretisation. Of "exact" and "direct" it is the
-        size of the exact correction for the residual, computed when it is asked for.
+        size of the exact correction for the residual, computed when it is first asked for: from the arrays
+        of the call and of ``u``, so ask before you change those in place.
         """
         return self._history.error_estimate
 
@@ -151,14 +152,17 @@ class Solution:
 
     def _around(self, x: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Give the values at both ends of each point's cell, the local coordinate and the width."""
-        points = np.asarray(x.detach().cpu() if isinstance(x, Tensor) else x)
+        try:
+            points = np.asarray(x.detach().cpu() if isinstance(x, Tensor) else x)
+        except ValueError as error:
+            raise TypeError(f"x: got {x!r}; accepted: real numbers ({error})") from None
         if points.dtype.kind not in "fiu":
             raise TypeError(f"x: got dtype {points.dtype}; accepted: real numbers")
         points = points.astype(np.float64)
         low, high = self._grid.domain
         outside = ~((points >= low) & (points <= high))
         if outside.any():
-            raise ValueError(f"x: got {points[outside].flat[0]!r}; accepted: points in [{low}, {high}]")
+            raise ValueError(f"x: got {float(points[outside].flat[0])}; accepted: points in [{low}, {high}]")
         cell, t = self._grid.locate(points)
         u, h = self._u.cpu().numpy(), self._grid.h
         width = np.full(cell.shape, h) if isinstance(h, float) else h[cell]

@@ -72,7 +72,7 @@ def solve(
     tol : float, optional
         Accepted estimated error, relative to the largest nodal value, :eq:`stopping`. By default 1e-10 in
         float64 and 1e-5 in float32, or four times what rounding leaves, ``eps * (4 + sqrt(n))``, where
-        that is more; with ``refine`` the machine precision. "exact" and "direct" are checked against it
+        that is more; with ``refine`` 1e-10 in both. "exact" and "direct" are checked against it
         where it is given.
     maxiter : int, optional
         Most cycles, 100 by default.

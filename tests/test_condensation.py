@@ -27,10 +27,11 @@ ENDS: dict[str, tuple[tuple[str, str], tuple[float, float]]] = {
     "neumann": (("natural", "natural"), (0.0, 0.0)),
     "periodic": (("periodic", "periodic"), (0.0, 0.0)),
 }
-every_end = pytest.mark.parametrize(("ends", "robin"), ENDS.values(), ids=ENDS)
+# Where constants are free there is no one solution: test_solver.py has those.
+FIXED = {name: value for name, value in ENDS.items() if name not in ("neumann", "periodic")}
 EPS = {torch.float32: 2.0**-23, torch.float64: 2.0**-52}
-SIZES = [*range(1, 71), 95, 96, 97, 127, 128, 129, 255, 257]
-AROUND_BLOCKS = [1023, 1024, 1025, 1057]
+SIZES = [*range(1, 71), 96, 97, 128, 129, 257]
+AROUND_BLOCKS = [1024, 1025, 1057]
 
 
 def unknowns_of(ends: tuple[str, str], n: int) -> np.ndarray:
@@ -41,10 +42,10 @@ def apply(k: np.ndarray, s: np.ndarray, u: np.ndarray, joined: bool) -> np.ndarr
     """Apply the operator at all nodes, by fluxes: nothing is rounded into a diagonal first."""
     flux = k * np.diff(u)
     y = s * u
-    y[:-1] -= flux
-    y[1:] += flux
+    y[..., :-1] -= flux
+    y[..., 1:] += flux
     if joined:
-        y[0] += y[-1]
+        y[..., 0] += y[..., -1]
     return y
 
 
@@ -62,7 +63,7 @@ def reference(
     s = np.asarray(s, dtype=float).copy()
     s[0] += robin[0]
     s[-1] += robin[1]
-    A = np.array([apply(k, s, column, False) for column in np.eye(n + 1)])
+    A = apply(k, s, np.eye(n + 1), False)
     if joined:
         A[0] += A[n]
         A[:, 0] += A[:, n]
@@ -70,12 +71,11 @@ def reference(
     wide = np.longdouble
     u = np.zeros((len(b), n + 1), dtype=wide)
     u[:, 0], u[:, -1] = (v if end == "dirichlet" else 0.0 for v, end in zip(values, ends, strict=True))
-    for row, load in zip(u, b.astype(wide), strict=True):
-        for _ in range(6):
-            r = load - apply(k.astype(wide), s.astype(wide), row, joined)[free]
-            row[free] += inverse @ r.astype(float)
-            if joined:
-                row[-1] = row[0]
+    for _ in range(4):
+        r = b.astype(wide) - apply(k.astype(wide), s.astype(wide), u, joined)[:, free]
+        u[:, free] += r.astype(float) @ inverse
+        if joined:
+            u[:, -1] = u[:, 0]
     return u.astype(float)
 
 
@@ -150,13 +150,18 @@ def test_a_block_keeps_tiny_row_sums() -> None:
 
 
 REACTIONS = {"none": 0.0, "small": 1e-6, "moderate": 30.0, "huge": None}
+every_reaction = pytest.mark.parametrize(
+    ("ends", "robin", "reaction"),
+    [
+        pytest.param(*ENDS[name], reaction, id=f"{name}-{reaction}")
+        for reaction in REACTIONS
+        for name in (FIXED if reaction == "none" else ENDS)
+    ],
+)
 
 
-@every_end
-@pytest.mark.parametrize("reaction", REACTIONS)
+@every_reaction
 def test_equal_cells(ends: tuple[str, str], robin: tuple[float, float], reaction: str) -> None:
-    if reaction == "none" and "dirichlet" not in ends and not any(robin):
-        pytest.skip("constants are free")
     rng = np.random.default_rng(0)
     for n in [*SIZES, *(AROUND_BLOCKS if ends == ("dirichlet", "natural") and any(robin) else [])]:
         h, a = 1 / n, 3.0
@@ -176,13 +181,10 @@ def test_equal_cells(ends: tuple[str, str], robin: tuple[float, float], reaction
         close(other, expected, 40)
 
 
-@every_end
-@pytest.mark.parametrize("reaction", REACTIONS)
+@every_reaction
 def test_equal_cells_in_single_precision(
     ends: tuple[str, str], robin: tuple[float, float], reaction: str
 ) -> None:
-    if reaction == "none" and "dirichlet" not in ends and not any(robin):
-        pytest.skip("constants are free")
     rng = np.random.default_rng(1)
     for n in [1, 2, 3, 5, 31, 32, 33, 34, 64, 65, 129, 257]:
         h, a = 1 / n, 3.0
@@ -200,11 +202,12 @@ def test_equal_cells_in_single_precision(
 # Chains of cells that differ.
 
 
-@every_end
-@pytest.mark.parametrize("reacts", [False, True])
+@pytest.mark.parametrize(
+    ("ends", "robin", "reacts"),
+    [pytest.param(*ENDS[name], True, id=f"{name}-c") for name in ENDS]
+    + [pytest.param(*FIXED[name], False, id=name) for name in FIXED],
+)
 def test_different_cells(ends: tuple[str, str], robin: tuple[float, float], reacts: bool) -> None:
-    if not reacts and "dirichlet" not in ends and not any(robin):
-        pytest.skip("constants are free")
     rng = np.random.default_rng(2)
     for n, dtype in itertools.product((*range(1, 40), 63, 64, 65, 127, 128, 257), EPS):
         number = np.float32 if dtype == torch.float32 else np.float64

@@ -24,7 +24,8 @@ TRUNK = [{"checks", "chain", "precision", "margins", "stencils", "grid", "plot"}
 SOLVER = [
     {"varying", "smoothers", "iteration"},
     {"stiffness", "problem"},
-    {"assembly", "condensation", "direct", "nullspace", "solution"},
+    {"assembly", "condensation", "direct", "solution"},
+    {"nullspace"},
     {"multigrid"},
     {"hierarchy"},
     {"solver"},
