@@ -240,9 +240,24 @@ def find_device(device: Any) -> torch.device:
 def require_memory(cells: int) -> None:
     # Three vectors at least: the load, the solution, and the coarse grids with what is in flight.
     need = 3 * 8 * cells
-    have = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 2**40
+    if need < 2**30:
+        return
+    have = _free_memory()
     if need > have:
         raise ResourceError(
             f"n: got {cells}, which needs about {need / 2**30:,.0f} GiB of memory;"
-            f" accepted: what fits into the {have / 2**30:,.0f} GiB of this machine"
+            f" accepted: what fits into the {have / 2**30:,.0f} GiB that are free"
         )
+
+
+def _free_memory() -> float:
+    """Return the bytes that can be had without swapping, or infinity where the system does not say."""
+    try:
+        with open("/proc/meminfo") as lines:
+            sizes = dict(line.split(":") for line in lines)
+        return 1024 * int(sizes["MemAvailable"].split()[0])
+    except (OSError, KeyError, ValueError):
+        names = getattr(os, "sysconf_names", {})
+        if "SC_PHYS_PAGES" not in names:
+            return math.inf
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -12,6 +12,7 @@ import itertools
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import reduce
 from typing import Any
 
@@ -626,6 +627,18 @@ def test_differences_keep_the_digits_of_small_row_sums(dtype: torch.dtype) -> No
     assert c * h < EPS[torch.float32] / h  # float32's kernel could not hold it
     varying = A.varying(49)(torch.ones(1, 1, 50, dtype=dtype)).double().flatten().numpy()
     np.testing.assert_allclose(varying, expected, rtol=4 * EPS[dtype])
+
+
+@both_precisions
+def test_second_differences_are_rounded_once(dtype: torch.dtype) -> None:
+    """Neighbours of a smooth function are close, so their differences are exact: A u has all its digits."""
+    n = 4096
+    x = torch.arange(1, n, dtype=torch.float64) / n
+    u = (1 + x * (1 - x) * x.exp()).to(dtype)
+    y = Stiffness(1 / n, dtype=dtype)(u[None, None]).flatten()[1:-1].tolist()
+    exact = [Fraction(v) for v in u.tolist()]
+    expected = [n * (2 * exact[i] - exact[i - 1] - exact[i + 1]) for i in range(1, n - 2)]
+    assert all(abs(Fraction(a) - b) <= 2 * EPS[dtype] * abs(b) for a, b in zip(y, expected, strict=True))
 
 
 @pytest.mark.parametrize("boundary", PAIRS, ids=str)
