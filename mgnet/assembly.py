@@ -166,7 +166,13 @@ def evaluate(name: str, function: Any, x: np.ndarray) -> tuple[Tensor, bool]:
                 raise
     except Exception as error:
         raise ValueError(f"{name}: the function raised {type(error).__name__}: {error}") from error
-    shape = tuple(np.shape(values.detach() if isinstance(values, Tensor) else values))
+    try:
+        seen = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}: the function returned {values!r}; accepted: real numbers") from None
+    if seen.dtype.kind not in "fiubc":
+        raise TypeError(f"{name}: the function returned dtype {seen.dtype}; accepted: real numbers")
+    shape = seen.shape
     if shape and shape[-1:] != x.shape:
         raise ValueError(
             f"{name}: the function returned shape {shape}; accepted: (..., {len(x)}) or a number"

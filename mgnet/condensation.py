@@ -132,7 +132,8 @@ class Blocks:
         weights[:-1], weights[-1, 1] = main.weights.T, 1
         inside[-2:] = weights.T[::-1]
         numbers = (inside, weights, tail.green, tail.weights.T)
-        self.arrays = Matrices(*(x.astype(_NUMPY[like["dtype"]]) for x in numbers))
+        with np.errstate(over="ignore", under="ignore"):
+            self.arrays = Matrices(*(x.astype(_NUMPY[like["dtype"]]) for x in numbers))
         self.device = like["device"]
 
     @cached_property

@@ -7,6 +7,8 @@ from functools import cached_property
 
 import numpy as np
 
+from .checks import count
+
 __all__ = ["Grid"]
 
 
@@ -33,6 +35,13 @@ class Grid:
     n: int
     domain: tuple[float, float] = (0.0, 1.0)
     nodes: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        count("n", self.n)
+        if not self.domain[0] < self.domain[1]:
+            raise ValueError(f"domain: got {self.domain!r}; accepted: (low, high) with low < high")
+        if self.nodes is not None and len(self.nodes) != self.n + 1:
+            raise ValueError(f"nodes: got {len(self.nodes)} nodes; accepted: n + 1 = {self.n + 1}")
 
     @property
     def uniform(self) -> bool:

@@ -109,14 +109,18 @@ class _Corrections:
         return float(((last[-1] / last[0]).nan_to_num(0.0) ** (1 / (len(last) - 1))).max())
 
     def stagnated(self) -> Tensor:
+        """Say which rows' corrections no longer shrink."""
         sizes = torch.stack(self.sizes)
         if len(sizes) <= WINDOW:
             return torch.zeros_like(sizes[0], dtype=torch.bool)
         return sizes[-WINDOW:].amin(0) >= SHRINKAGE * sizes[:-WINDOW].amin(0)
 
-    def diverged(self) -> Tensor:
+    def diverged(self, scale: Tensor) -> Tensor:
+        """Say which rows' corrections grow, beyond what rounding does, or are not finite."""
         size, first = self.sizes[-1], torch.maximum(self.sizes[0], self.start)
-        return ~size.isfinite() | (size > 1e6 * first)
+        grown = size > 1.5 * self.sizes[-min(WINDOW, len(self.sizes))]
+        slowly = self.stagnated() & grown & (size > 100 * self.rounding * scale)
+        return ~size.isfinite() | (size > 1e6 * first) | slowly
 
 
 def iterate(
@@ -152,7 +156,7 @@ def iterate(
     outcome : Outcome
         How it ended, and its history.
     """
-    start = largest(u)
+    start, unloaded = largest(u), largest(b) == 0
     corrections = _Corrections(rounding, start)
     status, row, error = Status.MAXITER, 0, torch.full_like(start, math.inf)
     r = b - A(u)
@@ -167,10 +171,11 @@ def iterate(
         corrections.sizes.append(largest(e))
         scale = largest(u)
         error = corrections.estimate(scale)
-        # A row that tends to zero from a guess has converged when nothing of the guess is left.
-        good = (error <= tol * scale) | (scale + corrections.sizes[-1] <= torch.finfo(u.dtype).eps * start)
+        # A row without a load has converged when nothing is left of the guess.
+        gone = unloaded & (scale + corrections.sizes[-1] <= torch.finfo(u.dtype).eps * start)
+        good = (error <= tol * scale) | gone
         for bad, name in (
-            (corrections.diverged(), Status.DIVERGED),
+            (corrections.diverged(scale), Status.DIVERGED),
             (corrections.stagnated() & ~good, Status.STAGNATED),
         ):
             if status is Status.MAXITER and bool(bad.any()):

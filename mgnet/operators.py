@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from . import stencils
+from .checks import count
 from .margins import Ends, Margin, both_ends, extend, fold, margin
 from .precision import full_precision
 
@@ -51,6 +52,7 @@ class _Operator(nn.Module):
         return super().__new__(cls.members[dim - 1])  # type: ignore[return-value]
 
     def _convolution(self, kernel: Any, stride: int, boundary: Ends, learned: bool, like: dict) -> None:
+        count("stride" if type(self).__name__.startswith("Stencil") else "factor", stride)
         kernel = torch.as_tensor(kernel, dtype=torch.float64)
         if kernel.ndim == self.dim:
             kernel = kernel[None, None]
@@ -192,6 +194,9 @@ class Stencil(_Operator):
             Longer by the margins that the kernel reaches into.
         """
         for axis in range(-self.dim, 0):
+            if self.boundary[0] == "periodic" and x.shape[axis] % self.stride[0]:
+                size, step = x.shape[axis], self.stride[0]
+                raise ValueError(f"x: got a period of {size} nodes; accepted: a multiple of {step}")
             x = extend(x, self.margins, axis)
         return x
 

@@ -241,9 +241,10 @@ def _grid(n: Any, domain: Any, nodes: Any) -> Grid:
     cells = count("n", n)
     require_memory(cells)
     low, high = _domain(domain)
-    if not (high - low) / cells > 0:
+    h = (high - low) / cells
+    if not (low + h > low and high - h < high):
         raise ValueError(
-            f"domain: got {domain!r}, too short for {cells} cells; accepted: a positive cell width"
+            f"domain: got {domain!r}, where {cells} cells are lost to rounding; accepted: a longer one"
         )
     return Grid(cells, (low, high))
 

@@ -50,7 +50,8 @@ class Solution:
     @cached_property
     def x(self) -> Any:
         """Node coordinates, shape (n + 1,), in float64."""
-        return torch.from_numpy(self._grid.x).to(self._u.device) if self._tensors else self._grid.x
+        x = self._grid.x.copy()
+        return torch.from_numpy(x).to(self._u.device) if self._tensors else x
 
     @property
     def status(self) -> Status:
@@ -65,6 +66,10 @@ class Solution:
     @cached_property
     def _history(self) -> Outcome:
         return self._look_again() if self._look_again else self._outcome
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Another process gets the figures, not the hierarchy that they come from.
+        return {**self.__dict__, "_history": self._history, "_look_again": None}
 
     @property
     def residuals(self) -> list[float]:
@@ -227,3 +232,6 @@ class ConvergenceError(ArithmeticError):
             f"{solution.message} (method {solution.method!r}, estimated error {solution.error_estimate:.1e})"
         )
         self.solution = solution
+
+    def __reduce__(self) -> tuple[type[ConvergenceError], tuple[Solution]]:
+        return ConvergenceError, (self.solution,)

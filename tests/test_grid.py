@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -83,6 +84,14 @@ def test_a_uniform_node_belongs_to_the_cell_at_its_right() -> None:
         for n in (10, 49, 1000, 4097):
             grid = mgnet.Grid(n, domain)
             assert (grid.locate(grid.x)[0] == np.minimum(np.arange(n + 1), n - 1)).all(), (n, domain)
+
+
+@pytest.mark.parametrize(
+    "arguments", [(0,), (-3,), (2, (1.0, 0.0)), (5, (0.0, 1.0), np.array([0.0, 1.0]))], ids=str
+)
+def test_grids_that_are_none(arguments: Any) -> None:
+    with pytest.raises(ValueError, match="accepted"):
+        mgnet.Grid(*arguments)
 
 
 def test_the_ends_are_inside() -> None:

@@ -13,7 +13,7 @@ import torch
 
 import mgnet
 from mgnet import Dirichlet, Hierarchy, Neumann, Poisson, Robin
-from mgnet.multigrid import Level, cycle, full_multigrid
+from mgnet.multigrid import ConjugateGradients, Level, cycle, full_multigrid
 
 SMOOTHERS = ("jacobi", "red-black", "chebyshev")
 CONDITIONS: dict[str, dict[str, Any]] = {
@@ -347,6 +347,27 @@ def test_conjugate_gradients_take_as_many_steps_on_any_grid() -> None:
 def test_conjugate_gradients_up_to_a_million() -> None:
     f = np.random.default_rng(0).normal(size=2**20 + 1)
     assert mgnet.solve(f, 2**20, method="pcg").iterations <= 12
+
+
+@pytest.mark.parametrize("preconditioned", [False, True])
+def test_conjugate_gradients_are_scipys(preconditioned: bool) -> None:
+    """Iterate by iterate, with a preconditioner that leaves something to do; the last one is the solution."""
+    n = 12
+    rng = np.random.default_rng(0)
+    A, b = chain(Poisson(n=n + 1, a=10 ** rng.uniform(-1, 1, n + 1), c=2.0)), rng.normal(size=n)
+    inverse = np.diag(1 / np.diag(A)) if preconditioned else np.eye(n)
+    expected: list[np.ndarray] = []
+    spla.cg(A, b, M=inverse, rtol=1e-12, maxiter=n, callback=lambda x: expected.append(x.copy()))
+    assert len(expected) > n - 3
+    step = ConjugateGradients(Dense(A), Dense(inverse))
+    load = torch.tensor(np.stack((b, np.zeros(n), -3 * b)))[:, None]
+    x = torch.zeros_like(load)
+    for iterate in expected:
+        x = x + step(load - Dense(A)(x))
+        for row, factor in zip(x, (1, 0, -3), strict=True):  # each row has its own directions
+            scale = np.abs(iterate).max()
+            np.testing.assert_allclose(row[0], factor * iterate, rtol=0, atol=1e-5 * scale)
+    np.testing.assert_allclose(x[0, 0], np.linalg.solve(A, b), rtol=0, atol=1e-8)
 
 
 def test_full_multigrid_reaches_the_error_of_the_discretisation() -> None:

@@ -830,3 +830,15 @@ def test_channels_that_a_convolution_refuses() -> None:
 @pytest.mark.parametrize("make", [Stiffness, lambda: Stencil([1.0, 2.0, 3.0])], ids=["A", "stencil"])
 def test_the_matrix_of_no_unknowns(make: Any) -> None:
     assert make().to_dense(0).shape == (0, 0)
+
+
+@pytest.mark.parametrize("factor", [2, 32])
+def test_a_period_that_does_not_divide(factor: int) -> None:
+    with pytest.raises(ValueError, match="5 .*accepted"):
+        Restriction(factor, "periodic")(torch.ones(1, 1, 5))
+
+
+@pytest.mark.parametrize("stride", [0, -1, 2.5, True])
+def test_strides_that_are_none(stride: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match="stride: got .*; accepted"):
+        Stencil([1.0, 2.0, 1.0], stride)

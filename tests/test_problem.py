@@ -169,6 +169,10 @@ def test_nodes_and_another_domain() -> None:
         Poisson(nodes=[0, 1, 2], domain=(0.0, 5.0))
 
 
+def test_domain_too_far_away_for_its_cells() -> None:
+    refuse(ValueError, "domain", "got (1e+16, 1.0000000000000004e+16)", {"n": 10, "domain": (1e16, 1e16 + 4)})
+
+
 # The right-hand side.
 
 
@@ -308,6 +312,16 @@ def test_numbers_of_any_kind(f: Any) -> None:
 )
 def test_functions(error: type[Exception], name: str, shown: str, keywords: dict[str, Any]) -> None:
     refuse(error, name, shown, {"f": 1.0} | keywords)
+
+
+@pytest.mark.parametrize("name", ["f", "a", "c"])
+@pytest.mark.parametrize(
+    "returned", [None, "a", {}, iter([1.0]), [[1], [2, 3]]], ids=lambda value: type(value).__name__
+)
+def test_a_function_that_returns_no_numbers(name: str, returned: Any) -> None:
+    """As one that lacks its return statement."""
+    with pytest.raises((TypeError, ValueError), match=f"^{name}: .*accepted: "):
+        mgnet.solve(**{"f": 1.0, name: lambda x: returned}, n=4)
 
 
 @pytest.mark.parametrize("name", ["f", "a", "c"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html.parser
 import itertools
+import pickle
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -195,6 +196,32 @@ def test_values_belong_to_the_caller() -> None:
     assert sol.u[2] == 7.0
     assert sol(0.5) == pytest.approx(7.0)
     assert mgnet.solve(1.0, 4).u[2] == pytest.approx(0.125)
+
+
+@pytest.mark.parametrize("grid", [{"n": 2}, {"nodes": [0.0, 0.25, 1.0]}], ids=["uniform", "nodes"])
+def test_coordinates_belong_to_the_caller(grid: dict[str, Any]) -> None:
+    problem = mgnet.Poisson(**grid)
+    hierarchy = mgnet.Hierarchy(problem)
+    x = hierarchy.solve(np.ones(1)).x
+    before = x.copy()
+    x *= 1000
+    assert (hierarchy.solve(np.ones(1)).x == before).all()
+    assert (problem.grid.x == before).all()
+
+
+@pytest.mark.parametrize("what", ["solution", "error"])
+def test_other_processes_can_have_it(what: str) -> None:
+    """An exception that cannot be unpickled hangs a pool of processes."""
+    sol = (
+        mgnet.solve(1.0, 64, method="vcycle", maxiter=1, throw=False)
+        if what == "error"
+        else mgnet.solve(1.0, 8)
+    )
+    copy = pickle.loads(pickle.dumps(ConvergenceError(sol) if what == "error" else sol))  # noqa: S301
+    copy = copy.solution if what == "error" else copy
+    assert (copy.u == sol.u).all()
+    assert copy.status is sol.status
+    assert copy.error_estimate == sol.error_estimate
 
 
 def test_coordinates() -> None:

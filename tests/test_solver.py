@@ -377,6 +377,11 @@ def test_beyond_the_range_of_the_precision(method: str) -> None:
         mgnet.solve(f, 64, domain=(0.0, 100.0), method=method)
 
 
+def test_a_conductivity_beyond_the_range_of_the_precision() -> None:
+    sol = mgnet.solve(1.0, 64, a=1e-50, dtype="float32", throw=False)
+    assert sol.status is Status.DIVERGED
+
+
 def test_large_loads() -> None:
     """The solution is in range, and the exact cycle finds it; the fluxes are not, and SciPy does not."""
     b = np.full(7, 1e308)
@@ -423,9 +428,8 @@ def test_a_dense_coarse_grid_of_large_condition(case: str) -> None:
     keywords = {"f": 1.0, "n": 1024, "a": a, "dtype": "float64" if case == "jumps" else "float32"}
     sol = mgnet.solve(**keywords, method="vcycle", levels=1, coarse="direct", throw=False)
     expected = mgnet.solve(1.0, 1024, a=a).u
-    assert (
-        sol.status is not Status.CONVERGED or np.abs(sol.u - expected).max() < 1e-2 * np.abs(expected).max()
-    )
+    assert sol.status is Status.CONVERGED
+    assert np.abs(sol.u - expected).max() < (1e-9 if case == "jumps" else 1e-5) * np.abs(expected).max()
 
 
 def test_an_error_carries_the_solution() -> None:
@@ -656,16 +660,6 @@ def test_growth_diverges_and_standing_still_stagnates() -> None:
     assert (outcome.status, outcome.iterations) == (Status.MAXITER, 100)
 
 
-GROWTH = pytest.mark.xfail(strict=True, reason="growth that is not fast is called STAGNATED, for rounding")
-
-
-@GROWTH
-@pytest.mark.parametrize("factor", [1.1, 2.0, 3.0])
-def test_slow_growth_diverges(factor: float) -> None:
-    assert play(list(factor ** np.arange(100)))[0].status is Status.DIVERGED
-
-
-@GROWTH
 @pytest.mark.parametrize("omega", [1.1, 1.2, 1.3])
 def test_slow_divergence(omega: float) -> None:
     sol = mgnet.solve(1.0, 256, method="vcycle", omega=omega, throw=False)
@@ -721,9 +715,6 @@ def test_a_good_guess_saves_iterations(method: str) -> None:
     assert (other.u[:, 0] == 3).all()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a solution below the rounding of its guess is taken for zero: CONVERGED"
-)
 @pytest.mark.parametrize("method", ["vcycle", "pcg"])
 @pytest.mark.parametrize(("guess", "dtype"), [(1e7, "float32"), (1e17, "float64")])
 def test_a_guess_far_away(guess: float, dtype: str, method: str) -> None:
