@@ -632,12 +632,12 @@ def test_differences_keep_the_digits_of_small_row_sums(dtype: torch.dtype) -> No
 @both_precisions
 def test_second_differences_are_rounded_once(dtype: torch.dtype) -> None:
     """Neighbours of a smooth function are close, so their differences are exact: A u has all its digits."""
-    n = 4096
+    n, k = 4096, 4111.3
     x = torch.arange(1, n, dtype=torch.float64) / n
     u = (1 + x * (1 - x) * x.exp()).to(dtype)
-    y = Stiffness(1 / n, dtype=dtype)(u[None, None]).flatten()[1:-1].tolist()
-    exact = [Fraction(v) for v in u.tolist()]
-    expected = [n * (2 * exact[i] - exact[i - 1] - exact[i + 1]) for i in range(1, n - 2)]
+    y = Stiffness(1.0, k, dtype=dtype)(u[None, None]).flatten()[1:-1].tolist()
+    exact, conductance = [Fraction(v) for v in u.tolist()], Fraction(k)
+    expected = [conductance * (2 * exact[i] - exact[i - 1] - exact[i + 1]) for i in range(1, n - 2)]
     assert all(abs(Fraction(a) - b) <= 2 * EPS[dtype] * abs(b) for a, b in zip(y, expected, strict=True))
 
 
