@@ -475,6 +475,8 @@ def test_many_right_hand_sides_share_a_hierarchy() -> None:
 def test_a_hierarchy_refuses_what_is_no_problem() -> None:
     with pytest.raises(TypeError, match="problem: got 64; accepted: a Poisson problem"):
         Hierarchy(64)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"dtype: got None; accepted: torch\.float32 or torch\.float64"):
+        Hierarchy(Poisson(n=8), dtype=None)
     hierarchy = Hierarchy(Poisson(n=8))
     with pytest.raises(ValueError, match=r"b: got shape \(9,\); accepted: \(\.\.\., 7\)"):
         hierarchy.solve(np.ones(9))

@@ -180,13 +180,18 @@ def test_leading_axes(rows: tuple[int, ...], method: str) -> None:
             np.testing.assert_allclose(sol.u[index], alone.u, rtol=0, atol=digits * np.abs(alone.u).max())
 
 
-def test_float32_slopes_are_taken_in_float64() -> None:
-    """Differences of neighbours are exact; a width in float32 would add its own rounding, times n."""
-    sol = mgnet.solve(lambda x: np.exp(x), 2**14, dtype="float32")
-    x = np.random.default_rng(0).uniform(size=100)
-    cell = np.minimum((x * 2**14).astype(int), 2**14 - 1)
-    expected = (sol.u[cell + 1].astype(float) - sol.u[cell].astype(float)) * 2**14
-    np.testing.assert_allclose(sol.derivative(x), expected, rtol=2.0**-23)
+def test_float32_is_rounded_once() -> None:
+    """Values and slopes are computed in float64 and rounded at the end, on coarse grids and fine ones."""
+    for n in (3, 50, 2**14):
+        f = np.random.default_rng(n).normal(size=n + 1).astype(np.float32)
+        sol = mgnet.solve(f, n, domain=(0.0, 0.3 * n), right=Neumann(1.0))
+        left, right = sol.u[:-1].astype(float), sol.u[1:].astype(float)
+        middles = (sol.x[1:] + sol.x[:-1]) / 2
+        slopes = (right - left) / (0.3 * n / n)
+        assert (sol.derivative(middles) == slopes.astype(np.float32)).all()
+        np.testing.assert_allclose(
+            sol(middles), (left + right) / 2, rtol=2.0**-23, atol=1e-12 * abs(left).max()
+        )
 
 
 def test_values_belong_to_the_caller() -> None:
