@@ -7,9 +7,11 @@
     python benchmarks/poisson1d.py --only jumps   # the sections with that in their title
     python benchmarks/poisson1d.py --json FILE    # the table as JSON too
 
-A speed is a ratio to a peer in the same run. Both are warmed up, they take turns (peer, mgnet, peer, mgnet,
-...), and each counts with its median. Neither is held to fewer threads than it takes by itself. Nothing is
-asserted: the last column says whether a figure meets its requirement.
+A speed is a ratio to a peer in the same run. Each is warmed up and called several times in a row, the peer
+before mgnet and again after it, and counts with its median; where a row says so they take turns instead
+(peer, mgnet, peer, mgnet, ...), so that each finds the caches full of the other's data. Neither is held to
+fewer threads than it takes by itself. Nothing is asserted: the last column says whether a figure meets its
+requirement.
 """
 
 from __future__ import annotations
@@ -366,24 +368,33 @@ def nothing() -> None:
     """Prepare nothing."""
 
 
-def medians(calls: Sequence[Call], rounds: int, prepare: Call = nothing) -> list[float]:
-    """Give the median seconds of each call; they take turns, with ``prepare`` before each, off the clock."""
+def medians(calls: Sequence[Call], rounds: int, prepare: Call = nothing, block: int = 5) -> list[float]:
+    """Give the median seconds of each call; ``prepare`` runs before each, off the clock.
+
+    They take turns of ``block`` calls in a row, after two more to warm up; with ``block=1`` there is no
+    warming up within a turn.
+    """
     seconds: list[list[float]] = [[] for _ in calls]
-    for turn in range(2 + rounds):
+    for _ in range(1 + max(2, rounds // block)):
         for call, times in zip(calls, seconds, strict=True):
-            prepare()
-            start = time.perf_counter()
-            result = call()
-            stop = time.perf_counter()
-            del result
-            if turn >= 2:  # two to warm up
-                times.append(stop - start)
-    return [statistics.median(times) for times in seconds]
+            turn = [timed(call, prepare) for _ in range(block + 2 * (block > 1))]
+            times.append(statistics.median(turn[-block:]))
+    return [statistics.median(times[1:]) for times in seconds]
 
 
-def ratio(peer: Call, ours: Call, rounds: int, prepare: Call = nothing) -> float:
+def timed(call: Call, prepare: Call) -> float:
+    """Give the seconds of one call."""
+    prepare()
+    start = time.perf_counter()
+    result = call()
+    stop = time.perf_counter()
+    del result
+    return stop - start
+
+
+def ratio(peer: Call, ours: Call, rounds: int, prepare: Call = nothing, block: int = 5) -> float:
     """Give the peer's median time over ours."""
-    seconds = medians((peer, ours), rounds, prepare)
+    seconds = medians((peer, ours), rounds, prepare, block)
     return seconds[0] / seconds[1]
 
 
@@ -425,6 +436,8 @@ def against_lapack(plan: Plan) -> Iterator[Row]:
         least, target = required.get((round(math.log2(n)), dtype)), "10" if dtype is np.float64 else "20"
         what = f"{LAPACK[dtype]} over solve(b=b), n = {size(n)}, {np.dtype(dtype).name}"
         yield Row(what, ratio(system.solve, whole, plan.rounds), "{:.2f}×", least=least, target=target)
+        turns = ratio(system.solve, whole, plan.rounds, block=1)
+        yield Row("    taking turns, one call each", turns, "{:.2f}×")
         yield Row("    over a reused Hierarchy", ratio(system.solve, reused, plan.rounds), "{:.2f}×")
         in_place = ratio(system.solve_in_place, whole, plan.rounds, system.refresh)
         yield Row("    LAPACK in place, its input restored off the clock", in_place, "{:.2f}×")
@@ -591,7 +604,7 @@ def header(plan: Plan) -> dict[str, str]:
         + "; LAPACK's ptsv and PyAMG's cycles are serial code",
         "versions": f"Python {platform.python_version()}, " + ", ".join(f"{n} {found(n)}" for n in names),
         "machine": f"load average {load} at the start, nice {os.getpriority(os.PRIO_PROCESS, 0)}",
-        "timing": f"median of {plan.rounds} turns each ({plan.small_rounds} at n = 1024); "
+        "timing": f"medians of {plan.rounds} calls each ({plan.small_rounds} at n = 1024); "
         f"long double has epsilon {np.finfo(np.longdouble).eps:.0e}",
     }
 

@@ -53,7 +53,7 @@ def number(name: str, value: Any) -> float:
         When it is not finite.
     """
     try:
-        if not is_number(value) or np.iscomplexobj(value):
+        if not is_number(value) or np.iscomplexobj(value) or isinstance(value, bool | np.bool_):
             raise TypeError
         result = float(value)
     except (TypeError, ValueError, RuntimeError, OverflowError):
@@ -112,7 +112,7 @@ def from_numpy(name: str, value: Any) -> Tensor:
         ) from None
     if x.dtype.kind not in "fiub":
         raise TypeError(f"{name}: got dtype {x.dtype}; accepted: real numbers")
-    if x.dtype not in (np.float32, np.float64) or not x.dtype.isnative:
+    if x.dtype not in (np.float32, np.float64):
         x = x.astype(np.float32 if x.dtype == np.dtype(">f4") else np.float64)
     # torch shares neither negative strides nor read-only memory.
     return torch.from_numpy(x if x.flags.c_contiguous and x.flags.writeable else x.copy(order="C"))

@@ -3,7 +3,7 @@
 In one dimension the hats of all levels are orthogonal in the energy, so the level corrections add up to
 the solution, :eq:`exact`. This is static condensation: a level eliminates the nodes inside its blocks of
 m cells, and what is left is the same problem on the block ends, :eq:`block-solution`. Cells that are alike
-are taken 32 at a time, five levels as one convolution and one small matrix (16 in long levels of float64);
+are taken 32 at a time, five levels as one convolution and one small matrix (16 in long levels);
 cells that differ in pairs, :eq:`elimination`. The last coarse grid is a single cell, and the boundary
 conditions live there.
 """
@@ -11,8 +11,7 @@ conditions live there.
 from __future__ import annotations
 
 import math
-import mmap
-from collections.abc import Callable
+from collections.abc import Iterator
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple, Protocol
 
@@ -21,6 +20,7 @@ import torch
 from torch import Tensor
 
 from .stiffness import Stiffness
+from .threads import share
 from .varying import VaryingStiffness, eliminate
 
 __all__ = ["Condensation", "NonFiniteError"]
@@ -29,9 +29,8 @@ __all__ = ["Condensation", "NonFiniteError"]
 FACTOR, LONG = 32, 2**15
 # Values that a CPU works on at a time, so that what is written stays in its cache until it is complete.
 CHUNK = 2**18
-# Most multiplications of a product for which OpenBLAS starts no threads.
-PRODUCT = 2**18
-HUGE_PAGE = 2**21
+# Most multiplications of a product with a vector or a matrix for which OpenBLAS starts no threads.
+PRODUCT = {1: 2**13, 2: 2**18}
 
 
 class NonFiniteError(ArithmeticError):
@@ -56,9 +55,18 @@ class Block(NamedTuple):
 
 def block(size: int, cell: Cell, last: Cell) -> Block:
     """Condense ``size - 1`` copies of ``cell`` and then ``last``, in float64."""
-    scale = abs(cell.k) + cell.left
-    unit = _unit_block(size, Cell(*(v / scale for v in cell)), Cell(*(v / scale for v in last)))
+    scale = _scale(cell)
+    unit = _unit_block(size, _scaled(cell, scale), _scaled(last, scale))
     return Block(unit.green / scale, unit.weights, Cell(*(v * scale for v in unit.cell)))
+
+
+def _scale(cell: Cell) -> float:
+    """Return the unit of a cell's numbers: blocks of cells in proportion are computed once."""
+    return abs(cell.k) + cell.left
+
+
+def _scaled(cell: Cell, unit: float) -> Cell:
+    return Cell(*(v / unit for v in cell))
 
 
 @lru_cache(maxsize=1024)
@@ -102,16 +110,25 @@ class _Level(Protocol):
 
 
 class Matrices(NamedTuple):
-    """The numbers of a level of blocks, as NumPy arrays or as tensors.
+    """The numbers of a level of blocks in units of its cells, as NumPy arrays or as tensors.
 
-    ``inside`` maps a block's loads, the last one replaced by the value at its right end, and the value at
-    its left end, to its values; ``weights`` and ``tail_weights`` are the ends' hats, (nodes, 2).
+    ``inside`` maps the values of :meth:`Blocks.correct` to those of a block; ``weights`` and
+    ``tail_weights`` are the hats of the two ends, (2, nodes), ``tail`` is Green's function.
     """
 
     inside: Any
     weights: Any
     tail: Any
     tail_weights: Any
+
+
+@lru_cache(maxsize=256)
+def _matrices(size: int, tail_size: int, cell: Cell, last: Cell, dtype: np.dtype) -> Matrices:
+    main, tail = _unit_block(size, cell, cell), _unit_block(tail_size, cell, last)
+    inside, weights = np.zeros((size, size)), np.zeros((2, size))
+    weights[:, :-1], weights[1, -1] = main.weights, 1
+    inside[:-2, :-1], inside[-2], inside[-1, :-1] = main.green[1:], weights[1], main.green[0]
+    return Matrices(*(x.astype(dtype) for x in (inside, weights, tail.green, tail.weights)))
 
 
 class Blocks:
@@ -121,20 +138,17 @@ class Blocks:
     NumPy arrays and tensors go through the same lines.
     """
 
-    def __init__(self, cells: int, cell: Cell, last: Cell, like: dict) -> None:
+    def __init__(self, cells: int, cell: Cell, last: Cell, dtype: torch.dtype, device: torch.device) -> None:
         size = self.factor = FACTOR // 2 if cells > LONG else FACTOR
         self.cells, self.full = cells, (cells - 1) // size
         self.stop = self.full * size
-        tail, main = block(cells - self.stop, cell, last), block(size, cell, cell)
-        self.cell, self.last = main.cell, tail.cell
-        inside, weights = np.zeros((size + 1, size)), np.zeros((size, 2))
-        inside[:-2, :-1] = main.green
-        weights[:-1], weights[-1, 1] = main.weights.T, 1
-        inside[-2:] = weights.T[::-1]
-        numbers = (inside, weights, tail.green, tail.weights.T)
+        self.cell, self.last = block(size, cell, cell).cell, block(cells - self.stop, cell, last).cell
+        unit = _scale(cell)
+        self.per_load, self.passed = 1 / unit, cell.k / unit
         with np.errstate(over="ignore", under="ignore"):
-            self.arrays = Matrices(*(x.astype(_NUMPY[like["dtype"]]) for x in numbers))
-        self.device = like["device"]
+            sizes, units = (size, cells - self.stop), (_scaled(cell, unit), _scaled(last, unit))
+            self.arrays = _matrices(*sizes, *units, _NUMPY[dtype])
+        self.device = device
 
     @cached_property
     def tensors(self) -> Matrices:
@@ -144,64 +158,79 @@ class Blocks:
     def restrict(self, b: Any) -> tuple[Any, Any, Any]:
         """Give the loads of the coarse nodes, and what the left and the right end receive."""
         matrices = self.tensors if isinstance(b, Tensor) else self.arrays
-        tail = b[:, self.stop :] @ matrices.tail_weights
+        low, high = (b[:, self.stop :] @ matrices.tail_weights.T).T
         if not self.full:
-            return b[:, :0], tail[:, 0], tail[:, 1]
+            return b[:, :0], low, high
         body = b[:, : self.stop].reshape(-1, self.factor)
-        loads = _empty(body, 2)
-        _by_chunks(lambda rows: _multiply(body[rows], matrices.weights, loads[rows]), body)
-        loads = loads.reshape(b.shape[0], self.full, 2)
-        coarse = 1 * loads[:, :, 1]  # a copy, of either kind
-        coarse[:, :-1] += loads[:, 1:, 0]
-        coarse[:, -1] += tail[:, 0]
-        return coarse, loads[:, 0, 0], tail[:, 1]
+        loads = _empty(matrices.weights, len(body))
+
+        def work(chunks: Iterator[slice]) -> None:
+            for rows in chunks:
+                for weights, sums in zip(matrices.weights, loads, strict=True):
+                    _multiply(body[rows], weights, sums[rows])
+
+        share(work, _chunks(body))
+        to_left, coarse = loads.reshape(2, b.shape[0], self.full)
+        coarse[:, :-1] += to_left[:, 1:]
+        coarse[:, -1] += low
+        return coarse, to_left[:, 0], high
 
     def correct(self, b: Any, coarse: Any, out: Any) -> None:
-        """Write the interior nodes' values, given all nodes of the coarse grid."""
+        """Write the interior nodes' values, given all nodes of the coarse grid.
+
+        A block is worked out from its loads but the first, the value at its right end, and the first load
+        with the value at the left end, which is passed on like a load. The large ones come last, so that
+        the small ones are added up before they are rounded beside them.
+        """
         matrices = self.tensors if isinstance(b, Tensor) else self.arrays
+        multiply: Any = torch.multiply if isinstance(b, Tensor) else np.multiply
         batch, m = b.shape[0], self.factor
-        body, values = (x[:, : self.stop].reshape(batch, self.full, m) for x in (b, out))
+        values = out[:, : self.stop].reshape(batch, self.full, m)
 
-        def work(blocks: slice) -> None:
-            x = _empty(b, (blocks.stop - blocks.start) * (m + 1)).reshape(batch, -1, m + 1)
-            x[..., :m] = body[:, blocks]
-            x[..., m - 1] = coarse[:, blocks.start + 1 : blocks.stop + 1]
-            x[..., m] = coarse[:, blocks]
-            _multiply(x, matrices.inside, values[:, blocks])
+        def work(chunks: Iterator[slice]) -> None:
+            room = None
+            for blocks in chunks:
+                start, stop = blocks.start * m, blocks.stop * m
+                room = _empty(b, stop - start) if room is None else room
+                flat = room[:, : stop - start]
+                multiply(b[:, start + 1 : stop], self.per_load, out=flat[:, :-1])
+                x = flat.reshape(batch, -1, m)
+                x[..., -2] = coarse[:, blocks.start + 1 : blocks.stop + 1]
+                x[..., -1] = self.passed * coarse[:, blocks]
+                x[..., -1] += self.per_load * b[:, start:stop:m]
+                _multiply(x, matrices.inside, values[:, blocks])
 
-        _by_chunks(work, values[0], batch)
-        tail = coarse[:, -2:] @ matrices.tail_weights.T
-        tail += b[:, self.stop :] @ matrices.tail
+        if self.full:
+            share(work, _chunks(values[0], batch))
+        tail = self.per_load * b[:, self.stop :] @ matrices.tail
+        tail += coarse[:, -2:] @ matrices.tail_weights
         out[:, self.stop :] = tail
 
 
-def _by_chunks(work: Callable[[slice], None], rows: Any, batch: int = 1) -> None:
-    """Call ``work`` on slices of the rows: on a CPU so short that they stay in its cache."""
-    step = CHUNK // (batch * rows.shape[1]) if isinstance(rows, np.ndarray) else len(rows)
-    step = max(1, step)
-    for start in range(0, len(rows), step):
-        work(slice(start, min(start + step, len(rows))))
+def _chunks(rows: Any, batch: int = 1) -> list[slice]:
+    """Cut the rows into slices: on a CPU so short that they stay in its cache."""
+    step = max(1, CHUNK // (batch * rows.shape[1])) if isinstance(rows, np.ndarray) else max(1, len(rows))
+    return [slice(start, min(start + step, len(rows))) for start in range(0, len(rows), step)]
 
 
 def _multiply(x: Any, matrix: Any, out: Any) -> None:
-    """Write ``x @ matrix``; in NumPy as a stack of products so small that BLAS starts no threads for them.
-
-    Memory bounds these products, so threads gain little, and they wait long for one another where the
-    machine does something else too.
-    """
+    """Write ``x @ matrix``; in NumPy as a stack of products so small that BLAS starts no threads for them."""
+    shape = (-1, *matrix.shape[1:])
     flat, direct = x.reshape(-1, x.shape[-1]), x.ndim == 2 or len(x) == 1
     if isinstance(x, Tensor):
         if direct:
-            torch.mm(flat, matrix, out=out.reshape(-1, out.shape[-1]))
+            torch.matmul(flat, matrix, out=out.reshape(shape))
         else:
             out.copy_((flat @ matrix).reshape(out.shape))
         return
-    target = (out if direct else np.empty(out.shape, out.dtype)).reshape(-1, out.shape[-1])
-    size = max(1, PRODUCT // matrix.size)
-    stack, whole = (len(flat) // size, size), len(flat) // size * size
-    pieces, results = (y[:whole].reshape(*stack, y.shape[1]) for y in (flat, target))
-    np.matmul(pieces, matrix, out=results)
-    np.matmul(flat[whole:], matrix, out=target[whole:])
+    target = (out if direct else np.empty(out.shape, out.dtype)).reshape(shape)
+    size = PRODUCT[matrix.ndim] // matrix.size
+    whole = len(flat) // size * size
+    if whole:
+        pieces, results = (y[:whole].reshape(-1, size, *y.shape[1:]) for y in (flat, target))
+        np.matmul(pieces, matrix, out=results)
+    if whole < len(flat):
+        np.matmul(flat[whole:], matrix, out=target[whole:])
     if not direct:
         out[:] = target.reshape(out.shape)
 
@@ -256,8 +285,8 @@ class Condensation:
         self.cells, self.uniform = cells, isinstance(A, Stiffness)
         if isinstance(A, Stiffness):
             self.ends, self.robin = A.boundary, A.robin
-            like = {"dtype": A.weight.dtype, "device": A.weight.device}
-            self.levels, self.top = _blocks(cells, Cell(A.k, A.row_sum / 2, A.row_sum / 2), like)
+            cell = Cell(A.k, A.row_sum / 2, A.row_sum / 2)
+            self.levels, self.top = _blocks(cells, cell, A.weight.dtype, A.weight.device)
         else:
             self.ends, self.robin = A.ends, A.robin
             self.levels, self.top = _pairs(A.k, A.s)
@@ -286,11 +315,10 @@ class Condensation:
         # On a CPU by NumPy: its calls cost a third of torch's, and in tall and narrow products its BLAS was
         # the faster one on the machine of the benchmarks.
         loads, rows = (b.numpy(), u.numpy()) if self.uniform and u.device.type == "cpu" else (b, u)
-        step = max(1, CHUNK // (self.cells + 1)) if isinstance(rows, np.ndarray) else len(rows)
         # NaN and infinity are looked for where they must show; NumPy need not warn of them.
         with np.errstate(all="ignore"):
-            for start in range(0, len(rows), step):
-                self._solve(loads[start : start + step], rows[start : start + step], left, right)
+            for some in _chunks(rows):
+                self._solve(loads[some], rows[some], left, right)
         return u
 
     def _solve(self, b: Any, u: Any, left: float, right: float) -> None:
@@ -328,9 +356,10 @@ class Condensation:
         if self.ends[0] == "periodic":
             left = right = (b0 + b1) / (s0 + s1) if s0 + s1 else 0.0
         elif self.ends[0] == self.ends[1] == "natural":
-            det = k * (s0 + s1) + s0 * s1
-            left = (b0 * (k + s1) + k * b1) / det if det else 0.0
-            right = (b1 * (k + s0) + k * b0) / det if det else b1 / k
+            # The right end eliminated: what of its load and of its row sum the left end receives.
+            share = k / (k + s1)
+            left = (b0 + share * b1) / (s0 + share * s1) if s0 + share * s1 else 0.0
+            right = (b1 + k * left) / (k + s1)
         elif self.ends[0] == "natural":
             left = (b0 + k * right) / (k + s0)
         elif self.ends[1] == "natural":
@@ -346,22 +375,11 @@ _NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
 def _empty(b: Any, nodes: int) -> Any:
     """Allocate (batch, nodes), of the kind of ``b``."""
     if isinstance(b, np.ndarray):
-        return _array((b.shape[0], nodes), b.dtype)
+        return np.empty((b.shape[0], nodes), b.dtype)
     if b.device.type == "cpu":
-        return torch.from_numpy(_array((b.shape[0], nodes), np.dtype(_NUMPY[b.dtype])))
+        # NumPy asks for huge pages; touching small ones for the first time costs more than a solve.
+        return torch.from_numpy(np.empty((b.shape[0], nodes), _NUMPY[b.dtype]))
     return b.new_empty((b.shape[0], nodes))
-
-
-def _array(shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
-    """Allocate an array, a large one in huge pages: touching small ones first costs more than a solve."""
-    size = shape[0] * shape[1] * dtype.itemsize
-    if size < 3 * HUGE_PAGE or not hasattr(mmap, "MADV_HUGEPAGE"):
-        return np.empty(shape, dtype)
-    memory = mmap.mmap(-1, size + HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    memory.madvise(mmap.MADV_HUGEPAGE)
-    raw = np.frombuffer(memory, np.uint8)
-    start = -raw.ctypes.data % HUGE_PAGE
-    return raw[start : start + size].view(dtype).reshape(shape)
 
 
 def _finite(u: Any) -> Any:
@@ -372,11 +390,13 @@ def _finite(u: Any) -> Any:
     return u
 
 
-def _blocks(cells: int, cell: Cell, like: dict) -> tuple[list[_Level], Cell]:
+@lru_cache(maxsize=64)
+def _blocks(cells: int, cell: Cell, dtype: torch.dtype, device: torch.device) -> tuple[list[_Level], Cell]:
+    """Set up the levels of equal cells; they hold small matrices, so those of the last calls are kept."""
     levels: list[_Level] = []
     last = cell
     while cells > 1:
-        level = Blocks(cells, cell, last, like)
+        level = Blocks(cells, cell, last, dtype, device)
         levels.append(level)
         cells, cell, last = level.full + 1, level.cell, level.last
     return levels, last

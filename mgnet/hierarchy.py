@@ -323,8 +323,7 @@ class Hierarchy:
             return self.chain.nodes(b, *self._values), Outcome(Status.CONVERGED, 0, [0.0], 0.0)
         _require_all_finite(load)
         u = torch.zeros_like(load) if guess is None else guess
-        if self.constants:
-            u = self.chain.unknowns(self._remove_mean(self.chain.nodes(u[:, 0])))[:, None]
+        u = self._unknowns_without_mean(u)
         if self.method == "fmg" and guess is None and stopping.maxiter:
             u = full_multigrid(self.levels, load.to(self.dtype), self.options.sweeps).to(load)
         u, outcome = iterate(self._step(A, stopping.refine), A, load, u, tol, stopping.maxiter, rounding)
@@ -336,7 +335,12 @@ class Hierarchy:
         """Give the map from a residual to a correction."""
         if self.method == "direct":
             return lambda r: self._direct(r[:, 0])[:, None]
-        correct = self._scaled_cycle if refine else self.cycle
+        cycle = self._scaled_cycle if refine else self.cycle
+
+        def correct(r: Tensor) -> Tensor:
+            # The mean that a cycle adds is no part of the solution, and the size of u is what tol refers to.
+            return self._unknowns_without_mean(cycle(r))
+
         return ConjugateGradients(A, correct) if self.method == "pcg" else correct
 
     def _scaled_cycle(self, r: Tensor) -> Tensor:
@@ -357,6 +361,11 @@ class Hierarchy:
         status = Status.STAGNATED if bool(bad.any()) else Status.CONVERGED
         estimate, row = float(error.max()), int(bad.int().argmax())
         return Outcome(status, 1, [1.0, relative_norm(r, load)], estimate, row=row)
+
+    def _unknowns_without_mean(self, u: Tensor) -> Tensor:
+        if not self.constants:
+            return u
+        return self.chain.unknowns(self._remove_mean(self.chain.nodes(u[:, 0])))[:, None]
 
     def _remove_mean(self, u: Tensor) -> Tensor:
         return self.constants.remove(u) if self.constants else u

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -245,7 +246,9 @@ def _smoother(A: Any, unknowns: int, options: Options) -> Smoother:
     extra: dict[str, Any] = {} if options.omega is None else {"omega": options.omega}
     if kind is RedBlack and A.ends[0] != "dirichlet":
         extra["new"] = 1
-    return kind(A.diagonal(unknowns), **extra)
+    diagonal = A.diagonal(unknowns)
+    # A lone joined node has no neighbour but itself: where its row is zero there is nothing to relax.
+    return kind(diagonal.masked_fill(diagonal == 0, math.inf), **extra)
 
 
 def _coarsen(A: Any, cells: int) -> tuple[Any, Any]:

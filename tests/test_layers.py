@@ -20,7 +20,7 @@ ROOT = "__init__"  # the package itself: 'import mgnet' inside a module
 
 # Low to high. Two branches grow from one trunk: what stands in one branch only is unknown to the other. What
 # reads strings stands apart, for the command line alone.
-TRUNK = [{"checks", "chain", "precision", "margins", "plot"}, {"grid", "stencils"}, {"operators"}]
+TRUNK = [{"checks", "chain", "precision", "margins", "plot", "threads"}, {"grid", "stencils"}, {"operators"}]
 SOLVER = [
     {"varying", "smoothers", "iteration"},
     {"stiffness", "problem"},

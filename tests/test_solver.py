@@ -347,9 +347,6 @@ def test_the_mean_of_a_guess_does_not_count(method: str) -> None:
     )
 
 
-@pytest.mark.xfail(
-    strict=True, reason="corrections bring a mean along, to which tol is relative until the end"
-)
 @pytest.mark.parametrize("method", ["vcycle", "fcycle", "pcg"])
 def test_nor_does_the_mean_of_its_corrections(method: str) -> None:
     keywords = {"f": lambda x: np.cos(2 * np.pi * x), "n": 256, "periodic": True}
@@ -358,6 +355,19 @@ def test_nor_does_the_mean_of_its_corrections(method: str) -> None:
     sol = mgnet.solve(**keywords, x0=x0, method=method, throw=False)
     assert sol.status is Status.CONVERGED
     assert np.abs(sol.u - expected).max() <= 1e-9 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("smoother", ["jacobi", "red-black", "chebyshev"])
+def test_a_lone_joined_node_has_nothing_to_relax(smoother: str) -> None:
+    sol = mgnet.solve(0.0, n=1, periodic=True, method="vcycle", coarse="smoother", smoother=smoother)
+    np.testing.assert_array_equal(sol.u, [0.0, 0.0])
+
+
+def test_very_large_robin_coefficients_hold_the_ends() -> None:
+    expected = mgnet.solve(1.0, n=4).u
+    for alpha in (1e20, 1e200):
+        end = mgnet.Robin(alpha)
+        np.testing.assert_allclose(mgnet.solve(1.0, n=4, left=end, right=end).u, expected, atol=1 / alpha)
 
 
 # How it ends.

@@ -1,0 +1,62 @@
+"""A loop over independent chunks, shared with as many threads as torch uses."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+__all__ = ["share"]
+
+# Fewest chunks that are worth waking a thread for.
+WORTH = 16
+
+
+def share(work: Callable[[Iterator[slice]], None], chunks: Sequence[slice]) -> None:
+    """Call ``work`` in several threads, each with an iterator; together they give every chunk once.
+
+    This thread never waits for another to begin: one that has not begun when the chunks are all taken is
+    called off. So a second processor that is not free costs no more than the end of the chunk it works on,
+    unlike the barriers of a BLAS.
+
+    Parameters
+    ----------
+    work : callable
+        What is done with the chunks; it releases Python's lock, as NumPy does in loops and products.
+    chunks : sequence of slice
+        The loop.
+    """
+    if len(chunks) < WORTH:
+        return work(iter(chunks))
+    todo = deque(chunks)
+
+    def run() -> None:
+        # NumPy's error state belongs to a thread; that of this one is its caller's.
+        with np.errstate(all="ignore"):
+            work(_taken(todo))
+
+    helpers = []
+    # Past the interpreter's last line there are no new threads.
+    with contextlib.suppress(RuntimeError):
+        for _ in range(torch.get_num_threads() - 1):
+            helpers.append(_pool().submit(run))
+    run()
+    for helper in helpers:
+        if not helper.cancel():
+            helper.result()
+
+
+def _taken(todo: deque[slice]) -> Iterator[slice]:
+    with contextlib.suppress(IndexError):
+        while True:
+            yield todo.popleft()
+
+
+@lru_cache(maxsize=1)
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(thread_name_prefix="mgnet")

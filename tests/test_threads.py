@@ -1,0 +1,122 @@
+"""Sharing a loop: every chunk once, in as many threads as there are, and errors come through."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from mgnet import condensation, threads
+from mgnet.condensation import Condensation
+from mgnet.stiffness import Stiffness
+
+CHUNKS = [slice(i, i + 1) for i in range(200)]
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("count", [0, 1, threads.WORTH - 1, threads.WORTH, 200])
+@pytest.mark.usefixtures("two_threads")
+def test_every_chunk_is_worked_on_once(count: int) -> None:
+    done = np.zeros(200, int)
+
+    def work(chunks: Iterator[slice]) -> None:
+        for some in chunks:
+            done[some] += 1
+
+    threads.share(work, CHUNKS[:count])
+    assert (done[:count] == 1).all()
+    assert (done[count:] == 0).all()
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_another_thread_takes_part_and_few_chunks_wake_none() -> None:
+    seen: set[int] = set()
+
+    def work(chunks: Iterator[slice]) -> None:
+        for _ in chunks:
+            seen.add(threading.get_ident())
+            time.sleep(0.01)
+
+    threads.share(work, CHUNKS[: threads.WORTH - 1])
+    assert seen == {threading.get_ident()}
+    threads.share(work, CHUNKS)
+    assert len(seen) == 2
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_an_error_comes_through_whichever_thread_meets_it() -> None:
+    def work(chunks: Iterator[slice]) -> None:
+        for some in chunks:
+            time.sleep(0.001)
+            if some.start == 100:
+                raise KeyError("chunk 100")
+
+    with pytest.raises(KeyError, match="chunk 100"):
+        threads.share(work, CHUNKS)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_no_thread_warns_of_infinity() -> None:
+    def work(chunks: Iterator[slice]) -> None:
+        for _ in chunks:
+            time.sleep(0.001)
+            np.array([1.0]) / np.array([0.0])
+
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("error")
+        threads.share(work, CHUNKS)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.usefixtures("two_threads")
+def test_the_exact_cycle_is_the_same_to_the_last_bit(
+    batch: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(condensation, "CHUNK", 2**8)
+    n = 33_333
+    solver = Condensation(Stiffness(1 / n, dtype=dtype), n)
+    b = torch.randn(batch, n - 1, dtype=dtype)
+    shared = [solver.solve(b) for _ in range(5)]
+    torch.set_num_threads(1)
+    for u in shared:
+        torch.testing.assert_close(u, solver.solve(b), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("when", ["in a forked child", "after the last line"])
+def test_it_works_where_threads_cannot_be_had(when: str) -> None:
+    fork = "solve()\nif os.fork():\n    sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))\nsolve()"
+    lines = {"in a forked child": fork, "after the last line": "atexit.register(solve)"}
+    script = f"""
+import atexit, os, sys
+import numpy as np, torch
+from mgnet import threads
+torch.set_num_threads(2)
+def solve():
+    done = np.zeros(100)
+    def work(chunks):
+        for some in chunks:
+            done[some] += 1
+    threads.share(work, [slice(i, i + 1) for i in range(100)])
+    assert (done == 1).all()
+    print("done")
+{lines[when]}
+"""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stderr
+    assert "done" in result.stdout
+    assert not result.stderr
