@@ -208,13 +208,15 @@ BOUNDS = {"a": "positive, finite numbers", "c": "finite numbers of at least 0"}
 
 def require_bound(name: str, x: Tensor) -> None:
     """Raise the error that names the first cell or node where a ≤ 0, c < 0, or either is not finite."""
+    low, high = x.aminmax()  # NaN where there is one
+    if high < math.inf and (low > 0 if name == "a" else low >= 0):
+        return
     bad = ~((x > 0) if name == "a" else (x >= 0)) | x.isinf()
-    if bad.any():
-        place = "cell" if name == "a" else "node"
-        i = int(bad.nonzero()[0, -1])
-        raise ValueError(
-            f"{name}: got {x[..., i].flatten()[0].item()!r} in {place} {i}; accepted: {BOUNDS[name]}"
-        )
+    place = "cell" if name == "a" else "node"
+    i = int(bad.nonzero()[0, -1])
+    raise ValueError(
+        f"{name}: got {x[..., i].flatten()[0].item()!r} in {place} {i}; accepted: {BOUNDS[name]}"
+    )
 
 
 def _conditions(left: Any, right: Any, periodic: Any) -> tuple[Condition, Condition, bool]:
