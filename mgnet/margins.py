@@ -9,7 +9,7 @@ from torch import Tensor
 
 __all__ = ["BOUNDARIES", "Ends", "Margin", "both_ends", "extend", "fold", "margin"]
 
-BOUNDARIES = ("dirichlet", "natural", "periodic", "same")
+BOUNDARIES = ("dirichlet", "natural", "periodic", "same", "valid")
 
 Ends = str | tuple[str, str]
 # Past one end: (mode, width), mode one of zero, edge, wrap.
@@ -63,6 +63,8 @@ def margin(condition: str, stride: int, reach: int, end: int) -> Margin:
     """
     if condition == "periodic":
         return "wrap", reach if stride == 1 or end == 0 else reach - stride + 1
+    if condition == "valid":
+        return "zero", 0
     if condition == "natural" and stride == 1:
         return "edge", reach
     # A strided kernel of interior nodes starts on the first one; all else sees zeros outside.

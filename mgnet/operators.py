@@ -23,7 +23,7 @@ from .checks import count
 from .margins import Ends, Margin, both_ends, extend, fold, margin
 from .precision import full_precision
 
-__all__ = ["Prolongation", "Restriction", "Stencil"]
+__all__ = ["Prolongation", "Restriction", "Stencil", "convolution"]
 
 CONVOLVE = (torch.conv1d, torch.conv2d, torch.conv3d)
 SPREAD = (torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d)
@@ -39,6 +39,7 @@ class _Operator(nn.Module):
     in_channels: int
     stride: tuple[int, ...]
     kernel_size: tuple[int, ...]
+    bias: Tensor | None
 
     # The classes for one, two and three dimensions; they have a ``dim``, families have not.
     members: tuple[type[_Operator], ...]
@@ -51,29 +52,39 @@ class _Operator(nn.Module):
             raise ValueError(f"dim: got {dim!r}; accepted: {'1, 2 or 3' if len(cls.members) == 3 else '1'}")
         return super().__new__(cls.members[dim - 1])  # type: ignore[return-value]
 
-    def _convolution(self, kernel: Any, stride: int, boundary: Ends, learned: bool, like: dict) -> None:
+    def _convolution(
+        self, kernel: Any, stride: int, boundary: Ends, learned: bool, like: dict, bias: bool = False
+    ) -> None:
         count("stride" if type(self).__name__.startswith("Stencil") else "factor", stride)
         kernel = torch.as_tensor(kernel, dtype=torch.float64)
         if kernel.ndim == self.dim:
             kernel = kernel[None, None]
         if kernel.ndim != self.dim + 2:
             raise ValueError(f"kernel: got {kernel.ndim} axes; accepted: {self.dim}, or 2 more for channels")
-        reach = kernel.shape[2] // 2
-        if any(size != 2 * reach + 1 for size in kernel.shape[2:]):
-            raise ValueError(f"kernel: got sizes {tuple(kernel.shape[2:])}; accepted: one odd size")
+        ends = both_ends(boundary)
+        size, reach = kernel.shape[2], kernel.shape[2] // 2
+        even = size % 2 == 0 and ends != ("valid", "valid")
+        if even or any(other != size for other in kernel.shape[2:]):
+            raise ValueError(
+                f"kernel: got sizes {tuple(kernel.shape[2:])}; accepted: one odd size,"
+                " or any one size with boundary='valid'"
+            )
         channels = (kernel.shape[0], kernel.shape[1])
         if not isinstance(self, nn.modules.conv._ConvTransposeNd):
             channels = channels[::-1]
-        super().__init__(*channels, 2 * reach + 1, stride=stride, bias=False, device="meta")
+        super().__init__(*channels, size, stride=stride, bias=False, device="meta")
         del self._parameters["weight"]
-        self.boundary = both_ends(boundary)
-        low, high = self.boundary
-        self.margins = margin(low, stride, reach, 0), margin(high, stride, reach, 1)
+        self.boundary = ends
+        low, high = self.margins = margin(ends[0], stride, reach, 0), margin(ends[1], stride, reach, 1)
+        # As many zeros at both ends need no longer copy of the input: torch's convolutions add them.
+        self.zeros = low[1] if low == high and low[0] == "zero" and low[1] >= 0 else None
         weight = kernel.to(**like)
         if learned:
             self.weight = nn.Parameter(weight)
         else:
             self.register_buffer("weight", weight)
+        if bias:
+            self.bias = nn.Parameter(torch.zeros(kernel.shape[0], **like))
         self.alone = channels == (1, 1)
 
     @property
@@ -133,10 +144,12 @@ class Stencil(_Operator):
         Step of the output nodes.
     boundary : str or (str, str), default "dirichlet"
         What lies past the ends of every axis, or (left, right): ``"dirichlet"`` (the nodes are interior,
-        the function vanishes outside), ``"natural"`` (the ends are nodes themselves), ``"periodic"``, or
-        ``"same"`` (zeros outside, as for images).
+        the function vanishes outside), ``"natural"`` (the ends are nodes themselves), ``"periodic"``,
+        ``"same"`` (zeros outside, as for images) or ``"valid"`` (only where the kernel fits inside).
     learned : bool, default False
         Whether the kernel is a parameter.
+    bias : bool, default False
+        Whether a learned number per output channel is added, zero at first.
     dim : int, default 1
         Number of spatial axes.
     dtype, device : optional
@@ -155,11 +168,12 @@ class Stencil(_Operator):
         boundary: Ends = "dirichlet",
         *,
         learned: bool = False,
+        bias: bool = False,
         dim: int = 1,
         dtype: torch.dtype = torch.float64,
         device: Any = None,
     ) -> None:
-        self._convolution(kernel, stride, boundary, learned, {"dtype": dtype, "device": device})
+        self._convolution(kernel, stride, boundary, learned, {"dtype": dtype, "device": device}, bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the operator.
@@ -174,11 +188,11 @@ class Stencil(_Operator):
         torch.Tensor, shape (N, out channels, ...)
             Values at the output nodes.
         """
-        x = self.extend(x)
-        if self.sliced:
-            return self._slices(x)
+        if self.sliced and self.bias is None:
+            return self._slices(self.extend(x))
+        x, zeros = (self.extend(x), 0) if self.zeros is None else (x, self.zeros)
         with self._precision():
-            return CONVOLVE[self.dim - 1](x, self.weight, stride=self.stride)
+            return CONVOLVE[self.dim - 1](x, self.weight, self.bias, self.stride, zeros)
 
     def extend(self, x: Tensor) -> Tensor:
         """Continue a vector past the ends, as the boundary says.
@@ -221,8 +235,46 @@ class Stencil(_Operator):
 
     @property
     def T(self) -> Prolongation:
-        """The adjoint: the transposed convolution with the same kernel."""
+        """The adjoint of the linear part: the transposed convolution with the same kernel."""
         return Prolongation.of(self)
+
+
+def convolution(
+    channels: tuple[int, int],
+    size: int,
+    stride: int = 1,
+    boundary: Ends = "same",
+    *,
+    bias: bool = False,
+    dim: int = 2,
+    dtype: torch.dtype = torch.float32,
+    device: Any = None,
+) -> Stencil:
+    """Return a learned stencil with a random kernel, the convolution of a network.
+
+    Parameters
+    ----------
+    channels : (int, int)
+        Of the input and of the output.
+    size : int
+        Of the kernel, along each axis.
+    stride, boundary, bias, dim, dtype, device
+        As for :class:`Stencil`; in the plane, with zeros outside, in float32 by default.
+
+    Returns
+    -------
+    Stencil
+        Its numbers are uniform in ±1/√(channels · size^dim), as torch's own are.
+    """
+    for name, value in (("channels", channels[0]), ("channels", channels[1]), ("size", size)):
+        count(name, value)
+    reach = (channels[0] * size**dim) ** -0.5
+    kernel = torch.empty(channels[1], channels[0], *[size] * dim, dtype=dtype).uniform_(-reach, reach)
+    like: dict[str, Any] = {"dtype": dtype, "device": device}
+    made = Stencil(kernel, stride, boundary, learned=True, bias=bias, dim=dim, **like)
+    if made.bias is not None:
+        nn.init.uniform_(made.bias, -reach, reach)
+    return made
 
 
 class Restriction(Stencil):

@@ -842,3 +842,55 @@ def test_a_period_that_does_not_divide(factor: int) -> None:
 def test_strides_that_are_none(stride: Any) -> None:
     with pytest.raises((TypeError, ValueError), match="stride: got .*; accepted"):
         Stencil([1.0, 2.0, 1.0], stride)
+
+
+# Convolutions of networks.
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("size", "stride", "boundary"),
+    [(3, 1, "same"), (3, 2, "same"), (1, 2, "same"), (5, 1, "valid"), (7, 3, "valid"), (4, 1, "valid")],
+)
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_learned_convolution_is_that_of_torch(
+    dim: int, size: int, stride: int, boundary: str, bias: bool
+) -> None:
+    torch.manual_seed(dim)
+    made = mgnet.operators.convolution((2, 3), size, stride, boundary, bias=bias, dim=dim)
+    assert isinstance(made, CONVOLUTIONS[dim])
+    assert [name for name, _ in made.named_parameters()] == (["bias", "weight"] if bias else ["weight"])
+    x = torch.randn(2, 2, *(9, 8, 7)[:dim])
+    padding = size // 2 if boundary == "same" else 0
+    expected = (F.conv1d, F.conv2d, F.conv3d)[dim - 1](x, made.weight, made.bias, stride, padding)
+    torch.testing.assert_close(made(x), expected, rtol=0, atol=0)
+    reach = (2 * size**dim) ** -0.5
+    for numbers in made.parameters():
+        assert numbers.dtype == torch.float32
+        assert float(numbers.detach().abs().max()) <= reach
+    if made.weight.numel() > 50:
+        assert float(made.weight.detach().std()) == pytest.approx(reach / 3**0.5, rel=0.2)
+
+
+def test_the_adjoint_of_a_valid_convolution() -> None:
+    kernel = np.random.default_rng(0).normal(size=(1, 1, 4))
+    made = Stencil(kernel, boundary="valid")
+    dense = made.to_dense(7)
+    assert dense.shape == (4, 7)
+    torch.testing.assert_close(made.T.to_dense(4), dense.T)
+
+
+def test_a_fixed_kernel_with_a_bias() -> None:
+    made = Stencil([1.0, 2.0, 1.0], bias=True)
+    with torch.no_grad():
+        made.bias += 3.0
+    torch.testing.assert_close(
+        made(torch.ones(1, 1, 3, dtype=torch.float64)).flatten(), torch.tensor([6.0, 7, 6]).double()
+    )
+
+
+def test_an_even_kernel_has_no_middle() -> None:
+    with pytest.raises(ValueError, match=r"kernel: got sizes \(2,\).*or any one size with boundary='valid'"):
+        Stencil([1.0, 1.0])
+    with pytest.raises(ValueError, match="channels: got 0"):
+        mgnet.operators.convolution((0, 3), 3)
