@@ -16,20 +16,14 @@ requirement.
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import json
 import math
-import os
-import platform
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -37,47 +31,12 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
 import torch
+from table import Call, Row, Section, main, medians, ratio
 
 import mgnet
 
-Call = Callable[[], Any]
 FLOATS = (np.float64, np.float32)
 LAPACK = {np.float64: "dptsv", np.float32: "sptsv"}
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table; ``figure`` is None, and ``note`` says why, where nothing was measured."""
-
-    what: str
-    figure: float | None
-    form: str = "{:.1e}"
-    least: float | None = None
-    most: float | None = None
-    target: str = ""
-    note: str = ""
-
-    @property
-    def measured(self) -> str:
-        """The figure as it is printed."""
-        text = "unmeasured" if self.figure is None else self.form.format(self.figure)
-        return f"{text}: {self.note}" if self.note else text
-
-    @property
-    def required(self) -> str:
-        """The bounds as they are printed."""
-        bounds = [("≥", self.least), ("≤", self.most)]
-        texts = [f"{sign} {bound:g}" for sign, bound in bounds if bound is not None]
-        return ", ".join(texts + [f"target {self.target}"] * bool(self.target))
-
-    @property
-    def holds(self) -> bool | None:
-        """Whether the figure is within its bounds; None where nothing is required or measured."""
-        if self.figure is None or not self.required:
-            return None
-        least = -math.inf if self.least is None else self.least
-        most = math.inf if self.most is None else self.most
-        return bool(least <= self.figure <= most)
 
 
 @dataclass(frozen=True)
@@ -364,40 +323,6 @@ def transfers(plan: Plan) -> Iterator[Row]:
 # Speed
 
 
-def nothing() -> None:
-    """Prepare nothing."""
-
-
-def medians(calls: Sequence[Call], rounds: int, prepare: Call = nothing, block: int = 5) -> list[float]:
-    """Give the median seconds of each call; ``prepare`` runs before each, off the clock.
-
-    They take turns of ``block`` calls in a row, after two more to warm up; with ``block=1`` there is no
-    warming up within a turn.
-    """
-    seconds: list[list[float]] = [[] for _ in calls]
-    for _ in range(1 + max(2, rounds // block)):
-        for call, times in zip(calls, seconds, strict=True):
-            turn = [timed(call, prepare) for _ in range(block + 2 * (block > 1))]
-            times.append(statistics.median(turn[-block:]))
-    return [statistics.median(times[1:]) for times in seconds]
-
-
-def timed(call: Call, prepare: Call) -> float:
-    """Give the seconds of one call."""
-    prepare()
-    start = time.perf_counter()
-    result = call()
-    stop = time.perf_counter()
-    del result
-    return stop - start
-
-
-def ratio(peer: Call, ours: Call, rounds: int, prepare: Call = nothing, block: int = 5) -> float:
-    """Give the peer's median time over ours."""
-    seconds = medians((peer, ours), rounds, prepare, block)
-    return seconds[0] / seconds[1]
-
-
 class Tridiagonal:
     """[-1, 2, -1]/h and a load, as LAPACK takes them."""
 
@@ -572,7 +497,7 @@ def finished(call: Call) -> Any:
 # The table
 
 # title, rows, whether their requirements are for the sizes of the whole table only
-SECTIONS: tuple[tuple[str, Callable[[Plan], Iterator[Row]], bool], ...] = (
+SECTIONS: tuple[Section, ...] = (
     ("Order of convergence", orders, False),
     ("Nodal error of a sine", sine, True),
     ("Jumps of a", jumps, True),
@@ -589,82 +514,15 @@ SECTIONS: tuple[tuple[str, Callable[[Plan], Iterator[Row]], bool], ...] = (
 )
 
 
-def header(plan: Plan) -> dict[str, str]:
-    """Say what ran where."""
-    names = ("mgnet-companion", "torch", "numpy", "scipy", "pyamg")
-    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
-    limits = {name: os.environ[name] for name in sorted(os.environ) if name.endswith("_NUM_THREADS")}
-    load = ", ".join(f"{x:.1f}" for x in os.getloadavg())
-    cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+def facts(plan: Plan) -> dict[str, str]:
+    """Say what this table depends on besides the machine."""
     return {
-        "date": time.strftime("%Y-%m-%d"),
-        "processor": f"{processor()}, {os.cpu_count()} cores, {platform.machine()}; GPU: {cuda}",
-        "threads": f"torch {torch.get_num_threads()}; {blas['name']} {blas['version']}: "
-        + (", ".join(f"{key}={value}" for key, value in limits.items()) or "no limit set")
-        + "; LAPACK's ptsv and PyAMG's cycles are serial code",
-        "versions": f"Python {platform.python_version()}, " + ", ".join(f"{n} {found(n)}" for n in names),
-        "machine": f"load average {load} at the start, nice {os.getpriority(os.PRIO_PROCESS, 0)}",
+        "serial": "LAPACK's ptsv and PyAMG's cycles are serial code",
         "timing": f"medians of {plan.rounds} calls each ({plan.small_rounds} at n = 1024); "
         f"long double has epsilon {np.finfo(np.longdouble).eps:.0e}",
     }
 
 
-def processor() -> str:
-    """Name the processor; in a virtual machine the family says more than the name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    return f"{facts.get('model name', 'unknown')} (family {facts.get('cpu family', '?')})"
-
-
-def found(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "missing"
-
-
-def measure(plan: Plan, only: str) -> Iterator[tuple[str, Row]]:
-    for title, rows, sized in SECTIONS:
-        for row in rows(plan) if only.lower() in title.lower() else ():
-            unjudged = sized and plan is not FULL
-            yield title, replace(row, least=None, most=None, target="") if unjudged else row
-
-
-HOLDS = {True: "yes", False: "NO", None: ""}
-LINE = "{:<86}  {:>10}  {:<16}  {}"
-
-
-def report(plan: Plan, only: str = "") -> dict[str, Any]:
-    """Print the table, each line as it is measured, and return it for JSON."""
-    facts, rows, last = header(plan), [], None
-    print("mgnet, Poisson problems in one dimension" + ("" if plan is FULL else " (quick: smaller sizes)"))
-    print(*(f"{name:<10} {text}" for name, text in facts.items()), sep="\n", end="\n\n")
-    print(LINE.format("what", "measured", "required", "holds"))
-    for title, row in measure(plan, only):
-        if title != last:
-            print(f"\n{title}")
-        last = title
-        print(LINE.format(row.what, row.measured, row.required, HOLDS[row.holds]).rstrip(), flush=True)
-        rows.append({"section": title, **asdict(row), "required": row.required, "holds": row.holds})
-    held, failed = (sum(row["holds"] is verdict for row in rows) for verdict in (True, False))
-    load = ", ".join(f"{x:.1f}" for x in os.getloadavg())
-    print(f"\nRequirements: {held} hold, {failed} do not; load average {load} at the end.")
-    return {"header": facts, "rows": rows}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="smaller sizes, for a check that all runs")
-    parser.add_argument("--only", metavar="TEXT", default="", help="sections with this in their title")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the table as JSON")
-    arguments = parser.parse_args()
-    table = report(QUICK if arguments.quick else FULL, arguments.only)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    names = ("mgnet-companion", "torch", "numpy", "scipy", "pyamg")
+    main(__doc__, "Poisson problems in one dimension", SECTIONS, FULL, QUICK, facts, names)

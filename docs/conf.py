@@ -88,7 +88,7 @@ def write_help(*_: object) -> None:
     """Ask the command line for its help, so that the page about it cannot fall behind."""
     folder = HERE / "_generated"
     folder.mkdir(exist_ok=True)
-    for command in ([], ["solve"]):
+    for command in ([], ["solve"], ["train"], ["evaluate"], ["models"]):
         code = f"import sys; from mgnet.cli import main; sys.exit(main({[*command, '--help']}))"
         text = subprocess.run(
             [sys.executable, "-c", code],

@@ -13,13 +13,16 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from mgnet import cli_solve
+from mgnet import cli_solve, cli_train
 from mgnet.shell import DONE, USAGE, CommandError, guarded, say
 
 __all__ = ["COMMANDS", "main"]
 
 COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
     "solve": (cli_solve.declare, "solve -(a u')' + c u = f on an interval"),
+    "train": (cli_train.declare_train, "train a network on CIFAR-10, MNIST or a synthetic set"),
+    "evaluate": (cli_train.declare_evaluate, "measure the test accuracy of a trained network"),
+    "models": (cli_train.declare_models, "list the networks: name, parameters, multiply-adds"),
 }
 
 
@@ -66,7 +69,9 @@ def _run(argv: Sequence[str]) -> int:
 
 
 def _parser() -> _Parser:
-    parser = _Parser(prog="mgnet", allow_abbrev=False, description="Multigrid by convolutions.")
+    parser = _Parser(
+        prog="mgnet", allow_abbrev=False, description="Multigrid by convolutions, and networks of them."
+    )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and stop")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     form = argparse.RawDescriptionHelpFormatter

@@ -7,11 +7,10 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from mgnet.shell import DAMAGED, DONE, NOT_CONVERGED, USAGE, CommandError, reason, report, say
+from mgnet.shell import DAMAGED, DONE, NOT_CONVERGED, USAGE, CommandError, reason, refused, report, say, table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -99,7 +98,7 @@ def _solve(arguments: argparse.Namespace) -> int:
     import mgnet
 
     solve = mgnet.solve  # this imports torch, which is not to be timed
-    with _failures(USAGE):
+    with refused(USAGE):
         began = time.perf_counter()
         solution = solve(f, **keywords, throw=False)
         seconds = time.perf_counter() - began
@@ -157,7 +156,7 @@ def _function(option: str, text: str | None, alone: bool = True) -> Table | Expr
     if not is_file_name(text):
         return _expression(option, text)
     try:
-        with _failures(DAMAGED, f"{option}: "):
+        with refused(DAMAGED, f"{option}: "):
             return read(text, columns=(1, 2) if alone else (2,))
     except OSError as error:
         raise CommandError(USAGE, f"{option}: {reason(error)}") from error
@@ -166,7 +165,7 @@ def _function(option: str, text: str | None, alone: bool = True) -> Table | Expr
 def _expression(option: str, text: str, names: Sequence[str] = ("x",)) -> Expression:
     from mgnet.expression import parse
 
-    with _failures(USAGE, f"{option}: "):
+    with refused(USAGE, f"{option}: "):
         return parse(text, names)
 
 
@@ -215,7 +214,7 @@ def _condition(option: str, text: str | None) -> Any:
         raise CommandError(
             USAGE, f"{option}: {text!r} is not accepted; accepted are dirichlet:G, neumann:G, robin:ALPHA,G"
         )
-    with _failures(USAGE):
+    with refused(USAGE):
         return condition(*(_constant(option, part) for part in parts))
 
 
@@ -231,15 +230,6 @@ def _outer_parts(text: str) -> list[str]:
     return parts
 
 
-@contextmanager
-def _failures(code: int, option: str = "") -> Iterator[None]:
-    """Turn the refusal of an argument, an expression or a table into the end of the command."""
-    try:
-        yield
-    except (ValueError, TypeError) as error:
-        raise CommandError(code, f"{option}{error}") from error
-
-
 # The grid, on which the files and the arguments must agree
 
 
@@ -252,12 +242,12 @@ def _grid(arguments: argparse.Namespace, *functions: Table | Expression | None) 
     rhs, a, c = (function if isinstance(function, Table) else None for function in functions)
     n = _cells(_whole("--n", arguments.n), rhs, a, c)
     ends = arguments.domain and tuple(_constant("--domain", text) for text in arguments.domain)
-    with _failures(DAMAGED):
+    with refused(DAMAGED):
         nodes = next((table.nodes() for table in (rhs, c) if table and table.x is not None), None)
     domain = (ends or (0.0, 1.0)) if nodes is None else _domain(ends, nodes)
     if rhs or a or c:  # else n is only a number yet, perhaps a huge one
         x = np.linspace(domain[0], domain[1], n + 1) if nodes is None else nodes
-        with _failures(USAGE if nodes is None else DAMAGED):
+        with refused(USAGE if nodes is None else DAMAGED):
             for table in filter(None, (rhs, c)):
                 table.require_nodes(x)
             if a:
@@ -318,7 +308,7 @@ def _finite(number: Any) -> float | None:
 def _max_error(solution: Any, exact: Expression) -> float | None:
     import numpy as np
 
-    with _failures(USAGE):
+    with refused(USAGE):
         return _finite(np.max(np.abs(np.asarray(solution.u, dtype=np.float64) - exact(solution.x))))
 
 
@@ -326,18 +316,12 @@ def _table(figures: dict[str, Any], solution: Any, uniform: bool, files: Sequenc
     kind = "uniform" if uniform else "given nodes"
     rows = {
         "grid": f"{kind} on [{solution.x[0]:g}, {solution.x[-1]:g}]",
-        **{name.replace("_", " "): _figure(value) for name, value in figures.items() if name != "dim"},
+        **{name: value for name, value in figures.items() if name != "dim"},
         "u": f"{solution.u.min():.9g} to {solution.u.max():.9g}",
     }
     if files:
         rows["written"] = ", ".join(files)
-    return "\n".join(f"{name:<16}{value}" for name, value in rows.items())
-
-
-def _figure(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return "-" if value is None else str(value)
+    return table(rows)
 
 
 # Files
@@ -365,7 +349,8 @@ def _require_writable(arguments: argparse.Namespace) -> None:
 
 
 def _write_files(solution: Any, arguments: argparse.Namespace) -> None:
-    from mgnet.tables import replacing, write
+    from mgnet.files import replacing
+    from mgnet.tables import write
 
     if arguments.out:
         write(arguments.out, solution.x, solution.u)

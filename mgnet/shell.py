@@ -8,12 +8,12 @@ import re
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, NoReturn
 
-__all__ = ["CommandError", "guarded", "reason", "report", "say"]
+__all__ = ["CommandError", "guarded", "reason", "refused", "report", "say", "table"]
 
 DONE, INTERNAL, USAGE, NOT_CONVERGED, DAMAGED, RESOURCES = 0, 1, 2, 3, 4, 5
 INTERRUPTED, BROKEN_PIPE, TERMINATED = 130, 141, 143  # 128 + the signal's number, as a shell says it
@@ -135,6 +135,45 @@ def say(text: str) -> None:
     """
     with _standard_output():
         print(_printable(text, sys.stdout))
+
+
+@contextmanager
+def refused(code: int, prefix: str = "") -> Iterator[None]:
+    """Turn the refusal of an argument or a file into the end of the command.
+
+    Parameters
+    ----------
+    code : int
+        The exit code.
+    prefix : str, default ""
+        What the message begins with.
+    """
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise CommandError(code, f"{prefix}{error}") from error
+
+
+def table(figures: Mapping[str, Any]) -> str:
+    """Return figures as lines of name and value.
+
+    Parameters
+    ----------
+    figures : mapping
+        By name; underscores become blanks, None a dash.
+
+    Returns
+    -------
+    str
+        One line each.
+    """
+    return "\n".join(f"{name.replace('_', ' '):<18}{_figure(value)}" for name, value in figures.items())
+
+
+def _figure(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "-" if value is None else str(value)
 
 
 def _printable(text: str, stream: Any) -> str:

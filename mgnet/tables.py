@@ -7,12 +7,14 @@ import os
 import stat
 import warnings
 from array import array
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import IO, NoReturn
+from typing import NoReturn
 
 import numpy as np
+
+from mgnet.files import beside, replacing
 
 __all__ = [
     "Table",
@@ -20,7 +22,6 @@ __all__ = [
     "is_file_name",
     "is_uniform",
     "read",
-    "replacing",
     "require_writable",
     "write",
 ]
@@ -335,37 +336,7 @@ def require_writable(path: str, endings: Collection[str]) -> None:
             raise ValueError(f"{path}: is there and is not a file")
         if not os.access(path, os.W_OK):  # it could be replaced all the same, against its owner's wish
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
-    temporary = _beside(path)
+    temporary = beside(path)
     with open(temporary, "xb"):
         pass
     os.unlink(temporary)
-
-
-@contextmanager
-def replacing(path: str) -> Iterator[IO[bytes]]:
-    """Open a new file that takes the path's place when the block ends well, and vanishes when it does not.
-
-    Parameters
-    ----------
-    path : str
-        The file to be written or replaced.
-
-    Yields
-    ------
-    file
-        Open for writing bytes.
-    """
-    temporary = _beside(path)
-    try:
-        with open(temporary, "xb") as file:
-            yield file
-        os.replace(temporary, os.path.realpath(path))  # a link stays a link
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
-
-
-def _beside(path: str) -> str:
-    # In the same folder, since only there is moving atomic. Not tempfile, which hides its files from others.
-    return os.path.join(os.path.dirname(os.path.realpath(path)), f".mgnet-{os.urandom(6).hex()}.tmp")

@@ -87,7 +87,7 @@ def test_the_table_says_what_there_is_to_know(capsys: pytest.CaptureFixture[str]
     )
     out, err = capsys.readouterr()
     assert err == ""
-    rows = {line[:16].strip(): line[16:] for line in out.splitlines()}
+    rows = {line[:18].strip(): line[18:] for line in out.splitlines()}
     assert rows["status"] == "CONVERGED"
     assert rows["grid"] == "uniform on [0, 1]"
     assert (rows["n"], rows["dtype"], rows["device"], rows["method"]) == ("64", "float32", "cpu", "exact")
@@ -379,7 +379,7 @@ def test_an_unconverged_answer_is_told_and_not_written(
     assert err == "mgnet: not converged: raise maxiter or tol (u.csv and u.png not written)\n"
     assert os.listdir() == []
     assert main(["solve", "--rhs", "1", "--n", "4"]) == 3
-    assert "status          MAXITER" in capsys.readouterr().out
+    assert "status            MAXITER" in capsys.readouterr().out
 
 
 def test_no_iteration_is_no_success(capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,7 @@ ROOT = "__init__"  # the package itself: 'import mgnet' inside a module
 
 # Low to high. Two branches grow from one trunk: what stands in one branch only is unknown to the other. What
 # reads strings stands apart, for the command line alone.
+COMMON = [{"files"}]
 TRUNK = [{"checks", "chain", "precision", "margins", "plot", "threads"}, {"grid", "stencils"}, {"operators"}]
 SOLVER = [
     {"varying", "smoothers", "iteration"},
@@ -30,10 +31,16 @@ SOLVER = [
     {"hierarchy"},
     {"solver"},
 ]
-NETWORK = [{"layers"}, {"models"}, {"data"}, {"checkpoint"}, {"train"}]
+NETWORK = [
+    {"scratch", "graphs", "archives", "augmentation", "splits", "synthetic"},
+    {"layers", "official", "batches"},
+    {"models", "data"},
+    {"recipes", "history", "progress", "parallel", "checkpoint"},
+    {"train"},
+]
 STRINGS = [{"expression", "tables", "shell"}]
-CROWN = [{ROOT}, {"cli_solve"}, {"cli"}, {"__main__"}]
-BRANCHES = [TRUNK + SOLVER + CROWN, TRUNK + NETWORK + CROWN, STRINGS + CROWN]
+CROWN = [{ROOT}, {"cli_solve", "cli_train"}, {"cli"}, {"__main__"}]
+BRANCHES = [COMMON + branch + CROWN for branch in (TRUNK + SOLVER, TRUNK + NETWORK, STRINGS)]
 
 HEAVY = {"torch", "scipy", "matplotlib"}
 

@@ -1,0 +1,203 @@
+"""One table: accuracies and speeds of training on this machine's processor, and what is required of them.
+
+::
+
+    MGNET_DATA=DIR python benchmarks/train_cpu.py           # the whole table, about 25 minutes on two cores
+    python benchmarks/train_cpu.py --quick                  # a few steps of everything, nothing is judged
+    python benchmarks/train_cpu.py --only speed             # the sections with that in their title
+
+MNIST and CIFAR-10 are those under MGNET_DATA; where a set is not the official archive's, the table says so.
+The plain loop that the speed is compared with is that of the common tutorials: a Dataset that crops, flips
+and normalises one image at a time, a DataLoader with two workers, float32, channels first.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from table import Row, Section, main
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+import mgnet
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is trained."""
+
+    limit: int | None = None  # images of a training set
+    epochs: int | None = None
+    steps: int = 60
+    turns: int = 3
+
+
+FULL, QUICK = Plan(), Plan(limit=512, epochs=1, steps=2, turns=1)
+
+
+def loaded(name: str, plan: Plan, **options: Any) -> mgnet.data.Data:
+    data = mgnet.data.load(name, **options)
+    if plan.limit is None:
+        return data
+    return replace(
+        data, **{part: getattr(data, part).subset(range(plan.limit)) for part in ("train", "test")}
+    )
+
+
+def trained(
+    model: str, data: mgnet.data.Data, plan: Plan, seed: int = 0, epochs: int | None = None, **options: Any
+) -> tuple[mgnet.History, float]:
+    """Train by the recipe 'fast'; return the history and the seconds from start to end."""
+    shape = {"num_classes": data.num_classes, "in_channels": data.shape[0], "image_size": data.shape[1]}
+    torch.manual_seed(seed)
+    made = mgnet.models.create(model, **shape, **options)
+    start = time.perf_counter()
+    history = mgnet.fit(made, data, recipe="fast", epochs=plan.epochs or epochs, seed=seed, progress=False)
+    return history, time.perf_counter() - start
+
+
+def accuracy(what: str, history: mgnet.History, data: mgnet.data.Data, least: float) -> Row:
+    source = "" if data.verified else f", {data.source}"
+    return Row(f"{what}, test accuracy{source}", 100 * (history.test_accuracy or 0), "{:.2f} %", least=least)
+
+
+def mnist(plan: Plan) -> Iterator[Row]:
+    for what, model, pad, least in (
+        ("logistic regression, MNIST, recipe fast", "logistic", 0, 92.0),
+        ("LeNet-5, MNIST, recipe fast", "lenet5", 2, 98.8),
+    ):
+        try:
+            data = loaded("mnist", plan, pad=pad, download=False)
+        except FileNotFoundError as error:
+            yield Row(what, None, least=least, note=str(error))
+            continue
+        history, seconds = trained(model, data, plan)
+        yield accuracy(f"{what}, {len(history)} epochs", history, data, least)
+        yield Row("    seconds, evaluation included", seconds, "{:.0f} s")
+
+
+def cifar10(plan: Plan) -> Iterator[Row]:
+    what = "MgNet [1,1,1,1]-32, CIFAR-10, recipe fast"
+    try:
+        data = loaded("cifar10", plan, download=False)
+    except FileNotFoundError as error:
+        yield Row(what, None, least=78.0, note=str(error))
+        return
+    history, seconds = trained("mgnet", data, plan, channels=32, nu=[1, 1, 1, 1])
+    yield accuracy(f"{what}, {len(history)} epochs", history, data, 78.0)
+    yield Row("    minutes, evaluation included", seconds / 60, "{:.1f} min", most=8.0)
+    yield Row("    images per second in training", history.images_per_second, "{:.0f}")
+
+
+def synthetic(plan: Plan) -> Iterator[Row]:
+    data = loaded("synthetic", plan)
+    history, seconds = trained("net", data, plan, epochs=2)
+    yield accuracy("Net, synthetic set, recipe fast, 2 epochs", history, data, 90.0)
+    yield Row("    seconds, evaluation included", seconds, "{:.0f} s", most=60.0)
+
+
+# Speed against the plain loop
+
+
+class OneByOne(Dataset):
+    """Images as the tutorials treat them: each is cropped, mirrored and normalised by itself."""
+
+    def __init__(self, split: mgnet.data.Split) -> None:
+        self.images, self.labels = split.images, split.labels
+        self.mean, self.std = (torch.tensor(x)[:, None, None] for x in (split.mean, split.std))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, int]:
+        image = nn.functional.pad(self.images[i], (4, 4, 4, 4))
+        top, left = (int(k) for k in torch.randint(0, 9, (2,)))
+        image = image[:, top : top + 32, left : left + 32]
+        if torch.rand(()) < 0.5:
+            image = image.flip(-1)
+        return (image.float() / 255 - self.mean) / self.std, int(self.labels[i])
+
+
+def pictures(plan: Plan) -> mgnet.data.Data:
+    """Return images of the size of CIFAR-10's; which ones does not matter for a speed."""
+    return mgnet.data.synthetic(train=max(128 * (plan.steps + 2), 1024), validation=0, test=10)
+
+
+def plain_loop(data: mgnet.data.Data, steps: int) -> float:
+    """Return images per second of the tutorials' loop."""
+    model = mgnet.models.create("resnet20")
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
+    loader = DataLoader(OneByOne(data.train), batch_size=128, shuffle=True, num_workers=2, drop_last=True)
+    model.train()
+    start = 0.0
+    for step, (x, y) in enumerate(loader):
+        if step == 2:  # the workers have started, and the first calls are behind us
+            start = time.perf_counter()
+        loss = nn.functional.cross_entropy(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if step == steps + 1:
+            break
+    return 128 * (step - 1) / (time.perf_counter() - start)
+
+
+def our_loop(data: mgnet.data.Data, steps: int) -> float:
+    """Return images per second of ``fit`` in its second epoch."""
+    model = mgnet.models.create("resnet20")
+    some = data.train.subset(range(128 * steps))
+    few = replace(data, train=some)
+    history = mgnet.fit(model, few, recipe="fast", epochs=2, progress=False, crop=4)
+    return float(history["images_per_second"][1])
+
+
+def speed(plan: Plan) -> Iterator[Row]:
+    data = pictures(plan)
+    turns = [(plain_loop(data, plan.steps), our_loop(data, plan.steps)) for _ in range(plan.turns)]
+    plain, ours = (statistics.median(column) for column in zip(*turns, strict=True))
+    yield Row("ResNet-20 in training, recipe fast over the plain loop", ours / plain, "{:.2f}×", least=2)
+    yield Row("    images per second, recipe fast", ours, "{:.0f}")
+    yield Row("    images per second, plain loop", plain, "{:.0f}")
+
+
+def data_side(plan: Plan) -> Iterator[Row]:
+    data = pictures(plan)
+    augmentation = mgnet.data.Augmentation(crop=4, flip="random")
+    batches = mgnet.data.Batches(data.train, 128, augmentation=augmentation, drop_last=True)
+    loader = DataLoader(OneByOne(data.train), batch_size=128, shuffle=True, drop_last=True)
+    turns = [(rate(loader), rate(batches)) for _ in range(max(plan.turns, 3))]
+    plain, ours = (statistics.median(column) for column in zip(*turns, strict=True))
+    what = "crop, flip and normalise, whole batches over one image at a time"
+    yield Row(what, ours / plain, "{:.1f}×", least=5, target="20")
+    yield Row("    images per second, whole batches", ours, "{:.0f}")
+    yield Row("    images per second, one at a time (in one process)", plain, "{:.0f}")
+
+
+def rate(batches: Any) -> float:
+    start, images = time.perf_counter(), 0
+    for x, _ in batches:
+        images += len(x)
+    return images / (time.perf_counter() - start)
+
+
+SECTIONS: tuple[Section, ...] = (
+    ("Synthetic set", synthetic, True),
+    ("Speed in training", speed, True),
+    ("Data side", data_side, True),
+    ("MNIST", mnist, True),
+    ("CIFAR-10", cifar10, True),
+)
+
+
+def facts(plan: Plan) -> dict[str, str]:
+    """Say what this table depends on besides the machine."""
+    return {"timing": f"medians of {plan.turns} turns each; one run, seed 0, for an accuracy"}
+
+
+if __name__ == "__main__":
+    main(__doc__, "training on a CPU", SECTIONS, FULL, QUICK, facts, ("mgnet-companion", "torch", "numpy"))

@@ -1,0 +1,140 @@
+"""A network looked at without numbers: the graph of its calls, and a copy that has shapes only."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, fx, nn
+
+__all__ = ["image", "meta_copy", "modules_called", "shapes", "trace"]
+
+
+class _Tracer(fx.Tracer):
+    """Follows calls down to modules without children: those may do in Python what they like."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return not any(True for _ in m.children()) or super().is_leaf_module(m, module_qualified_name)
+
+
+def trace(model: nn.Module) -> fx.Graph:
+    """Return the graph of the calls that a forward pass makes.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The network; nothing is computed, and it is left as it is.
+
+    Returns
+    -------
+    torch.fx.Graph
+        Every module without children is one node per call.
+
+    Raises
+    ------
+    TypeError
+        When the path through the network depends on the numbers in it.
+    """
+    parameters = inspect.signature(model.forward).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+    try:
+        return _Tracer().trace(model, concrete_args=defaults or None)
+    except Exception as error:  # the forward pass is the user's, and may fail in any way
+        raise TypeError(
+            f"model: got {type(model).__name__}, whose forward pass torch.fx cannot follow ({error});"
+            " accepted: one that takes the same path for every input"
+        ) from error
+
+
+def modules_called(model: nn.Module, graph: fx.Graph) -> dict[nn.Module, list[fx.Node]]:
+    """Return every module that the graph calls, with its calls.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The network.
+    graph : torch.fx.Graph
+        Its graph.
+
+    Returns
+    -------
+    dict
+        From module to nodes, both in the order of the calls.
+    """
+    calls: dict[nn.Module, list[fx.Node]] = {}
+    for node in graph.nodes:
+        if node.op == "call_module":
+            calls.setdefault(model.get_submodule(node.target), []).append(node)
+    return calls
+
+
+def meta_copy(model: nn.Module) -> nn.Module:
+    """Return a copy whose tensors have shapes but no numbers, so that it takes no memory and no time.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The network.
+
+    Returns
+    -------
+    torch.nn.Module
+        The copy, on the device ``"meta"``.
+    """
+    empty: dict[int, Tensor] = {id(b): b.to("meta") for b in model.buffers()}
+    empty |= {id(p): nn.Parameter(p.detach().to("meta"), p.requires_grad) for p in model.parameters()}
+    return copy.deepcopy(model, empty)  # what deepcopy finds in its memo it takes for copied
+
+
+class _Shapes(fx.Interpreter):
+    def __init__(self, model: fx.GraphModule) -> None:
+        super().__init__(model)
+        self.shapes: dict[str, torch.Size] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        if isinstance(value, Tensor):
+            self.shapes[n.name] = value.shape
+        return value
+
+
+def shapes(model: fx.GraphModule, image_shape: Sequence[int]) -> dict[str, torch.Size]:
+    """Return the shape of every tensor in a forward pass.
+
+    Parameters
+    ----------
+    model : torch.fx.GraphModule
+        The network, with its graph.
+    image_shape : sequence of int
+        Shape (C, ...) of one image.
+
+    Returns
+    -------
+    dict
+        From the name of a node to the shape of its value, for one image.
+    """
+    run = _Shapes(cast(fx.GraphModule, meta_copy(model).eval()))
+    run.run(image(model, image_shape))
+    return run.shapes
+
+
+def image(model: nn.Module, shape: Sequence[int]) -> Tensor:
+    """Return one image without numbers, in the precision of a network.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The network.
+    shape : sequence of int
+        Shape (C, ...) of the image.
+
+    Returns
+    -------
+    torch.Tensor, shape (1, C, ...)
+        A tensor on the device ``"meta"``.
+    """
+    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
+    return torch.empty(1, *shape, dtype=dtype, device="meta")

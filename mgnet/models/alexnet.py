@@ -1,0 +1,101 @@
+"""AlexNet, in the form for ImageNet and in the one that was shrunk to CIFAR-10."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ..checks import count
+from ..layers import Dropout
+from ..operators import convolution
+from ..scratch import probability
+from .common import head
+from .registry import register
+
+__all__ = ["AlexNet", "SmallAlexNet"]
+
+
+def _features(in_channels: int, first: str, window: int) -> nn.Sequential:
+    """Give the five convolutions; ``first`` is the boundary of the first, ``window`` that of the pooling."""
+
+    def layers(
+        channels: tuple[int, int], size: int, stride: int = 1, boundary: str = "same"
+    ) -> list[nn.Module]:
+        return [convolution(channels, size, stride, boundary, bias=True), nn.ReLU(inplace=True)]
+
+    return nn.Sequential(
+        *(*layers((in_channels, 64), 11, 4, first), nn.MaxPool2d(window, 2)),
+        *(*layers((64, 192), 5), nn.MaxPool2d(window, 2)),
+        *layers((192, 384), 3),
+        *layers((384, 256), 3),
+        *(*layers((256, 256), 3), nn.MaxPool2d(window, 2)),
+    )
+
+
+@register("alexnet")
+class AlexNet(nn.Module):
+    """AlexNet for ImageNet, in one column: five convolutions, three linear layers.
+
+    Parameters
+    ----------
+    num_classes : int, default 1000
+        Length of the answer.
+    in_channels : int, default 3
+        Channels of an image.
+    image_size : int, default 227
+        Its width and height, at least 67. The first convolution adds no zeros, so that 227 pixels give 55.
+    dropout : float, default 0.5
+        Probability of dropout before the first two linear layers.
+
+    References
+    ----------
+    Krizhevsky, 'One weird trick for parallelizing convolutional neural networks', 2014, for the widths.
+    """
+
+    def __init__(
+        self, num_classes: int = 1000, in_channels: int = 3, image_size: int = 227, *, dropout: float = 0.5
+    ) -> None:
+        super().__init__()
+        count("image_size", image_size, 67)
+        p = probability("dropout", dropout)
+        self.features = _features(count("in_channels", in_channels), "valid", 3)
+        self.classifier = nn.Sequential(
+            *(nn.AdaptiveAvgPool2d(6), nn.Flatten()),
+            *(Dropout(p), nn.Linear(256 * 6 * 6, 4096), nn.ReLU(inplace=True)),
+            *(Dropout(p), nn.Linear(4096, 4096), nn.ReLU(inplace=True)),
+            nn.Linear(4096, count("num_classes", num_classes)),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return one row of logits for each image.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape (N, channels, size, size)
+            The images.
+
+        Returns
+        -------
+        torch.Tensor, shape (N, classes)
+            The logits.
+        """
+        return self.classifier(self.features(x))
+
+
+@register("alexnet-cifar")
+class SmallAlexNet(nn.Sequential):
+    """AlexNet for small images: the same convolutions, with zeros outside, and one linear layer.
+
+    Parameters
+    ----------
+    num_classes : int, default 10
+        Length of the answer.
+    in_channels : int, default 3
+        Channels of an image.
+    image_size : int, default 32
+        Its width and height, at least 29. Pooling takes windows of 2, so that 32 pixels become 8, 4, 2, 1.
+    """
+
+    def __init__(self, num_classes: int = 10, in_channels: int = 3, image_size: int = 32) -> None:
+        count("image_size", image_size, 29)
+        features = _features(count("in_channels", in_channels), "same", 2)
+        super().__init__(features, head(256, count("num_classes", num_classes)))

@@ -1,0 +1,109 @@
+"""GoogLeNet for CIFAR-10: nine inception blocks, each four views of the same image side by side."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..checks import count
+from .common import conv_norm, head, kaiming
+from .registry import register
+
+__all__ = ["GoogLeNet", "Inception"]
+
+# Widths of the nine blocks, as Inception names them; None is a pooling that halves.
+BLOCKS = (
+    (64, (96, 128), (16, 32), 32),
+    (128, (128, 192), (32, 96), 64),
+    None,
+    (192, (96, 208), (16, 48), 64),
+    (160, (112, 224), (24, 64), 64),
+    (128, (128, 256), (24, 64), 64),
+    (112, (144, 288), (32, 64), 64),
+    (256, (160, 320), (32, 128), 128),
+    None,
+    (256, (160, 320), (32, 128), 128),
+    (384, (192, 384), (48, 128), 128),
+)
+
+
+class Inception(nn.Module):
+    """Four branches, their channels put one after the other.
+
+    Parameters
+    ----------
+    channels : int
+        Of the input.
+    one : int
+        Width of the branch with a 1×1 convolution.
+    three : (int, int)
+        Widths of the branch with a 1×1 and a 3×3 convolution.
+    five : (int, int)
+        Widths of the branch that sees 5×5 pixels: a 1×1 convolution, then two of 3×3.
+    pooled : int
+        Width of the branch with a maximum of 3×3 pixels and a 1×1 convolution.
+    """
+
+    def __init__(
+        self, channels: int, one: int, three: tuple[int, int], five: tuple[int, int], pooled: int
+    ) -> None:
+        super().__init__()
+
+        def branch(*widths: int, pool: bool = False) -> nn.Sequential:
+            steps = zip((channels, *widths), widths, (1, 3, 3), strict=False)
+            layers = [conv_norm((inputs, outputs), size, bias=True) for inputs, outputs, size in steps]
+            return nn.Sequential(*([nn.MaxPool2d(3, 1, 1)] if pool else []), *layers)
+
+        self.branches = nn.ModuleList(
+            [branch(one), branch(*three), branch(*five, five[1]), branch(pooled, pool=True)]
+        )
+        self.channels = one + three[1] + five[1] + pooled
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what all branches see.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape (N, channels, height, width)
+            Images.
+
+        Returns
+        -------
+        torch.Tensor, shape (N, sum of the widths, height, width)
+            Images of the same size.
+        """
+        return torch.cat([branch(x) for branch in self.branches], 1)
+
+
+@register("googlenet")
+class GoogLeNet(nn.Sequential):
+    """GoogLeNet with batch normalisation, without the first poolings that only large images need.
+
+    Parameters
+    ----------
+    num_classes : int, default 10
+        Length of the answer.
+    in_channels : int, default 3
+        Channels of an image.
+    image_size : int, default 32
+        Its width and height, at least 4: it is halved twice.
+
+    References
+    ----------
+    Szegedy et al., 'Going deeper with convolutions', 2015; Ioffe, Szegedy, 'Batch normalization', 2015, for
+    the norms and for the two 3×3 convolutions in the place of one of 5×5.
+    """
+
+    def __init__(self, num_classes: int = 10, in_channels: int = 3, image_size: int = 32) -> None:
+        count("image_size", image_size, 4)
+        layers: list[nn.Module] = [conv_norm((count("in_channels", in_channels), 192), 3, bias=True)]
+        channels = 192
+        for widths in BLOCKS:
+            if widths is None:
+                layers.append(nn.MaxPool2d(3, 2, 1))
+            else:
+                block = Inception(channels, *widths)
+                channels = block.channels
+                layers.append(block)
+        super().__init__(*layers, head(channels, count("num_classes", num_classes)))
+        kaiming(self)

@@ -1,0 +1,139 @@
+"""The small networks of the lectures: LeNet-5, the Net for CIFAR-10, and one with maxima instead of ReLU."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ..checks import count
+from ..layers import Dropout
+from ..operators import convolution
+from ..scratch import probability
+from .registry import register
+
+__all__ = ["LeNet5", "MaxConvNet", "Net"]
+
+
+@register("lenet5")
+class LeNet5(nn.Sequential):
+    """LeNet-5: three convolutions with tanh, average pooling between them, two linear layers.
+
+    Parameters
+    ----------
+    num_classes : int, default 10
+        Length of the answer.
+    in_channels : int, default 1
+        Channels of an image.
+    image_size : int, default 32
+        Its width and height, at least 32: the third convolution sees 5×5 pixels then, and leaves one.
+
+    References
+    ----------
+    LeCun, Bottou, Bengio, Haffner, 'Gradient-based learning applied to document recognition', 1998.
+    """
+
+    def __init__(self, num_classes: int = 10, in_channels: int = 1, image_size: int = 32) -> None:
+        size = _size(image_size, least=32) - 4
+        super().__init__(
+            *(convolution((in_channels, 6), 5, boundary="valid", bias=True), nn.Tanh(), nn.AvgPool2d(2)),
+            *(convolution((6, 16), 5, boundary="valid", bias=True), nn.Tanh(), nn.AvgPool2d(2)),
+            *(convolution((16, 120), 5, boundary="valid", bias=True), nn.Tanh()),
+            nn.Flatten(),
+            *(nn.Linear(120 * size**2, 84), nn.Tanh()),
+            nn.Linear(84, count("num_classes", num_classes)),
+        )
+
+
+@register("net")
+class Net(nn.Module):
+    """The lectures' network for CIFAR-10: two convolutions with max pooling, three linear layers.
+
+    Parameters
+    ----------
+    num_classes : int, default 10
+        Length of the answer.
+    in_channels : int, default 3
+        Channels of an image.
+    image_size : int, default 32
+        Its width and height, at least 16.
+    dropout : float, default 0
+        Probability of dropout behind the first linear layer.
+    batch_norm : bool, default False
+        Whether the images behind the first pooling and the features behind the second linear layer are
+        normalised.
+
+    Raises
+    ------
+    ValueError
+        For a smaller image, or a probability that is none.
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 10,
+        in_channels: int = 3,
+        image_size: int = 32,
+        *,
+        dropout: float = 0.0,
+        batch_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        size = _size(image_size, least=16)
+        self.features = nn.Sequential(
+            *(convolution((in_channels, 6), 5, boundary="valid", bias=True), nn.ReLU(), nn.MaxPool2d(2)),
+            *([nn.BatchNorm2d(6)] if batch_norm else []),
+            *(convolution((6, 16), 5, boundary="valid", bias=True), nn.ReLU(), nn.MaxPool2d(2)),
+        )
+        self.classifier = nn.Sequential(
+            nn.Flatten(),
+            *(nn.Linear(16 * size**2, 120), nn.ReLU(), Dropout(probability("dropout", dropout))),
+            *(nn.Linear(120, 84), nn.ReLU()),
+            *([nn.BatchNorm1d(84)] if batch_norm else []),
+            nn.Linear(84, count("num_classes", num_classes)),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return one row of logits for each image.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape (N, channels, size, size)
+            The images.
+
+        Returns
+        -------
+        torch.Tensor, shape (N, classes)
+            The logits.
+        """
+        return self.classifier(self.features(x))
+
+
+@register("maxconvnet")
+class MaxConvNet(nn.Sequential):
+    """Convolutions and max pooling only: a maximum is nonlinear enough, there is no activation.
+
+    Parameters
+    ----------
+    num_classes : int, default 10
+        Length of the answer.
+    in_channels : int, default 1
+        Channels of an image.
+    image_size : int, default 28
+        Its width and height, at least 15.
+    """
+
+    def __init__(self, num_classes: int = 10, in_channels: int = 1, image_size: int = 28) -> None:
+        # Windows of 2, 2, 4, 4 and 4 pixels leave 1, 1, 3, 3 and 3 positions fewer; the last are 4 apart.
+        size = (count("image_size", image_size, 15) - 11) // 4
+        super().__init__(
+            *(convolution((in_channels, 4), 2, boundary="valid", bias=True), nn.MaxPool2d(2, stride=1)),
+            *(convolution((4, 8), 4, boundary="valid", bias=True), nn.MaxPool2d(4, stride=1)),
+            *(convolution((8, 15), 4, boundary="valid", bias=True), nn.MaxPool2d(4)),
+            nn.Flatten(),
+            nn.Linear(15 * size**2, count("num_classes", num_classes)),
+        )
+
+
+def _size(image_size: int, least: int) -> int:
+    """Give the size behind two 5×5 convolutions, each with a pooling that halves."""
+    size = count("image_size", image_size, least)
+    return ((size - 4) // 2 - 4) // 2

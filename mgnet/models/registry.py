@@ -1,0 +1,212 @@
+"""The models by name: how to register one, how to make one, and how it remembers how it was made."""
+
+from __future__ import annotations
+
+import inspect
+import numbers
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from torch import nn
+
+from ..checks import count
+
+__all__ = ["create", "defaults", "names", "register"]
+
+# What every model takes, and what it is where a model does not say otherwise: CIFAR-10.
+SIZES = {"num_classes": 10, "in_channels": 3, "image_size": 32}
+
+Factory = TypeVar("Factory", bound=Callable[..., nn.Module])
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A model under its name: what makes it, what the name fixes, and the defaults of the rest."""
+
+    factory: Callable[..., nn.Module]
+    fixed: Mapping[str, Any]
+    defaults: Mapping[str, Any]
+
+    @property
+    def options(self) -> list[str]:
+        return [name for name in self.defaults if name not in SIZES]
+
+
+_MODELS: dict[str, _Entry] = {}
+
+
+def register(name: str, **fixed: Any) -> Callable[[Factory], Factory]:
+    """Return a decorator that makes a model known under a name.
+
+    Parameters
+    ----------
+    name : str
+        A new one.
+    **fixed
+        Arguments that belong to the name, as the depth belongs to ``"resnet20"``; sizes among them are the
+        name's defaults.
+
+    Returns
+    -------
+    callable
+        Takes a class or a function of ``num_classes``, ``in_channels``, ``image_size`` and options of its
+        own, which returns a model, and gives it back.
+
+    Raises
+    ------
+    ValueError
+        For a name that is taken.
+    TypeError
+        For a factory that does not take those arguments by their names.
+
+    Examples
+    --------
+    >>> @register("tiny")
+    ... def tiny(num_classes, in_channels, image_size, bias=True):
+    ...     features = in_channels * image_size**2
+    ...     return nn.Sequential(nn.Flatten(), nn.Linear(features, num_classes, bias))
+    >>> create("tiny", image_size=8, bias=False).spec["image_size"]
+    8
+    """
+    if not isinstance(name, str) or not name:
+        raise TypeError(f"name: got {name!r}; accepted: a string")
+    if name in _MODELS:
+        raise ValueError(f"name: got {name!r}, which is registered already; accepted: a new name")
+
+    def decorator(factory: Factory) -> Factory:
+        defaults = _defaults(factory, fixed)
+        _MODELS[name] = _Entry(
+            factory, {key: value for key, value in fixed.items() if key not in defaults}, defaults
+        )
+        return factory
+
+    return decorator
+
+
+def _defaults(factory: Callable[..., nn.Module], fixed: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the arguments of a factory that its name leaves open, with their defaults."""
+    parameters = inspect.signature(factory).parameters
+    named = {n: p for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    wanting = [n for n in (*SIZES, *fixed) if n not in named]
+    bare = [n for n, p in named.items() if p.default is p.empty and n not in SIZES and n not in fixed]
+    if wanting or bare or len(named) < len(parameters):
+        raise TypeError(
+            f"factory: got {getattr(factory, '__name__', factory)!r} with the arguments {list(parameters)};"
+            f" accepted: one that takes {', '.join(SIZES)} and options with defaults, each by its name"
+        )
+    own = {name: p.default for name, p in named.items() if p.default is not p.empty and name not in fixed}
+    return {**SIZES, **own, **{name: value for name, value in fixed.items() if name in SIZES}}
+
+
+def names() -> list[str]:
+    """Return the names of all models.
+
+    Returns
+    -------
+    list of str
+        In the order of the alphabet and of the numbers: ``"resnet56"`` stands before ``"resnet110"``.
+    """
+    return sorted(_MODELS, key=_natural)
+
+
+def defaults(name: str) -> dict[str, Any]:
+    """Return the sizes and options that :func:`create` takes where none are given.
+
+    Parameters
+    ----------
+    name : str
+        One of :func:`names`.
+
+    Returns
+    -------
+    dict
+        num_classes, in_channels, image_size, and the model's own options.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name.
+    """
+    return dict(_entry(name).defaults)
+
+
+def _entry(name: str) -> _Entry:
+    if name not in _MODELS:
+        raise ValueError(f"name: got {name!r}; accepted: one of {', '.join(names())}")
+    return _MODELS[name]
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Give what sorts names: numbers by their value, all else by the alphabet."""
+    return [(int(part) if part.isdigit() else -1, part) for part in re.split(r"(\d+)", name)]
+
+
+def create(
+    name: str,
+    num_classes: int | None = None,
+    in_channels: int | None = None,
+    image_size: int | None = None,
+    **options: Any,
+) -> nn.Module:
+    """Return a new model with random parameters.
+
+    Parameters
+    ----------
+    name : str
+        One of :func:`names`.
+    num_classes : int, optional
+        Length of the answer for an image; by default the model's own, mostly 10.
+    in_channels : int, optional
+        Channels of an image; by default the model's own, mostly 3.
+    image_size : int, optional
+        Width and height of an image; by default the model's own, mostly 32.
+    **options
+        The model's own options.
+
+    Returns
+    -------
+    torch.nn.Module
+        Takes images (N, channels, size, size) and gives one row of numbers (logits) for each. Its attribute
+        ``spec`` is a dictionary of plain values from which ``create(**spec)`` makes such a model again.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, a size that is too small, or an option's value that is not accepted.
+    TypeError
+        For an unknown option, or a value of the wrong kind.
+
+    Examples
+    --------
+    >>> create("lenet5").spec
+    {'name': 'lenet5', 'num_classes': 10, 'in_channels': 1, 'image_size': 32}
+    """
+    entry = _entry(name)
+    for option in options:
+        if option not in entry.options:
+            accepted = ", ".join(entry.options) or "no option"
+            raise TypeError(f"{option}: got {options[option]!r}; accepted by {name!r}: {accepted}")
+    sizes = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}
+    given = {key: count(key, value) for key, value in sizes.items() if value is not None} | options
+    arguments = {key: _plain(key, value) for key, value in {**entry.defaults, **given}.items()}
+    made = entry.factory(**arguments, **entry.fixed)
+    if not isinstance(made, nn.Module):
+        raise TypeError(f"factory: {name!r} made a {type(made).__name__}; accepted: a torch.nn.Module")
+    model: Any = made  # torch declares that attributes of modules are tensors
+    model.spec = {"name": name, **arguments}
+    return made
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Give a value as a checkpoint can hold it: numbers, strings, None, and lists of these."""
+    if isinstance(value, list | tuple):
+        return [_plain(name, entry) for entry in value]
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
+    raise TypeError(f"{name}: got {value!r}; accepted: a number, a string, None, or a list of these")

@@ -1,0 +1,232 @@
+"""Residual networks: the thin ones for CIFAR-10, the wide ones in CIFAR form, and activation first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from ..checks import count
+from ..operators import convolution
+from .common import conv_norm, head, kaiming
+from .registry import register
+
+__all__ = ["PreActivation", "ResNet", "Residual", "ZeroPadded"]
+
+
+class ZeroPadded(nn.Module):
+    """A skip without parameters: every stride-th pixel, and zeros for the channels that are missing.
+
+    Parameters
+    ----------
+    channels : (int, int)
+        Of the input and of the output, not fewer.
+    stride : int
+        Step of the output pixels.
+    """
+
+    def __init__(self, channels: tuple[int, int], stride: int) -> None:
+        super().__init__()
+        self.missing, self.stride = channels[1] - channels[0], stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return fewer pixels and more channels.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape (N, C, height, width)
+            Images.
+
+        Returns
+        -------
+        torch.Tensor, shape (N, C + missing, height/stride, width/stride)
+            The zeros come last. Its memory format is that of x, if the strides divide the sizes.
+        """
+        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.missing))
+
+
+class Residual(nn.Module):
+    """A residual block: relu(body(x) + skip(x)).
+
+    Parameters
+    ----------
+    body : torch.nn.Module
+        Ends with a norm or a convolution, whose output nobody else needs.
+    skip : torch.nn.Module
+        Gives the shape that the body gives.
+    """
+
+    def __init__(self, body: nn.Module, skip: nn.Module) -> None:
+        super().__init__()
+        self.body, self.skip = body, skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what the block makes of x.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape (N, C, height, width)
+            Images.
+
+        Returns
+        -------
+        torch.Tensor
+            Images of the shape that the body gives.
+        """
+        return self.body(x).add_(self.skip(x)).relu_()
+
+
+class PreActivation(nn.Module):
+    """A residual block with norm and ReLU before each convolution: body(relu(norm(x))) + skip.
+
+    Parameters
+    ----------
+    channels : (int, int)
+        Of the input and of the output.
+    stride : int
+        Step of the output pixels.
+
+    Notes
+    -----
+    Where the shape stays the skip is x itself; where it changes, a 1×1 convolution of relu(norm(x)).
+
+    References
+    ----------
+    He, Zhang, Ren, Sun, 'Identity mappings in deep residual networks', 2016.
+    """
+
+    def __init__(self, channels: tuple[int, int], stride: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels[0])
+        self.body = nn.Sequential(conv_norm(channels, 3, stride), convolution((channels[1], channels[1]), 3))
+        changes = stride > 1 or channels[0] != channels[1]
+        self.projection = convolution(channels, 1, stride) if changes else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what the block makes of x.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape (N, C, height, width)
+            Images.
+
+        Returns
+        -------
+        torch.Tensor, shape (N, output channels, height/stride, width/stride)
+            Images.
+        """
+        activated = self.norm(x).relu_()
+        return self.body(activated).add_(x if self.projection is None else self.projection(activated))
+
+
+# From the channels of the input, the width of the stage and the stride to a block and its channels.
+Block = Callable[[int, int, int], tuple[nn.Module, int]]
+
+
+def _thin(inputs: int, width: int, stride: int) -> tuple[nn.Module, int]:
+    """Give two 3×3 convolutions, and a skip without parameters."""
+    same = (inputs, 1) == (width, stride)
+    skip = nn.Identity() if same else ZeroPadded((inputs, width), stride)
+    return Residual(_plain(inputs, width, stride), skip), width
+
+
+def _wide(inputs: int, width: int, stride: int) -> tuple[nn.Module, int]:
+    """Give two 3×3 convolutions, and a skip that is a 1×1 convolution where the shape changes."""
+    return Residual(_plain(inputs, width, stride), _projection(inputs, width, stride)), width
+
+
+def _bottleneck(inputs: int, width: int, stride: int) -> tuple[nn.Module, int]:
+    """Give a 3×3 convolution between two of 1×1, the last one four times as wide."""
+    body = nn.Sequential(
+        conv_norm((inputs, width), 1),
+        conv_norm((width, width), 3, stride),
+        conv_norm((width, 4 * width), 1, activation=False),
+    )
+    return Residual(body, _projection(inputs, 4 * width, stride)), 4 * width
+
+
+def _preactivation(inputs: int, width: int, stride: int) -> tuple[nn.Module, int]:
+    return PreActivation((inputs, width), stride), width
+
+
+def _plain(inputs: int, width: int, stride: int) -> nn.Sequential:
+    return nn.Sequential(
+        conv_norm((inputs, width), 3, stride), conv_norm((width, width), 3, activation=False)
+    )
+
+
+def _projection(inputs: int, outputs: int, stride: int) -> nn.Module:
+    if (inputs, 1) == (outputs, stride):
+        return nn.Identity()
+    return conv_norm((inputs, outputs), 1, stride, activation=False)
+
+
+BLOCKS: dict[str, Block] = {
+    "thin": _thin,
+    "wide": _wide,
+    "bottleneck": _bottleneck,
+    "preactivation": _preactivation,
+}
+
+
+class ResNet(nn.Sequential):
+    """A residual network: one convolution, stages of blocks, the mean over all pixels, one linear layer.
+
+    Each stage after the first halves the images in its first block.
+
+    Parameters
+    ----------
+    num_classes : int, default 10
+        Length of the answer.
+    in_channels : int, default 3
+        Channels of an image.
+    image_size : int, default 32
+        Its width and height, at least the product of all strides: 4 for three stages, 8 for four.
+    repeats : tuple of int, default (3, 3, 3)
+        Blocks in each stage.
+    widths : tuple of int, default (16, 32, 64)
+        Channels inside the blocks of each stage; the first is also that of the first convolution.
+    block : {"thin", "wide", "bottleneck", "preactivation"}, default "thin"
+        Two convolutions with a zero-padded skip or with a 1×1 convolution as skip, three convolutions of
+        which the middle one is narrow, or two with the norms before them.
+
+    References
+    ----------
+    He, Zhang, Ren, Sun, 'Deep residual learning for image recognition', 2016.
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 10,
+        in_channels: int = 3,
+        image_size: int = 32,
+        *,
+        repeats: tuple[int, ...] = (3, 3, 3),
+        widths: tuple[int, ...] = (16, 32, 64),
+        block: str = "thin",
+    ) -> None:
+        count("image_size", image_size, 2 ** (len(widths) - 1))
+        channels = widths[0]
+        first = (count("in_channels", in_channels), channels)
+        # Blocks with activation first begin with a norm of their own.
+        layers: list[nn.Module] = [convolution(first, 3) if block == "preactivation" else conv_norm(first, 3)]
+        for stage, (repeat, width) in enumerate(zip(repeats, widths, strict=True)):
+            for i in range(repeat):
+                made, channels = BLOCKS[block](channels, width, 2 if stage > 0 and i == 0 else 1)
+                layers.append(made)
+        super().__init__(*layers, head(channels, count("num_classes", num_classes)))
+        kaiming(self)
+
+
+for _depth in (20, 32, 44, 56, 110):
+    # Two convolutions in each block of three stages, the first convolution and the linear layer.
+    register(f"resnet{_depth}", repeats=((_depth - 2) // 6,) * 3, widths=(16, 32, 64), block="thin")(ResNet)
+
+for _name, _block, _repeats in (
+    ("resnet18", "wide", (2, 2, 2, 2)),
+    ("resnet34", "wide", (3, 4, 6, 3)),
+    ("resnet50", "bottleneck", (3, 4, 6, 3)),
+    ("preact18", "preactivation", (2, 2, 2, 2)),
+):
+    register(_name, repeats=_repeats, widths=(64, 128, 256, 512), block=_block)(ResNet)

@@ -1,0 +1,212 @@
+"""``mgnet train``, ``evaluate`` and ``models``: what they print and write, and how they end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import mgnet
+from mgnet import checkpoint, data
+from mgnet.cli import main
+from mgnet.train import BEST, LAST
+
+KEYS = {
+    "model",
+    "parameters",
+    "dataset",
+    "source",
+    "epochs",
+    "train_loss",
+    "val_accuracy",
+    "test_accuracy",
+    "seconds",
+    "images_per_second",
+}
+TRAIN = ["train", "logistic", "--dataset", "synthetic", "--recipe", "lecture", "--epochs", "2"]
+
+
+@pytest.fixture(autouse=True)
+def small_and_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    few = data.synthetic(train=320, validation=32, test=64)
+    monkeypatch.setattr(data, "synthetic", lambda **_: few)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def answer(capsys: pytest.CaptureFixture[str], *argv: str) -> Any:
+    assert main([*argv, "--json"]) == 0, capsys.readouterr().err
+    (line,) = capsys.readouterr().out.splitlines()
+    return json.loads(line, parse_constant=pytest.fail)
+
+
+def complaint(capsys: pytest.CaptureFixture[str], code: int, *argv: str) -> str:
+    assert main(list(argv)) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "Traceback" not in err
+    return err.splitlines()[-1]
+
+
+def test_the_keys_of_train(capsys: pytest.CaptureFixture[str]) -> None:
+    figures = answer(capsys, *TRAIN)
+    assert set(figures) == KEYS
+    assert (figures["model"], figures["parameters"], figures["epochs"]) == ("logistic", 30_730, 2)
+    assert 0 < figures["test_accuracy"] <= 1
+    assert not os.listdir()
+
+
+def test_it_is_one_call_of_fit(capsys: pytest.CaptureFixture[str]) -> None:
+    figures = answer(capsys, *TRAIN, "--seed", "3", "--lr", "0.003", "--batch-size", "40")
+    torch.manual_seed(3)
+    model = mgnet.models.create("logistic", in_channels=3, image_size=32)
+    change = {"lr": 0.003, "batch_size": 40, "seed": 3, "epochs": 2}
+    history = mgnet.fit(model, data.synthetic(), recipe="lecture", progress=False, **change)
+    assert figures["test_accuracy"] == history.test_accuracy
+    assert figures["train_loss"] in history["train_loss"]
+
+
+def test_evaluate_finds_what_train_found(capsys: pytest.CaptureFixture[str]) -> None:
+    trained = answer(capsys, *TRAIN, "--out", "runs/a")
+    assert sorted(os.listdir("runs/a")) == ["history.csv", "history.json", LAST, BEST]
+    for path in ("runs/a", f"runs/a/{BEST}"):
+        assert answer(capsys, "evaluate", path) == trained
+
+
+def test_a_table_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(TRAIN) == 0
+    out, err = capsys.readouterr()
+    rows = {line[:18].strip(): line[18:] for line in out.splitlines()}
+    assert rows["model"] == "logistic"
+    assert rows["test accuracy"].endswith("%")
+    assert err.startswith("epoch 1/2  loss ")
+
+
+def test_several_seeds(capsys: pytest.CaptureFixture[str]) -> None:
+    single = [answer(capsys, *TRAIN, "--seed", str(seed))["test_accuracy"] for seed in range(3)]
+    figures = answer(capsys, *TRAIN, "--seeds", "3", "--out", "runs")
+    assert figures["test_accuracies"] == single
+    assert figures["test_accuracy"] == pytest.approx(sum(single) / 3)
+    deviation = (sum((x - sum(single) / 3) ** 2 for x in single) / 2) ** 0.5
+    assert figures["test_accuracy_std"] == pytest.approx(deviation)
+    assert sorted(os.listdir("runs")) == ["seed0", "seed1", "seed2"]
+
+
+def test_options_of_a_model(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--option", "channels=4", "--option", "nu=1,1", "--option", "B=iteration"]
+    argv = ["train", "mgnet", *TRAIN[2:], "--epochs", "1", *options, "--out", "run"]
+    figures = answer(capsys, *argv)
+    made = mgnet.models.create("mgnet", channels=4, nu=[1, 1], B="iteration")
+    assert figures["parameters"] == sum(p.numel() for p in made.parameters())
+    assert checkpoint.load(f"run/{BEST}")["spec"]["nu"] == [1, 1]
+    assert answer(capsys, "evaluate", "run")["test_accuracy"] == figures["test_accuracy"]
+
+
+def test_resume(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = answer(capsys, *TRAIN)
+    done = []
+    step = mgnet.train._Run.step
+
+    def pressed(run: Any, *batch: Any) -> None:
+        step(run, *batch)
+        done.append(1)
+        if len(done) == 7:
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mgnet.train._Run, "step", pressed)
+        assert complaint(capsys, 130, *TRAIN, "--out", "run") == "mgnet: interrupted"
+    resumed = answer(capsys, *TRAIN, "--out", "run", "--resume")
+    for name in ("train_loss", "val_accuracy", "test_accuracy"):
+        assert resumed[name] == whole[name]
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "argv"),
+    [
+        (2, "got 'resnet'; accepted: one of alexnet", ["train", "resnet", *TRAIN[2:]]),
+        (2, "invalid choice: 'svhn'", ["train", "net", "--dataset", "svhn"]),
+        (2, "invalid choice: 'slow'", ["train", "net", "--recipe", "slow"]),
+        (2, "epochs: got 0", [*TRAIN[:-1], "0"]),
+        (2, "lr: got -1", [*TRAIN, "--lr=-1"]),
+        (2, "--epochs: invalid int value", [*TRAIN[:-1], "two"]),
+        (2, "--seeds: got 0", [*TRAIN, "--seeds", "0"]),
+        (2, "--resume: needs --out", [*TRAIN, "--resume"]),
+        (2, "--option: got 'nu'", [*TRAIN, "--option", "nu"]),
+        (2, "depth: got 3; accepted by 'logistic'", [*TRAIN, "--option", "depth=3"]),
+        (2, "device: got 'tpu'", [*TRAIN, "--device", "tpu"]),
+        (3, "diverged: the loss of step", [*TRAIN, "--lr", "1e38", "--out", "run"]),
+        (2, "No such file", ["evaluate", "nowhere"]),
+        (2, "arguments are required: MODEL", ["train"]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_how_it_ends(capsys: pytest.CaptureFixture[str], code: int, words: str, argv: list[str]) -> None:
+    assert words in complaint(capsys, code, *argv)
+
+
+def test_damaged_files_have_a_code_of_their_own(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    answer(capsys, *TRAIN, "--out", "run")
+    for name in (LAST, BEST):
+        content = bytearray(Path("run", name).read_bytes())
+        content[len(content) // 2] ^= 1
+        Path("run", name).write_bytes(content)
+    assert "damaged" in complaint(capsys, 4, "evaluate", "run")
+    assert "damaged" in complaint(capsys, 4, *TRAIN, "--out", "run", "--resume")
+    folder = tmp_path / "cifar-10-batches-bin"
+    folder.mkdir()
+    for name in [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]:
+        (folder / name).write_bytes(b"\x01" * 3073)
+    words = complaint(capsys, 4, "train", "net", "--dataset", "cifar10", "--data", str(tmp_path))
+    assert "data_batch_1.bin" in words
+
+
+def test_the_models(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = answer(capsys, "models")
+    by_name = {row["name"]: row for row in rows}
+    assert list(by_name) == mgnet.models.names()
+    assert by_name["alexnet"]["multiply_adds"] == 655_566_528 + 58_621_952
+    assert by_name["resnet20"]["parameters"] == 269_722
+    assert main(["models"]) == 0
+    assert "61,100,840" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_two_processes_from_the_shell(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node=2",
+        "--standalone",
+        "-m",
+        "mgnet",
+    ]
+    argv = [
+        "train",
+        "logistic",
+        "--dataset",
+        "synthetic",
+        "--epochs",
+        "1",
+        "--json",
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    result = subprocess.run([*command, *argv], capture_output=True, text=True, env=environment, timeout=300)
+    assert result.returncode == 0, result.stderr
+    (line,) = result.stdout.splitlines()
+    assert set(json.loads(line)) == KEYS
+    assert sorted(os.listdir(tmp_path / "run")) == ["history.csv", "history.json", LAST, BEST]

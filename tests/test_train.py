@@ -1,0 +1,569 @@
+"""The training loop: it learns, stops, saves, goes on bit for bit, and looks at the test set once."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import mgnet
+from mgnet import CheckpointError, DivergedError, History, Recipe, checkpoint, recipes, train
+from mgnet.train import BEST, LAST
+
+PLAIN: dict[str, Any] = {
+    "recipe": Recipe(epochs=2, batch_size=32, lr=0.02, weight_decay=1e-3, schedule="onecycle"),
+    "progress": False,
+}
+
+
+@pytest.fixture(scope="module")
+def data() -> mgnet.data.Data:
+    return mgnet.data.synthetic(train=160, validation=64, test=96)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def small(seed: int = 0, dropout: float = 0.2) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        mgnet.operators.convolution((3, 8), 3, 2),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Dropout(dropout),
+        nn.AdaptiveAvgPool2d(4),
+        nn.Flatten(),
+        nn.Linear(128, 10),
+    )
+
+
+def weights(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: x.clone() for name, x in model.state_dict().items()}
+
+
+def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    for name in one:
+        assert torch.equal(one[name], other[name]), name
+
+
+# What a run does.
+
+
+def test_it_learns_and_keeps_its_figures(data: mgnet.data.Data) -> None:
+    history = mgnet.fit(small(), data, **PLAIN, epochs=12, lr=0.1)
+    losses = history["train_loss"]
+    assert losses[-1] < 0.8 * losses[0]
+    assert [row["epoch"] for row in history.rows] == list(range(1, 13))
+    assert all(row["images_per_second"] > 0 and row["seconds"] > 0 for row in history.rows)
+    assert history.test_accuracy is not None
+    assert history.images_per_second == pytest.approx(12 * 160 / history.seconds)
+
+
+def test_one_step_of_sgd_is_the_formula(data: mgnet.data.Data) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
+    W, b = (p.detach().clone().requires_grad_() for p in model.parameters())
+    change = {"batch_size": 160, "lr": 0.01, "schedule": "constant", "momentum": 0.0, "weight_decay": 0.1}
+    history = mgnet.fit(
+        model, data, recipe="lecture", epochs=1, progress=False, label_smoothing=0.1, **change
+    )
+    x, y = data.train.normalise(data.train.images).flatten(1), data.train.labels
+    loss = nn.functional.cross_entropy(x @ W.T + b, y, label_smoothing=0.1)
+    loss.backward()
+    assert W.grad is not None
+    assert b.grad is not None
+    with torch.no_grad():
+        W -= 0.01 * (W.grad + 0.1 * W)
+        b -= 0.01 * b.grad  # nothing pulls on a bias
+    torch.testing.assert_close(model[1].weight, W, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(model[1].bias, b, rtol=1e-4, atol=1e-6)
+    assert history["train_loss"][0] == pytest.approx(loss.item(), rel=1e-4)
+
+
+def test_evaluate_counts(data: mgnet.data.Data) -> None:
+    model = small()
+    scores = mgnet.predict(model, data.test, batch_size=7)
+    assert scores.shape == (96, 10)
+    assert model.training
+    expected = float((scores.argmax(1) == data.test.labels).double().mean())
+    for size in (1, 7, 1000):
+        assert mgnet.evaluate(model, data.test, batch_size=size) == pytest.approx(expected)
+
+
+def test_the_test_set_is_looked_at_once(data: mgnet.data.Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = []
+    judge = train._judge
+
+    def counted(model: Any, split: Any, *rest: Any) -> tuple[float, float]:
+        looks.append("test" if len(split) == 96 else "validation")
+        return judge(model, split, *rest)
+
+    monkeypatch.setattr(train, "_judge", counted)
+    mgnet.fit(small(), data, **PLAIN, epochs=3)
+    assert looks == ["validation"] * 3 + ["test"]
+
+
+def test_the_best_weights_are_restored(data: mgnet.data.Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    accuracies = iter([0.3, 0.9, 0.5, 0.9, 0.1])
+    seen: list[dict[str, torch.Tensor]] = []
+
+    def judged(model: nn.Module, *_: Any) -> tuple[float, float]:
+        seen.append(weights(model))
+        return 1.0, next(accuracies, 0.0)
+
+    monkeypatch.setattr(train, "_judge", judged)
+    model = small()
+    history = mgnet.fit(model, data, **PLAIN, epochs=5)
+    assert history.best is not None
+    assert history.best["epoch"] == 2
+    assert_same(weights(model), seen[1])
+    assert_same(seen[5], seen[1])  # the test set is judged with them
+
+
+def test_patience(data: mgnet.data.Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    accuracies = iter([0.3, 0.4, 0.4, 0.2, 0.1, 0.9])
+    monkeypatch.setattr(train, "_judge", lambda *_: (1.0, next(accuracies, 0.0)))
+    history = mgnet.fit(small(), data, **PLAIN, epochs=9, patience=3)
+    assert len(history) == 5
+    assert history.stopped_early
+
+
+def test_without_a_validation_set_the_last_weights_stay() -> None:
+    data = mgnet.data.synthetic(train=64, validation=0, test=32)
+    history = mgnet.fit(small(), data, **PLAIN)
+    assert history["val_accuracy"] == [None, None]
+    assert history.best is history.rows[-1]
+
+
+def test_the_random_numbers_of_others_are_left_alone(data: mgnet.data.Data) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    model = small(seed=5)
+    torch.manual_seed(5)
+    mgnet.fit(model, data, **PLAIN)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_seed_decides_everything(data: mgnet.data.Data) -> None:
+    runs = []
+    for seed in (0, 0, 1):
+        model = small()
+        mgnet.fit(model, data, **PLAIN, seed=seed, crop=4, flip="random", cutout=8)
+        runs.append(weights(model))
+    assert_same(runs[0], runs[1])
+    assert any(not torch.equal(runs[0][name], runs[2][name]) for name in runs[0])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"optimizer": "adamw", "lr": 0.003},
+        {"schedule": "milestones"},
+        {"schedule": "cosine"},
+        {"schedule": "constant", "nesterov": False},
+        {"bfloat16": True, "channels_last": True},
+        {"clip": 0.5},
+        {"replacement": True},
+        {"drop_last": True, "batch_size": 50},
+    ],
+    ids=str,
+)
+def test_every_part_of_a_recipe_runs(data: mgnet.data.Data, change: dict[str, Any]) -> None:
+    history = mgnet.fit(small(), data, **PLAIN, **change)
+    assert all(math.isfinite(loss) for loss in history["train_loss"])
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("constant", lambda t: 1.0),
+        ("milestones", lambda t: 1.0 if t < 0.5 else 0.1 if t < 0.75 else 0.01),
+        ("cosine", lambda t: 0.5 + 0.5 * math.cos(math.pi * t)),
+    ],
+)
+def test_the_learning_rate_of_every_step(schedule: str, expected: Any) -> None:
+    recipe = Recipe(epochs=4, lr=1.0, schedule=schedule)
+    optimizer = train._optimizer(small(), recipe)
+    scheduler = train._schedule(optimizer, recipe, 25)
+    for step in range(100):
+        assert optimizer.param_groups[1]["lr"] == pytest.approx(expected(step / 100)), step
+        optimizer.step()
+        scheduler.step()
+
+
+def test_onecycle_rises_and_falls() -> None:
+    recipe = Recipe(epochs=4, lr=1.0, schedule="onecycle", warmup=0.25)
+    optimizer = train._optimizer(small(), recipe)
+    scheduler = train._schedule(optimizer, recipe, 25)
+    rates = []
+    for _ in range(100):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    top = rates.index(max(rates))
+    assert 23 <= top <= 26
+    assert max(rates) == pytest.approx(1.0, rel=0.03)
+    assert rates[:top] == sorted(rates[:top])
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+    assert rates[-1] < 0.02
+
+
+def test_only_kernels_and_matrices_decay() -> None:
+    groups = train._optimizer(small(), Recipe(weight_decay=0.1)).param_groups
+    assert [(group["weight_decay"], {p.ndim for p in group["params"]}) for group in groups] == [
+        (0.1, {2, 4}),
+        (0.0, {1}),
+    ]
+
+
+def test_the_gradient_is_clipped(data: mgnet.data.Data) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
+    before = weights(model)
+    change = {"clip": 1e-3, "schedule": "constant", "momentum": 0.0, "weight_decay": 0.0, "lr": 1.0}
+    mgnet.fit(model, data, recipe="lecture", epochs=1, batch_size=160, progress=False, **change)
+    after = weights(model)
+    moved = math.sqrt(sum(float((after[name] - before[name]).square().sum()) for name in before))
+    assert moved == pytest.approx(1e-3, rel=0.01)
+
+
+# Saving and going on.
+
+
+class StoppedError(Exception):
+    pass
+
+
+def interrupted(
+    data: mgnet.data.Data, folder: Path, steps: int, monkeypatch: pytest.MonkeyPatch, **options: Any
+) -> None:
+    """Train, saving after every step, and break off before step ``steps``."""
+    done = 0
+    step = train._Run.step
+
+    def counted(run: Any, *batch: Any) -> None:
+        nonlocal done
+        if done == steps:
+            raise StoppedError
+        done += 1
+        step(run, *batch)
+
+    with monkeypatch.context() as patch, pytest.raises(StoppedError):
+        patch.setattr(train._Run, "step", counted)
+        mgnet.fit(small(), data, **options, out=folder, save_every=1)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 4, 5, 7, 12])
+def test_a_run_goes_on_bit_for_bit(
+    data: mgnet.data.Data, tmp_path: Path, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {**PLAIN, "epochs": 3, "crop": 4, "flip": "alternating", "cutout": 6, "seed": 3}
+    whole, resumed = small(), small(seed=1)
+    expected = mgnet.fit(whole, data, **options)
+    interrupted(data, tmp_path, steps, monkeypatch, **options)
+    history = mgnet.fit(resumed, data, **options, out=tmp_path, resume=True)
+    assert_same(weights(resumed), weights(whole))
+    for name in ("epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy"):
+        assert history[name] == expected[name], name
+    assert history.test_accuracy == expected.test_accuracy
+
+
+@pytest.mark.parametrize("change", [{"optimizer": "adamw"}, {"replacement": True}, {"bfloat16": True}])
+def test_other_recipes_go_on_too(
+    data: mgnet.data.Data, tmp_path: Path, change: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {**PLAIN, **change}
+    whole, resumed = small(), small(seed=1)
+    mgnet.fit(whole, data, **options)
+    interrupted(data, tmp_path, 7, monkeypatch, **options)
+    mgnet.fit(resumed, data, **options, out=tmp_path, resume=True)
+    assert_same(weights(resumed), weights(whole))
+
+
+def test_a_finished_run_is_not_repeated(data: mgnet.data.Data, tmp_path: Path) -> None:
+    model, again = small(), small(seed=1)
+    expected = mgnet.fit(model, data, **PLAIN, out=tmp_path)
+    history = mgnet.fit(again, data, **PLAIN, out=tmp_path, resume=True)
+    assert history.rows == expected.rows
+    assert history.test_accuracy == expected.test_accuracy
+    assert_same(weights(again), weights(model))
+
+
+def test_the_files_of_a_run(data: mgnet.data.Data, tmp_path: Path) -> None:
+    model = small()
+    history = mgnet.fit(model, data, **PLAIN, out=tmp_path / "runs" / "a")
+    folder = tmp_path / "runs" / "a"
+    assert sorted(file.name for file in folder.iterdir()) == ["history.csv", "history.json", LAST, BEST]
+    with open(folder / "history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["train_loss"]) for row in rows] == history["train_loss"]
+    written = json.loads((folder / "history.json").read_text())
+    assert written["rows"] == history.rows
+    assert written["test_accuracy"] == history.test_accuracy
+    state = checkpoint.load(folder / BEST)
+    assert_same(state["model"], weights(model))
+    again = History()
+    again.load_state_dict(state["history"])
+    assert again.rows == history.rows
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"lr": 0.5}, "recipe: got"), ({"seed": 9}, "seed: got 9"), ({"epochs": 5}, "recipe: got")],
+)
+def test_another_run_is_not_gone_on_with(
+    data: mgnet.data.Data, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    mgnet.fit(small(), data, **PLAIN, out=tmp_path)
+    with pytest.raises(ValueError, match=message):
+        mgnet.fit(small(), data, **{**PLAIN, **changes}, out=tmp_path, resume=True)
+
+
+def test_a_damaged_checkpoint_is_refused(data: mgnet.data.Data, tmp_path: Path) -> None:
+    mgnet.fit(small(), data, **PLAIN, out=tmp_path)
+    content = bytearray((tmp_path / LAST).read_bytes())
+    content[-100] ^= 1
+    (tmp_path / LAST).write_bytes(content)
+    with pytest.raises(CheckpointError, match="damaged"):
+        mgnet.fit(small(), data, **PLAIN, out=tmp_path, resume=True)
+
+
+# How it ends otherwise.
+
+
+def test_a_loss_that_is_not_finite(data: mgnet.data.Data, tmp_path: Path) -> None:
+    mgnet.fit(small(), data, **PLAIN, out=tmp_path, epochs=1)
+    before = (tmp_path / LAST).read_bytes()
+    with pytest.raises(DivergedError, match=r"loss of step \d+ is .*learning rate 1e\+30"):
+        mgnet.fit(
+            small(dropout=0.0), data, **PLAIN, lr=1e30, schedule="constant", out=tmp_path, save_every=50
+        )
+    assert (tmp_path / LAST).read_bytes() == before
+
+
+def test_the_step_and_the_rate_are_those_of_the_loss(data: mgnet.data.Data) -> None:
+    class Breaks(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.calls = small(), 0
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.calls += self.training
+            return self.inner(x) * (math.nan if self.calls == 4 else 1.0)
+
+    with pytest.raises(DivergedError, match="step 4 is nan at learning rate 0.02"):
+        mgnet.fit(Breaks(), data, **PLAIN, schedule="constant")
+
+
+SCRIPT = """
+import sys, time
+import torch, mgnet
+from mgnet import train
+torch.set_num_threads(1)
+data = mgnet.data.synthetic(train=320, validation=32, test=32)
+model = mgnet.models.create("logistic", num_classes=10, in_channels=3, image_size=32)
+step = train._Run.step
+def slow(run, *batch):
+    step(run, *batch)
+    print("step", flush=True)
+    time.sleep(0.2)
+train._Run.step = slow
+mgnet.fit(model, data, recipe="lecture", epochs=50, batch_size=32, lr=0.001, out=sys.argv[1], progress=False)
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, -signal.SIGTERM)]
+)
+def test_a_signal_finishes_the_step_and_saves(tmp_path: Path, number: int, code: int) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    for _ in range(3):
+        assert process.stdout.readline() == "step\n"
+    process.send_signal(number)
+    rest = process.communicate(timeout=60)[0].split()
+    assert process.returncode in (code, 1 if number == signal.SIGINT else code)
+    state = checkpoint.load(tmp_path / LAST)
+    assert state["batches"]["position"] == 3 + len(rest)
+    assert state["history"]["rows"] == []
+
+
+def test_the_handlers_are_put_back(data: mgnet.data.Data) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    mgnet.fit(small(), data, **PLAIN)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_ctrl_c_is_a_keyboard_interrupt(
+    data: mgnet.data.Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = train._Run.step
+
+    def pressed(run: Any, *batch: Any) -> None:
+        step(run, *batch)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(train._Run, "step", pressed)
+    with pytest.raises(KeyboardInterrupt):
+        mgnet.fit(small(), data, **PLAIN, out=tmp_path)
+    assert checkpoint.load(tmp_path / LAST)["batches"]["position"] == 1
+
+
+# What it says.
+
+
+def test_plain_lines_where_there_is_no_terminal(
+    data: mgnet.data.Data, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mgnet.fit(small(), data, recipe=PLAIN["recipe"])
+    out, err = capsys.readouterr()
+    assert out == ""
+    lines = err.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("epoch 1/2  loss ")
+    assert "validation" in lines[0]
+
+
+def test_tensorboard_is_optional(data: mgnet.data.Data, tmp_path: Path) -> None:
+    try:
+        import tensorboard  # noqa: F401
+    except ImportError:
+        with pytest.raises(ImportError, match="tensorboard: not installed"):
+            mgnet.fit(small(), data, **PLAIN, tensorboard=tmp_path)
+    else:
+        mgnet.fit(small(), data, **PLAIN, tensorboard=tmp_path)
+        assert list(tmp_path.iterdir())
+
+
+# Bad input.
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "arguments"),
+    [
+        (ValueError, "recipe: got 'slow'", {"recipe": "slow"}),
+        (ValueError, "epochs: got 0", {"epochs": 0}),
+        (TypeError, "epochs", {"epochs": 1.5}),
+        (ValueError, "lr: got 0", {"lr": 0.0}),
+        (ValueError, "lr: got -1", {"lr": -1.0}),
+        (ValueError, "lr: got nan", {"lr": math.nan}),
+        (ValueError, "batch_size: got 0", {"batch_size": 0}),
+        (ValueError, "optimizer: got 'adam'", {"optimizer": "adam"}),
+        (ValueError, "schedule: got 'step'", {"schedule": "step"}),
+        (ValueError, "flip: got 'up'", {"flip": "up"}),
+        (ValueError, "momentum: got 1", {"momentum": 1.0}),
+        (ValueError, "label_smoothing: got 1", {"label_smoothing": 1.0}),
+        (ValueError, "clip: got 0", {"clip": 0.0}),
+        (ValueError, "patience: got 0", {"patience": 0}),
+        (TypeError, "rate: no part of a recipe; accepted: epochs, batch_size", {"rate": 1}),
+        (ValueError, "seed: got -1", {"seed": -1}),
+        (ValueError, "out: got None", {"resume": True}),
+        (ValueError, "save_every: got 0", {"save_every": 0, "out": "x"}),
+        (
+            ValueError,
+            "batch_size: got 1000; accepted: at most the 160",
+            {"batch_size": 1000, "drop_last": True},
+        ),
+    ],
+    ids=str,
+)
+def test_bad_input(
+    data: mgnet.data.Data, error: type[Exception], message: str, arguments: dict[str, Any]
+) -> None:
+    model = small()
+    before = weights(model)
+    with pytest.raises(error, match=message):
+        mgnet.fit(model, data, **{**PLAIN, **arguments})
+    assert_same(weights(model), before)
+
+
+def test_recipes_are_data() -> None:
+    for by_kind in recipes.RECIPES.values():
+        for recipe in by_kind.values():
+            assert Recipe(**asdict(recipe)) == recipe
+            assert json.loads(json.dumps(asdict(recipe)))
+
+
+def test_a_recipe_fits_images_and_network(data: mgnet.data.Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = []
+    monkeypatch.setattr(train, "_Run", lambda *run: chosen.append(run[2]) or pytest.skip.Exception)
+    bare = nn.Sequential(mgnet.operators.convolution((3, 8), 3))
+    for channels, model in ((3, small()), (3, bare), (1, bare), (1, nn.Linear(1, 1))):
+        images = torch.zeros(10, channels, 8, 8, dtype=torch.uint8)
+        split = mgnet.data.Split(images, torch.arange(10))
+        with pytest.raises(AttributeError):
+            mgnet.fit(model, mgnet.data.Data("mine", ["a"], split, split, split, "", True))
+    assert chosen == [recipes.RECIPES["fast"][kind] for kind in ("photographs", "bare", "digits", "flat")]
+
+
+# Several processes.
+
+TOGETHER = """
+import sys, torch, mgnet
+from mgnet.parallel import Processes, together
+torch.set_num_threads(1)
+with together(torch.device("cpu")):
+    me = Processes()
+    data = mgnet.data.synthetic(train=96, validation=32, test=33)
+    torch.manual_seed(me.rank)  # the first one's weights are handed out
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 10))
+    seen = []
+    normalise = mgnet.data.Split.normalise
+    history = mgnet.fit(model, data, recipe="lecture", epochs=2, batch_size=32, lr=0.01, crop=4,
+                        flip="random", progress=False, out=sys.argv[1])
+    torch.save({"weights": model.state_dict(), "rows": history.rows, "test": history.test_accuracy},
+               f"{sys.argv[1]}/rank{me.rank}.pt")
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_do_what_one_does(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(TOGETHER)
+    results = []
+    for world in (1, 2):
+        folder = tmp_path / str(world)
+        folder.mkdir()
+        command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={world}", "--standalone"]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        subprocess.run([*command, str(script), str(folder)], check=True, env=environment, timeout=300)
+        results.append([torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(world)])
+        assert {file.name for file in folder.iterdir()} == {
+            "history.csv",
+            "history.json",
+            LAST,
+            BEST,
+            *(f"rank{rank}.pt" for rank in range(world)),
+        }
+    (alone,), (first, second) = results
+    assert_same(first["weights"], second["weights"])
+    assert first["rows"][-1]["train_loss"] == second["rows"][-1]["train_loss"]
+    for name in alone["weights"]:
+        torch.testing.assert_close(first["weights"][name], alone["weights"][name], rtol=1e-4, atol=1e-6)
+    for row, same in zip(alone["rows"], first["rows"], strict=True):
+        assert row["train_loss"] == pytest.approx(same["train_loss"], rel=1e-5)
+        assert row["train_accuracy"] == same["train_accuracy"]
+        assert row["val_accuracy"] == same["val_accuracy"]
+    assert alone["test"] == first["test"]
