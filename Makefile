@@ -9,7 +9,7 @@ INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c constraint
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # two pips must not write into one environment
-.PHONY: help demo test test-slow test-all docs lint format bench clean distclean
+.PHONY: help demo test test-slow test-all docs lint format bench bench-train clean distclean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
@@ -42,6 +42,9 @@ format: $(STAMPS)/lint ## let ruff mend what it can
 
 bench: $(STAMPS)/bench ## the table of speed and accuracy
 	$(BIN)/python benchmarks/poisson1d.py
+
+bench-train: $(STAMPS)/bench ## the same of training, on the images under MGNET_DATA
+	$(BIN)/python benchmarks/train_cpu.py
 
 clean: ## what the other targets made, but not the environment
 	rm -rf build dist docs/_build docs/api docs/_generated htmlcov .coverage rod.png rod.csv

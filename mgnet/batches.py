@@ -202,7 +202,7 @@ def _generator(*numbers: int) -> torch.Generator:
 
 def _mixed(*numbers: int) -> int:
     """Return 32 bits, of which each depends on every number and on how many there are."""
-    mixed = len(numbers)
+    mixed = len(numbers) * ODD
     for value in numbers:
         mixed = ((mixed ^ value) * ODD) & MASK
         mixed ^= mixed >> 29  # or the upper bits would never reach the lower ones

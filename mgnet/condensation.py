@@ -11,6 +11,7 @@ conditions live there.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple, Protocol
@@ -188,11 +189,9 @@ class Blocks:
         values = out[:, : self.stop].reshape(batch, self.full, m)
 
         def work(chunks: Iterator[slice]) -> None:
-            room = None
             for blocks in chunks:
                 start, stop = blocks.start * m, blocks.stop * m
-                room = _empty(b, stop - start) if room is None else room
-                flat = room[:, : stop - start]
+                flat = _ROOM.take("loads", b, (batch, stop - start))
                 multiply(b[:, start + 1 : stop], self.per_load, out=flat[:, :-1])
                 x = flat.reshape(batch, -1, m)
                 x[..., -2] = coarse[:, blocks.start + 1 : blocks.stop + 1]
@@ -205,6 +204,25 @@ class Blocks:
         tail = self.per_load * b[:, self.stop :] @ matrices.tail
         tail += coarse[:, -2:] @ matrices.tail_weights
         out[:, self.stop :] = tail
+
+
+class _Room(threading.local):
+    """Room for the numbers of a chunk, kept by each thread: new memory costs more to touch than to fill."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, np.ndarray] = {}
+
+    def take(self, use: str, like: Any, shape: tuple[int, ...]) -> Any:
+        """Return an array of the kind of ``like``, which is free until the next one for this use."""
+        if isinstance(like, Tensor):
+            return like.new_empty(shape)
+        size = math.prod(shape) * like.itemsize
+        if use not in self.kept or len(self.kept[use]) < size:
+            self.kept[use] = np.empty(size, np.uint8)
+        return self.kept[use][:size].view(like.dtype).reshape(shape)
+
+
+_ROOM = _Room()
 
 
 def _chunks(rows: Any, batch: int = 1) -> list[slice]:
@@ -223,7 +241,7 @@ def _multiply(x: Any, matrix: Any, out: Any) -> None:
         else:
             out.copy_((flat @ matrix).reshape(out.shape))
         return
-    target = (out if direct else np.empty(out.shape, out.dtype)).reshape(shape)
+    target = (out if direct else _ROOM.take("values", out, out.shape)).reshape(shape)
     size = PRODUCT[matrix.ndim] // matrix.size
     whole = len(flat) // size * size
     if whole:

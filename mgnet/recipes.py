@@ -138,9 +138,9 @@ class Recipe:
 
 
 # "paper": what the articles on these networks did. "fast": the most that few epochs give on a CPU.
-# "lecture": the plain loop of the course, nothing that was not explained yet. Each for colour photographs and
-# for grey digits; for "bare" networks without batch normalisation, where large learning rates diverge; and for
-# "flat" ones without convolutions, which a shifted image confuses.
+# "lecture": the plain loop of the course, nothing that was not explained yet. Each for photographs and for
+# grey digits; for "bare" networks, without batch normalisation, where large learning rates diverge; for
+# "flat" ones, without convolutions, which a shifted image confuses.
 RECIPES: dict[str, dict[str, Recipe]] = {
     "paper": {
         "photographs": Recipe(
@@ -167,8 +167,7 @@ RECIPES: dict[str, dict[str, Recipe]] = {
     "fast": {
         "photographs": Recipe(
             epochs=5,
-            batch_size=64,
-            lr=0.25,
+            lr=0.4,
             label_smoothing=0.1,
             crop=2,
             flip="alternating",
@@ -176,9 +175,11 @@ RECIPES: dict[str, dict[str, Recipe]] = {
             channels_last=True,
             drop_last=True,
         ),
-        "bare": Recipe(epochs=5, batch_size=64, lr=0.03, flip="alternating", drop_last=True),
+        "bare": Recipe(
+            epochs=5, batch_size=64, optimizer="adamw", lr=3e-3, flip="alternating", drop_last=True
+        ),
         "digits": Recipe(epochs=5, batch_size=64, lr=0.05, crop=2, drop_last=True),
-        "flat": Recipe(epochs=5, batch_size=128, lr=0.02, weight_decay=1e-4, drop_last=True),
+        "flat": Recipe(epochs=5, batch_size=64, lr=0.02, weight_decay=1e-4, drop_last=True),
     },
     "lecture": {
         "photographs": Recipe(

@@ -7,7 +7,6 @@ import math
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from mgnet import augmentation, data, official
+from mgnet.batches import _mixed as mixed
 from mgnet.data import Augmentation, Batches, Data, Split, statistics
 from mgnet.synthetic import CLASSES, generate
 
@@ -362,6 +362,20 @@ def test_alternating_flips_show_each_side_in_turn(seed: int) -> None:
     assert abs(runs - 0.5) < 4 * math.sqrt(0.25 / 2000)
 
 
+def test_every_step_and_every_epoch_draws_anew() -> None:
+    s = split(8)
+    s.images[:] = s.images[:1].clone()  # so that only the augmentation makes a difference
+    batches = Batches(s, 4, augmentation=Augmentation(4, "random", 8))
+    seen = {x.numpy().tobytes() for _ in range(3) for x, _ in batches}
+    assert len(seen) == 6
+
+
+def test_no_two_streams_are_the_same() -> None:
+    numbers: list[tuple[int, ...]] = [(seed, epoch) for seed in range(4) for epoch in range(20)]
+    numbers += [(seed, epoch, step) for seed in range(4) for epoch in range(20) for step in range(20)]
+    assert len({mixed(*n) for n in numbers}) == len(numbers)
+
+
 def test_another_seed_begins_with_other_sides() -> None:
     s = split(500, 1, 1, 4)
     s.images[:] = torch.tensor([0, 1, 2, 3], dtype=torch.uint8)
@@ -585,31 +599,6 @@ def test_type_and_order_in_memory_change_no_value(dtype: torch.dtype, channels_l
         assert torch.equal(x, expected[8 * start : 8 * start + 8].to(dtype))
 
 
-@pytest.mark.slow
-def test_batches_are_five_times_as_fast_as_a_loop_over_images() -> None:
-    s, rng = split(5000), np.random.default_rng(0)
-    mean, std = (torch.tensor(v)[:, None, None] for v in (s.mean, s.std))
-
-    def loop(rows: list[int]) -> Tensor:
-        batch = []
-        for row in rows:
-            top, left, flipped = rng.integers(0, (9, 9, 2)).tolist()
-            image = nn.functional.pad(s.images[row], (4, 4, 4, 4))[:, top : top + 32, left : left + 32]
-            batch.append(((image.flip(-1) if flipped else image).float() / 255 - mean) / std)
-        return torch.stack(batch)
-
-    batches = iter(Batches(s, 256, augmentation=Augmentation(4, "random")))
-    rows = torch.randperm(5000)[:256].tolist()
-    fast, slow = (min(timed(f) for _ in range(15)) for f in (lambda: next(batches), lambda: loop(rows)))
-    assert slow > 5 * fast, f"{slow / fast:.1f} times"
-
-
-def timed(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
 # Data sets
 
 
@@ -743,7 +732,12 @@ def test_the_size_of_one_part_does_not_change_another() -> None:
     a, b = data.synthetic(train=50, validation=10, test=30), data.synthetic(train=70, validation=0, test=30)
     assert torch.equal(a.test.images, b.test.images)
     assert torch.equal(a.test.labels, b.test.labels)
-    assert not torch.equal(a.train.images[:30], a.test.images)
+
+
+def test_the_parts_have_different_images() -> None:
+    made = data.synthetic(train=30, validation=30, test=30)
+    parts = (made.train, made.validation, made.test)
+    assert len({image.tobytes() for part in parts for image in part.images.numpy()}) == 90
 
 
 def test_the_procedural_set_has_the_sizes_it_says() -> None:
