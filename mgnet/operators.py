@@ -79,12 +79,12 @@ class _Operator(nn.Module):
         # As many zeros at both ends need no longer copy of the input: torch's convolutions add them.
         self.zeros = low[1] if low == high and low[0] == "zero" and low[1] >= 0 else None
         weight = kernel.to(**like)
+        del self._parameters["bias"]  # to stand behind the kernel again, as in torch's own
         if learned:
             self.weight = nn.Parameter(weight)
         else:
             self.register_buffer("weight", weight)
-        if bias:
-            self.bias = nn.Parameter(torch.zeros(kernel.shape[0], **like))
+        self.bias = nn.Parameter(torch.zeros(kernel.shape[0], **like)) if bias else None
         self.alone = channels == (1, 1)
 
     @property

@@ -859,7 +859,7 @@ def test_a_learned_convolution_is_that_of_torch(
     torch.manual_seed(dim)
     made = mgnet.operators.convolution((2, 3), size, stride, boundary, bias=bias, dim=dim)
     assert isinstance(made, CONVOLUTIONS[dim])
-    assert [name for name, _ in made.named_parameters()] == (["bias", "weight"] if bias else ["weight"])
+    assert [name for name, _ in made.named_parameters()] == (["weight", "bias"] if bias else ["weight"])
     x = torch.randn(2, 2, *(9, 8, 7)[:dim])
     padding = size // 2 if boundary == "same" else 0
     expected = (F.conv1d, F.conv2d, F.conv3d)[dim - 1](x, made.weight, made.bias, stride, padding)
