@@ -258,6 +258,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         model = mgnet.models.create(**state["spec"]).to(device)
         model.load_state_dict(state["model"])
         data = _data(arguments.dataset or state["dataset"], arguments.data, state["spec"]["image_size"])
+        _require_fit(state["spec"], data)
         history = History()
         history.load_state_dict(state["history"])
         test = data.test.normalised_by(state["mean"], state["std"]).to(device)
@@ -265,6 +266,17 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     figures = _figures(state["spec"]["name"], model, data, history)
     say(json.dumps(figures, allow_nan=False) if arguments.json else table(_readable(figures)))
     return DONE
+
+
+def _require_fit(spec: dict[str, Any], data: Data) -> None:
+    """Refuse images that the model does not take."""
+    channels, size, classes = (spec[name] for name in ("in_channels", "image_size", "num_classes"))
+    if (channels, size, classes) != (data.shape[0], data.shape[1], data.num_classes):
+        raise CommandError(
+            USAGE,
+            f"--dataset: {data.name} has images of {data.shape[0]}×{data.shape[1]}×{data.shape[2]} in"
+            f" {data.num_classes} classes; {spec['name']} accepts {channels}×{size}×{size} in {classes}",
+        )
 
 
 # mgnet models

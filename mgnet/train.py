@@ -369,14 +369,11 @@ class _Run:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up the state of a run, if it is this one."""
-        mine = self.configuration()
-        for name in ("format", "spec", "dataset", "recipe", "seed", "processes"):
-            theirs = state.get(name)
-            if name == "recipe" and isinstance(theirs, dict):
-                theirs = asdict(Recipe(**theirs))
-            if theirs != mine[name]:
+        mine, theirs = (_flat(configuration) for configuration in (self.configuration(), state))
+        for name, value in mine.items():
+            if theirs.get(name) != value:
                 raise ValueError(
-                    f"{name}: got {mine[name]!r}, but {self.out} was begun with {theirs!r};"
+                    f"{name}: got {value!r}, but {self.out} was begun with {theirs.get(name)!r};"
                     " accepted: the same, or another folder"
                 )
         self.model.load_state_dict(state["model"])
@@ -389,6 +386,13 @@ class _Run:
         torch.set_rng_state(state["random"]["cpu"])
         if self.device.type == "cuda" and state["random"]["cuda"] is not None:
             torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
+
+
+def _flat(configuration: dict[str, Any]) -> dict[str, Any]:
+    """Return what makes a run the same one, the fields of its recipe one by one."""
+    whole = {name: configuration.get(name) for name in ("format", "spec", "dataset", "seed", "processes")}
+    fields = {**configuration["recipe"]}
+    return {**whole, **fields, "milestones": tuple(fields["milestones"])}
 
 
 def _has(model: nn.Module, *kinds: type[nn.Module]) -> list[bool]:
@@ -499,7 +503,8 @@ def _gently() -> Iterator[list[int]]:
     before = {}
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, note)
+            if signal.getsignal(number) != signal.SIG_IGN:  # as in the background of a shell
+                before[number] = signal.signal(number, note)
     except ValueError:  # only the main thread may
         yield came
         return
@@ -508,6 +513,7 @@ def _gently() -> Iterator[list[int]]:
     except _StoppedError as stopped:
         _restore(before)
         signal.raise_signal(stopped.args[0])
+        raise KeyboardInterrupt from None  # the handler that was there has not ended it
     finally:
         _restore(before)
 

@@ -172,6 +172,21 @@ def test_damaged_files_have_a_code_of_their_own(capsys: pytest.CaptureFixture[st
     assert "data_batch_1.bin" in words
 
 
+def test_images_that_do_not_fit_the_model(capsys: pytest.CaptureFixture[str]) -> None:
+    model: Any = mgnet.models.create("logistic")
+    state = {
+        "spec": model.spec,
+        "dataset": "synthetic",
+        "model": model.state_dict(),
+        "mean": [0.0],
+        "std": [1.0],
+        "history": mgnet.History().state_dict(),
+    }
+    checkpoint.save("digits.ckpt", state)
+    words = complaint(capsys, 2, "evaluate", "digits.ckpt")
+    assert "synthetic has images of 3×32×32 in 10 classes; logistic accepts 1×28×28 in 10" in words
+
+
 def test_the_models(capsys: pytest.CaptureFixture[str]) -> None:
     rows = answer(capsys, "models")
     by_name = {row["name"]: row for row in rows}

@@ -326,7 +326,12 @@ def test_the_files_of_a_run(data: mgnet.data.Data, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"lr": 0.5}, "recipe: got"), ({"seed": 9}, "seed: got 9"), ({"epochs": 5}, "recipe: got")],
+    [
+        ({"lr": 0.5}, "lr: got 0.5, but .* was begun with 0.02"),
+        ({"seed": 9}, "seed: got 9"),
+        ({"epochs": 5}, "epochs: got 5"),
+        ({"milestones": (0.1,)}, "milestones: got"),
+    ],
 )
 def test_another_run_is_not_gone_on_with(
     data: mgnet.data.Data, tmp_path: Path, changes: dict[str, Any], message: str
@@ -414,6 +419,41 @@ def test_the_handlers_are_put_back(data: mgnet.data.Data) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     mgnet.fit(small(), data, **PLAIN)
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_what_is_ignored_stays_ignored(data: mgnet.data.Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = train._Run.step
+
+    def pressed(run: Any, *batch: Any) -> None:
+        step(run, *batch)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(train._Run, "step", pressed)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a shell does so for what it starts with '&'
+    try:
+        assert len(mgnet.fit(small(), data, **PLAIN)) == 2
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_handler_that_goes_on_does_not_make_a_broken_run_a_finished_one(
+    data: mgnet.data.Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = train._Run.step
+
+    def pressed(run: Any, *batch: Any) -> None:
+        step(run, *batch)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(train._Run, "step", pressed)
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            mgnet.fit(small(), data, **PLAIN)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert came == [signal.SIGINT]
 
 
 def test_ctrl_c_is_a_keyboard_interrupt(
