@@ -140,7 +140,7 @@ def evaluate(model: nn.Module, split: Split, *, batch_size: int = 1000, bfloat16
 
 
 def predict(model: nn.Module, split: Split, *, batch_size: int = 1000) -> Tensor:
-    """Return the scores of all images, in order.
+    """Return the scores of all images, in order; of several processes each computes them all.
 
     Parameters
     ----------
@@ -156,10 +156,9 @@ def predict(model: nn.Module, split: Split, *, batch_size: int = 1000) -> Tensor
     torch.Tensor, shape (images, classes)
         Scores, float32, on the model's device.
     """
+    batches = Batches(split.to(next(model.parameters()).device), batch_size, shuffle=False)
     with _evaluating(model):
-        return torch.cat(
-            [model(x).float() for x, _ in _in_order(model, split, batch_size, Processes(), False)]
-        )
+        return torch.cat([model(x).float() for x, _ in batches])
 
 
 class _Run:
@@ -432,21 +431,6 @@ def _share(recipe: Recipe, step: int, total: int) -> float:
     return 1.0
 
 
-def _in_order(
-    model: nn.Module, split: Split, batch_size: int, processes: Processes, channels_last: bool
-) -> Iterator[tuple[Tensor, Tensor]]:
-    return iter(
-        Batches(
-            split.to(next(model.parameters()).device),
-            batch_size,
-            shuffle=False,
-            rank=processes.rank,
-            world=processes.world,
-            channels_last=channels_last,
-        )
-    )
-
-
 def _judge(
     model: nn.Module, split: Split, batch_size: int, bfloat16: bool, processes: Processes
 ) -> tuple[float, float]:
@@ -459,8 +443,16 @@ def _judge(
     channels_last = any(
         p.ndim == 4 and p.is_contiguous(memory_format=torch.channels_last) for p in model.parameters()
     )
+    batches = Batches(
+        split.to(device),
+        batch_size,
+        shuffle=False,
+        rank=processes.rank,
+        world=processes.world,
+        channels_last=channels_last,
+    )
     with _evaluating(model), torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-        for x, y in _in_order(model, split, batch_size, processes, channels_last):
+        for x, y in batches:
             scores = model(x).float()
             loss += F.cross_entropy(scores, y, reduction="sum")
             correct += (scores.argmax(1) == y).sum()

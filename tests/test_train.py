@@ -569,12 +569,11 @@ with together(torch.device("cpu")):
     data = mgnet.data.synthetic(train=96, validation=32, test=33)
     torch.manual_seed(me.rank)  # the first one's weights are handed out
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 10))
-    seen = []
-    normalise = mgnet.data.Split.normalise
     history = mgnet.fit(model, data, recipe="lecture", epochs=2, batch_size=32, lr=0.01, crop=4,
                         flip="random", progress=False, out=sys.argv[1])
-    torch.save({"weights": model.state_dict(), "rows": history.rows, "test": history.test_accuracy},
-               f"{sys.argv[1]}/rank{me.rank}.pt")
+    scores = mgnet.predict(model, data.test, batch_size=7)
+    torch.save({"weights": model.state_dict(), "rows": history.rows, "test": history.test_accuracy,
+                "scores": scores}, f"{sys.argv[1]}/rank{me.rank}.pt")
 """
 
 
@@ -607,3 +606,5 @@ def test_two_processes_do_what_one_does(tmp_path: Path) -> None:
         assert row["train_accuracy"] == same["train_accuracy"]
         assert row["val_accuracy"] == same["val_accuracy"]
     assert alone["test"] == first["test"]
+    for process in (first, second):  # each predicts for all images
+        torch.testing.assert_close(process["scores"], alone["scores"], rtol=1e-4, atol=1e-4)
