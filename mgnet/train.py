@@ -254,8 +254,8 @@ class _Run:
         losses = F.cross_entropy(scores.float(), y, reduction="sum", label_smoothing=recipe.label_smoothing)
         # The mean over the images of all processes; they average their gradients.
         loss = losses * (self.processes.world / self.global_size())
-        number, lr = (len(self.history), self.batches.position), self.optimizer.param_groups[0]["lr"]
-        step = number[0] * len(self.batches) + number[1]
+        step = len(self.history) * len(self.batches) + self.batches.position
+        lr = self.optimizer.param_groups[0]["lr"]
         correct = (scores.detach().argmax(1) == y).sum()
         self.unseen.append((step, lr, losses.detach(), len(y), correct))
         if self.device.type == "cpu" or len(self.unseen) >= LOOK:
