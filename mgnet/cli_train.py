@@ -322,8 +322,6 @@ def _data(dataset: str, root: str | None, image_size: int) -> Data:
     from mgnet import data
 
     more = {"pad": 2} if dataset == "mnist" and image_size == 32 else {}
-    if dataset == "synthetic":
-        return data.synthetic()
     try:
         return data.load(dataset, root, **more)
     except data.DataError as error:

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import mgnet
-from mgnet import checkpoint, data
+from mgnet import checkpoint, cli_train, data, recipes
 from mgnet.cli import main
 from mgnet.train import BEST, LAST
 
@@ -111,6 +111,11 @@ def test_options_of_a_model(capsys: pytest.CaptureFixture[str]) -> None:
     assert figures["parameters"] == sum(p.numel() for p in made.parameters())
     assert checkpoint.load(f"run/{BEST}")["spec"]["nu"] == [1, 1]
     assert answer(capsys, "evaluate", "run")["test_accuracy"] == figures["test_accuracy"]
+
+
+def test_the_choices_are_what_there_is() -> None:
+    assert sorted(cli_train.DATASETS) == data.names()
+    assert tuple(recipes.RECIPES) == cli_train.RECIPES
 
 
 def test_resume(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
