@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
+from .augmentation import Augmentation
 from .checks import count, number
 
 __all__ = ["RECIPES", "Recipe", "recipe"]
 
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("constant", "milestones", "cosine", "onecycle")
-FLIPS = (None, "random", "alternating")
 
 
 @dataclass(frozen=True)
@@ -89,15 +89,14 @@ class Recipe:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
             count(name, getattr(self, name))
-        for name in ("crop", "cutout"):
-            count(name, getattr(self, name), 0)
         for name in ("lr", "momentum", "weight_decay", "warmup", "label_smoothing", "clip"):
             self._in_range(name)
-        for name, accepted in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("flip", FLIPS)):
+        for name, accepted in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
             if getattr(self, name) not in accepted:
                 raise ValueError(f"{name}: got {getattr(self, name)!r}; accepted: one of {accepted}")
         if self.patience is not None:
             count("patience", self.patience)
+        self.augmentation()  # it refuses what it does not accept
         object.__setattr__(self, "milestones", tuple(number("milestones", m) for m in self.milestones))
 
     def _in_range(self, name: str) -> None:
@@ -111,6 +110,16 @@ class Recipe:
             raise ValueError(
                 f"{name}: got {value!r}; accepted: {text}{'' if most is None else f', below {most}'}"
             )
+
+    def augmentation(self) -> Augmentation:
+        """Return what is done to the images of a batch: crop, flip and cutout.
+
+        Returns
+        -------
+        Augmentation
+            As :class:`mgnet.data.Batches` takes it.
+        """
+        return Augmentation(self.crop, self.flip, self.cutout)
 
     def changed(self, **changes: Any) -> Recipe:
         """Return the recipe with other values for some fields.

@@ -20,7 +20,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from . import checkpoint, recipes
 from .checks import count, find_device
-from .data import Augmentation, Batches, Data, Split
+from .data import Batches, Data, Split
 from .history import History
 from .parallel import Processes
 from .progress import Progress
@@ -189,7 +189,7 @@ class _Run:
         return Batches(
             self.data.train,
             recipe.batch_size,
-            augmentation=Augmentation(recipe.crop, recipe.flip, recipe.cutout),
+            augmentation=recipe.augmentation(),
             replacement=recipe.replacement,
             drop_last=recipe.drop_last,
             seed=self.seed,

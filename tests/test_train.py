@@ -513,6 +513,8 @@ def test_tensorboard_is_optional(data: mgnet.data.Data, tmp_path: Path) -> None:
         (ValueError, "optimizer: got 'adam'", {"optimizer": "adam"}),
         (ValueError, "schedule: got 'step'", {"schedule": "step"}),
         (ValueError, "flip: got 'up'", {"flip": "up"}),
+        (ValueError, "crop: got -1", {"crop": -1}),
+        (TypeError, "cutout: got 1.5", {"cutout": 1.5}),
         (ValueError, "momentum: got 1", {"momentum": 1.0}),
         (ValueError, "label_smoothing: got 1", {"label_smoothing": 1.0}),
         (ValueError, "clip: got 0", {"clip": 0.0}),
