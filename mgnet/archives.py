@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, NoReturn
 
+from mgnet.files import durable, sync_folder
+
 __all__ = ["BROKEN", "Archive", "DataError", "find_root", "is_verified", "locate"]
 
 MARKER = "mgnet-verified.txt"  # in the form of sha256sum, so 'sha256sum -c' reads it too
@@ -236,12 +238,12 @@ def _install(archive: Archive, root: Path) -> Path:
         for name in archive.sizes:
             if name not in digests:
                 raise DataError(f"{', '.join(archive.packages)}: {name} is missing in it")
-        with _durable(unpacked / MARKER) as file:
+        with durable(unpacked / MARKER) as file:
             file.write(_marker(archive, digests).encode())
-        _sync_folder(unpacked)
+        sync_folder(unpacked)
         target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(unpacked, target)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return target
@@ -327,7 +329,7 @@ def _untar(archive: Archive, path: Path, into: Path) -> dict[str, str]:
 def _copy(source: IO[bytes] | gzip.GzipFile, path: Path, size: int) -> str:
     """Write a file of the expected size and return its SHA-256."""
     digest, left = hashlib.sha256(), size + 1
-    with _durable(path) as file:
+    with durable(path) as file:
         while chunk := source.read(min(left, 2**20)):
             file.write(chunk)
             digest.update(chunk)
@@ -336,21 +338,3 @@ def _copy(source: IO[bytes] | gzip.GzipFile, path: Path, size: int) -> str:
         have = f"more than {size:,}" if left == 0 else f"{size + 1 - left:,}"
         raise DataError(f"{path.name}: {have} bytes in its package; accepted: {size:,}")
     return digest.hexdigest()
-
-
-@contextmanager
-def _durable(path: Path) -> Iterator[IO[bytes]]:
-    with open(path, "xb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    if os.name != "posix":
-        return  # elsewhere a folder cannot be opened
-    folder = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

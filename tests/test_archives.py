@@ -474,7 +474,7 @@ def test_an_address_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "file:///somewhere" in failed(tmp_path, FileNotFoundError)
 
 
-@pytest.mark.parametrize("where", ["_unpack", "_sync_folder", "_download"])
+@pytest.mark.parametrize("where", ["_unpack", "sync_folder", "_download"])
 def test_an_interrupt_leaves_nothing(
     tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
