@@ -11,7 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["ResourceError", "array", "count", "find_device", "float_type", "number", "require_finite"]
+__all__ = [
+    "ResourceError",
+    "array",
+    "count",
+    "find_device",
+    "float_type",
+    "number",
+    "probability",
+    "require_finite",
+]
 
 
 class ResourceError(MemoryError):
@@ -61,6 +70,34 @@ def number(name: str, value: Any) -> float:
     if not math.isfinite(result):
         raise ValueError(f"{name}: got {shown(value)}; accepted: a finite number")
     return result
+
+
+def probability(name: str, value: Any) -> float:
+    """Return a number from 0 to 1, or say what the argument should have been.
+
+    Parameters
+    ----------
+    name : str
+        What the message calls it.
+    value : object
+        What was given.
+
+    Returns
+    -------
+    float
+        Its value.
+
+    Raises
+    ------
+    TypeError
+        When it is no real number.
+    ValueError
+        When it is outside.
+    """
+    p = number(name, value)
+    if not 0 <= p <= 1:
+        raise ValueError(f"{name}: got {value!r}; accepted: a probability from 0 to 1")
+    return p
 
 
 def array(name: str, value: Any, sizes: tuple[int, ...], what: str) -> Tensor:

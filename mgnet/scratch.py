@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .checks import count, number
+from .checks import count, probability
 from .operators import CONVOLVE, Restriction
 
-__all__ = ["Averaging", "BatchNorm", "Dropout", "probability"]
+__all__ = ["Averaging", "BatchNorm", "Dropout"]
 
 
 class Dropout(nn.Module):
@@ -59,34 +59,6 @@ class Dropout(nn.Module):
     def extra_repr(self) -> str:
         """Say the probability."""
         return f"p={self.p}"
-
-
-def probability(name: str, value: Any) -> float:
-    """Return a number from 0 to 1, or say what the argument should have been.
-
-    Parameters
-    ----------
-    name : str
-        What the message calls it.
-    value : object
-        What was given.
-
-    Returns
-    -------
-    float
-        Its value.
-
-    Raises
-    ------
-    TypeError
-        When it is no real number.
-    ValueError
-        When it is outside.
-    """
-    p = number(name, value)
-    if not 0 <= p <= 1:
-        raise ValueError(f"{name}: got {value!r}; accepted: a probability from 0 to 1")
-    return p
 
 
 class BatchNorm(nn.Module):

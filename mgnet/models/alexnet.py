@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ..checks import count
+from ..checks import count, probability
 from ..layers import Dropout
 from ..operators import convolution
-from ..scratch import probability
 from .common import head
 from .registry import register
 
