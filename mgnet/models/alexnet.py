@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from collections import OrderedDict
+
+from torch import nn
 
 from ..checks import count, probability
 from ..layers import Dropout
@@ -31,7 +33,7 @@ def _features(in_channels: int, first: str, window: int) -> nn.Sequential:
 
 
 @register("alexnet")
-class AlexNet(nn.Module):
+class AlexNet(nn.Sequential):
     """AlexNet for ImageNet, in one column: five convolutions, three linear layers.
 
     Parameters
@@ -53,31 +55,16 @@ class AlexNet(nn.Module):
     def __init__(
         self, num_classes: int = 1000, in_channels: int = 3, image_size: int = 227, *, dropout: float = 0.5
     ) -> None:
-        super().__init__()
         count("image_size", image_size, 67)
         p = probability("dropout", dropout)
-        self.features = _features(count("in_channels", in_channels), "valid", 3)
-        self.classifier = nn.Sequential(
+        features = _features(count("in_channels", in_channels), "valid", 3)
+        classifier = nn.Sequential(
             *(nn.AdaptiveAvgPool2d(6), nn.Flatten()),
             *(Dropout(p), nn.Linear(256 * 6 * 6, 4096), nn.ReLU(inplace=True)),
             *(Dropout(p), nn.Linear(4096, 4096), nn.ReLU(inplace=True)),
             nn.Linear(4096, count("num_classes", num_classes)),
         )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return one row of logits for each image.
-
-        Parameters
-        ----------
-        x : torch.Tensor, shape (N, channels, size, size)
-            The images.
-
-        Returns
-        -------
-        torch.Tensor, shape (N, classes)
-            The logits.
-        """
-        return self.classifier(self.features(x))
+        super().__init__(OrderedDict(features=features, classifier=classifier))
 
 
 @register("alexnet-cifar")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from collections import OrderedDict
+
+from torch import nn
 
 from ..checks import count, probability
 from ..layers import Dropout
@@ -43,7 +45,7 @@ class LeNet5(nn.Sequential):
 
 
 @register("net")
-class Net(nn.Module):
+class Net(nn.Sequential):
     """The lectures' network for CIFAR-10: two convolutions with max pooling, three linear layers.
 
     Parameters
@@ -75,35 +77,20 @@ class Net(nn.Module):
         dropout: float = 0.0,
         batch_norm: bool = False,
     ) -> None:
-        super().__init__()
         size = _size(image_size, least=16)
-        self.features = nn.Sequential(
+        features = nn.Sequential(
             *(convolution((in_channels, 6), 5, boundary="valid", bias=True), nn.ReLU(), nn.MaxPool2d(2)),
             *([nn.BatchNorm2d(6)] if batch_norm else []),
             *(convolution((6, 16), 5, boundary="valid", bias=True), nn.ReLU(), nn.MaxPool2d(2)),
         )
-        self.classifier = nn.Sequential(
+        classifier = nn.Sequential(
             nn.Flatten(),
             *(nn.Linear(16 * size**2, 120), nn.ReLU(), Dropout(probability("dropout", dropout))),
             *(nn.Linear(120, 84), nn.ReLU()),
             *([nn.BatchNorm1d(84)] if batch_norm else []),
             nn.Linear(84, count("num_classes", num_classes)),
         )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return one row of logits for each image.
-
-        Parameters
-        ----------
-        x : torch.Tensor, shape (N, channels, size, size)
-            The images.
-
-        Returns
-        -------
-        torch.Tensor, shape (N, classes)
-            The logits.
-        """
-        return self.classifier(self.features(x))
+        super().__init__(OrderedDict(features=features, classifier=classifier))
 
 
 @register("maxconvnet")
