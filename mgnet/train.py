@@ -98,7 +98,8 @@ def fit(
     CheckpointError
         When the checkpoint to resume from is damaged.
     KeyboardInterrupt
-        After Ctrl-C, when the step is finished and saved; SIGTERM ends the process in the same way.
+        After Ctrl-C, when the step is finished and saved, or the run where it was the last step; SIGTERM
+        ends the process in the same way.
     """
     if isinstance(recipe, str):
         recipe = recipes.recipe(recipe, data.shape[0], *_has(model, nn.BatchNorm2d, nn.Conv2d))
@@ -506,6 +507,10 @@ def _gently() -> Iterator[list[int]]:
         _restore(before)
         signal.raise_signal(stopped.args[0])
         raise KeyboardInterrupt from None  # the handler that was there has not ended it
+    else:
+        _restore(before)
+        if came:  # after the last step: the run is whole and saved, and what follows it is to end
+            signal.raise_signal(came[0])
     finally:
         _restore(before)
 

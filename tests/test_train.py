@@ -471,6 +471,24 @@ def test_ctrl_c_is_a_keyboard_interrupt(
     assert checkpoint.load(tmp_path / LAST)["batches"]["position"] == 1
 
 
+def test_a_signal_after_the_last_step_waits_for_the_files(
+    data: mgnet.data.Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish = train._Run.finish
+
+    def pressed(run: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        finish(run)
+
+    monkeypatch.setattr(train._Run, "finish", pressed)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        mgnet.fit(small(), data, **PLAIN, out=tmp_path)
+    assert signal.getsignal(signal.SIGINT) == before
+    assert len(checkpoint.load(tmp_path / BEST)["history"]["rows"]) == 2
+    assert json.loads((tmp_path / "history.json").read_text())["test_accuracy"] is not None
+
+
 # What it says.
 
 
