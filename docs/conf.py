@@ -46,6 +46,7 @@ math_numfig = True
 math_eqref_format = "({number})"
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
+copybutton_line_continuation_character = "\\"  # or the second line of a command would be left out
 
 # Docstrings. Types stand in the numpydoc sections, so signatures go without.
 autodoc_preserve_defaults = True
