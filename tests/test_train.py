@@ -107,7 +107,9 @@ def test_evaluate_counts(data: mgnet.data.Data) -> None:
         assert mgnet.evaluate(model, data.test, batch_size=size) == pytest.approx(expected)
 
 
-def test_the_test_set_is_looked_at_once(data: mgnet.data.Data, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_test_set_is_looked_at_once(
+    data: mgnet.data.Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     looks = []
     judge = train._judge
 
@@ -116,7 +118,10 @@ def test_the_test_set_is_looked_at_once(data: mgnet.data.Data, monkeypatch: pyte
         return judge(model, split, *rest)
 
     monkeypatch.setattr(train, "_judge", counted)
-    mgnet.fit(small(), data, **PLAIN, epochs=3)
+    options = {**PLAIN, "epochs": 3, "out": tmp_path}
+    mgnet.fit(small(), data, **options)
+    assert looks == ["validation"] * 3 + ["test"]
+    mgnet.fit(small(), data, **options, resume=True)  # it is finished
     assert looks == ["validation"] * 3 + ["test"]
 
 
@@ -297,6 +302,24 @@ def test_other_recipes_go_on_too(
     assert_same(weights(resumed), weights(whole))
 
 
+def test_the_best_weights_outlive_an_interruption(
+    data: mgnet.data.Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accuracies = iter([0.3, 0.9, 0.5, 0.1])
+    seen: list[dict[str, torch.Tensor]] = []
+
+    def judged(model: nn.Module, *_: Any) -> tuple[float, float]:
+        seen.append(weights(model))
+        return 1.0, next(accuracies, 0.0)
+
+    monkeypatch.setattr(train, "_judge", judged)
+    options = {**PLAIN, "epochs": 4}
+    interrupted(data, tmp_path, 12, monkeypatch, **options)  # in the third epoch
+    resumed = small(seed=1)
+    mgnet.fit(resumed, data, **options, out=tmp_path, resume=True)
+    assert_same(weights(resumed), seen[1])
+
+
 def test_a_finished_run_is_not_repeated(data: mgnet.data.Data, tmp_path: Path) -> None:
     model, again = small(), small(seed=1)
     expected = mgnet.fit(model, data, **PLAIN, out=tmp_path)
@@ -363,7 +386,8 @@ def test_a_loss_that_is_not_finite(data: mgnet.data.Data, tmp_path: Path) -> Non
     assert (tmp_path / LAST).read_bytes() == before
 
 
-def test_the_step_and_the_rate_are_those_of_the_loss(data: mgnet.data.Data) -> None:
+@pytest.mark.parametrize("step", [4, 7])  # in the first epoch and in the second, of five steps each
+def test_the_step_and_the_rate_are_those_of_the_loss(data: mgnet.data.Data, step: int) -> None:
     class Breaks(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -371,10 +395,13 @@ def test_the_step_and_the_rate_are_those_of_the_loss(data: mgnet.data.Data) -> N
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             self.calls += self.training
-            return self.inner(x) * (math.nan if self.calls == 4 else 1.0)
+            return self.inner(x) * (math.nan if self.calls == step else 1.0)
 
-    with pytest.raises(DivergedError, match="step 4 is nan at learning rate 0.02"):
-        mgnet.fit(Breaks(), data, **PLAIN, schedule="constant")
+    model = Breaks()
+    with pytest.raises(DivergedError, match=f"step {step} is nan at learning rate 0.02"):
+        mgnet.fit(model, data, **PLAIN, schedule="constant")
+    assert model.calls == step  # on a CPU none is made after it
+    assert all(x.isfinite().all() for x in model.parameters())
 
 
 SCRIPT = """
@@ -489,6 +516,24 @@ def test_a_signal_after_the_last_step_waits_for_the_files(
     assert json.loads((tmp_path / "history.json").read_text())["test_accuracy"] is not None
 
 
+def test_the_second_signal_does_not_wait_for_the_step(
+    data: mgnet.data.Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached = []
+
+    def pressed(*_: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        reached.append("between")
+        signal.raise_signal(signal.SIGINT)
+        reached.append("after")
+
+    monkeypatch.setattr(train._Run, "step", pressed)
+    with pytest.raises(KeyboardInterrupt):
+        mgnet.fit(small(), data, **PLAIN, out=tmp_path)
+    assert reached == ["between"]
+    assert not list(tmp_path.iterdir())
+
+
 # What it says.
 
 
@@ -592,8 +637,14 @@ with together(torch.device("cpu")):
     history = mgnet.fit(model, data, recipe="lecture", epochs=2, batch_size=32, lr=0.01, crop=4,
                         flip="random", progress=False, out=sys.argv[1])
     scores = mgnet.predict(model, data.test, batch_size=7)
+    dropout, dropped = torch.nn.Dropout(0.5), []
+    dropout.register_forward_hook(lambda _, x, y: dropped.append(y == 0))
+    norm = torch.nn.BatchNorm2d(3)
+    mixed = torch.nn.Sequential(norm, torch.nn.Flatten(), torch.nn.Linear(3072, 10), dropout)
+    mgnet.fit(mixed, data, recipe="lecture", epochs=1, batch_size=32, lr=0.01, progress=False)
     torch.save({"weights": model.state_dict(), "rows": history.rows, "test": history.test_accuracy,
-                "scores": scores}, f"{sys.argv[1]}/rank{me.rank}.pt")
+                "scores": scores, "mixed": mixed.state_dict(), "dropped": dropped[0]},
+               f"{sys.argv[1]}/rank{me.rank}.pt")
 """
 
 
@@ -626,5 +677,7 @@ def test_two_processes_do_what_one_does(tmp_path: Path) -> None:
         assert row["train_accuracy"] == same["train_accuracy"]
         assert row["val_accuracy"] == same["val_accuracy"]
     assert alone["test"] == first["test"]
+    assert_same(first["mixed"], second["mixed"])  # the running statistics too
+    assert not torch.equal(first["dropped"], second["dropped"])
     for process in (first, second):  # each predicts for all images
         torch.testing.assert_close(process["scores"], alone["scores"], rtol=1e-4, atol=1e-4)
