@@ -168,6 +168,9 @@ class _Run:
     def __init__(
         self, model: nn.Module, data: Data, recipe: Recipe, seed: int, device: torch.device, out: Path | None
     ) -> None:
+        for part in ("train", "test"):
+            if not len(getattr(data, part)):
+                raise ValueError(f"data: got no images in data.{part}; accepted: at least one")
         self.recipe, self.seed, self.device, self.out = recipe, seed, device, out
         self.processes = Processes()
         self.data = data.to(device)
@@ -175,9 +178,6 @@ class _Run:
         if recipe.channels_last:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.batches = self._batches()
-        if not len(self.batches):
-            images = len(self.data.train)
-            raise ValueError(f"batch_size: got {recipe.batch_size}; accepted: at most the {images} images")
         self.optimizer = _optimizer(self.model, recipe)
         self.schedule = _schedule(self.optimizer, recipe, len(self.batches))
         self.save_every: int | None = None

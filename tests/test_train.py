@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -602,6 +602,16 @@ def test_bad_input(
     with pytest.raises(error, match=message):
         mgnet.fit(model, data, **{**PLAIN, **arguments})
     assert_same(weights(model), before)
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_a_part_without_images(data: mgnet.data.Data, part: str, tmp_path: Path) -> None:
+    nothing: Any = {part: getattr(data, part).subset([])}
+    with pytest.raises(ValueError, match=f"data: got no images in data.{part}"):
+        mgnet.fit(small(), replace(data, **nothing), **PLAIN, out=tmp_path)
+    assert not list(tmp_path.iterdir())  # before any work
+    with pytest.raises(ValueError, match="split: got no images"):
+        mgnet.evaluate(small(), data.test.subset([]))
 
 
 def test_recipes_are_data() -> None:
