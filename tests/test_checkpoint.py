@@ -36,6 +36,12 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == ["a.ckpt"]
 
 
+def test_tensors_go_where_they_are_wanted(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / "a", STATE)
+    assert checkpoint.load(tmp_path / "a")["weights"]["a"].device.type == "cpu"
+    assert checkpoint.load(tmp_path / "a", "meta")["weights"]["a"].device.type == "meta"
+
+
 def test_the_file_is_as_readable_as_others(tmp_path: Path) -> None:
     before = os.umask(0o022)
     try:

@@ -42,8 +42,9 @@ def test_every_chunk_is_worked_on_once(count: int) -> None:
     assert (done[count:] == 0).all()
 
 
+@pytest.mark.parametrize("count", [1, 2, 3])
 @pytest.mark.usefixtures("two_threads")
-def test_another_thread_takes_part_and_few_chunks_wake_none() -> None:
+def test_as_many_threads_take_part_as_torch_uses_and_few_chunks_wake_none(count: int) -> None:
     seen: set[int] = set()
 
     def work(chunks: Iterator[slice]) -> None:
@@ -51,10 +52,11 @@ def test_another_thread_takes_part_and_few_chunks_wake_none() -> None:
             seen.add(threading.get_ident())
             time.sleep(0.01)
 
+    torch.set_num_threads(count)
     threads.share(work, CHUNKS[: threads.WORTH - 1])
     assert seen == {threading.get_ident()}
     threads.share(work, CHUNKS)
-    assert len(seen) == 2
+    assert len(seen) == count
 
 
 @pytest.mark.usefixtures("two_threads")

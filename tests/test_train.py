@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,73 @@ def test_one_step_of_sgd_is_the_formula(data: mgnet.data.Data) -> None:
     assert history["train_loss"][0] == pytest.approx(loss.item(), rel=1e-4)
 
 
+def sgd(w: torch.Tensor, gradients: list[torch.Tensor], nesterov: bool) -> torch.Tensor:
+    v = torch.zeros_like(w)
+    for g in gradients:
+        v = 0.8 * v + g
+        w = w - 0.01 * (g + 0.8 * v if nesterov else v)
+    return w
+
+
+def adamw(w: torch.Tensor, gradients: list[torch.Tensor], _: bool) -> torch.Tensor:
+    m, v = torch.zeros_like(w), torch.zeros_like(w)
+    for t, g in enumerate(gradients, 1):
+        m, v = 0.8 * m + 0.2 * g, 0.999 * v + 0.001 * g**2
+        w = w - 0.01 * (m / (1 - 0.8**t)) / ((v / (1 - 0.999**t)).sqrt() + 1e-8)
+    return w
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "formula", "nesterov"), [("sgd", sgd, False), ("sgd", sgd, True), ("adamw", adamw, False)]
+)
+def test_the_momentum_is_that_of_the_formula(optimizer: str, formula: Any, nesterov: bool) -> None:
+    w = nn.Parameter(torch.tensor([[1.0, -2.0]]))
+    gradients = [torch.tensor([g]) for g in ([0.5, 1.0], [-0.3, 0.2], [0.1, 2.0])]
+    expected = formula(w.detach().clone(), gradients, nesterov)
+    recipe = Recipe(optimizer=optimizer, lr=0.01, momentum=0.8, nesterov=nesterov, weight_decay=0.0)
+    steps = train._optimizer(nn.ParameterList([w]), recipe)
+    for w.grad in gradients:
+        steps.step()
+    torch.testing.assert_close(w.detach(), expected)
+
+
+def test_images_and_products_have_the_form_that_the_recipe_says(data: mgnet.data.Data) -> None:
+    order = {"memory_format": torch.channels_last}
+    for wanted in (False, True):
+        model: Any = small()
+        seen = []
+        model[0].register_forward_hook(
+            lambda layer, x, y, seen=seen: seen.append((layer.training, x[0].is_contiguous(**order), y.dtype))
+        )
+        mgnet.fit(model, data, **PLAIN, channels_last=wanted, bfloat16=wanted)
+        dtype = torch.bfloat16 if wanted else torch.float32
+        assert set(seen) == {(training, wanted, dtype) for training in (True, False)}
+        assert model[0].weight.is_contiguous(**order) == wanted
+
+
+def test_a_compiled_model_is_saved_under_its_own_names(
+    data: mgnet.data.Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = []
+    real = torch.compile
+
+    def without_a_compiler(model: nn.Module) -> Any:
+        compiled.append(model)
+        return real(model, backend="eager")
+
+    monkeypatch.setattr(torch, "compile", without_a_compiler)
+    plain, model = small(), small()
+    mgnet.fit(plain, data, **PLAIN)
+    mgnet.fit(model, data, **PLAIN, compile=True, out=tmp_path)
+    assert compiled == [model]
+    assert_same(checkpoint.load(tmp_path / BEST)["model"], weights(plain))
+
+
+def test_a_run_in_another_thread(data: mgnet.data.Data) -> None:
+    with ThreadPoolExecutor(1) as pool:  # where no signal can be caught
+        assert len(pool.submit(mgnet.fit, small(), data, **PLAIN).result()) == 2
+
+
 def test_evaluate_counts(data: mgnet.data.Data) -> None:
     model = small()
     scores = mgnet.predict(model, data.test, batch_size=7)
@@ -142,12 +210,14 @@ def test_the_best_weights_are_restored(data: mgnet.data.Data, monkeypatch: pytes
     assert_same(seen[5], seen[1])  # the test set is judged with them
 
 
-def test_patience(data: mgnet.data.Data, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_patience(data: mgnet.data.Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     accuracies = iter([0.3, 0.4, 0.4, 0.2, 0.1, 0.9])
     monkeypatch.setattr(train, "_judge", lambda *_: (1.0, next(accuracies, 0.0)))
-    history = mgnet.fit(small(), data, **PLAIN, epochs=9, patience=3)
-    assert len(history) == 5
-    assert history.stopped_early
+    options = {**PLAIN, "epochs": 9, "patience": 3, "out": tmp_path}
+    for resume in (False, True):  # the second time it has run out already
+        history = mgnet.fit(small(), data, **options, resume=resume)
+        assert len(history) == 5
+        assert history.stopped_early
 
 
 def test_without_a_validation_set_the_last_weights_stay() -> None:
@@ -186,6 +256,7 @@ def test_a_seed_decides_everything(data: mgnet.data.Data) -> None:
         {"schedule": "constant", "nesterov": False},
         {"bfloat16": True, "channels_last": True},
         {"clip": 0.5},
+        {"momentum": 0.0},
         {"replacement": True},
         {"drop_last": True, "batch_size": 50},
     ],
@@ -647,13 +718,17 @@ with together(torch.device("cpu")):
     history = mgnet.fit(model, data, recipe="lecture", epochs=2, batch_size=32, lr=0.01, crop=4,
                         flip="random", progress=False, out=sys.argv[1])
     scores = mgnet.predict(model, data.test, batch_size=7)
+    saved, save = [], mgnet.checkpoint.save
+    mgnet.checkpoint.save = lambda *what: saved.append(save(*what))
     dropout, dropped = torch.nn.Dropout(0.5), []
     dropout.register_forward_hook(lambda _, x, y: dropped.append(y == 0))
     norm = torch.nn.BatchNorm2d(3)
     mixed = torch.nn.Sequential(norm, torch.nn.Flatten(), torch.nn.Linear(3072, 10), dropout)
-    mgnet.fit(mixed, data, recipe="lecture", epochs=1, batch_size=32, lr=0.01, progress=False)
+    mgnet.fit(mixed, data, recipe="lecture", epochs=1, batch_size=32, lr=0.01, progress=False,
+              out=f"{sys.argv[1]}/mixed")
     torch.save({"weights": model.state_dict(), "rows": history.rows, "test": history.test_accuracy,
-                "scores": scores, "mixed": mixed.state_dict(), "dropped": dropped[0]},
+                "scores": scores, "mixed": mixed.state_dict(), "dropped": dropped[0],
+                "saved": len(saved)},
                f"{sys.argv[1]}/rank{me.rank}.pt")
 """
 
@@ -675,6 +750,7 @@ def test_two_processes_do_what_one_does(tmp_path: Path) -> None:
             "history.json",
             LAST,
             BEST,
+            "mixed",
             *(f"rank{rank}.pt" for rank in range(world)),
         }
     (alone,), (first, second) = results
@@ -689,5 +765,40 @@ def test_two_processes_do_what_one_does(tmp_path: Path) -> None:
     assert alone["test"] == first["test"]
     assert_same(first["mixed"], second["mixed"])  # the running statistics too
     assert not torch.equal(first["dropped"], second["dropped"])
+    assert (first["saved"], second["saved"]) == (3, 0)
     for process in (first, second):  # each predicts for all images
         torch.testing.assert_close(process["scores"], alone["scores"], rtol=1e-4, atol=1e-4)
+
+
+STOPPED = """
+import signal, sys, torch, mgnet
+from mgnet import train
+from mgnet.parallel import Processes, together
+torch.set_num_threads(1)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+with together(torch.device("cpu")):
+    rank, step = Processes().rank, train._Run.step
+    def pressed(run, *batch):
+        step(run, *batch)
+        if rank == 1 and run.batches.position == 2:
+            signal.raise_signal(signal.SIGINT)
+    train._Run.step = pressed
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 10))
+    try:
+        mgnet.fit(model, mgnet.data.synthetic(train=128, validation=0, test=8), recipe="lecture", epochs=2,
+                  batch_size=32, progress=False, out=sys.argv[1])
+    except KeyboardInterrupt:
+        open(f"{sys.argv[1]}/stopped{rank}", "x").close()
+"""
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_process_stops_all(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(STOPPED)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, str(script), str(tmp_path)], check=True, env=environment, timeout=300)
+    assert {"stopped0", "stopped1"} <= {file.name for file in tmp_path.iterdir()}
+    assert checkpoint.load(tmp_path / LAST)["batches"]["position"] == 2

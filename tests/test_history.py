@@ -1,0 +1,96 @@
+"""The figures of a run, and what is said of them while it runs."""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import Any
+
+import pytest
+
+from mgnet import History
+from mgnet.progress import Progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def history() -> History:
+    made = History()
+    for accuracy, seconds, speed in ((0.5, 1.0, 100.0), (0.75, 3.0, 200.0), (0.75, 4.0, 50.0)):
+        made.append(
+            epoch=len(made) + 1,
+            train_loss=1.25,
+            train_accuracy=0.5,
+            val_accuracy=accuracy,
+            seconds=seconds,
+            images_per_second=speed,
+        )
+    return made
+
+
+def test_what_follows_from_the_rows(history: History) -> None:
+    assert history["val_accuracy"] == [0.5, 0.75, 0.75]
+    assert history["lr"] == [None] * 3
+    assert history.best is history.rows[1]  # the first of equals
+    assert history.seconds == 8.0
+    assert history.images_per_second == pytest.approx((100 + 600 + 200) / 8)
+    assert "3 epochs" in repr(history)
+
+
+def test_no_epochs() -> None:
+    history = History()
+    assert (len(history), history.best, history.seconds, history.images_per_second) == (0, None, 0.0, 0.0)
+    assert repr(history) == "History(no epochs)"
+
+
+def test_a_column_that_is_none(history: History) -> None:
+    with pytest.raises(KeyError, match="accuracy: no column; accepted: one of .*'val_accuracy'"):
+        history["accuracy"]
+
+
+def test_what_is_taken_over_is_a_copy(history: History) -> None:
+    history.test_accuracy, history.stopped_early = 0.7, True
+    other = History()
+    other.load_state_dict(history.state_dict())
+    assert other.state_dict() == history.state_dict()
+    other.rows[0]["lr"] = 0.1
+    other.append(epoch=4)
+    assert len(history) == 3
+    assert history["lr"] == [None] * 3
+
+
+def said(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO, rows: list[Any], **how: Any) -> str:
+    """Report an epoch that another run began, and the next one."""
+    monkeypatch.setattr(sys, "stderr", stream)
+    report = Progress(4, 2, **how)
+    for epoch, first in ((0, 3), (1, 1)):
+        for done in range(first, 5):
+            report.step(epoch, done)
+        report.epoch(rows[epoch])
+    report.close()
+    return stream.getvalue()
+
+
+def test_lines_in_a_file(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    history.rows[1].update(val_accuracy=None, images_per_second=None)
+    lines = said(monkeypatch, io.StringIO(), history.rows).splitlines()
+    assert lines == [
+        "epoch 1/2  loss 1.2500  train 50.00%  validation 50.00%  1.0 s  100 images/s",
+        "epoch 2/2  loss 1.2500  train 50.00%  3.0 s",
+    ]
+
+
+def test_a_bar_for_each_epoch_on_a_terminal(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = said(monkeypatch, Terminal(), history.rows)
+    first, second = text.index("epoch 1/2: "), text.index("epoch 2/2: ")
+    assert "2/4 " in text[first:second].partition("\r")[0]  # it begins where the other run ended
+    assert "0/4 " in text[second:].partition("\r")[0]
+    assert "epoch 1/2  loss 1.2500" in text[first:second]
+
+
+def test_silence(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert said(monkeypatch, Terminal(), history.rows, show=False) == ""
