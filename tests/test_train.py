@@ -17,10 +17,12 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 
 import mgnet
 from mgnet import CheckpointError, DivergedError, History, Recipe, checkpoint, recipes, train
+from mgnet.parallel import Processes, together
 from mgnet.train import BEST, LAST
 
 PLAIN: dict[str, Any] = {
@@ -705,6 +707,19 @@ def test_a_recipe_fits_images_and_network(data: mgnet.data.Data, monkeypatch: py
 
 
 # Several processes.
+
+
+def test_processes_join_once_and_part_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = {"WORLD_SIZE": "1", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+    for name, value in one.items():
+        monkeypatch.setenv(name, value)  # as torchrun does
+    with together(torch.device("cpu")):
+        with together(torch.device("cpu")):  # who has joined already goes on as it is
+            assert dist.is_initialized()
+        assert dist.is_initialized()
+        assert (Processes().rank, Processes().world) == (0, 1)
+    assert not dist.is_initialized()
+
 
 TOGETHER = """
 import sys, torch, mgnet
