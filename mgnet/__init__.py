@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import data, models
+    from .box_problem import Poisson
     from .checkpoint import CheckpointError
     from .checks import ResourceError
     from .grid import Grid
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from .history import History
     from .iteration import Status
     from .operators import Prolongation, Restriction, Stencil
-    from .problem import Dirichlet, Neumann, Poisson, Robin
+    from .problem import Dirichlet, Neumann, Robin
     from .recipes import Recipe
     from .solution import ConvergenceError, Solution
     from .solver import solve
@@ -35,7 +36,7 @@ _HOMES = {
     "Hierarchy": "hierarchy",
     "History": "history",
     "Neumann": "problem",
-    "Poisson": "problem",
+    "Poisson": "box_problem",
     "Prolongation": "operators",
     "Recipe": "recipes",
     "ResourceError": "checks",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -149,17 +149,38 @@ def _points(problem: Poisson, cells: slice) -> np.ndarray:
     return (x[:-1, None] + np.diff(x)[:, None] * POINTS).ravel()
 
 
-def evaluate(name: str, function: Any, x: np.ndarray) -> tuple[Tensor, bool]:
-    """Call a user's function at the points ``x``; return float64 values and whether they came as a tensor.
+def evaluate(name: str, function: Any, *x: np.ndarray) -> tuple[Tensor, bool]:
+    """Call a user's function; return float64 values and whether they came as a tensor.
 
-    It is called with a NumPy array, and with a tensor if it does not take that.
+    It is called with NumPy arrays, and with tensors if it does not take those.
+
+    Parameters
+    ----------
+    name : str
+        What a message calls it.
+    function : callable
+        Of the coordinates.
+    *x : numpy.ndarray
+        One array for each coordinate, of shapes that broadcast; as many axes as there are coordinates.
+
+    Returns
+    -------
+    values : torch.Tensor, shape (..., *points)
+        On the CPU; leading axes are a batch.
+    speaks_torch : bool
+        Whether the function returned a tensor.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When it fails, or returns something else than as many finite numbers, or one.
     """
     try:
         try:
-            values = function(x)
+            values = function(*x)
         except (TypeError, AttributeError):
             try:
-                values = function(torch.from_numpy(x))
+                values = function(*map(torch.from_numpy, x))
             except Exception:
                 values = None
             if values is None:
@@ -172,28 +193,36 @@ def evaluate(name: str, function: Any, x: np.ndarray) -> tuple[Tensor, bool]:
         raise TypeError(f"{name}: the function returned {values!r}; accepted: real numbers") from None
     if seen.dtype.kind not in "fiubc":
         raise TypeError(f"{name}: the function returned dtype {seen.dtype}; accepted: real numbers")
-    shape = seen.shape
-    if shape and shape[-1:] != x.shape:
+    points = np.broadcast_shapes(*(axis.shape for axis in x))
+    shape, last = seen.shape, seen.shape[max(seen.ndim - len(points), 0) :]
+    fits = len(points) > 1 and len(last) == len(points)
+    fits = fits and all(size in (1, full) for size, full in zip(last, points, strict=True))
+    if shape and not fits and last != points:
+        accepted = ", ".join(map(str, points))
         raise ValueError(
-            f"{name}: the function returned shape {shape}; accepted: (..., {len(x)}) or a number"
+            f"{name}: the function returned shape {shape}; accepted: (..., {accepted}) or a number"
         )
     speaks_torch = isinstance(values, Tensor)
-    result = torch.as_tensor(values) if not shape else array(name, values, x.shape, "one value per point")
+    result = torch.as_tensor(values) if not shape else array(name, values, (last,), "one value per point")
     if result.dtype.is_complex:
         raise TypeError(f"{name}: the function returned {result.dtype}; accepted: real numbers")
-    result = result.detach().to(device="cpu", dtype=torch.float64).expand(*shape[:-1], len(x))
+    batch = shape[: max(len(shape) - len(points), 0)]
+    result = result.detach().to(device="cpu", dtype=torch.float64).expand(*batch, *points)
     _require_finite_at(name, result, x)
     return result, speaks_torch
 
 
-def _require_finite_at(name: str, values: Tensor, x: np.ndarray) -> None:
+def _require_finite_at(name: str, values: Tensor, x: Sequence[np.ndarray]) -> None:
     if not torch.isfinite(values.sum()):
         bad = ~values.isfinite()
         if bad.any():
-            at = x[int(bad.nonzero()[0, -1])]
+            index = bad.nonzero()[0].tolist()[-len(x) :]
+            points = np.broadcast_arrays(*x)
+            at = ", ".join(
+                f"{axis} = {float(point[tuple(index)])!r}" for axis, point in zip("xyz", points, strict=False)
+            )
             raise ValueError(
-                f"{name}: the function returned {first_bad(values, bad)}, x = {at!r};"
-                " accepted: finite numbers"
+                f"{name}: the function returned {first_bad(values, bad)}, {at}; accepted: finite numbers"
             )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -100,7 +101,7 @@ def probability(name: str, value: Any) -> float:
     return p
 
 
-def array(name: str, value: Any, sizes: tuple[int, ...], what: str) -> Tensor:
+def array(name: str, value: Any, sizes: Sequence[int | tuple[int, ...]], what: str) -> Tensor:
     """Return a contiguous tensor of float32 or float64, or say what the argument should have been.
 
     Parameters
@@ -109,8 +110,8 @@ def array(name: str, value: Any, sizes: tuple[int, ...], what: str) -> Tensor:
         What the message calls it.
     value : object
         What was given.
-    sizes : tuple of int
-        Accepted lengths of the last axis.
+    sizes : sequence of int or tuple of int
+        Accepted lengths of the last axis, or shapes of the last axes.
     what : str
         What such a length counts, for the message.
 
@@ -130,10 +131,12 @@ def array(name: str, value: Any, sizes: tuple[int, ...], what: str) -> Tensor:
         value = from_numpy(name, value)
     if value.dtype.is_complex:
         raise TypeError(f"{name}: got dtype {value.dtype}; accepted: real numbers")
-    if value.ndim == 0 or value.shape[-1] not in sizes:
-        accepted = " or ".join(str(size) for size in sizes)
+    shapes = [(size,) if isinstance(size, int) else size for size in sizes]
+    fitting = [shape for shape in shapes if value.shape[max(value.ndim - len(shape), 0) :] == shape]
+    if not fitting:
+        accepted = " or ".join(", ".join(map(str, shape)) for shape in shapes)
         raise ValueError(f"{name}: got shape {tuple(value.shape)}; accepted: (..., {accepted}), {what}")
-    if 0 in value.shape[:-1]:
+    if 0 in value.shape[: value.ndim - len(fitting[0])]:
         raise ValueError(f"{name}: got shape {tuple(value.shape)}; accepted: no empty leading axis")
     if value.dtype not in (torch.float32, torch.float64):
         value = value.to(torch.float64)

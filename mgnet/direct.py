@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor
 from .stiffness import Stiffness
 from .varying import VaryingStiffness
 
-__all__ = ["matrix", "solve_direct"]
+__all__ = ["BoxFactorisation", "matrix", "solve_direct"]
 
 
 def matrix(A: Stiffness | VaryingStiffness, cells: int, unknowns: int) -> sp.csc_array:
@@ -77,3 +78,34 @@ def solve_direct(A: Any, cells: int, b: Tensor) -> Tensor:
         bands[1], bands[0, 1:] = whole.diagonal(), whole.diagonal(1)
         x[first:] = scipy.linalg.solveh_banded(bands, load[first:], check_finite=False)
     return torch.from_numpy(np.ascontiguousarray(x.T)).to(b)
+
+
+class BoxFactorisation:
+    """SuperLU's factors of a sparse matrix; where constants are solutions, the first unknown is held at zero.
+
+    Parameters
+    ----------
+    A : scipy.sparse.csc_array, shape (unknowns, unknowns)
+        The matrix, symmetric.
+    singular : bool
+        Whether constants are mapped to zero.
+    """
+
+    def __init__(self, A: sp.csc_array, singular: bool) -> None:
+        self.first = int(singular)
+        inner = A[self.first :, self.first :].tocsc()
+        # The matrix is symmetric and positive definite: the pivots may be taken as they come.
+        options = {
+            "permc_spec": "MMD_AT_PLUS_A",
+            "diag_pivot_thresh": 0.0,
+            "options": {"SymmetricMode": True},
+        }
+        self.factors = spla.splu(inner, **options) if inner.shape[0] else None
+
+    def __call__(self, b: Tensor) -> Tensor:
+        """Return the values at the unknowns for loads of shape (batch, *unknowns), in float64."""
+        load = b.cpu().numpy().reshape(b.shape[0], math.prod(b.shape[1:]))
+        x = np.zeros_like(load)
+        if self.factors is not None:
+            x[:, self.first :] = self.factors.solve(np.ascontiguousarray(load[:, self.first :].T)).T
+        return torch.from_numpy(x).reshape(b.shape).to(b)

@@ -12,13 +12,22 @@ import scipy.sparse.linalg as spla
 import torch
 from torch import Tensor
 
-from . import assembly
-from .chain import Chain
+from . import assembly, box_assembly
+from .box_problem import BoxPoisson
 from .checks import array, count, find_device, float_type, number, require_finite
 from .condensation import Condensation, NonFiniteError
-from .direct import solve_direct
+from .direct import BoxFactorisation, solve_direct
 from .iteration import Outcome, Status, iterate, largest, relative_norm
-from .multigrid import ConjugateGradients, Level, Options, build_levels, cycle, full_multigrid
+from .memory import empty_like, own_copy, reused
+from .multigrid import (
+    ConjugateGradients,
+    Level,
+    Options,
+    build_box_levels,
+    build_levels,
+    cycle,
+    full_multigrid,
+)
 from .nullspace import Constants
 from .precision import full_precision
 from .problem import Dirichlet, Poisson
@@ -87,21 +96,21 @@ class Hierarchy:
         problem: Poisson,
         *,
         method: str = "auto",
-        smoother: str = "jacobi",
-        sweeps: tuple[int, int] = (2, 2),
+        smoother: str | None = None,
+        sweeps: tuple[int, int] | None = None,
         levels: int | None = None,
         coarse: str = "exact",
         omega: float | None = None,
         dtype: Any = torch.float64,
         device: Any = None,
     ) -> None:
-        self.options = Options(method, smoother, sweeps, levels, coarse, omega)
         if not isinstance(problem, Poisson):
             raise TypeError(f"problem: got {problem!r}; accepted: a Poisson problem")
+        self.options = Options(method, smoother, sweeps, levels, coarse, omega, problem.dim)  # type: ignore[arg-type]
         self.problem, self.dtype, self.device = problem, float_type(dtype), find_device(device)
-        self.chain = Chain(problem.ends)
+        self.space = problem.space
         with torch.no_grad():
-            self.A = assembly.operator(problem, self.dtype, self.device)
+            self.A: Any = self._operator()
         self.constants = Constants(problem) if self.A.singular else None
 
     @property
@@ -109,11 +118,32 @@ class Hierarchy:
         """The method, "auto" resolved."""
         return self.options.method
 
+    def _operator(self) -> Any:
+        if isinstance(self.problem, BoxPoisson):
+            return box_assembly.operator(self.problem, self.dtype, self.device)
+        return assembly.operator(self.problem, self.dtype, self.device)
+
     @cached_property
     def levels(self) -> list[Level]:
-        """The grids of the cycles, finest first."""
+        """The grids of the cycles, finest first; in float32, and scaled, where those of "auto" are."""
         with torch.no_grad():
-            return build_levels(self.A, self.problem.n, self.options)
+            if not isinstance(self.problem, BoxPoisson):
+                return build_levels(self.A, self.problem.n, self.options)
+            A = self.A.scaled(self._scale, torch.float32) if self._mixed else self.A
+            return build_box_levels(A, self.problem.space, self.options)
+
+    @cached_property
+    def _mixed(self) -> bool:
+        """Whether cycles are computed in float32 although the problem is in float64."""
+        if not self.options.mixed or self.dtype == torch.float32:
+            return False
+        diagonal = self.A.diagonal(self.problem.shape)
+        # Entries that differ by more would be out of the range of float32.
+        return bool(diagonal.numel() and diagonal.min() > 1e-15 * diagonal.max())
+
+    @cached_property
+    def _scale(self) -> float:
+        return 1 / float(self.A.diagonal(self.problem.shape).max())
 
     @cached_property
     def condensation(self) -> Condensation:
@@ -132,9 +162,10 @@ class Hierarchy:
         precision = f"{str(self.dtype).removeprefix('torch.')} on {self.device}"
         smoother = "" if self.method in ("exact", "direct") else f" {self.options.smoother},"
         lines = [f"Hierarchy: {self.method},{smoother} {len(sizes)} levels, {precision}"]
-        lines.append("  level      cells   unknowns   nonzeros")
+        wide = max(10, *(len(str(cells)) for cells, *_ in sizes))
+        lines.append(f"  level {'cells':>{wide}}   unknowns   nonzeros")
         lines += [
-            f"  {i:>5} {cells:>10} {unknowns:>10} {entries:>10}"
+            f"  {i:>5} {cells:>{wide}} {unknowns:>10} {entries:>10}"
             for i, (cells, unknowns, entries) in enumerate(sizes)
         ]
         totals = [sum(column) / max(column[0], 1) for column in list(zip(*sizes, strict=True))[1:]]
@@ -143,12 +174,29 @@ class Hierarchy:
 
     __repr__ = __str__
 
-    def _sizes(self) -> list[tuple[int, int, int]]:
+    def _box_sizes(self) -> list[tuple[Any, int, int]]:
+        assert isinstance(self.problem, BoxPoisson)
+        boxes = [self.problem.space]
+        if self.method != "direct":
+            for _ in self.levels[1:]:
+                boxes.append(boxes[-1].coarse(boxes[-1].coarsening()))
+        return [
+            (
+                " x ".join(map(str, box.cells)),
+                math.prod(box.shape),
+                math.prod(axis.matrices()[0].nnz for axis in box.axes),
+            )
+            for box in boxes
+        ]
+
+    def _sizes(self) -> list[tuple[Any, int, int]]:
         """Give cells, unknowns and nonzeros of every level."""
         if self.method == "exact":
             cells = [*(level.cells for level in self.condensation.levels), 1]
         else:
             cells = [self.problem.n] if self.method == "direct" else [level.cells for level in self.levels]
+        if isinstance(self.problem, BoxPoisson):
+            return self._box_sizes()
         lost = self.problem.n - self.problem.unknowns
         sizes = [(n, n - lost) for n in cells]
         if self.problem.periodic:
@@ -160,16 +208,18 @@ class Hierarchy:
 
         Parameters
         ----------
-        r : torch.Tensor, shape (batch, 1, unknowns)
+        r : torch.Tensor, shape (batch, 1, *unknowns)
             Residual.
 
         Returns
         -------
-        torch.Tensor, shape (batch, 1, unknowns)
+        torch.Tensor, shape (batch, 1, *unknowns)
             Correction. The cycle is that of the method, a V-cycle for "fmg", "pcg" and "direct".
         """
         if self.method == "exact":
-            return self.chain.unknowns(self.condensation.solve(r[:, 0]))[:, None]
+            return self.problem.space.unknowns(self.condensation.solve(r[:, 0]))[:, None]
+        if self._mixed and r.dtype == torch.float64:
+            return self._scaled_cycle(r)
         kind = {"wcycle": "W", "fcycle": "F"}.get(self.method, "V")
         return cycle(self.levels, r, None, self.options.sweeps, kind)
 
@@ -187,11 +237,11 @@ class Hierarchy:
         >>> mgnet.Hierarchy(mgnet.Poisson(n=4)).as_linear_operator() @ np.ones(3)
         array([0.375, 0.5  , 0.375])
         """
-        size = self.problem.unknowns
+        shape, size = self.problem.shape, math.prod(self.problem.shape)
         dtype = np.dtype(str(self.dtype).removeprefix("torch."))
 
         def apply(r: np.ndarray) -> np.ndarray:
-            x = torch.from_numpy(np.array(r, dtype=dtype).reshape(1, 1, size)).to(self.device)
+            x = torch.from_numpy(np.array(r, dtype=dtype).reshape(1, 1, *shape)).to(self.device)
             with torch.no_grad(), full_precision():
                 return self.cycle(x).reshape(size).cpu().numpy()
 
@@ -213,7 +263,7 @@ class Hierarchy:
 
         Parameters
         ----------
-        b : array, shape (..., unknowns)
+        b : array, shape (..., *unknowns)
             Load, one entry per unknown, NumPy or torch; the data of Neumann and Robin ends included.
         x0, tol, maxiter, refine, throw
             As for :func:`mgnet.solve`.
@@ -228,7 +278,7 @@ class Hierarchy:
         TypeError, ValueError, ConvergenceError
             As for :func:`mgnet.solve`.
         """
-        load = array("b", b, (self.problem.unknowns,), "one entry per unknown")
+        load = array("b", b, (self.problem.shape,), "one entry per unknown")
         stopping = Stopping(tol, maxiter, refine, throw)
         return self.run(assembly.Load(load, "b", load, False, isinstance(b, Tensor)), stopping, x0)
 
@@ -241,7 +291,7 @@ class Hierarchy:
             The load, and where it came from.
         stopping : Stopping
             When to stop.
-        x0 : array, shape (..., n + 1), optional
+        x0 : array, shape (..., *nodes), optional
             First guess.
 
         Returns
@@ -256,24 +306,24 @@ class Hierarchy:
         ConvergenceError
             When the solution has not converged and ``stopping`` says to raise.
         """
-        batch, unknowns = load.b.shape[:-1], load.b.shape[-1]
         wide = torch.float64 if stopping.refine else self.dtype
-        rows = load.b.to(dtype=wide, device=self.device).reshape(math.prod(batch), unknowns)
+        batch, rows, values = self._rows(load.b.to(dtype=wide, device=self.device))
         guess = None if x0 is None else self._guess(x0, rows)
-        with torch.no_grad(), full_precision():
+        with torch.no_grad(), full_precision(), reused():
             try:
                 if self.constants:
                     rows = self.constants.compatible(rows, load)
-                u, outcome, look_again = self._method(rows, guess, stopping)
+                u, outcome, look_again = self._method(rows, values, guess, stopping)
             except NonFiniteError:
                 if load.given is not None:
                     require_finite(load.name, load.given)
                 # The data are sound: the solution is out of the range of the precision.
-                u = rows.new_full((rows.shape[0], self.problem.n + 1), math.nan)
+                u = rows.new_full((rows.shape[0], *self.problem.node_shape), math.nan)
                 outcome, look_again = Outcome(Status.DIVERGED, 1, [math.nan]), None
+        u = u.to(self.dtype)
         sol = Solution(
-            u.to(self.dtype).reshape(*batch, u.shape[-1]),
-            self.problem.grid,
+            (u if self.method == "exact" else own_copy(u)).reshape(*batch, *u.shape[1:]),
+            self.problem.grids,
             outcome,
             method=self.method,
             tensors=load.speaks_torch,
@@ -283,58 +333,91 @@ class Hierarchy:
             raise ConvergenceError(sol)
         return sol
 
+    def _rows(self, b: Tensor) -> tuple[tuple[int, ...], Tensor, Any]:
+        """Give the batch, the loads of shape (rows, *unknowns), and the values at the Dirichlet nodes."""
+        problem = self.problem
+        if not isinstance(problem, BoxPoisson):
+            ends = problem.left, problem.right
+            batch = b.shape[:-1]
+            values = tuple(end.g if isinstance(end, Dirichlet) else 0.0 for end in ends)
+            return batch, b.reshape(math.prod(batch), b.shape[-1]), values
+        at_nodes = box_assembly.boundary_values(problem, b.dtype, self.device)
+        batch = b.shape[: -problem.dim]
+        if at_nodes is None:
+            return batch, b.reshape(math.prod(batch), *problem.shape), ()
+        batch = torch.broadcast_shapes(batch, at_nodes.shape[: -problem.dim])
+        rows = b.expand(*batch, *problem.shape).reshape(math.prod(batch), *problem.shape)
+        at_nodes = at_nodes.expand(*batch, *problem.node_shape).reshape(math.prod(batch), *problem.node_shape)
+        return batch, rows, (at_nodes,)
+
     def _method(
-        self, b: Tensor, guess: Tensor | None, stopping: Stopping
+        self, b: Tensor, values: Any, guess: Tensor | None, stopping: Stopping
     ) -> tuple[Tensor, Outcome, Callable[[], Outcome] | None]:
         """Run the method; the solution of the exact cycle and of SciPy is looked at again when asked for."""
         if self.method not in ("exact", "direct") or stopping.refine or not stopping.maxiter:
-            return *self._iterate(b, guess, stopping), None
-        u = self._remove_mean(self._once(b)).to(b.dtype)
+            return *self._iterate(b, values, guess, stopping), None
+        u = self._remove_mean(self._once(b, values)).to(b.dtype)
         if stopping.tol is None:
-            return u, Outcome(Status.CONVERGED, 1), lambda: self._second_look(b, u)
-        return u, self._second_look(b, u, stopping.tol), None
+            return u, Outcome(Status.CONVERGED, 1), lambda: self._second_look(b, values, u)
+        return u, self._second_look(b, values, u, stopping.tol), None
 
-    def _once(self, b: Tensor) -> Tensor:
+    def _once(self, b: Tensor, values: Any) -> Tensor:
         """Solve by the exact cycle or by SciPy; all nodes."""
         if self.method == "exact":
-            return self.condensation.solve(b, *self._values)
+            return self.condensation.solve(b, *values)
         # In float64 and with one step of refinement: LAPACK alone loses the digits that a fine grid or
         # the jumps of a coefficient cost.
         A = self.precise.A
-        load = self._lifted(b.double(), A)
+        load = self._lifted(b.double(), values, A)
         u = self._direct(load)
         r = load - A(u[:, None])[:, 0]
         # Beside huge loads fluxes may be out of range, though the solution is not.
         if r.isfinite().all():
             u += self._direct(r)
         _require_all_finite(u)
-        return self.chain.nodes(u, *self._values)
+        return self.space.nodes(u, *values)
 
     def _direct(self, b: Tensor) -> Tensor:
         _require_all_finite(b)
-        return solve_direct(self.precise.A, self.problem.n, b.double()).to(b)
+        return self.precise.factorised(b.double()).to(b)
 
-    def _iterate(self, b: Tensor, guess: Tensor | None, stopping: Stopping) -> tuple[Tensor, Outcome]:
+    @cached_property
+    def factorised(self) -> Callable[[Tensor], Tensor]:
+        """SciPy's solver: from loads to values at the unknowns, shape (batch, *unknowns), in float64."""
+        if isinstance(self.problem, BoxPoisson):
+            return BoxFactorisation(self.A.to_sparse(self.problem.shape), self.A.singular)
+        return lambda b: solve_direct(self.A, self.problem.n, b)
+
+    def _iterate(
+        self, b: Tensor, values: Any, guess: Tensor | None, stopping: Stopping
+    ) -> tuple[Tensor, Outcome]:
         A = self.precise.A if stopping.refine else self.A
         rounding = torch.finfo(b.dtype).eps * (4 + math.sqrt(self.problem.n))
         tol = max(TOLERANCE[b.dtype], 4 * rounding) if stopping.tol is None else stopping.tol
-        load = self._lifted(b, A)[:, None]
+        load = self._lifted(b, values, A)[:, None]
         if not load.numel() and stopping.maxiter:
-            return self.chain.nodes(b, *self._values), Outcome(Status.CONVERGED, 0, [0.0], 0.0)
+            return self.space.nodes(b, *values), Outcome(Status.CONVERGED, 0, [0.0], 0.0)
         _require_all_finite(load)
         u = torch.zeros_like(load) if guess is None else guess
         u = self._unknowns_without_mean(u)
-        if self.method == "fmg" and guess is None and stopping.maxiter:
-            u = full_multigrid(self.levels, load.to(self.dtype), self.options.sweeps).to(load)
+        if (self.method == "fmg" or self.options.mixed) and guess is None and stopping.maxiter:
+            u = self._full_multigrid(load)
         u, outcome = iterate(self._step(A, stopping.refine), A, load, u, tol, stopping.maxiter, rounding)
         if stopping.refine:
             outcome.error_estimate += torch.finfo(self.dtype).eps * float(largest(u).max())
-        return self._remove_mean(self.chain.nodes(u[:, 0], *self._values)), outcome
+        return self._remove_mean(self.space.nodes(u[:, 0], *values)), outcome
+
+    def _full_multigrid(self, load: Tensor) -> Tensor:
+        if self._mixed:
+            return self._scaled(lambda b: full_multigrid(self.levels, b, self.options.sweeps), load)
+        return full_multigrid(self.levels, load.to(self.dtype), self.options.sweeps).to(load)
 
     def _step(self, A: Any, refine: bool) -> Callable[[Tensor], Tensor]:
         """Give the map from a residual to a correction."""
         if self.method == "direct":
             return lambda r: self._direct(r[:, 0])[:, None]
+        if self._mixed and self.method == "pcg":
+            return self._single_step()
         cycle = self._scaled_cycle if refine else self.cycle
 
         def correct(r: Tensor) -> Tensor:
@@ -343,59 +426,90 @@ class Hierarchy:
 
         return ConjugateGradients(A, correct) if self.method == "pcg" else correct
 
+    def _single_step(self) -> Callable[[Tensor], Tensor]:
+        """Give conjugate gradients in float32, from residuals and to corrections in float64.
+
+        Only how fast they converge depends on the precision of their products; the scale is that of the first
+        residual, since products of residuals must be comparable.
+        """
+        gradients = ConjugateGradients(self.levels[0].A, self.cycle)
+        first: list[Tensor] = []
+
+        def step(r: Tensor) -> Tensor:
+            if not first:
+                first.append(_row_sizes(r))
+            e = gradients(torch.div(r, first[0], out=empty_like(r, torch.float32)))
+            return self._unknowns_without_mean(torch.mul(e, self._scale * first[0], out=empty_like(r)))
+
+        return step
+
     def _scaled_cycle(self, r: Tensor) -> Tensor:
         """Apply a cycle to a residual of another precision; late ones would underflow in float32."""
-        size = r.abs().amax((-2, -1), keepdim=True).clamp_min(torch.finfo(r.dtype).tiny)
-        return self.cycle((r / size).to(self.dtype)).to(r) * size
+        return self._scaled(self.cycle, r)
 
-    def _second_look(self, b: Tensor, u: Tensor, tol: float = math.inf) -> Outcome:
+    def _scaled(self, solve: Callable[[Tensor], Tensor], r: Tensor) -> Tensor:
+        size = _row_sizes(r)
+        low, factor = (torch.float32, self._scale) if self._mixed else (self.dtype, 1.0)
+        scaled = torch.div(r, size, out=empty_like(r))
+        e = solve(scaled if low == r.dtype else empty_like(scaled, low).copy_(scaled))
+        return torch.mul(e, factor * size, out=scaled)
+
+    def _second_look(self, b: Tensor, values: Any, u: Tensor, tol: float = math.inf) -> Outcome:
         """Estimate the error of a solution by the exact correction for its residual, in float64."""
         with torch.no_grad(), full_precision():
             precise = self.precise
-            load = precise._lifted(b.double(), precise.A)[:, None]
-            r = load - precise.A(self.chain.unknowns(u.double())[:, None])
+            load = precise._lifted(
+                b.double(), [v.double() if isinstance(v, Tensor) else v for v in values], precise.A
+            )[:, None]
+            r = load - precise.A(self.space.unknowns(u.double())[:, None])
             residual = self.constants.project(r[:, 0]) if self.constants else r[:, 0]
-            correction = self._remove_mean(precise.condensation.solve(residual))
+            correction = self._remove_mean(precise._solved(residual))
             error = largest(correction) + torch.finfo(u.dtype).eps * largest(u)
         bad = error > tol * largest(u)
         status = Status.STAGNATED if bool(bad.any()) else Status.CONVERGED
         estimate, row = float(error.max()), int(bad.int().argmax())
         return Outcome(status, 1, [1.0, relative_norm(r, load)], estimate, row=row)
 
+    def _solved(self, b: Tensor) -> Tensor:
+        """Solve as exactly as can be, with zeros at the Dirichlet nodes; all nodes."""
+        if isinstance(self.problem, BoxPoisson):
+            return self.space.nodes(self.factorised(b))
+        return self.condensation.solve(b)
+
     def _unknowns_without_mean(self, u: Tensor) -> Tensor:
         if not self.constants:
             return u
-        return self.chain.unknowns(self._remove_mean(self.chain.nodes(u[:, 0])))[:, None]
+        return self.space.unknowns(self._remove_mean(self.space.nodes(u[:, 0])))[:, None]
 
     def _remove_mean(self, u: Tensor) -> Tensor:
         return self.constants.remove(u) if self.constants else u
 
-    @property
-    def _values(self) -> tuple[float, float]:
-        """The values at the two ends, 0 where they are not given."""
-        ends = self.problem.left, self.problem.right
-        left, right = (end.g if isinstance(end, Dirichlet) else 0.0 for end in ends)
-        return left, right
-
-    def _lifted(self, b: Tensor, A: Any) -> Tensor:
+    def _lifted(self, b: Tensor, values: Any, A: Any) -> Tensor:
         """Move given boundary values to the right-hand side, :eq:`lifting`."""
-        left, right = self._values
-        if not (left or right) or not b.shape[-1]:
+        if not any(isinstance(value, Tensor) or value for value in values) or not b.numel():
             return b
+        if isinstance(self.problem, BoxPoisson):
+            return b - self.problem.space.loads(A.at_nodes(values[0][:, None]))[:, 0]
         first, last = A.end_conductances
         b = b.clone()
-        b[:, 0] += first * left
-        b[:, -1] += last * right
+        b[:, 0] += first * values[0]
+        b[:, -1] += last * values[1]
         return b
 
     def _guess(self, x0: Any, rows: Tensor) -> Tensor:
         """Check a first guess and give its unknowns, (batch, 1, unknowns)."""
-        guess = array("x0", x0, (self.problem.n + 1,), "one value per node, boundary included")
+        nodes = self.problem.node_shape
+        guess = array("x0", x0, (nodes,), "one value per node, boundary included")
         require_finite("x0", guess)
-        guess = guess.to(rows).reshape(-1, guess.shape[-1])
+        guess = guess.to(rows).reshape(-1, *nodes)
         if guess.shape[0] not in (1, rows.shape[0]):
             raise ValueError(f"x0: got {guess.shape[0]} rows; accepted: 1, or {rows.shape[0]} as the load")
-        return self.chain.unknowns(guess.expand(rows.shape[0], -1))[:, None].clone()
+        return self.space.unknowns(guess.expand(rows.shape[0], *nodes))[:, None].clone()
+
+
+def _row_sizes(r: Tensor) -> Tensor:
+    """Give the largest absolute value of each row, to be divided by."""
+    return largest(r).clamp_min(torch.finfo(r.dtype).tiny).reshape(-1, *[1] * (r.ndim - 1))
 
 
 def _require_all_finite(b: Tensor) -> None:

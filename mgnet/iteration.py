@@ -17,12 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .smoothers import copy, residual
+
 __all__ = ["Outcome", "Status", "iterate", "largest", "relative_norm"]
 
 # An iteration whose smallest correction shrinks by less than this over this many steps has stagnated.
 WINDOW, SHRINKAGE = 10, 0.95
 # No iteration is believed to shrink its error by more than this.
-QUICKEST = 0.1
+QUICKEST = 0.05
 
 
 class Status(enum.Enum):
@@ -159,15 +161,17 @@ def iterate(
     start, unloaded = largest(u), largest(b) == 0
     corrections = _Corrections(rounding, start)
     status, row, error = Status.MAXITER, 0, torch.full_like(start, math.inf)
-    r = b - A(u)
+    u = copy(u)
+    r = residual(A, u, b)
     # Without a load, from a guess, residuals are relative to the first one.
     reference = b if bool(b.any()) else r
-    residuals = [relative_norm(r, reference)]
+    size = torch.linalg.vector_norm(reference.flatten(1), dim=1)
+    residuals = [_relative(r, size)]
     for _ in range(maxiter):
         e = step(r)
-        u = u + e
-        r = b - A(u)
-        residuals.append(relative_norm(r, reference))
+        u = u.add_(e)
+        r = residual(A, u, b)
+        residuals.append(_relative(r, size))
         corrections.sizes.append(largest(e))
         scale = largest(u)
         error = corrections.estimate(scale)
@@ -203,7 +207,10 @@ def largest(x: Tensor) -> Tensor:
     torch.Tensor, shape (batch,)
         Zero for an empty row.
     """
-    return x.abs().flatten(1).amax(1) if x.numel() else x.new_zeros(x.shape[0])
+    if not x.numel():
+        return x.new_zeros(x.shape[0])
+    rows = x.flatten(1)
+    return torch.maximum(-rows.amin(1), rows.amax(1))  # twenty times as fast as aminmax
 
 
 def relative_norm(r: Tensor, b: Tensor) -> float:
@@ -219,6 +226,9 @@ def relative_norm(r: Tensor, b: Tensor) -> float:
     float
         The largest over the batch.
     """
-    size = torch.linalg.vector_norm(b.flatten(1), dim=1)
+    return _relative(r, torch.linalg.vector_norm(b.flatten(1), dim=1))
+
+
+def _relative(r: Tensor, size: Tensor) -> float:
     norm = torch.linalg.vector_norm(r.flatten(1), dim=1)
     return float(torch.where(size > 0, norm / size, norm).max())

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["BOUNDARIES", "Ends", "Margin", "both_ends", "extend", "fold", "margin"]
+__all__ = ["BOUNDARIES", "Boundary", "Ends", "Margin", "all_ends", "both_ends", "extend", "fold", "margin"]
 
 BOUNDARIES = ("dirichlet", "natural", "periodic", "same", "valid")
 
 Ends = str | tuple[str, str]
+# One for all axes, or one for each.
+Boundary = Ends | tuple[tuple[str, str], ...]
 # Past one end: (mode, width), mode one of zero, edge, wrap.
 Margin = tuple[str, int]
 
@@ -40,6 +42,33 @@ def both_ends(boundary: Ends) -> tuple[str, str]:
             f"boundary: got {boundary!r}; accepted: one of {BOUNDARIES}, or a pair (left, right)"
         )
     return pair
+
+
+def all_ends(boundary: Boundary, dim: int) -> tuple[tuple[str, str], ...]:
+    """Return the condition of both ends of every axis, checked.
+
+    Parameters
+    ----------
+    boundary : str, (str, str), or one (str, str) for each axis
+        What :func:`both_ends` takes, for all axes, or a tuple of pairs.
+    dim : int
+        Number of axes.
+
+    Returns
+    -------
+    tuple of (str, str)
+        One pair for each axis.
+
+    Raises
+    ------
+    ValueError
+        For anything else.
+    """
+    if isinstance(boundary, str) or any(isinstance(end, str) for end in boundary):
+        return (both_ends(boundary),) * dim  # type: ignore[arg-type]
+    if len(boundary) != dim:
+        raise ValueError(f"boundary: got {boundary!r}; accepted: one pair for each of the {dim} axes")
+    return tuple(both_ends(ends) for ends in boundary)
 
 
 def margin(condition: str, stride: int, reach: int, end: int) -> Margin:

@@ -10,12 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .box import Box
 from .chain import Chain
 from .checks import count, number
 from .condensation import Condensation
 from .operators import Prolongation
-from .smoothers import SMOOTHERS, RedBlack, Smoother
-from .stiffness import Stiffness
+from .smoothers import SMOOTHERS, Smoother, copy, residual
+from .stiffness import BoxStiffness, Stiffness
+from .tensor_solver import TensorSolver
 
 __all__ = ["ConjugateGradients", "Level", "Options", "build_levels", "cycle", "full_multigrid"]
 
@@ -23,6 +25,12 @@ METHODS = ("auto", "exact", "vcycle", "wcycle", "fcycle", "fmg", "pcg", "direct"
 COARSE = ("exact", "direct", "smoother")
 # Largest coarse grid that is solved as a dense matrix.
 DENSE = 4096
+# Unknowns of the largest coarse grid that is solved at once, although it could be coarsened, where speed is
+# all: as a dense matrix, or by the eigenvectors of its axes, by number of axes.
+SMALL, SMALL_BOX = 256, {2: 128**2, 3: 32**3}
+# For products of hats on equal cells the eigenvalues of D⁻¹ A that the coarse grid does not see lie between
+# 3/4 and 3/2: the best damping of Jacobi, and where Chebyshev's interval may begin, :eq:`chebyshev`.
+DAMPING, LOWEST = 8 / 9, 0.42
 
 
 @dataclass(frozen=True)
@@ -32,27 +40,39 @@ class Options:
     Parameters
     ----------
     method : str, default "auto"
-        One of ``METHODS``; "auto" is "exact".
-    smoother : {"jacobi", "red-black", "chebyshev"}, default "jacobi"
-        Smoother of the cycles.
-    sweeps : (int, int), default (2, 2)
-        Sweeps before and after the coarse correction; not both zero.
+        One of ``METHODS``; "auto" is "exact" in one dimension and "pcg" in more, with ``mixed``.
+    smoother : {"jacobi", "red-black", "chebyshev"}, optional
+        Smoother of the cycles; "jacobi" in one dimension and "chebyshev" in more by default.
+    sweeps : (int, int), optional
+        Sweeps before and after the coarse correction; not both zero. (2, 2) by default.
     levels : int, optional
         Most grids, the finest included; as many as there are by default.
     coarse : {"exact", "direct", "smoother"}, default "exact"
-        What solves the coarsest grid: the exact cycle, a dense factorisation, or 50 sweeps.
+        What solves the coarsest grid: the exact cycle or, in more dimensions, the eigenvectors of its axes; a
+        dense factorisation; or 50 sweeps.
     omega : float, optional
-        Damping of Jacobi (2/3) or relaxation of red-black (1).
+        Damping of Jacobi (2/3, in more dimensions 8/9) or relaxation of red-black (1).
+    dim : int, default 1
+        Number of dimensions.
+    mixed : bool, default False
+        Whether the cycles of a float64 problem are computed in float32.
     """
 
     method: str = "auto"
-    smoother: str = "jacobi"
-    sweeps: tuple[int, int] = (2, 2)
+    smoother: str = None  # type: ignore[assignment]  # replaced by the default of the dimension
+    sweeps: tuple[int, int] = None  # type: ignore[assignment]
     levels: int | None = None
     coarse: str = "exact"
     omega: float | None = None
+    dim: int = 1
+    mixed: bool = False
 
     def __post_init__(self) -> None:
+        box = self.dim > 1
+        defaults: dict[str, Any] = {"smoother": "chebyshev" if box else "jacobi", "sweeps": (2, 2)}
+        for name, value in defaults.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
         for name, accepted in (("method", METHODS), ("smoother", tuple(SMOOTHERS)), ("coarse", COARSE)):
             if getattr(self, name) not in accepted:
                 raise ValueError(f"{name}: got {getattr(self, name)!r}; accepted: one of {accepted}")
@@ -68,8 +88,11 @@ class Options:
             raise ValueError(f"omega: got {self.omega!r}; accepted: a positive number")
         if self.omega is not None and self.smoother == "chebyshev":
             raise ValueError(f"omega: got {self.omega!r}; accepted: None with smoother='chebyshev'")
+        if self.method == "exact" and box:
+            raise ValueError(f"method: got 'exact' in {self.dim} dimensions; accepted: 'auto' or another")
         if self.method == "auto":
-            object.__setattr__(self, "method", "exact")
+            object.__setattr__(self, "method", "pcg" if box else "exact")
+            object.__setattr__(self, "mixed", box)
 
 
 @dataclass
@@ -80,7 +103,7 @@ class Level:
     ----------
     A : operator
         V → V′ on this grid.
-    cells, unknowns : int
+    cells, unknowns : int, or one int for each axis
         Size of this grid.
     smoother : Smoother
         Improves an approximation on this grid.
@@ -91,8 +114,8 @@ class Level:
     """
 
     A: Any
-    cells: int
-    unknowns: int
+    cells: Any
+    unknowns: Any
     smoother: Smoother
     P: Any = None
     R: Any = None
@@ -112,7 +135,7 @@ def cycle(
     ----------
     levels : sequence of Level
         The grids, finest first.
-    b : torch.Tensor, shape (batch, 1, unknowns)
+    b : torch.Tensor, shape (batch, 1, *unknowns)
         Load or residual.
     x : torch.Tensor, optional
         Approximation; zero by default.
@@ -123,18 +146,18 @@ def cycle(
 
     Returns
     -------
-    torch.Tensor, shape (batch, 1, unknowns)
+    torch.Tensor, shape (batch, 1, *unknowns)
         The better approximation.
     """
     level, coarser = levels[0], levels[1:]
     if level.solve:
         return level.solve(b) if x is None else x + level.solve(b - level.A(x))
     x = level.smoother(level.A, x, b, sweeps[0])
-    r = level.R(b - level.A(x))
+    r = level.R(residual(level.A, x, b))
     e = cycle(coarser, r, None, sweeps, kind)
     if kind != "V" and len(coarser) > 1:
         e = cycle(coarser, r, e, sweeps, "W" if kind == "W" else "V")
-    x = x + level.P(e)
+    x = level.P(e).add_(x)
     return level.smoother(level.A, x, b, sweeps[1], post=True)
 
 
@@ -145,14 +168,14 @@ def full_multigrid(levels: Sequence[Level], b: Tensor, sweeps: tuple[int, int] =
     ----------
     levels : sequence of Level
         The grids, finest first.
-    b : torch.Tensor, shape (batch, 1, unknowns)
+    b : torch.Tensor, shape (batch, 1, *unknowns)
         Load.
     sweeps : (int, int), default (2, 2)
         Sweeps before and after the coarse correction of each V-cycle.
 
     Returns
     -------
-    torch.Tensor, shape (batch, 1, unknowns)
+    torch.Tensor, shape (batch, 1, *unknowns)
         Approximation on the finest grid.
     """
     if levels[0].solve:
@@ -184,25 +207,32 @@ class ConjugateGradients:
 
         Parameters
         ----------
-        r : torch.Tensor, shape (batch, 1, unknowns)
+        r : torch.Tensor, shape (batch, 1, *unknowns)
             Residual of the approximation that the last correction gave.
 
         Returns
         -------
-        torch.Tensor, shape (batch, 1, unknowns)
+        torch.Tensor, shape (batch, 1, *unknowns)
             Correction.
         """
-        p = z = self.precondition(r)
+        z = self.precondition(r)
         rz = _dot(r, z)
-        if self.last:
+        if self.last is None:
+            p = copy(z)
+        else:
             before, before_z, direction = self.last
-            p = z + _ratio(rz - _dot(before, z), before_z) * direction
+            p = direction.mul_(_ratio(rz - _dot(before, z), before_z)).add_(z)
         self.last = r, rz, p
-        return _ratio(_dot(r, p), _dot(p, self.A(p))) * p
+        return torch.mul(p, _ratio(_dot(r, p), _dot(p, self.A(p))), out=z)
 
 
 def _dot(x: Tensor, y: Tensor) -> Tensor:
-    return (x * y).sum((-2, -1), keepdim=True)
+    rows = x.flatten(1), y.flatten(1)
+    if x.shape[0] > 16:
+        product = torch.linalg.vecdot(*rows)
+    else:  # needs no memory for the products
+        product = torch.stack([torch.dot(p, q) for p, q in zip(*rows, strict=True)])
+    return product.reshape(-1, *[1] * (x.ndim - 1))
 
 
 def _ratio(x: Tensor, y: Tensor) -> Tensor:
@@ -211,7 +241,7 @@ def _ratio(x: Tensor, y: Tensor) -> Tensor:
 
 
 def build_levels(A: Any, cells: int, options: Options) -> list[Level]:
-    """Coarsen until one pair of cells is left, or as far as asked.
+    """Coarsen an interval until one pair of cells is left, or as far as asked.
 
     Parameters
     ----------
@@ -231,7 +261,10 @@ def build_levels(A: Any, cells: int, options: Options) -> list[Level]:
     lost = A.ends.count("dirichlet") - 1 + A.ends.count("periodic") // 2
     while True:
         unknowns = cells - lost
-        levels.append(Level(A, cells, unknowns, _smoother(A, unknowns, options)))
+        extra: dict[str, Any] = {}
+        if options.smoother == "red-black" and A.ends[0] != "dirichlet":
+            extra["new"] = (1,)
+        levels.append(Level(A, cells, unknowns, _smoother(A.diagonal(unknowns), options, extra)))
         if cells <= 2 or len(levels) == options.levels:
             break
         A, P = _coarsen(A, cells)
@@ -241,14 +274,62 @@ def build_levels(A: Any, cells: int, options: Options) -> list[Level]:
     return levels
 
 
-def _smoother(A: Any, unknowns: int, options: Options) -> Smoother:
-    kind = SMOOTHERS[options.smoother]
-    extra: dict[str, Any] = {} if options.omega is None else {"omega": options.omega}
-    if kind is RedBlack and A.ends[0] != "dirichlet":
-        extra["new"] = 1
-    diagonal = A.diagonal(unknowns)
+def build_box_levels(A: Any, box: Box, options: Options) -> list[Level]:
+    """Coarsen a box as long as an axis has four cells, or as far as asked.
+
+    Parameters
+    ----------
+    A : Stiffness or CellStiffness
+        The finest operator.
+    box : Box
+        Its cells and their ends.
+    options : Options
+        Smoother, number of levels and coarse solver. With ``mixed`` the coarsest grid may be larger, since
+        solving there at once takes less time than more levels do.
+
+    Returns
+    -------
+    list of Level
+        Finest first.
+    """
+    levels: list[Level] = []
+    while True:
+        levels.append(Level(A, box.cells, box.shape, _box_smoother(A, box, options)))
+        small = options.mixed and _solved_at_once(A, box)
+        coarser = None if small or len(levels) == options.levels else A.coarsen(box.shape)
+        if coarser is None:
+            break
+        box = box.coarse(box.coarsening())
+        A, P = coarser
+        levels[-1].P, levels[-1].R = P, P.T
+    levels[-1].solve = _box_solver(levels[-1], box, options)
+    return levels
+
+
+def _solved_at_once(A: Any, box: Box) -> bool:
+    size = math.prod(box.shape)
+    # Eigenvectors cost the cube of the longest axis.
+    square = max(box.shape) ** box.dim <= SMALL_BOX[box.dim]
+    return size <= SMALL or (square and isinstance(A, BoxStiffness))
+
+
+def _smoother(diagonal: Tensor, options: Options, extra: dict[str, Any]) -> Smoother:
+    if options.omega is not None:
+        extra["omega"] = options.omega
     # A lone joined node has no neighbour but itself: where its row is zero there is nothing to relax.
-    return kind(diagonal.masked_fill(diagonal == 0, math.inf), **extra)
+    return SMOOTHERS[options.smoother](diagonal.masked_fill(diagonal == 0, math.inf), **extra)
+
+
+def _box_smoother(A: Any, box: Box, options: Options) -> Smoother:
+    extra: dict[str, Any] = {}
+    if options.smoother == "jacobi":
+        extra["omega"] = DAMPING
+    elif options.smoother == "red-black":
+        extra["new"] = [int(axis.ends[0] != "dirichlet") for axis in box.axes]
+    else:
+        # What the coarse grid does not see begins at a fraction of the bound for equal cells.
+        extra |= {"largest": A.largest, "fraction": min(LOWEST / A.largest, 0.9)}
+    return _smoother(A.diagonal(box.shape), options, extra)
 
 
 def _coarsen(A: Any, cells: int) -> tuple[Any, Any]:
@@ -257,7 +338,7 @@ def _coarsen(A: Any, cells: int) -> tuple[Any, Any]:
         return A.coarsen()
     if cells % 2:
         return A.varying(cells).coarsen()
-    return A.coarse(), Prolongation(boundary=A.ends, dtype=A.weight.dtype, device=A.weight.device)
+    return A.coarse(), Prolongation(boundary=A.boundary, dtype=A.weight.dtype, device=A.weight.device)
 
 
 def _coarse_solver(level: Level, options: Options) -> Callable[[Tensor], Tensor]:
@@ -267,13 +348,27 @@ def _coarse_solver(level: Level, options: Options) -> Callable[[Tensor], Tensor]
     if options.coarse == "exact":
         exact, chain = Condensation(A, level.cells), Chain(A.ends)
         return lambda b: chain.unknowns(exact.solve(b[:, 0]))[:, None]
-    if level.unknowns > DENSE:
+    return _dense_solver(level)
+
+
+def _box_solver(level: Level, box: Box, options: Options) -> Callable[[Tensor], Tensor]:
+    A = level.A
+    if options.coarse == "smoother":
+        return lambda b: level.smoother(A, None, b, 50)
+    if options.coarse == "exact" and isinstance(A, BoxStiffness):
+        return TensorSolver(A.box(box.shape), A.a, A.c, A.like)
+    return _dense_solver(level)
+
+
+def _dense_solver(level: Level) -> Callable[[Tensor], Tensor]:
+    size = math.prod(level.unknowns) if isinstance(level.unknowns, tuple) else level.unknowns
+    if size > DENSE:
         raise ValueError(
-            f"coarse: got 'direct' for {level.unknowns} unknowns on the coarsest grid;"
-            f" accepted: at most {DENSE}; take more levels, or coarse='exact'"
+            f"levels: got a coarsest grid of {size} unknowns, too many for a dense factorisation;"
+            f" accepted: at most {DENSE}; take more levels, or coarse='exact' where a and c are constant"
         )
-    inverse = _inverse(A.to_dense(level.unknowns), A.singular)
-    return lambda b: b @ inverse
+    inverse = _inverse(level.A.to_dense(level.unknowns), level.A.singular)
+    return lambda b: (b.flatten(1) @ inverse).reshape(b.shape)
 
 
 def _inverse(A: Tensor, singular: bool) -> Tensor:

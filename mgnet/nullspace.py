@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .assembly import Load
-from .chain import Chain
+from .box_problem import BoxPoisson
 from .problem import Poisson
 
 __all__ = ["Constants"]
@@ -25,7 +25,8 @@ class Constants:
     """
 
     def __init__(self, problem: Poisson) -> None:
-        self.problem, self.chain = problem, Chain(problem.ends)
+        self.problem, self.space = problem, problem.space
+        self.axes = tuple(range(-problem.dim, 0))
 
     def weights(self, like: Tensor) -> Tensor:
         """Return the integral of each unknown's hat.
@@ -37,20 +38,22 @@ class Constants:
 
         Returns
         -------
-        torch.Tensor, shape (unknowns,)
+        torch.Tensor, shape (*unknowns)
             The weights of :eq:`zero-mean`.
         """
+        if isinstance(self.problem, BoxPoisson):
+            return self.problem.space.hat_integrals(like)
         h = torch.as_tensor(self.problem.grid.h, dtype=like.dtype, device=like.device).expand(self.problem.n)
         whole = torch.cat((h, h[-1:])) / 2
         whole[1:-1] += h[:-1] / 2
-        return self.chain.loads(whole)
+        return self.space.loads(whole)
 
     def compatible(self, b: Tensor, load: Load) -> Tensor:
         """Return the load without the defect that rounding or lumping left, :eq:`compatibility`.
 
         Parameters
         ----------
-        b : torch.Tensor, shape (batch, unknowns)
+        b : torch.Tensor, shape (batch, *unknowns)
             Load, boundary fluxes included.
         load : Load
             Where it came from. The defect that quadrature leaves of a kink, or lumping of any f, is
@@ -58,7 +61,7 @@ class Constants:
 
         Returns
         -------
-        torch.Tensor, shape (batch, unknowns)
+        torch.Tensor, shape (batch, *unknowns)
             The load less a constant right-hand side that takes the defect away.
 
         Raises
@@ -68,8 +71,9 @@ class Constants:
         """
         allowed = 1e-8 if b.dtype == torch.float64 else 1e-4
         if load.name == "f":
-            allowed = max(allowed, min(0.1 if load.lumped else 0.01, 2 / self.problem.n**2))
-        defect, size = b.sum(-1), b.abs().sum(-1).clamp_min(load.size)
+            coarsest = min(self.problem.cells)
+            allowed = max(allowed, min(0.1 if load.lumped else 0.01, 2 / coarsest**2))
+        defect, size = b.sum(self.axes), b.abs().sum(self.axes).clamp_min(load.size)
         bad = defect.abs() > allowed * size
         if bad.any():
             row = int(bad.int().argmax())
@@ -84,21 +88,21 @@ class Constants:
     def project(self, b: Tensor) -> Tensor:
         """Return the load less a constant right-hand side, so that it sums to zero."""
         weights = self.weights(b)
-        return b - (b.sum(-1) / weights.sum())[:, None] * weights
+        return b - b.sum(self.axes, keepdim=True) / weights.sum() * weights
 
     def remove(self, u: Tensor) -> Tensor:
         """Return the function with zero mean that differs from another by a constant, :eq:`zero-mean`.
 
         Parameters
         ----------
-        u : torch.Tensor, shape (batch, nodes)
+        u : torch.Tensor, shape (batch, *nodes)
             Nodal values.
 
         Returns
         -------
-        torch.Tensor, shape (batch, nodes)
+        torch.Tensor, shape (batch, *nodes)
             Nodal values.
         """
         weights = self.weights(u)
-        mean = (self.chain.unknowns(u) * weights).sum(-1, keepdim=True) / weights.sum()
+        mean = (self.space.unknowns(u) * weights).sum(self.axes, keepdim=True) / weights.sum()
         return u - mean

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from . import stencils
 from .checks import count
-from .margins import Ends, Margin, both_ends, extend, fold, margin
+from .margins import Boundary, Margin, all_ends, extend, fold, margin
+from .memory import empty, is_open, spare
 from .precision import full_precision
 
 __all__ = ["Prolongation", "Restriction", "Stencil", "convolution"]
@@ -34,8 +35,9 @@ class _Operator(nn.Module):
 
     weight: Tensor
     dim: int
-    boundary: tuple[str, str]
-    margins: tuple[Margin, Margin]
+    boundary: Boundary
+    pairs: tuple[tuple[str, str], ...]
+    margins: tuple[tuple[Margin, Margin], ...]
     in_channels: int
     stride: tuple[int, ...]
     kernel_size: tuple[int, ...]
@@ -49,11 +51,11 @@ class _Operator(nn.Module):
         if hasattr(cls, "dim"):
             return super().__new__(cls)
         if dim not in range(1, len(cls.members) + 1):
-            raise ValueError(f"dim: got {dim!r}; accepted: {'1, 2 or 3' if len(cls.members) == 3 else '1'}")
+            raise ValueError(f"dim: got {dim!r}; accepted: 1, 2 or 3")
         return super().__new__(cls.members[dim - 1])  # type: ignore[return-value]
 
     def _convolution(
-        self, kernel: Any, stride: int, boundary: Ends, learned: bool, like: dict, bias: bool = False
+        self, kernel: Any, stride: int, boundary: Boundary, learned: bool, like: dict, bias: bool = False
     ) -> None:
         count("stride" if type(self).__name__.startswith("Stencil") else "factor", stride)
         kernel = torch.as_tensor(kernel, dtype=torch.float64)
@@ -61,9 +63,9 @@ class _Operator(nn.Module):
             kernel = kernel[None, None]
         if kernel.ndim != self.dim + 2:
             raise ValueError(f"kernel: got {kernel.ndim} axes; accepted: {self.dim}, or 2 more for channels")
-        ends = both_ends(boundary)
+        pairs = all_ends(boundary, self.dim)
         size, reach = kernel.shape[2], kernel.shape[2] // 2
-        even = size % 2 == 0 and ends != ("valid", "valid")
+        even = size % 2 == 0 and set(pairs) != {("valid", "valid")}
         if even or any(other != size for other in kernel.shape[2:]):
             raise ValueError(
                 f"kernel: got sizes {tuple(kernel.shape[2:])}; accepted: one odd size,"
@@ -74,10 +76,15 @@ class _Operator(nn.Module):
             channels = channels[::-1]
         super().__init__(*channels, size, stride=stride, bias=False, device="meta")
         del self._parameters["weight"]
-        self.boundary = ends
-        low, high = self.margins = margin(ends[0], stride, reach, 0), margin(ends[1], stride, reach, 1)
-        # As many zeros at both ends need no longer copy of the input: torch's convolutions add them.
-        self.zeros = low[1] if low == high and low[0] == "zero" and low[1] >= 0 else None
+        self.pairs = pairs
+        self.boundary = pairs[0] if len(set(pairs)) == 1 else pairs
+        self.margins = tuple(
+            (margin(low, stride, reach, 0), margin(high, stride, reach, 1)) for low, high in pairs
+        )
+        # As many zeros at all ends need no longer copy of the input: torch's convolutions add them.
+        widths = {(mode, width) for pair in self.margins for mode, width in pair}
+        mode, width = widths.pop() if len(widths) == 1 else ("none", 0)
+        self.zeros = width if mode == "zero" and width >= 0 else None
         weight = kernel.to(**like)
         del self._parameters["bias"]  # to stand behind the kernel again, as in torch's own
         if learned:
@@ -86,6 +93,9 @@ class _Operator(nn.Module):
             self.register_buffer("weight", weight)
         self.bias = nn.Parameter(torch.zeros(kernel.shape[0], **like)) if bias else None
         self.alone = channels == (1, 1)
+        # Products of hats are applied axis by axis.
+        fixed = self.alone and not learned and kernel.device.type != "meta"
+        self.hats = fixed and stride == 2 and np.array_equal(kernel[0, 0].cpu().numpy(), _hats(2, self.dim))
 
     @property
     def sliced(self) -> bool:
@@ -142,10 +152,11 @@ class Stencil(_Operator):
         The numbers, an odd size along each axis.
     stride : int, default 1
         Step of the output nodes.
-    boundary : str or (str, str), default "dirichlet"
-        What lies past the ends of every axis, or (left, right): ``"dirichlet"`` (the nodes are interior,
-        the function vanishes outside), ``"natural"`` (the ends are nodes themselves), ``"periodic"``,
-        ``"same"`` (zeros outside, as for images) or ``"valid"`` (only where the kernel fits inside).
+    boundary : str, (str, str), or one (str, str) for each axis, default "dirichlet"
+        What lies past the ends of every axis, past (low, high) ones, or of each axis: ``"dirichlet"`` (the
+        nodes are interior, the function vanishes outside), ``"natural"`` (the ends are nodes themselves),
+        ``"periodic"``, ``"same"`` (zeros outside, as for images) or ``"valid"`` (only where the kernel fits
+        inside).
     learned : bool, default False
         Whether the kernel is a parameter.
     bias : bool, default False
@@ -165,7 +176,7 @@ class Stencil(_Operator):
         self,
         kernel: Any,
         stride: int = 1,
-        boundary: Ends = "dirichlet",
+        boundary: Boundary = "dirichlet",
         *,
         learned: bool = False,
         bias: bool = False,
@@ -208,10 +219,10 @@ class Stencil(_Operator):
             Longer by the margins that the kernel reaches into.
         """
         for axis in range(-self.dim, 0):
-            if self.boundary[0] == "periodic" and x.shape[axis] % self.stride[0]:
+            if self.pairs[axis][0] == "periodic" and x.shape[axis] % self.stride[0]:
                 size, step = x.shape[axis], self.stride[0]
                 raise ValueError(f"x: got a period of {size} nodes; accepted: a multiple of {step}")
-            x = extend(x, self.margins, axis)
+            x = extend(x, self.margins[axis], axis)
         return x
 
     def _shifted(self, x: Tensor) -> Iterator[tuple[float, Tensor]]:
@@ -226,9 +237,13 @@ class Stencil(_Operator):
             yield tap, x[(..., *nodes)]
 
     def _slices(self, x: Tensor) -> Tensor:
+        if self.dim > 1 and self.hats and is_open():
+            for axis in range(-self.dim, 0):
+                x = _weighted_sums(x, axis)
+            return x
         shifted = self._shifted(x)
         tap, nodes = next(shifted)
-        y = tap * nodes
+        y = torch.mul(nodes, tap, out=spare(nodes.shape, x))
         for tap, nodes in shifted:
             y.add_(nodes, alpha=tap)
         return y
@@ -243,7 +258,7 @@ def convolution(
     channels: tuple[int, int],
     size: int,
     stride: int = 1,
-    boundary: Ends = "same",
+    boundary: Boundary = "same",
     *,
     bias: bool = False,
     dim: int = 2,
@@ -299,7 +314,7 @@ class Restriction(Stencil):
     def __init__(
         self,
         factor: int = 2,
-        boundary: Ends = "dirichlet",
+        boundary: Boundary = "dirichlet",
         *,
         kernel: Any = None,
         learned: bool = False,
@@ -328,7 +343,7 @@ class Prolongation(_Operator):
     def __init__(
         self,
         factor: int = 2,
-        boundary: Ends = "dirichlet",
+        boundary: Boundary = "dirichlet",
         *,
         kernel: Any = None,
         learned: bool = False,
@@ -399,9 +414,9 @@ class Prolongation(_Operator):
         y = self._slices(x) if self.sliced else self._transposed(x)
         for axis in range(-self.dim, 0):
             if output_size is not None:
-                missing = output_size[axis] + self.margins[0][1] + self.margins[1][1] - y.shape[axis]
+                missing = output_size[axis] + sum(width for _, width in self.margins[axis]) - y.shape[axis]
                 y = extend(y, (("zero", 0), ("zero", missing)), axis)
-            y = fold(y, self.margins, axis)
+            y = fold(y, self.margins[axis], axis)
         return y
 
     def _transposed(self, x: Tensor) -> Tensor:
@@ -409,16 +424,49 @@ class Prolongation(_Operator):
             return SPREAD[self.dim - 1](x, self.weight, stride=self.stride)
 
     def _slices(self, x: Tensor) -> Tensor:
+        if self.dim > 1 and self.hats and x.numel() and is_open():
+            for axis in range(-1, -self.dim - 1, -1):
+                x = _spread_out(x, axis)
+            return x
         step, size = self.stride[0], self.kernel_size[0]
         counts = x.shape[2:]
-        y = x.new_zeros(
-            (*x.shape[:2], *((max(count, 0) - 1) * step + size if count else size - step for count in counts))
-        )
+        spread = ((max(count, 0) - 1) * step + size if count else size - step for count in counts)
+        y = empty((*x.shape[:2], *spread), x).zero_()
         offsets = itertools.product(range(size), repeat=self.dim)
         for tap, offset in zip(self._taps(x), offsets, strict=True):
             nodes: list[Any] = [slice(o, o + step * c, step) for o, c in zip(offset, counts, strict=True)]
             y[(..., *nodes)].add_(x, alpha=tap)
         return y
+
+
+def _weighted_sums(x: Tensor, axis: int) -> Tensor:
+    """Restrict along one axis by the weights ½, 1, ½."""
+    count = max((x.shape[axis] - 1) // 2, 0)
+    low, middle, high = (every_second(x, axis, first, count) for first in range(3))
+    y = torch.add(low, high, out=empty(middle.shape, x))
+    return y.mul_(0.5).add_(middle)
+
+
+def _spread_out(x: Tensor, axis: int) -> Tensor:
+    """Apply the transpose of :func:`_weighted_sums`."""
+    shape, count = list(x.shape), x.shape[axis]
+    shape[axis] = 2 * count + 1
+    y = empty(shape, x)
+    every_second(y, axis, 1, count).copy_(x)
+    torch.mul(x.select(axis, 0), 0.5, out=y.select(axis, 0))
+    torch.mul(x.select(axis, -1), 0.5, out=y.select(axis, -1))
+    between = every_second(y, axis, 2, count - 1)
+    torch.add(x.narrow(axis, 0, count - 1), x.narrow(axis, 1, count - 1), out=between)
+    between.mul_(0.5)
+    return y
+
+
+def every_second(x: Tensor, axis: int, first: int, count: int) -> Tensor:
+    """Give ``count`` entries of an axis, from ``first`` on; the axis counts from the end."""
+    if not count:
+        return x.narrow(axis, 0, 0)
+    nodes = slice(first, first + 2 * count - 1, 2)
+    return x[(..., nodes, *[slice(None)] * (-1 - axis))]
 
 
 def _hats(factor: int, dim: int) -> np.ndarray:

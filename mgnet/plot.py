@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["confusion_matrix", "images", "kernels", "learning_curves", "misclassified", "nodal"]
+__all__ = ["confusion_matrix", "images", "kernels", "learning_curves", "misclassified", "nodal", "nodal_map"]
 
 # Beyond this many nodes a line is drawn through a sample of them: no screen shows more.
 MOST_POINTS = 4096
+# The same for each axis of a map.
+MOST_CELLS = 512
 
 
 def nodal(x: np.ndarray, u: np.ndarray, ax: Any = None, **style: Any) -> Any:
@@ -39,6 +41,36 @@ def nodal(x: np.ndarray, u: np.ndarray, ax: Any = None, **style: Any) -> Any:
     ax.set_xlabel("x")
     ax.set_ylabel("u")
     ax.margins(x=0)
+    return ax
+
+
+def nodal_map(x: np.ndarray, y: np.ndarray, u: np.ndarray, ax: Any = None, **style: Any) -> Any:
+    """Draw nodal values in a rectangle by colour, with a scale beside it.
+
+    Parameters
+    ----------
+    x, y : numpy.ndarray
+        Node coordinates along the two axes.
+    u : numpy.ndarray, shape (nodes along x, nodes along y)
+        Nodal values.
+    ax : matplotlib axes, optional
+        Where to draw; a new figure by default.
+    **style
+        For ``matplotlib.axes.Axes.pcolormesh``.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Where it was drawn.
+    """
+    ax = _axes(ax)
+    some = [slice(None, None, max(1, -(-len(axis) // MOST_CELLS))) for axis in (x, y)]
+    x, y, u = x[some[0]], y[some[1]], u[some[0], some[1]]
+    colours = ax.pcolormesh(x, y, u.T, shading="gouraud", rasterized=True, **style)
+    ax.figure.colorbar(colours, ax=ax, label="u")
+    ax.set_aspect("equal")
+    ax.set_xlabel("x")
+    ax.set_ylabel("y")
     return ax
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from torch import Tensor
 
+from .chain import Chain
 from .checks import array, count, from_numpy, is_number, number, require_memory
 from .grid import Grid
 
@@ -20,59 +21,69 @@ Data = float | Callable[..., Any] | Sequence[float] | np.ndarray | Tensor
 
 @dataclass(frozen=True)
 class Dirichlet:
-    """The value at an end is given: u = g.
+    """The value at an end, or on a side, is given: u = g.
 
     Parameters
     ----------
-    g : float, default 0.0
-        The value.
+    g : float, callable or array, default 0.0
+        The value. On the sides of a box it may vary: a function of the coordinates, or nodal values on the
+        side, or on the whole box, of which those on the side count.
     """
 
-    g: float = 0.0
+    g: Any = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "g", number("Dirichlet g", self.g))
+        object.__setattr__(self, "g", _given("Dirichlet g", self.g))
 
 
 @dataclass(frozen=True)
 class Neumann:
-    """The flux into an end is given: a ∂u/∂ν = g, ν the outward normal.
+    """The flux into an end, or a side, is given: a ∂u/∂ν = g, ν the outward normal.
 
     Parameters
     ----------
-    g : float, default 0.0
-        The flux.
+    g : float, callable or array, default 0.0
+        The flux; what varies on the side of a box as for :class:`Dirichlet`.
     """
 
-    g: float = 0.0
+    g: Any = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "g", number("Neumann g", self.g))
+        object.__setattr__(self, "g", _given("Neumann g", self.g))
 
 
 @dataclass(frozen=True)
 class Robin:
-    """Flux and value at an end are tied: a ∂u/∂ν + α u = g.
+    """Flux and value at an end, or on a side, are tied: a ∂u/∂ν + α u = g.
 
     Parameters
     ----------
     alpha : float
         The transfer coefficient α, at least 0.
-    g : float, default 0.0
-        The right-hand side.
+    g : float, callable or array, default 0.0
+        The right-hand side; what varies on the side of a box as for :class:`Dirichlet`.
     """
 
     alpha: float
-    g: float = 0.0
+    g: Any = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "alpha", number("Robin alpha", self.alpha))
-        object.__setattr__(self, "g", number("Robin g", self.g))
+        object.__setattr__(self, "g", _given("Robin g", self.g))
         if self.alpha < 0:
             raise ValueError(f"Robin alpha: got {self.alpha!r}; accepted: a number of at least 0")
 
 
 Condition = Dirichlet | Neumann | Robin
+
+
+def _given(name: str, g: Any) -> Any:
+    """Check the data of a condition as far as it can be without a grid."""
+    if callable(g):
+        return g
+    if isinstance(g, list | tuple | np.ndarray | Tensor) and np.ndim(g):
+        return g if isinstance(g, Tensor) else from_numpy(name, g).numpy()
+    return number(name, g)
 
 
 class Poisson:
@@ -118,13 +129,28 @@ class Poisson:
         When the problem needs more memory than the machine has.
     """
 
+    # The class for problems in a box; set where it is defined.
+    boxes: type[Poisson]
+    dim = 1
+
+    def __new__(cls, f: Any = None, *, dim: int = 1, **options: Any) -> Self:
+        """Return the class for ``dim`` dimensions."""
+        if dim not in (1, 2, 3) or isinstance(dim, bool):
+            raise ValueError(f"dim: got {dim!r}; accepted: 1, 2 or 3")
+        return super().__new__(cls if dim == 1 else cls.boxes)  # type: ignore[arg-type]
+
+    def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return (None,), {"dim": self.dim}
+
     def __init__(
         self,
         f: Data | None = None,
         *,
+        dim: int = 1,
         n: int | None = None,
         domain: tuple[float, float] = (0.0, 1.0),
         nodes: Any = None,
+        boundary: Any = None,
         a: Data | None = None,
         c: Data | None = None,
         left: Condition | None = None,
@@ -134,11 +160,12 @@ class Poisson:
         b: Any = None,
     ) -> None:
         self.grid = _grid(n, domain, nodes)
+        left, right = _ends_of(boundary, left, right)
         self.left, self.right, self.periodic = _conditions(left, right, periodic)
         if load not in (None, "exact", "nodal"):
             raise ValueError(f"load: got {load!r}; accepted: 'exact', 'nodal' or None")
-        self.a = _coefficient("a", 1.0 if a is None else a, (self.n,), "one value per cell")
-        self.c = _coefficient(
+        self.a = coefficient("a", 1.0 if a is None else a, (self.n,), "one value per cell")
+        self.c = coefficient(
             "c", 0.0 if c is None else c, (self.n + 1,), "one value per node, boundary included"
         )
         self.f, self.b = self._right_hand_side(f, b)
@@ -148,6 +175,31 @@ class Poisson:
     def n(self) -> int:
         """Number of cells."""
         return self.grid.n
+
+    @property
+    def cells(self) -> tuple[int, ...]:
+        """Number of cells along each axis."""
+        return (self.n,)
+
+    @property
+    def grids(self) -> list[Grid]:
+        """The grid of each axis."""
+        return [self.grid]
+
+    @property
+    def space(self) -> Chain:
+        """Which nodes are unknowns."""
+        return Chain(self.ends)
+
+    @property
+    def node_shape(self) -> tuple[int, ...]:
+        """Number of nodes along each axis."""
+        return (self.n + 1,)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of unknowns along each axis."""
+        return (self.unknowns,)
 
     @property
     def ends(self) -> tuple[str, str]:
@@ -188,7 +240,8 @@ class Poisson:
         return f"Poisson(n={self.n}, domain={self.grid.domain}, {grid}, {ends})"
 
 
-def _coefficient(name: str, value: Any, sizes: tuple[int, ...], what: str) -> Any:
+def coefficient(name: str, value: Any, shape: tuple[int, ...], what: str) -> Any:
+    """Return a coefficient as a float, a callable or a tensor of this shape, its bounds checked."""
     if callable(value):
         return value
     if is_number(value):
@@ -196,9 +249,9 @@ def _coefficient(name: str, value: Any, sizes: tuple[int, ...], what: str) -> An
         if result < 0 or (name == "a" and result == 0):
             raise ValueError(f"{name}: got {value!r}; accepted: {BOUNDS[name]}")
         return result
-    result = array(name, value, sizes, what)
-    if result.ndim != 1:
-        raise ValueError(f"{name}: got shape {tuple(result.shape)}; accepted: ({sizes[0]},), {what}")
+    result = array(name, value, (shape,), what)
+    if result.ndim != len(shape):
+        raise ValueError(f"{name}: got shape {tuple(result.shape)}; accepted: {shape}, {what}")
     require_bound(name, result)
     return result.double()
 
@@ -213,10 +266,23 @@ def require_bound(name: str, x: Tensor) -> None:
         return
     bad = ~((x > 0) if name == "a" else (x >= 0)) | x.isinf()
     place = "cell" if name == "a" else "node"
-    i = int(bad.nonzero()[0, -1])
-    raise ValueError(
-        f"{name}: got {x[..., i].flatten()[0].item()!r} in {place} {i}; accepted: {BOUNDS[name]}"
-    )
+    index = tuple(bad.nonzero()[0].tolist())
+    where = index[-1] if len(index) == 1 else index
+    raise ValueError(f"{name}: got {x[index].item()!r} in {place} {where}; accepted: {BOUNDS[name]}")
+
+
+def _ends_of(boundary: Any, left: Any, right: Any) -> tuple[Any, Any]:
+    """Give the conditions at the two ends from ``boundary``, where that is given."""
+    if boundary is None:
+        return left, right
+    if left is not None or right is not None:
+        raise ValueError(f"boundary: got {boundary!r} and left or right; accepted: one of them")
+    if isinstance(boundary, Mapping):
+        unknown = set(boundary) - {"left", "right"}
+        if unknown:
+            raise ValueError(f"boundary: got the side {unknown.pop()!r}; accepted: 'left', 'right'")
+        return boundary.get("left"), boundary.get("right")
+    return boundary, boundary
 
 
 def _conditions(left: Any, right: Any, periodic: Any) -> tuple[Condition, Condition, bool]:
@@ -227,6 +293,8 @@ def _conditions(left: Any, right: Any, periodic: Any) -> tuple[Condition, Condit
             raise ValueError(f"{name}: got {end!r} and periodic=True; accepted: one of them")
         if end is not None and not isinstance(end, Dirichlet | Neumann | Robin):
             raise TypeError(f"{name}: got {end!r}; accepted: Dirichlet(g), Neumann(g) or Robin(alpha, g)")
+        if end is not None and not isinstance(end.g, float):
+            raise TypeError(f"{name}: got {type(end).__name__}(g) with g = {end.g!r}; accepted: a number")
     return left or Dirichlet(), right or Dirichlet(), bool(periodic)
 
 
@@ -242,6 +310,11 @@ def _grid(n: Any, domain: Any, nodes: Any) -> Grid:
         raise ValueError("n: got None; accepted: a number of cells of at least 1, or nodes")
     cells = count("n", n)
     require_memory(cells)
+    return uniform_grid(cells, domain)
+
+
+def uniform_grid(cells: int, domain: Any) -> Grid:
+    """Return a grid of equal cells, if the domain has room for them."""
     low, high = _domain(domain)
     h = (high - low) / cells
     if not (low + h > low and high - h < high):

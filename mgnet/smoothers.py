@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+from .memory import empty_like, spare
 
 __all__ = ["SMOOTHERS", "Chebyshev", "Jacobi", "RedBlack", "Smoother"]
 
@@ -20,9 +24,9 @@ class Smoother(Protocol):
         ----------
         A : callable
             The operator.
-        x : torch.Tensor, shape (batch, 1, unknowns), or None
+        x : torch.Tensor, shape (batch, 1, *unknowns), or None
             Approximation; None is zero.
-        b : torch.Tensor, shape (batch, 1, unknowns)
+        b : torch.Tensor, shape (batch, 1, *unknowns)
             Load.
         sweeps : int
             Number of sweeps, or degree of a polynomial.
@@ -31,9 +35,22 @@ class Smoother(Protocol):
 
         Returns
         -------
-        torch.Tensor, shape (batch, 1, unknowns)
+        torch.Tensor, shape (batch, 1, *unknowns)
             The better approximation.
         """
+
+
+def residual(A: Any, x: Tensor, b: Tensor) -> Tensor:
+    """Return b − A x, by the operator's own way if it has one."""
+    if hasattr(A, "residual"):
+        return A.residual(x, b)
+    y = A(x)
+    return torch.sub(b, y, out=spare(y.shape, y))
+
+
+def copy(x: Tensor) -> Tensor:
+    """Return a copy, in memory that may have been used before."""
+    return empty_like(x).copy_(x)
 
 
 class Jacobi:
@@ -53,16 +70,21 @@ class Jacobi:
     def __call__(self, A: Any, x: Tensor | None, b: Tensor, sweeps: int, post: bool = False) -> Tensor:
         """Apply ``sweeps`` sweeps; see :class:`Smoother`."""
         for _ in range(sweeps):
-            x = self.weight * b if x is None else torch.addcmul(x, self.weight, b - A(x))
+            x = (
+                torch.mul(b, self.weight, out=spare(b.shape, b))
+                if x is None
+                else residual(A, x, b).mul_(self.weight).add_(x)
+            )
         return torch.zeros_like(b) if x is None else x
 
 
 class RedBlack:
     """Red-black Gauss-Seidel: every second unknown is relaxed exactly, then the others.
 
-    The new nodes, which the coarse grid lacks, come last before the coarse correction and first after it.
-    In 1-D nothing is then left for a second cycle, :eq:`red-black`, except that c > 0 on a uniform grid,
-    where the transfers are those of the hats, leaves a little.
+    In the plane there are four colours and in space eight, since the stencils there have corners: odd or even
+    along each axis. The new nodes, which the coarse grid lacks, come last before the coarse correction and
+    first after it. In 1-D nothing is then left for a second cycle, :eq:`red-black`, except that c > 0 on a
+    uniform grid, where the transfers are those of the hats, leaves a little.
 
     Parameters
     ----------
@@ -70,20 +92,22 @@ class RedBlack:
         The diagonal of A.
     omega : float, default 1.0
         Relaxation.
-    new : {0, 1}, default 0
-        Index of the first unknown that is a new node.
+    new : sequence of {0, 1}, default (0,)
+        Index of the first unknown that is a new node, along each axis.
     """
 
-    def __init__(self, diagonal: Tensor, omega: float = 1.0, new: int = 0) -> None:
-        self.weight, self.new = omega / diagonal, new
+    def __init__(self, diagonal: Tensor, omega: float = 1.0, new: Sequence[int] = (0,)) -> None:
+        self.weight = omega / diagonal
+        self.colours = list(itertools.product(*((1 - first, first) for first in new)))
 
     def __call__(self, A: Any, x: Tensor | None, b: Tensor, sweeps: int, post: bool = False) -> Tensor:
         """Apply ``sweeps`` sweeps; see :class:`Smoother`. With ``post`` the colours swap their order."""
         x = torch.zeros_like(b) if x is None else x.clone()
+        weight = self.weight.expand(x.shape[2:])
         for _ in range(sweeps):
-            for colour in (self.new, 1 - self.new) if post else (1 - self.new, self.new):
-                nodes = slice(colour, None, 2)
-                x[..., nodes] += self.weight[nodes] * (b - A(x))[..., nodes]
+            for colour in reversed(self.colours) if post else self.colours:
+                nodes = (..., *(slice(first, None, 2) for first in colour))
+                x[nodes] += weight[nodes] * (b - A(x))[nodes]
         return x
 
 
@@ -111,14 +135,16 @@ class Chebyshev:
         """Apply the polynomial of degree ``sweeps``; see :class:`Smoother`."""
         if not sweeps:
             return torch.zeros_like(b) if x is None else x
-        d = self.inverse * (b if x is None else b - A(x)) / self.centre
-        x = d if x is None else x + d
+        first = self.inverse / self.centre
+        d = torch.mul(b, first, out=spare(b.shape, b)) if x is None else residual(A, x, b).mul_(first)
+        x = copy(d) if x is None else torch.add(x, d, out=spare(x.shape, x))
         sigma = self.centre / self.radius
         rho = 1 / sigma
         for _ in range(sweeps - 1):
             rho, before = 1 / (2 * sigma - rho), rho
-            d = rho * before * d + 2 * rho / self.radius * self.inverse * (b - A(x))
-            x = x + d
+            step = residual(A, x, b).mul_(2 * rho / self.radius * self.inverse)
+            d = d.mul_(rho * before).add_(step)
+            x = x.add_(d)
         return x
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import html
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -31,27 +32,41 @@ class Solution:
     def __init__(
         self,
         u: Tensor,
-        grid: Grid,
+        grids: Sequence[Grid],
         outcome: Outcome,
         *,
         method: str,
         tensors: bool = True,
         look_again: Callable[[], Outcome] | None = None,
     ) -> None:
-        self._u, self._grid, self._outcome, self._tensors = u, grid, outcome, tensors
+        self._u, self._grids, self._outcome, self._tensors = u, tuple(grids), outcome, tensors
         self._look_again = look_again
         self.method = method
 
     @property
     def u(self) -> Any:
-        """Nodal values, shape (..., n + 1), boundary included; NumPy or torch, as the data came."""
-        return self._u if self._tensors else self._u.cpu().numpy()
+        """Nodal values, shape (..., n + 1) or (..., n₁ + 1, n₂ + 1), boundary included.
+
+        NumPy or torch, as the data came; indexed [x, y, z].
+        """
+        return self._u if self._tensors else self._values
 
     @cached_property
     def x(self) -> Any:
-        """Node coordinates, shape (n + 1,), in float64."""
-        x = self._grid.x.copy()
-        return torch.from_numpy(x).to(self._u.device) if self._tensors else x
+        """Node coordinates, shape (n + 1,), in float64; one array for each axis where there are more."""
+        axes = [grid.x.copy() for grid in self._grids]
+        if self._tensors:
+            axes = [torch.from_numpy(x).to(self._u.device) for x in axes]
+        return axes[0] if self.dim == 1 else tuple(axes)
+
+    @property
+    def dim(self) -> int:
+        """Number of dimensions."""
+        return len(self._grids)
+
+    @property
+    def _values(self) -> np.ndarray:
+        return self._u.detach().cpu().numpy()
 
     @property
     def status(self) -> Status:
@@ -108,79 +123,109 @@ class Solution:
     def message(self) -> str:
         """One line: what the status means, and what to do about it."""
         where = (
-            f" (row {self._outcome.row})" if self._u.ndim > 1 and self.status is not Status.CONVERGED else ""
+            f" (row {self._outcome.row})"
+            if self._u.ndim > self.dim and self.status is not Status.CONVERGED
+            else ""
         )
         count = f"{self.iterations} iteration{'' if self.iterations == 1 else 's'}"
         return f"{self.status.name} after {count}{where}: {self.status.value}"
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, *x: Any) -> Any:
         """Evaluate the finite-element function.
 
         Parameters
         ----------
-        x : array or float
-            Points of the domain, of any shape.
+        *x : array or float
+            Points of the domain, of any shape. In more dimensions one array for each coordinate, of shapes
+            that broadcast, or a tuple of those, or one array of points whose last axis is the coordinates.
 
         Returns
         -------
         array
-            The values there: the batch axes of ``u``, then those of ``x``.
+            The values there: the batch axes of ``u``, then those of the points.
 
         Raises
         ------
         ValueError
             For a point outside the domain.
         """
-        left, right, t, _ = self._around(x)
-        return self._like((1 - t) * left + t * right)
+        places = self._places(x)
+        return self._like(sum(weight * value for weight, value in self._corners(places)))
 
-    def derivative(self, x: Any) -> Any:
-        """Evaluate the slope, constant on each cell; at a node, that of the cell to its right.
+    def derivative(self, *x: Any) -> Any:
+        """Evaluate the slope; at the border of two cells, that of the one with the larger coordinates.
 
         Parameters
         ----------
-        x : array or float
-            Points of the domain, of any shape.
+        *x : array or float
+            Points, as for evaluation.
 
         Returns
         -------
         array
-            The slopes there: the batch axes of ``u``, then those of ``x``.
+            The slopes there: the batch axes of ``u``, then those of the points; in more dimensions a last
+            axis for the components of the gradient.
 
         Raises
         ------
         ValueError
             For a point outside the domain.
         """
-        left, right, _, width = self._around(x)
-        return self._like((right - left) / width)
+        places = self._places(x)
+        components = [
+            sum(weight * value for weight, value in self._corners(places, along)) for along in range(self.dim)
+        ]
+        return self._like(components[0] if self.dim == 1 else torch.stack(components, -1))
 
-    def _around(self, x: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Give the values at both ends of each point's cell, the local coordinate and the width."""
-        try:
-            points = np.asarray(x.detach().cpu() if isinstance(x, Tensor) else x)
-        except ValueError as error:
-            raise TypeError(f"x: got {x!r}; accepted: real numbers ({error})") from None
-        if points.dtype.kind not in "fiu":
-            raise TypeError(f"x: got dtype {points.dtype}; accepted: real numbers")
-        points = points.astype(np.float64)
-        low, high = self._grid.domain
-        outside = ~((points >= low) & (points <= high))
-        if outside.any():
-            raise ValueError(f"x: got {float(points[outside].flat[0])}; accepted: points in [{low}, {high}]")
-        cell, t = self._grid.locate(points)
-        u, h = self._u.cpu().numpy(), self._grid.h
-        width = np.full(cell.shape, h) if isinstance(h, float) else h[cell]
-        # Differences are taken in float64, so a slope of float32 values loses nothing more.
-        left, right = (u[..., index].astype(np.float64) for index in (cell, cell + 1))
-        return left, right, t, width
+    def _corners(self, places: list[_Place], along: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Give the values at the corners of each point's cell, in float64, and their weights.
 
-    def _like(self, values: np.ndarray) -> Any:
-        result = torch.from_numpy(np.asarray(values)).to(self._u)
-        return result if self._tensors else result.cpu().numpy()[()]
+        The weights are those of the values, or of the slope along an axis.
+        """
+        u = self._u
+        for corner in itertools.product((0, 1), repeat=self.dim):
+            weight = torch.ones((), dtype=torch.float64, device=u.device)
+            for axis, (high, place) in enumerate(zip(corner, places, strict=True)):
+                t = place.t.to(u.device)
+                if axis == along:
+                    weight = weight * ((1.0 if high else -1.0) / place.width.to(u.device))
+                else:
+                    weight = weight * (t if high else 1 - t)
+            index = tuple(
+                (place.cell + high).to(u.device) for high, place in zip(corner, places, strict=True)
+            )
+            yield weight, u[(..., *index)].double()
+
+    def _places(self, x: tuple[Any, ...]) -> list[_Place]:
+        """Find the cell of each point along each axis."""
+        arrays = [_numbers(coordinate) for coordinate in self._coordinates(x)]
+        return [
+            _Place.of(points, grid)
+            for points, grid in zip(np.broadcast_arrays(*arrays), self._grids, strict=True)
+        ]
+
+    def _coordinates(self, x: tuple[Any, ...]) -> Sequence[Any]:
+        """Give one array for each coordinate."""
+        if len(x) == self.dim:
+            return x
+        if len(x) == 1 and isinstance(x[0], tuple | list) and len(x[0]) == self.dim:
+            return x[0]
+        if len(x) == 1 and np.ndim(x[0]) and np.shape(x[0])[-1] == self.dim:
+            points = x[0]
+            return [points[..., axis] for axis in range(self.dim)]
+        raise ValueError(
+            f"x: got {len(x)} arguments; accepted: {self.dim} arrays of coordinates,"
+            f" or one array of points of shape (..., {self.dim})"
+        )
+
+    def _like(self, values: Tensor) -> Any:
+        result = values.to(self._u.dtype)
+        return result if self._tensors else result.detach().cpu().numpy()[()]
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw the nodal values, one line for each right-hand side.
+        """Draw the nodal values: one line for each right-hand side, or the first one's as a map.
+
+        In three dimensions the map is that of the plane in the middle of the last axis.
 
         Parameters
         ----------
@@ -192,18 +237,31 @@ class Solution:
         matplotlib.axes.Axes
             Where it was drawn.
         """
-        u = self._u.cpu().numpy()
-        ax = plot.nodal(self._grid.x, u.reshape(-1, u.shape[-1]), ax)
-        ax.set_title(f"{self.method}, n = {self._grid.n}, {self.status.name.lower()}")
+        u = self._values
+        title = f"{self.method}, n = {self._size}, {self.status.name.lower()}"
+        if self.dim == 1:
+            ax = plot.nodal(self._grids[0].x, u.reshape(-1, u.shape[-1]), ax)
+        else:
+            u = u.reshape(-1, *u.shape[-self.dim :])[0]
+            if self.dim == 3:
+                middle = self._grids[2].n // 2
+                u, title = u[..., middle], f"{title}, z = {self._grids[2].x[middle]:g}"
+            ax = plot.nodal_map(self._grids[0].x, self._grids[1].x, u, ax)
+        ax.set_title(title)
         return ax
 
+    @property
+    def _size(self) -> str:
+        return " x ".join(str(grid.n) for grid in self._grids)
+
     def _rows(self) -> list[tuple[str, str]]:
-        low, high = self._grid.domain
-        shape = "" if self._u.ndim == 1 else f", {math.prod(self._u.shape[:-1])} right-hand sides"
-        nodes = "uniform" if self._grid.uniform else "given"
+        batch = self._u.shape[: self._u.ndim - self.dim]
+        shape = f", {math.prod(batch)} right-hand sides" if batch else ""
+        nodes = "uniform" if all(grid.uniform for grid in self._grids) else "given"
+        domain = " x ".join(f"[{grid.domain[0]:g}, {grid.domain[1]:g}]" for grid in self._grids)
         return [
             ("status", self.message),
-            ("grid", f"{self._grid.n} cells on [{low:g}, {high:g}], {nodes} nodes{shape}"),
+            ("grid", f"{self._size} cells on {domain}, {nodes} nodes{shape}"),
             ("method", f"{self.method}, {self.dtype} on {self.device}"),
             ("error estimate", f"{self.error_estimate:.1e}"),
             ("residual", f"{self.residuals[-1]:.1e}"),
@@ -216,6 +274,35 @@ class Solution:
     def _repr_html_(self) -> str:
         cells = (f"<tr><th>{name}</th><td>{html.escape(value)}</td></tr>" for name, value in self._rows())
         return f"<table>{''.join(cells)}</table>"
+
+
+class _Place(NamedTuple):
+    """Where points lie along an axis: the cell, the local coordinate, and the width of the cell."""
+
+    cell: Tensor
+    t: Tensor
+    width: Tensor
+
+    @classmethod
+    def of(cls, points: np.ndarray, grid: Grid) -> _Place:
+        low, high = grid.domain
+        outside = ~((points >= low) & (points <= high))
+        if outside.any():
+            raise ValueError(f"x: got {float(points[outside].flat[0])}; accepted: points in [{low}, {high}]")
+        cell, t = grid.locate(points)
+        h = grid.h
+        width = np.full(cell.shape, h) if isinstance(h, float) else h[cell]
+        return cls(*(torch.from_numpy(np.asarray(part)) for part in (cell, t, width)))
+
+
+def _numbers(x: Any) -> np.ndarray:
+    try:
+        points = np.asarray(x.detach().cpu() if isinstance(x, Tensor) else x)
+    except ValueError as error:
+        raise TypeError(f"x: got {x!r}; accepted: real numbers ({error})") from None
+    if points.dtype.kind not in "fiu":
+        raise TypeError(f"x: got dtype {points.dtype}; accepted: real numbers")
+    return points.astype(np.float64)
 
 
 class ConvergenceError(ArithmeticError):

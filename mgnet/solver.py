@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from . import assembly
+from . import assembly, box_assembly
+from .box_problem import BoxPoisson, Poisson
 from .checks import find_device, float_type
 from .hierarchy import Hierarchy, Stopping
-from .problem import Condition, Data, Poisson
+from .problem import Condition, Data
 from .solution import Solution
 
 __all__ = ["solve"]
@@ -18,21 +20,22 @@ __all__ = ["solve"]
 
 def solve(
     f: Data | None = None,
-    n: int | None = None,
+    n: int | Sequence[int] | None = None,
     *,
-    domain: tuple[float, float] = (0.0, 1.0),
+    domain: Any = (0.0, 1.0),
     nodes: Any = None,
     a: Data | None = None,
     c: Data | None = None,
     left: Condition | None = None,
     right: Condition | None = None,
-    periodic: bool = False,
+    periodic: bool | Sequence[bool] = False,
+    boundary: Any = None,
     dim: int = 1,
     load: str | None = None,
     b: Any = None,
     method: str = "auto",
-    smoother: str = "jacobi",
-    sweeps: tuple[int, int] = (2, 2),
+    smoother: str | None = None,
+    sweeps: tuple[int, int] | None = None,
     levels: int | None = None,
     coarse: str = "exact",
     omega: float | None = None,
@@ -44,30 +47,35 @@ def solve(
     device: Any = None,
     throw: bool = True,
 ) -> Solution:
-    """Solve −(a u′)′ + c u = f on an interval by finite elements, :eq:`system`.
+    """Solve −∇·(a ∇u) + c u = f by finite elements on an interval or in a box, :eq:`system`.
 
     Parameters
     ----------
-    f, n, domain, nodes, a, c, left, right, periodic, load, b
-        The problem, as for :class:`Poisson`.
-    dim : int, default 1
-        Number of space dimensions; only 1 so far.
+    f, n, domain, nodes, a, c, left, right, periodic, boundary, load, b
+        The problem, as for :class:`Poisson`, and in more dimensions for
+        :class:`~mgnet.box_problem.BoxPoisson`.
+    dim : {1, 2, 3}, default 1
+        Number of space dimensions.
     method : str, default "auto"
         "exact", one cycle and the answer is there, for any coefficients, nodes and number of cells
-        (what "auto" takes in 1-D); "vcycle", "wcycle" or "fcycle"; "fmg", full multigrid and then
-        V-cycles; "pcg", conjugate gradients preconditioned by a V-cycle; "direct", SciPy's banded or
-        sparse solver in float64, with one step of refinement.
-    smoother : {"jacobi", "red-black", "chebyshev"}, default "jacobi"
-        Smoother of the cycles.
+        (what "auto" takes in 1-D, where alone it exists); "vcycle", "wcycle" or "fcycle"; "fmg", full
+        multigrid and then V-cycles; "pcg", conjugate gradients preconditioned by a V-cycle; "direct", SciPy's
+        banded or sparse solver in float64, with one step of refinement. In more dimensions "auto" is full
+        multigrid and then "pcg"; residuals have the precision asked for, the cycles themselves are computed
+        in float32.
+    smoother : {"jacobi", "red-black", "chebyshev"}, optional
+        Smoother of the cycles: "jacobi" in one dimension and "chebyshev" in more by default. "red-black" has
+        four colours in the plane and eight in space.
     sweeps : (int, int), default (2, 2)
         Sweeps before and after the coarse correction, ν₁ and ν₂.
     levels : int, optional
         Most grids; as many as there are by default.
     coarse : {"exact", "direct", "smoother"}, default "exact"
-        What solves the coarsest grid: the exact cycle, a dense factorisation, or 50 sweeps.
+        What solves the coarsest grid: the exact cycle, or in more dimensions the eigenvectors of its axes
+        where a and c are constant; a dense factorisation; or 50 sweeps.
     omega : float, optional
-        Damping of Jacobi (2/3) or relaxation of red-black (1).
-    x0 : array, shape (..., n + 1), optional
+        Damping of Jacobi (2/3, in more dimensions 8/9) or relaxation of red-black (1).
+    x0 : array, shape (..., *nodes), optional
         First guess of an iteration, boundary included; it is not changed.
     tol : float, optional
         Accepted estimated error, relative to the largest nodal value, :eq:`stopping`. By default 1e-10 in
@@ -107,10 +115,9 @@ def solve(
     >>> mgnet.solve(1.0, n=4).u
     array([0.     , 0.09375, 0.125  , 0.09375, 0.     ])
     """
-    if isinstance(dim, bool) or dim != 1:
-        raise ValueError(f"dim: got {dim!r}; accepted: 1")
     problem = Poisson(
         f,
+        dim=dim,
         n=n,
         domain=domain,
         nodes=nodes,
@@ -119,6 +126,7 @@ def solve(
         left=left,
         right=right,
         periodic=periodic,
+        boundary=boundary,
         load=load,
         b=b,
     )
@@ -142,5 +150,6 @@ def solve(
     tensors = any(isinstance(value, Tensor) for value in (f, b, a, c, nodes))
     with torch.no_grad():
         wide = torch.float64 if refine else float_type(dtype)
-        rhs = assembly.load(problem, wide, find_device(device), tensors)
+        home: Any = box_assembly if isinstance(problem, BoxPoisson) else assembly
+        rhs = home.load(problem, wide, find_device(device), tensors)
     return hierarchy.run(rhs, stopping, x0)

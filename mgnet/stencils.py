@@ -6,11 +6,12 @@ Everything here is a NumPy array of ``float64``. Nothing here knows tensors, bou
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import reduce
 
 import numpy as np
 
-__all__ = ["galerkin", "hat", "mass", "stiffness", "tensor"]
+__all__ = ["element", "galerkin", "hat", "mass", "stiffness", "tensor"]
 
 
 def hat(factor: int = 2) -> np.ndarray:
@@ -59,27 +60,35 @@ def tensor(*kernels: np.ndarray) -> np.ndarray:
     return reduce(np.multiply.outer, kernels)
 
 
-def stiffness(h: float = 1.0, a: float = 1.0, c: float = 0.0) -> np.ndarray:
-    """Return the interior row of −(a u′)′ + c u between hats of width ``h``, :eq:`stiffness`.
+def stiffness(h: float | Sequence[float] = 1.0, a: float = 1.0, c: float = 0.0) -> np.ndarray:
+    """Return the interior row of −∇·(a ∇u) + c u between hats, :eq:`stiffness`, :eq:`tensor-stiffness`.
 
     Parameters
     ----------
-    h : float, default 1.0
-        Cell width.
+    h : float or sequence of float, default 1.0
+        Cell width, or one for each axis.
     a, c : float
         The coefficients, constant.
 
     Returns
     -------
-    numpy.ndarray
-        Three numbers, left to right.
+    numpy.ndarray, shape (3,) * axes
+        Left to right along each axis.
 
     Examples
     --------
     >>> stiffness(0.25)
     array([-4.,  8., -4.])
+    >>> 3 * stiffness((0.1, 0.1))
+    array([[-1., -1., -1.],
+           [-1.,  8., -1.],
+           [-1., -1., -1.]])
     """
-    return a / h * np.array([-1.0, 2.0, -1.0]) + c * mass(h)
+    widths = [float(h)] if isinstance(h, int | float) else list(h)
+    masses = [mass(width) for width in widths]
+    rows = [np.array([-1.0, 2.0, -1.0]) / width for width in widths]
+    parts = [tensor(*masses[:i], row, *masses[i + 1 :]) for i, row in enumerate(rows)]
+    return a * sum(parts[1:], parts[0]) + c * tensor(*masses)
 
 
 def mass(h: float = 1.0) -> np.ndarray:
@@ -98,17 +107,44 @@ def mass(h: float = 1.0) -> np.ndarray:
     return h / 6 * np.array([1.0, 4.0, 1.0])
 
 
+def element(h: Sequence[float], a: float = 1.0, c: float = 0.0) -> np.ndarray:
+    """Return the matrix of −∇·(a ∇u) + c u between the corners of one cell, :eq:`cell-energy`.
+
+    Parameters
+    ----------
+    h : sequence of float
+        Width of the cell along each axis.
+    a, c : float
+        The coefficients, constant.
+
+    Returns
+    -------
+    numpy.ndarray, shape (2**axes, 2**axes)
+        The corners in the order of the axes, the last one fastest.
+
+    Examples
+    --------
+    >>> element((0.5,))
+    array([[ 2., -2.],
+           [-2.,  2.]])
+    """
+    stiff = [np.array([[1.0, -1.0], [-1.0, 1.0]]) / width for width in h]
+    masses = [np.array([[2.0, 1.0], [1.0, 2.0]]) * width / 6 for width in h]
+    parts = [reduce(np.kron, [*masses[:i], K, *masses[i + 1 :]]) for i, K in enumerate(stiff)]
+    return a * sum(parts[1:], parts[0]) + c * reduce(np.kron, masses)
+
+
 def galerkin(kernel: np.ndarray) -> np.ndarray:
     """Return the kernel of ``R A P`` for the stencil ``A`` and the hats' ``R`` and ``P``, :eq:`galerkin`.
 
     Parameters
     ----------
-    kernel : numpy.ndarray, shape (3,)
+    kernel : numpy.ndarray, shape (3,) * axes
         The fine stencil.
 
     Returns
     -------
-    numpy.ndarray, shape (3,)
+    numpy.ndarray, shape (3,) * axes
         The coarse stencil.
 
     Examples
@@ -116,7 +152,14 @@ def galerkin(kernel: np.ndarray) -> np.ndarray:
     >>> galerkin(stiffness(0.25))
     array([-2.,  4., -2.])
     """
-    return np.convolve(np.convolve(hat(), kernel), hat())[1::2]
+    for axis in range(kernel.ndim):
+        rows = np.moveaxis(kernel, axis, -1)
+        kernel = np.moveaxis(np.apply_along_axis(_galerkin, -1, rows), -1, axis)
+    return kernel
+
+
+def _galerkin(row: np.ndarray) -> np.ndarray:
+    return np.convolve(np.convolve(hat(), row), hat())[1::2]
 
 
 def gauss(points: int) -> tuple[np.ndarray, np.ndarray]:

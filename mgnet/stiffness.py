@@ -1,22 +1,33 @@
-"""The stiffness operator where all cells are alike: a convolution."""
+"""The stiffness operator where all cells are alike: a convolution, on a line, in the plane, in space."""
 
 from __future__ import annotations
 
+import itertools
+import math
+from collections.abc import Sequence
+from functools import cached_property, reduce
 from typing import Any
 
+import numpy as np
+import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
 from . import stencils
-from .margins import Ends
-from .operators import Stencil
+from .box import Axis, Box, BoxProlongation
+from .margins import Boundary
+from .memory import spare
+from .operators import Prolongation, Stencil
 from .varying import VaryingStiffness
 
-__all__ = ["Stiffness"]
+__all__ = ["BoxStiffness", "Stiffness", "second_difference"]
+
+# Bytes of a strip: what an operator makes of it should stay in the second-level cache.
+STRIP = 2**20
 
 
 class Stiffness(Stencil):
-    """The stiffness operator −(a u′)′ + c u on a uniform grid, :eq:`stiffness`.
+    """The stiffness operator −∇·(a ∇u) + c u on a uniform grid, :eq:`stiffness`, :eq:`tensor-stiffness`.
 
     It is applied in the form of :eq:`varying`, by differences: that of two close numbers is exact in
     floating point, hence the residual of a fine grid keeps its digits, and a small row sum is not lost
@@ -25,15 +36,15 @@ class Stiffness(Stencil):
     Parameters
     ----------
     h : float, default 1.0
-        Cell width.
+        Cell width; one for each axis, or one for all, where ``dim`` is 2 or 3.
     a, c : float
         Coefficients, 1 and 0 by default.
-    boundary : str or (str, str), default "dirichlet"
+    boundary : str, (str, str), or one (str, str) for each axis, default "dirichlet"
         As for :class:`Stencil`; a natural end adds ``robin`` to its diagonal.
-    robin : (float, float), default (0.0, 0.0)
+    robin : (float, float), or one pair for each axis, default (0.0, 0.0)
         Robin's alpha at the two ends.
     dim : int, default 1
-        Only 1 so far.
+        Number of axes.
     dtype, device : optional
         Of the kernel; float64 on the CPU by default.
 
@@ -50,7 +61,7 @@ class Stiffness(Stencil):
         h: float = 1.0,
         a: float = 1.0,
         c: float = 0.0,
-        boundary: Ends = "dirichlet",
+        boundary: Boundary = "dirichlet",
         *,
         robin: tuple[float, float] = (0.0, 0.0),
         dim: int = 1,
@@ -166,4 +177,337 @@ class Stiffness1d(Stiffness, nn.Conv1d):
     dim = 1
 
 
-Stiffness.members = (Stiffness1d,)
+class BoxStiffness(Stiffness):
+    """The stiffness operator of a box of cells that are alike, but for the last of each axis.
+
+    It is the sum of tensor products K⊗M + M⊗K, :eq:`tensor-stiffness`, built up axis by axis from second
+    differences. Parameters are those of :class:`Stiffness`, and the ``last`` cell widths.
+    """
+
+    def __init__(
+        self,
+        h: float | Sequence[float] = 1.0,
+        a: float = 1.0,
+        c: float = 0.0,
+        boundary: Boundary = "dirichlet",
+        *,
+        robin: Any = (0.0, 0.0),
+        last: Sequence[float | None] | None = None,
+        dim: int = 2,
+        dtype: torch.dtype = torch.float64,
+        device: Any = None,
+    ) -> None:
+        widths = (float(h),) * self.dim if isinstance(h, int | float) else tuple(h)
+        if len(widths) != self.dim:
+            raise ValueError(f"h: got {h!r}; accepted: a number, or {self.dim} of them")
+        kernel = stencils.stiffness(widths, a, c)
+        self._convolution(kernel, 1, boundary, False, {"dtype": dtype, "device": device})
+        self.h, self.a, self.c, self.last = widths, a, c, tuple(last or (None,) * self.dim)
+        self.robin = ((robin,) * self.dim) if isinstance(robin[0], int | float) else tuple(robin)
+
+    @classmethod
+    def of(cls, box: Box, a: float, c: float, **like: Any) -> Stiffness:
+        """Return the operator of a box.
+
+        Parameters
+        ----------
+        box : Box
+            The cells and their ends.
+        a, c : float
+            Coefficients.
+        **like
+            Precision and device.
+
+        Returns
+        -------
+        Stiffness
+            For the box's number of dimensions.
+        """
+        h, last = zip(*((axis.h, axis.last) for axis in box.axes), strict=True)
+        robin = [(a * axis.robin[0], a * axis.robin[1]) for axis in box.axes]
+        return Stiffness(h, a, c, box.ends, robin=robin, last=last, dim=box.dim, **like)
+
+    def box(self, shape: Sequence[int]) -> Box:
+        """Return the box whose unknowns have this shape."""
+        robins = [(low / self.a, high / self.a) for low, high in self.robin]
+        lost = [0 if ends[0] == "periodic" else 1 - ends.count("dirichlet") for ends in self.pairs]
+        return Box(
+            [
+                Axis(size - less, h, ends, robin, last)
+                for size, less, h, ends, robin, last in zip(
+                    shape, lost, self.h, self.pairs, robins, self.last, strict=True
+                )
+            ]
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the operator.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape (N, 1, *unknowns)
+            Values at the unknowns.
+
+        Returns
+        -------
+        torch.Tensor, shape (N, 1, *unknowns)
+            The loads that belong to them.
+        """
+        y = self._uniform(x)
+        self._correct(x, y, 1.0)
+        return y
+
+    def residual(self, x: Tensor, b: Tensor) -> Tensor:
+        """Return b − A x in one go, shape (N, 1, *unknowns)."""
+        y = self._uniform(x, b)
+        self._correct(x, y, -1.0)
+        return y
+
+    @cached_property
+    def _terms(self) -> list[tuple[tuple[int, ...], float, float]]:
+        """The kernel as a polynomial in the second differences D of the axes, :eq:`difference-form`.
+
+        Each set of axes but the last, with the factor of the product of their D, and of that times the last.
+        """
+        # Of u and of D u in the stiffness and in the mass matrix of an axis.
+        stiff = [np.array([0.0, -1 / h]) for h in self.h]
+        masses = [np.array([h, h / 6]) for h in self.h]
+        parts = [stencils.tensor(*masses[:i], K, *masses[i + 1 :]) for i, K in enumerate(stiff)]
+        number = self.a * sum(parts) + self.c * stencils.tensor(*masses)
+        sets = itertools.product((0, 1), repeat=self.dim - 1)
+        return [
+            (
+                tuple(i for i, flag in enumerate(flags) if flag),
+                float(number[(*flags, 0)]),
+                float(number[(*flags, 1)]),
+            )
+            for flags in sets
+        ]
+
+    def _uniform(self, x: Tensor, b: Tensor | None = None) -> Tensor:
+        """Apply the kernel everywhere; or subtract that from b. In strips that stay in the cache."""
+        y, first, size = spare(x.shape, x), -self.dim, x.shape[-self.dim]
+        if y is None:
+            return self._strip(x, 0, size, b, None)
+        rows = max(1, STRIP * size // max(1, x.numel() * x.element_size()))
+        for start in range(0, size, rows):
+            stop = min(start + rows, size)
+            part = None if b is None else b.narrow(first, start, stop - start)
+            self._strip(x, start, stop, part, y.narrow(first, start, stop - start))
+        return y
+
+    def _strip(self, x: Tensor, start: int, stop: int, b: Tensor | None, out: Tensor | None) -> Tensor:
+        """Apply the kernel to some rows of the first axis."""
+        sign = 1.0 if b is None else -1.0
+        fields = {(): x.narrow(-self.dim, start, stop - start)}
+        fields[(0,)] = second_difference(x, self.pairs[0], -self.dim, start, stop)
+        for axis in range(1, self.dim - 1):
+            for axes, field in list(fields.items()):
+                fields[(*axes, axis)] = second_difference(field, self.pairs[axis], axis - self.dim)
+        z, factor = _combination([(fields[axes], last) for axes, _, last in self._terms])
+        D = second_difference(z, self.pairs[-1], -1)
+        y = torch.mul(D, factor, out=out) if b is None else torch.add(b, D, alpha=-factor, out=out)
+        for axes, own, _ in self._terms:
+            if own:
+                y.add_(fields[axes], alpha=sign * own)
+        return y
+
+    def _correct(self, x: Tensor, y: Tensor, sign: float) -> None:
+        """Add what natural ends, Robin's alpha and last cells change, side by side."""
+        box = self.box(x.shape[2:])
+        for i, (axis, place) in enumerate(zip(box.axes, box.places, strict=True)):
+            for row, column, k, m in axis.corrections:
+                # The axes before count as uniform here: what they change has been added.
+                M = A = x.select(place, column)
+                A = torch.mul(A, self.c)
+                others = [(other, j < i) for j, other in enumerate(box.axes) if j != i]
+                for where, (other, plain) in enumerate(others, 1 - self.dim):
+                    M, A = self._next_axis(other, where, M, A, plain)
+                width = math.prod(self.h[:i] + self.h[i + 1 :])
+                y.select(place, row).add_(A, alpha=sign * m * width).add_(M, alpha=sign * self.a * k * width)
+
+    def _next_axis(self, axis: Axis, place: int, M: Tensor, A: Tensor, plain: bool) -> tuple[Tensor, Tensor]:
+        """Extend products of mass and of stiffness matrices by an axis; each over the cell width."""
+        D = second_difference(M, axis.ends, place)
+        next_M = torch.add(M, D, alpha=1 / 6)
+        next_A = second_difference(A, axis.ends, place).mul_(1 / 6).add_(A).sub_(D, alpha=self.a / axis.h**2)
+        for row, column, k, m in [] if plain else axis.corrections:
+            next_M.select(place, row).add_(M.select(place, column), alpha=m / axis.h)
+            next_A.select(place, row).add_(A.select(place, column), alpha=m / axis.h)
+            next_A.select(place, row).add_(M.select(place, column), alpha=self.a * k / axis.h)
+        return next_M, next_A
+
+    @property
+    def singular(self) -> bool:
+        """Whether constants are mapped to zero."""
+        held = any("dirichlet" in ends for ends in self.pairs)
+        return not held and not self.c and not any(alpha for robin in self.robin for alpha in robin)
+
+    def diagonal(self, shape: Sequence[int]) -> Tensor:
+        """Return the diagonal of the matrix, as one number where it is the same everywhere.
+
+        Parameters
+        ----------
+        shape : sequence of int
+            Number of unknowns along each axis.
+
+        Returns
+        -------
+        torch.Tensor, shape (*shape) or (1, ..., 1)
+            In the precision of the kernel.
+        """
+        pairs = [axis.diagonals() for axis in self.box(shape).axes]
+        if all(d.size and (d == d[0]).all() for pair in pairs for d in pair):
+            pairs = [(k[:1], m[:1]) for k, m in pairs]
+        masses = [m for _, m in pairs]
+        parts = [stencils.tensor(*masses[:i], k, *masses[i + 1 :]) for i, (k, _) in enumerate(pairs)]
+        return torch.from_numpy(self.a * sum(parts) + self.c * stencils.tensor(*masses)).to(**self.like)
+
+    @property
+    def largest(self) -> float:
+        """A bound of the eigenvalues of D⁻¹ A: the largest of those of all kinds of cells."""
+        bound = 1.5 ** (self.dim - 1) if any(map(any, self.robin)) else 0.0
+        kinds = [{h, h if last is None else last} for h, last in zip(self.h, self.last, strict=True)]
+        for widths in itertools.product(*kinds):
+            element = stencils.element(widths, self.a, self.c)
+            bound = max(bound, float(np.linalg.eigvalsh(element).max() / element[0, 0]))
+        return bound
+
+    def scaled(self, factor: float, dtype: torch.dtype) -> Stiffness:
+        """Return a multiple of the operator in another precision."""
+        robin = [(factor * low, factor * high) for low, high in self.robin]
+        return Stiffness(
+            self.h,
+            factor * self.a,
+            factor * self.c,
+            self.boundary,
+            robin=robin,
+            last=self.last,
+            dim=self.dim,
+            dtype=dtype,
+            device=self.weight.device,
+        )
+
+    def at_nodes(self, u: Tensor) -> Tensor:
+        """Return the loads of all nodes that belong to values at all nodes, shape (N, 1, *nodes)."""
+        robin = self.robin
+        whole = Stiffness(
+            self.h, self.a, self.c, "natural", robin=robin, last=self.last, dim=self.dim, **self.like
+        )
+        return whole(u)
+
+    def to_sparse(self, shape: Sequence[int]) -> sp.csc_array:
+        """Return the matrix in SciPy's form, for ``shape`` unknowns along each axis."""
+        pairs = [axis.matrices() for axis in self.box(shape).axes]
+        masses = [M for _, M in pairs]
+        parts = [[*masses[:i], K, *masses[i + 1 :]] for i, (K, _) in enumerate(pairs)]
+        stiff = sum(reduce(sp.kron, part) for part in parts)
+        return sp.csc_array(self.a * stiff + self.c * reduce(sp.kron, masses))
+
+    def coarsen(self, shape: Sequence[int]) -> tuple[Stiffness, Any] | None:
+        """Return the operator of the next coarser box, which is R A P, and the prolongation from it.
+
+        Parameters
+        ----------
+        shape : sequence of int
+            Number of unknowns along each axis.
+
+        Returns
+        -------
+        (Stiffness, prolongation) or None
+            None where no axis can be coarsened. The prolongation is a convolution where all cells come in
+            pairs on every axis.
+        """
+        box = self.box(shape)
+        chosen = box.coarsening()
+        if not any(chosen):
+            return None
+        if all(chosen) and all(axis.even for axis in box.axes):
+            P: Any = Prolongation(boundary=box.ends, dim=self.dim, **self.like)
+        else:
+            P = BoxProlongation(box, chosen)
+        return BoxStiffness.of(box.coarse(chosen), self.a, self.c, **self.like), P
+
+    def coarse(self) -> Stiffness:
+        """Return the operator of cells twice as wide along every axis; it equals R A P, :eq:`galerkin`."""
+        h = [2 * width for width in self.h]
+        return type(self)(h, self.a, self.c, self.boundary, robin=self.robin, dim=self.dim, **self.like)
+
+
+class Stiffness2d(BoxStiffness, nn.Conv2d):
+    """The stiffness operator in the plane."""
+
+    dim = 2
+
+
+class Stiffness3d(BoxStiffness, nn.Conv3d):
+    """The stiffness operator in space."""
+
+    dim = 3
+
+
+Stiffness.members = (Stiffness1d, Stiffness2d, Stiffness3d)
+
+
+def _combination(terms: list[tuple[Tensor, float]]) -> tuple[Tensor, float]:
+    """Give Σ factor · field as a tensor and a factor of its own, which spares a pass."""
+    (first, factor), *others = terms
+    total = first
+    for field, other in others:
+        out = spare(first.shape, first) if total is first else total
+        total = torch.add(total, field, alpha=other / factor, out=out)
+    return total, factor
+
+
+def second_difference(
+    x: Tensor, ends: tuple[str, str], axis: int, start: int = 0, stop: int | None = None
+) -> Tensor:
+    """Return the difference of the differences along an axis, u₋ − 2 u + u₊.
+
+    Parameters
+    ----------
+    x : torch.Tensor
+        Values at the unknowns.
+    ends : (str, str)
+        Past a Dirichlet end there is zero, past a natural one the end's own value, joined ends go on.
+    axis : int
+        Which axis.
+    start, stop : int, optional
+        Of which entries; of all by default.
+
+    Returns
+    -------
+    torch.Tensor
+        Of the shape of ``x``, but for the entries left out.
+    """
+    size = x.shape[axis]
+    stop = size if stop is None else stop
+    if not x.numel():
+        return torch.zeros_like(x)
+    count, shape = stop - start, list(x.shape)
+    shape[axis] = count + 1
+    steps = _steps(x, ends, axis, start, stop, spare(shape, x))
+    shape[axis] = count
+    return torch.sub(steps.narrow(axis, 1, count), steps.narrow(axis, 0, count), out=spare(shape, x))
+
+
+def _steps(x: Tensor, ends: tuple[str, str], axis: int, start: int, stop: int, out: Tensor | None) -> Tensor:
+    """Give the differences that lead to the entries from ``start`` on, and out of the last."""
+    size = x.shape[axis]
+    low, high = max(start, 1), min(stop, size - 1)
+    count = max(high - low + 1, 0)
+    pieces = [
+        x.narrow(axis, min(low, size - count), count),
+        x.narrow(axis, min(low, size - count) - (count > 0), count),
+    ]
+    first, last = x.narrow(axis, 0, 1), x.narrow(axis, size - 1, 1)
+    outer = {"natural": torch.zeros_like(first), "dirichlet": first, "periodic": first - last}
+    into = [outer[ends[0]]] if start == 0 else []
+    outer["dirichlet"] = -last
+    out_of = [outer[ends[1]]] if stop == size else []
+    if out is None:
+        return torch.cat((*into, pieces[0] - pieces[1], *out_of), axis)
+    torch.sub(*pieces, out=out.narrow(axis, len(into), count))
+    for node, step in [(0, step) for step in into] + [(-1, step) for step in out_of]:
+        out.select(axis, node).copy_(step.squeeze(axis))
+    return out

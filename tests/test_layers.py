@@ -21,12 +21,16 @@ ROOT = "__init__"  # the package itself: 'import mgnet' inside a module
 # Low to high. Two branches grow from one trunk: what stands in one branch only is unknown to the other. What
 # reads strings stands apart, for the command line alone.
 COMMON = [{"files"}]
-TRUNK = [{"checks", "chain", "precision", "margins", "plot", "threads"}, {"grid", "stencils"}, {"operators"}]
+TRUNK = [
+    {"checks", "chain", "precision", "margins", "memory", "plot", "threads"},
+    {"grid", "stencils"},
+    {"operators"},
+]
 SOLVER = [
-    {"varying", "smoothers", "iteration"},
-    {"stiffness", "problem"},
-    {"assembly", "condensation", "direct", "solution"},
-    {"nullspace"},
+    {"varying", "smoothers", "box"},
+    {"iteration", "galerkin", "stiffness", "tensor_solver", "problem"},
+    {"cells", "box_problem", "condensation", "direct", "solution", "assembly"},
+    {"box_assembly", "nullspace"},
     {"multigrid"},
     {"hierarchy"},
     {"solver"},

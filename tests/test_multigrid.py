@@ -185,7 +185,9 @@ def test_coarse_solvers(conditions: dict[str, Any]) -> None:
 
 
 def test_a_large_dense_coarse_grid_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"coarse: got 'direct' for 9999 unknowns .* accepted: at most 4096"):
+    with pytest.raises(
+        ValueError, match=r"levels: got a coarsest grid of 9999 unknowns.* accepted: at most 4096"
+    ):
         mgnet.solve(1.0, 10_000, method="vcycle", levels=1, coarse="direct")
 
 

@@ -784,9 +784,9 @@ def test_refusals(make: Callable[[], Any], message: str) -> None:
         make()
 
 
-def test_stiffness_refuses_two_dimensions() -> None:
-    with pytest.raises(ValueError, match="dim: got 2; accepted: 1"):
-        Stiffness(dim=2)
+def test_stiffness_refuses_four_dimensions() -> None:
+    with pytest.raises(ValueError, match="dim: got 4; accepted: 1, 2 or 3"):
+        Stiffness(dim=4)
 
 
 @pytest.mark.parametrize("size", [5, 7])

@@ -449,7 +449,12 @@ def test_conditions(error: type[Exception], name: str, shown: str, keywords: dic
         (lambda: Dirichlet("1"), TypeError, "Dirichlet g: got '1'; accepted: a real number"),
         (lambda: Dirichlet(NAN), ValueError, "Dirichlet g: got nan; accepted: a finite number"),
         (lambda: Dirichlet(None), TypeError, "Dirichlet g: got None; accepted: a real number"),
-        (lambda: Dirichlet([1.0]), TypeError, "Dirichlet g: got [1.0]; accepted: a real number"),
+        (lambda: Dirichlet(["1"]), TypeError, "Dirichlet g: got dtype <U1; accepted: real numbers"),
+        (
+            lambda: Poisson(1.0, n=4, left=Dirichlet([1.0])),
+            TypeError,
+            "left: got Dirichlet(g) with g = array([1.]); accepted: a number",
+        ),
         (lambda: Neumann(INF), ValueError, "Neumann g: got inf; accepted: a finite number"),
         (lambda: Neumann(1j), TypeError, "Neumann g: got 1j; accepted: a real number"),
         (lambda: Robin(-1.0), ValueError, "Robin alpha: got -1.0; accepted: a number of at least 0"),

@@ -78,7 +78,7 @@ def test_red_black(seed: int, n: int, sweeps: int, omega: float, post: bool, new
     expected = x
     for _ in range(sweeps):
         expected = relax(A, expected, b, fresh + old if post else old + fresh, omega)
-    smoother = make("red-black", A, omega=omega, new=new)
+    smoother = make("red-black", A, omega=omega, new=(new,))
     got = run(smoother, A, x, b, sweeps, post=post)
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-9 * max(1, np.abs(expected).max()))
 
@@ -181,7 +181,7 @@ def test_red_black_leaves_no_residual_where_it_was_last() -> None:
     A = Stiffness(1.0)
     b = torch.randn(1, 1, 15, dtype=torch.float64)
     for new in (0, 1):
-        smoother = RedBlack(A.diagonal(15), new=new)
+        smoother = RedBlack(A.diagonal(15), new=(new,))
         for post, last in ((False, new), (True, 1 - new)):
             r = (b - A(smoother(A, torch.randn_like(b), b, 1, post=post))).flatten()
             assert r[last::2].abs().max() < 1e-13

@@ -1,0 +1,394 @@
+"""A box of cells, axis by axis: which nodes are unknowns, one-dimensional matrices, coarser axes, transfers.
+
+Everything in two and three dimensions is a tensor product of what one axis is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, reduce
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from .chain import Chain
+from .memory import empty
+from .operators import every_second
+
+__all__ = ["Axis", "Box", "BoxProlongation", "overlap"]
+
+# An axis is coarsened as long as its cells are no wider than the narrowest by this factor: point smoothers
+# do not see errors that vary along the wide side of a cell only.
+WIDEST = math.sqrt(2)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of a box: cells of one width, but for the last, and what holds at its ends.
+
+    Parameters
+    ----------
+    cells : int
+        Number of cells.
+    h : float
+        Their width.
+    ends : (str, str)
+        ``"dirichlet"``, ``"natural"`` or ``"periodic"`` at the low and at the high end.
+    robin : (float, float), default (0.0, 0.0)
+        Robin's alpha at the two ends, over the coefficient a.
+    last : float, optional
+        Width of the last cell, ``h`` by default. It stays between half and one and a half
+        times that of the others.
+    """
+
+    cells: int
+    h: float
+    ends: tuple[str, str] = ("dirichlet", "dirichlet")
+    robin: tuple[float, float] = (0.0, 0.0)
+    last: float | None = None
+
+    @cached_property
+    def chain(self) -> Chain:
+        """Which nodes are unknowns."""
+        return Chain(self.ends)
+
+    @property
+    def periodic(self) -> bool:
+        """Whether the two ends are joined."""
+        return self.ends[0] == "periodic"
+
+    @property
+    def unknowns(self) -> int:
+        """Number of unknowns."""
+        return self.cells if self.periodic else self.cells + 1 - self.ends.count("dirichlet")
+
+    @property
+    def widest(self) -> float:
+        """The width of the last cell."""
+        return self.h if self.last is None else self.last
+
+    @property
+    def widths(self) -> np.ndarray:
+        """The width of every cell, in float64."""
+        widths = np.full(self.cells, self.h)
+        widths[-1] = self.widest
+        return widths
+
+    @property
+    def even(self) -> bool:
+        """Whether all cells are alike and come in pairs: then the transfers are convolutions."""
+        return self.widest == self.h and self.cells % 2 == 0
+
+    @property
+    def coarse(self) -> Axis:
+        """The axis whose cells are two of these each, but for the last, which is one, two or three."""
+        widths = self.widths[2 * self.pairs :]
+        return replace(
+            self,
+            cells=self.pairs + bool(len(widths)),
+            h=2 * self.h,
+            last=float(widths.sum()) if len(widths) else None,
+        )
+
+    @property
+    def coarsens(self) -> bool:
+        """Whether a coarser axis still has an inner node."""
+        return self.cells >= 4
+
+    @property
+    def corrections(self) -> list[tuple[int, int, float, float]]:
+        """What the matrices have beyond ``-D / h`` and ``h (1 + D / 6)``, D the second difference.
+
+        Row, column, and what is added to the stiffness and to the mass matrix: at natural ends, for Robin's
+        alpha, and for the last cell.
+        """
+        found: list[tuple[int, int, float, float]] = []
+        for node, end in ((0, 0), (-1, 1)):
+            if self.ends[end] == "natural":
+                found.append((node, node, self.robin[end], -self.h / 2))
+        if self.widest != self.h:
+            k, m = 1 / self.widest - 1 / self.h, (self.widest - self.h) / 6
+            inner, outer = {"dirichlet": (-1, None), "natural": (-2, -1), "periodic": (-1, 0)}[self.ends[1]]
+            inner = None if inner is not None and -inner > self.unknowns else inner
+            pair = (inner, outer)
+            for i, row in enumerate(pair):
+                for j, column in enumerate(pair):
+                    if row is not None and column is not None:
+                        found.append((row, column, k if i == j else -k, 2 * m if i == j else m))
+        return found
+
+    def matrices(self) -> tuple[sp.csr_array, sp.csr_array]:
+        """Return the stiffness and the mass matrix of this axis, :eq:`stiffness` and :eq:`mass`.
+
+        Returns
+        -------
+        (scipy.sparse.csr_array, scipy.sparse.csr_array), shape (unknowns, unknowns)
+            In float64; Robin's alpha stands in the first.
+        """
+        widths, size = self.widths, self.cells + 1
+        spread = sp.eye_array(size, format="csr")[:, self.chain.first : self.chain.first + self.unknowns]
+        if self.periodic:
+            spread = spread + sp.coo_array(([1.0], ([size - 1], [0])), shape=spread.shape)
+        found = []
+        for same, other, ends in (
+            (1 / widths, -1 / widths, self.robin),
+            (widths / 3, widths / 6, (0.0, 0.0)),
+        ):
+            diagonal = _at_both_ends(same)
+            diagonal[0] += ends[0]
+            diagonal[-1] += ends[1]
+            whole = sp.diags_array([other, diagonal, other], offsets=[-1, 0, 1])
+            found.append((spread.T @ whole @ spread).tocsr())
+        return found[0], found[1]
+
+    def diagonals(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the diagonals of the stiffness and of the mass matrix, shape (unknowns,), in float64."""
+        if self.cells == 1 and self.periodic:
+            K, M = self.matrices()
+            return K.diagonal(), M.diagonal()
+        stiff = _at_both_ends(1 / self.widths)
+        stiff[0] += self.robin[0]
+        stiff[-1] += self.robin[1]
+        return self._of_unknowns(stiff), self._of_unknowns(_at_both_ends(self.widths / 3))
+
+    def hat_integrals(self) -> np.ndarray:
+        """Return the integral of each unknown's hat, shape (unknowns,), in float64."""
+        return self._of_unknowns(_at_both_ends(self.widths / 2))
+
+    def _of_unknowns(self, y: np.ndarray) -> np.ndarray:
+        if self.periodic:
+            y[0] += y[-1]
+        return y[self.chain.first : self.chain.first + self.unknowns]
+
+    def interpolate(self, e: Tensor, axis: int) -> Tensor:
+        """Return a function's values at the unknowns from those at the unknowns of the coarse axis.
+
+        Parameters
+        ----------
+        e : torch.Tensor
+            Values at the coarse unknowns, along ``axis``.
+        axis : int
+            Which axis of ``e``.
+
+        Returns
+        -------
+        torch.Tensor
+            Values at the unknowns.
+        """
+        e = self.chain.nodes(e, axis=axis)
+        shape = list(e.shape)
+        shape[axis] = self.cells + 1
+        u, pairs = empty(shape, e), self.pairs
+        low, high = e.narrow(axis, 0, pairs), e.narrow(axis, 1, pairs)
+        every_second(u, axis, 0, pairs + 1).copy_(e.narrow(axis, 0, pairs + 1))
+        every_second(u, axis, 1, pairs).copy_(low).add_(high).mul_(0.5)
+        left, right = e.select(axis, -2), e.select(axis, -1)
+        for node, t in self.new_in_last:
+            u.select(axis, node).copy_((1 - t) * left + t * right)
+        u.select(axis, -1).copy_(right)
+        return self.chain.unknowns(u, axis)
+
+    def restrict(self, b: Tensor, axis: int) -> Tensor:
+        """Return the loads of the coarse unknowns: the transpose of :meth:`interpolate`.
+
+        Parameters
+        ----------
+        b : torch.Tensor
+            Loads of the unknowns, along ``axis``.
+        axis : int
+            Which axis of ``b``.
+
+        Returns
+        -------
+        torch.Tensor
+            Loads of the coarse unknowns.
+        """
+        b, pairs = self.chain.spread(b, axis), self.pairs
+        shape = list(b.shape)
+        shape[axis] = self.coarse.cells + 1
+        coarse = empty(shape, b).zero_()
+        coarse.narrow(axis, 0, pairs + 1).copy_(every_second(b, axis, 0, pairs + 1))
+        new = every_second(b, axis, 1, pairs)
+        coarse.narrow(axis, 0, pairs).add_(new, alpha=0.5)
+        coarse.narrow(axis, 1, pairs).add_(new, alpha=0.5)
+        if 2 * pairs < self.cells:
+            coarse.select(axis, -1).add_(b.select(axis, -1))
+        for node, t in self.new_in_last:
+            coarse.select(axis, -2).add_(b.select(axis, node), alpha=1 - t)
+            coarse.select(axis, -1).add_(b.select(axis, node), alpha=t)
+        return self.chain.loads(coarse, axis)
+
+    @property
+    def pairs(self) -> int:
+        """How many coarse cells are two cells of one width."""
+        if self.cells % 2:
+            # The odd cell is kept if it is wide, else its neighbours take it in.
+            return self.cells // 2 - (self.widest < self.h)
+        return self.cells // 2 - (not self.even)
+
+    @property
+    def new_in_last(self) -> list[tuple[int, float]]:
+        """The new nodes of a last coarse cell that is no such pair, and where in it they lie."""
+        widths = self.widths[2 * self.pairs :]
+        places = np.cumsum(widths)[:-1] / widths.sum()
+        return [(2 * self.pairs + i, float(place)) for i, place in enumerate(places, 1)]
+
+
+def _at_both_ends(cells: np.ndarray) -> np.ndarray:
+    """Give to each node what its two cells have."""
+    return np.pad(cells, (0, 1)) + np.pad(cells, (1, 0))
+
+
+def overlap(low: Tensor, high: Tensor, axis: int) -> Tensor:
+    """Return values at nodes from what each cell of an axis gives to its low and to its high node.
+
+    Parameters
+    ----------
+    low, high : torch.Tensor
+        Of the cells, along ``axis``.
+    axis : int
+        Which axis.
+
+    Returns
+    -------
+    torch.Tensor
+        One entry more along the axis.
+    """
+    n = low.shape[axis]
+    inner = low.narrow(axis, 1, n - 1) + high.narrow(axis, 0, n - 1)
+    return torch.cat((low.narrow(axis, 0, 1), inner, high.narrow(axis, n - 1, 1)), axis)
+
+
+class Box:
+    """A box of cells: a product of axes, which are the last axes of any tensor.
+
+    Parameters
+    ----------
+    axes : sequence of Axis
+        One for each dimension.
+    """
+
+    def __init__(self, axes: Sequence[Axis]) -> None:
+        self.axes = tuple(axes)
+        self.dim = len(self.axes)
+        self.places = tuple(range(-self.dim, 0))
+
+    @property
+    def cells(self) -> tuple[int, ...]:
+        """Number of cells along each axis."""
+        return tuple(axis.cells for axis in self.axes)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of unknowns along each axis."""
+        return tuple(axis.unknowns for axis in self.axes)
+
+    @property
+    def ends(self) -> tuple[tuple[str, str], ...]:
+        """What holds at the two ends of each axis."""
+        return tuple(axis.ends for axis in self.axes)
+
+    def nodes(self, x: Tensor, values: Tensor | None = None) -> Tensor:
+        """Return a function's values at all nodes from those at the unknowns.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape (..., *unknowns)
+            Values at the unknowns.
+        values : torch.Tensor, shape (..., *nodes), optional
+            Values at the Dirichlet nodes, and zeros; all zero by default.
+
+        Returns
+        -------
+        torch.Tensor, shape (..., *nodes)
+            Values at all nodes.
+        """
+        u = empty((*x.shape[: x.ndim - self.dim], *(n + 1 for n in self.cells)), x)
+        self.unknowns(u).copy_(x)
+        # The sides in turn: joined ones repeat what is there by then, edges included.
+        for axis, place in zip(self.axes, self.places, strict=True):
+            if axis.periodic:
+                u.select(place, -1).copy_(u.select(place, 0))
+            for node, end in zip((0, -1), axis.ends, strict=True):
+                if end == "dirichlet":
+                    u.select(place, node).zero_()
+        return u if values is None else u.add_(values)
+
+    def unknowns(self, u: Tensor) -> Tensor:
+        """Return the values at the unknowns among those at all nodes, a view."""
+        for axis, place in zip(self.axes, self.places, strict=True):
+            u = axis.chain.unknowns(u, place)
+        return u
+
+    def loads(self, y: Tensor) -> Tensor:
+        """Return the loads of the unknowns from those of all nodes: the transpose of ``nodes``."""
+        for axis, place in zip(self.axes, self.places, strict=True):
+            y = axis.chain.loads(y, place)
+        return y
+
+    def spread(self, b: Tensor) -> Tensor:
+        """Return loads of all nodes from those of the unknowns: the transpose of ``unknowns``."""
+        for axis, place in zip(self.axes, self.places, strict=True):
+            b = axis.chain.spread(b, place)
+        return b
+
+    def hat_integrals(self, like: Tensor) -> Tensor:
+        """Return the integral of each unknown's hat, in the precision of another tensor."""
+        weights = [torch.from_numpy(axis.hat_integrals()).to(like) for axis in self.axes]
+        return reduce(torch.multiply, torch.meshgrid(*weights, indexing="ij"))
+
+    def coarsening(self) -> tuple[bool, ...]:
+        """Say which axes the next coarser box coarsens: those whose cells are narrow; none at the end."""
+        widths = [axis.h for axis in self.axes if axis.coarsens]
+        narrow = WIDEST * min(widths, default=0.0)
+        return tuple(axis.coarsens and axis.h <= narrow for axis in self.axes)
+
+    def coarse(self, which: Sequence[bool]) -> Box:
+        """Return the box that is coarser along some axes."""
+        return Box([axis.coarse if chosen else axis for axis, chosen in zip(self.axes, which, strict=True)])
+
+
+class BoxProlongation:
+    """Interpolation of hats in a box, along the axes that were coarsened; ``T`` restricts.
+
+    Parameters
+    ----------
+    box : Box
+        The fine box.
+    which : sequence of bool
+        The axes that were coarsened.
+    """
+
+    def __init__(self, box: Box, which: Sequence[bool]) -> None:
+        self.box = box
+        pairs = zip(box.axes, box.places, which, strict=True)
+        self.chosen = [(axis, place) for axis, place, chosen in pairs if chosen]
+
+    def __call__(self, e: Tensor) -> Tensor:
+        """Interpolate values of shape (..., *coarse unknowns)."""
+        for axis, place in self.chosen:
+            e = axis.interpolate(e, place)
+        return e
+
+    @property
+    def T(self) -> BoxRestriction:
+        """The adjoint: restriction."""
+        return BoxRestriction(self)
+
+
+class BoxRestriction:
+    """The transpose of a :class:`BoxProlongation`."""
+
+    def __init__(self, prolongation: BoxProlongation) -> None:
+        self.T = prolongation
+
+    def __call__(self, b: Tensor) -> Tensor:
+        """Restrict loads of shape (..., *unknowns)."""
+        # The axis whose numbers lie furthest apart first: what is left is half as much.
+        for axis, place in self.T.chosen:
+            b = axis.restrict(b, place)
+        return b

@@ -1,0 +1,302 @@
+"""From the weak form in a box to the operator A and the load b, axis by axis; knows h and quadrature."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import stencils
+from .assembly import Load, evaluate
+from .box import overlap
+from .box_problem import BoxPoisson
+from .cells import CellStiffness
+from .checks import array, require_finite
+from .grid import Grid
+from .problem import Dirichlet, require_bound
+from .stiffness import BoxStiffness, Stiffness
+
+__all__ = ["boundary_values", "load", "operator"]
+
+# Three points integrate polynomials of degree 5 exactly, so a quadrature error is O(h^6).
+POINTS, WEIGHTS = stencils.gauss(3)
+# Quadrature points that exist at one time.
+MOST = 2**20
+
+
+def operator(problem: BoxPoisson, dtype: torch.dtype, device: torch.device) -> Stiffness | CellStiffness:
+    """Return the stiffness operator: a convolution where a and c are numbers, :eq:`tensor-stiffness`.
+
+    Parameters
+    ----------
+    problem : BoxPoisson
+        The problem; its f is not used.
+    dtype : torch.dtype
+        Precision of the operator; it is assembled in float64.
+    device : torch.device
+        Where it lives.
+
+    Returns
+    -------
+    Stiffness or CellStiffness
+        The second where a or c varies, :eq:`cell-energy`.
+
+    Raises
+    ------
+    ValueError
+        For a coefficient that is out of its bounds; the message names the cell.
+    """
+    like: dict[str, Any] = {"dtype": dtype, "device": device}
+    a, c = problem.a, problem.c
+    if isinstance(a, float) and isinstance(c, float):
+        return BoxStiffness.of(problem.space, a, c, **like)
+    c_cells = None if isinstance(c, float) and c == 0.0 else _of_cells("c", problem).to(**like)
+    return CellStiffness(problem.space, _of_cells("a", problem).to(**like), c_cells, problem.alphas)
+
+
+def _of_cells(name: str, problem: BoxPoisson) -> Tensor:
+    """Give a coefficient's average over each cell, in float64."""
+    value = getattr(problem, name)
+    if isinstance(value, float):
+        return torch.full(problem.cells, value, dtype=torch.float64)
+    if callable(value):
+        return torch.cat([_cell_averages(name, problem, value, rows) for rows in _chunks(problem.grids)])
+    if name == "c":
+        for place in range(problem.dim):
+            n = value.shape[place] - 1
+            value = 0.5 * (value.narrow(place, 0, n) + value.narrow(place, 1, n))
+    return value
+
+
+def _cell_averages(name: str, problem: BoxPoisson, function: Any, rows: slice) -> Tensor:
+    values, _ = evaluate(name, function, *_quadrature_points(problem.grids, rows))
+    if values.ndim != problem.dim:
+        raise ValueError(
+            f"{name}: the function returned {values.ndim} axes; accepted: {problem.dim}, one value per point"
+        )
+    points = len(POINTS)
+    least = values
+    weights = torch.from_numpy(WEIGHTS)
+    for place in range(-problem.dim, 0):
+        least = least.unflatten(place, (-1, points)).amin(place)
+        values = values.unflatten(place, (-1, points)).movedim(place, -1) @ weights
+    require_bound(name, least)
+    return values
+
+
+def _chunks(grids: list[Grid]) -> Iterator[slice]:
+    """Split the cells along the first axis."""
+    across = math.prod(len(POINTS) * grid.n for grid in grids[1:])
+    step = max(1, MOST // (len(POINTS) * across))
+    for start in range(0, grids[0].n, step):
+        yield slice(start, min(start + step, grids[0].n))
+
+
+def _points(grid: Grid, cells: slice) -> np.ndarray:
+    """Give the quadrature points of some cells of one axis."""
+    x = grid.points(cells.start, cells.stop + 1)
+    return (x[:-1, None] + np.diff(x)[:, None] * POINTS).ravel()
+
+
+def _quadrature_points(grids: list[Grid], rows: slice) -> tuple[np.ndarray, ...]:
+    """Give the coordinates of the quadrature points of some cells along the first axis, to be broadcast."""
+    ranges = [rows, *(slice(0, grid.n) for grid in grids[1:])]
+    return np.ix_(*(_points(grid, cells) for grid, cells in zip(grids, ranges, strict=True)))
+
+
+def load(problem: BoxPoisson, dtype: torch.dtype, device: torch.device, speaks_torch: bool = False) -> Load:
+    """Assemble the load of the unknowns, :eq:`load-box`, boundary fluxes included.
+
+    Parameters
+    ----------
+    problem : BoxPoisson
+        The problem.
+    dtype : torch.dtype
+        Precision of the load.
+    device : torch.device
+        Where it lives.
+    speaks_torch : bool, default False
+        Whether the solution is to be a tensor even if f is no function that returns one.
+
+    Returns
+    -------
+    Load
+        A ready load without boundary data is handed on as it is.
+
+    Raises
+    ------
+    ValueError
+        When the function f fails, or returns something else than finite numbers.
+    """
+    f, given, size, space = problem.f, problem.b, 0.0, problem.space
+    fluxes = _fluxes(problem, dtype, device)
+    if given is not None:
+        b = given.to(dtype=dtype, device=device)
+        b = b if fluxes is None else b + space.loads(fluxes)
+        return Load(b, "b", given, False, speaks_torch)
+    if callable(f) and problem.load == "exact":
+        b, tensor, size = _quadrature(problem.grids, "f", f, dtype)
+        b, speaks_torch = b.to(device), speaks_torch or tensor
+    else:
+        if callable(f):
+            values, tensor = evaluate("f", f, *np.ix_(*(grid.x for grid in problem.grids)))
+            f, speaks_torch = values, speaks_torch or tensor
+        elif isinstance(f, float):
+            f = torch.full(problem.node_shape, f, dtype=dtype, device=device)
+        else:
+            given = f
+            require_finite("f", f)
+        f = whole_period(problem, f.to(dtype=dtype, device=device))
+        b = _from_nodal(problem.grids, f, problem.load == "nodal")
+    b = space.loads(b if fluxes is None else b + fluxes)
+    return Load(b, "f", given, problem.load == "nodal", speaks_torch, size)
+
+
+def whole_period(problem: BoxPoisson, f: Tensor) -> Tensor:
+    """Repeat the first nodes at the end of each periodic axis that has each node once."""
+    for place, n in enumerate(problem.cells, -problem.dim):
+        if f.shape[place] == n:
+            f = torch.cat((f, f.narrow(place, 0, 1)), place)
+    return f
+
+
+def _from_nodal(grids: list[Grid], f: Tensor, lumped: bool) -> Tensor:
+    """Integrate the function through nodal values against the hats: along each axis in turn, :eq:`mass`."""
+    for place, grid in enumerate(grids, -len(grids)):
+        shape = (grid.n, *[1] * (-1 - place))
+        widths = torch.from_numpy(grid.widths(0, grid.n)).to(f).reshape(shape)
+        if lumped:
+            half = widths.expand(grid.n, *shape[1:]) / 2
+            f = f * overlap(half, half, -len(shape))
+        else:
+            low, high = f.narrow(place, 0, grid.n), f.narrow(place, 1, grid.n)
+            f = overlap(widths / 6 * (2 * low + high), widths / 6 * (low + 2 * high), place)
+    return f
+
+
+def _quadrature(
+    grids: list[Grid], name: str, f: Callable[..., Any], dtype: torch.dtype
+) -> tuple[Tensor, bool, float]:
+    """Integrate a function against the hats of all nodes, and its absolute value."""
+    pieces, speaks_torch, size = [], False, torch.zeros(())
+    for rows in _chunks(grids):
+        values, speaks_torch = evaluate(name, f, *_quadrature_points(grids, rows))
+        size = size + _against_hats(grids, rows, values.abs(), sums=True).amax()
+        pieces.append((rows, _against_hats(grids, rows, values).to(dtype)))
+    if len(pieces) == 1:
+        return pieces[0][1], speaks_torch, float(size)
+    first = pieces[0][1]
+    place = -len(grids)
+    shape = list(first.shape)
+    shape[place] = grids[0].n + 1
+    b = first.new_zeros(shape)
+    for rows, part in pieces:
+        b.narrow(place, rows.start, rows.stop - rows.start + 1).add_(part)
+    return b, speaks_torch, float(size)
+
+
+def _against_hats(grids: list[Grid], rows: slice, values: Tensor, sums: bool = False) -> Tensor:
+    """Integrate values at quadrature points against the hats, or with ``sums`` over the cells."""
+    t, w = torch.from_numpy(POINTS), torch.from_numpy(WEIGHTS)
+    for place in range(-1, -len(grids) - 1, -1):
+        grid = grids[place]
+        cells = rows if place == -len(grids) else slice(0, grid.n)
+        widths = torch.from_numpy(grid.widths(cells.start, cells.stop)).reshape(-1, *[1] * (-1 - place))
+        # The points of each cell as an axis of their own, at the end.
+        each = values.unflatten(place, (-1, len(t))).movedim(place, -1)
+        if sums:
+            values = ((each @ w) * widths).sum(place, keepdim=True)
+        else:
+            values = overlap((each @ (w * (1 - t))) * widths, (each @ (w * t)) * widths, place)
+    return values
+
+
+def _fluxes(problem: BoxPoisson, dtype: torch.dtype, device: torch.device) -> Tensor | None:
+    """Give what Neumann and Robin sides add to the load of all nodes, shape (..., *nodes)."""
+    total: Tensor | None = None
+    for name, axis, end, side in problem.sides():
+        if isinstance(side, Dirichlet) or (isinstance(side.g, float) and not side.g):
+            continue
+        others = problem.grids[:axis] + problem.grids[axis + 1 :]
+        if callable(side.g) and problem.load == "exact":
+            b, *_ = _quadrature(others, f"{name}: g", _on_side(problem, axis, end, side.g), dtype)
+        else:
+            values = _nodal_data(problem, name, axis, end, side.g).to(dtype)
+            b = _from_nodal(others, values, problem.load == "nodal")
+        part = _at_side(problem, b.to(device), axis, end)
+        total = part if total is None else total + part
+    return total
+
+
+def _on_side(problem: BoxPoisson, axis: int, end: int, g: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn a function of all coordinates into one of those along a side."""
+    place = problem.grids[axis].domain[end]
+
+    def on_side(*along: Any) -> Any:
+        # Each coordinate is an array of as many axes as the box has; the side's own is one point.
+        shapes = [(*x.shape[:axis], 1, *x.shape[axis:]) for x in along]
+        full = [x.reshape(shape) for x, shape in zip(along, shapes, strict=True)]
+        here = 0 * full[0].reshape(-1)[:1].reshape([1] * problem.dim) + place
+        values = g(*full[:axis], here, *full[axis:])
+        return values.squeeze(axis - problem.dim) if np.ndim(values) >= problem.dim else values
+
+    return on_side
+
+
+def _nodal_data(problem: BoxPoisson, name: str, axis: int, end: int, g: Any) -> Tensor:
+    """Give the data of a side at its nodes, shape (..., *side nodes), in float64 on the CPU."""
+    shape = problem.side_shape(axis)
+    if callable(g):
+        others = problem.grids[:axis] + problem.grids[axis + 1 :]
+        return evaluate(f"{name}: g", _on_side(problem, axis, end, g), *np.ix_(*(grid.x for grid in others)))[
+            0
+        ]
+    if isinstance(g, float):
+        return torch.full(shape, g, dtype=torch.float64)
+    values = array(f"{name}: g", g, (problem.node_shape, shape), "nodal values")
+    require_finite(f"{name}: g", values)
+    if values.shape[-problem.dim :] == problem.node_shape:
+        values = values.select(axis - problem.dim, end)
+    return values.double()
+
+
+def _at_side(problem: BoxPoisson, values: Tensor, axis: int, end: int) -> Tensor:
+    """Give values at all nodes that are those on a side, and zero elsewhere."""
+    place = axis - problem.dim
+    values = values.unsqueeze(place)
+    shape = list(values.shape)
+    shape[place] = problem.cells[axis]
+    zeros = values.new_zeros(shape)
+    return torch.cat((values, zeros) if end == 0 else (zeros, values), place)
+
+
+def boundary_values(problem: BoxPoisson, dtype: torch.dtype, device: torch.device) -> Tensor | None:
+    """Return the values at the Dirichlet nodes, and zeros at the others, :eq:`lifting`.
+
+    Parameters
+    ----------
+    problem : BoxPoisson
+        The problem.
+    dtype : torch.dtype
+        Precision.
+    device : torch.device
+        Where they live.
+
+    Returns
+    -------
+    torch.Tensor, shape (..., *nodes), or None
+        None where all are zero.
+    """
+    held = [side for side in problem.sides() if isinstance(side[-1], Dirichlet)]
+    if all(isinstance(side.g, float) and not side.g for *_, side in held):
+        return None
+    total = torch.zeros((), dtype=torch.float64)
+    for name, axis, end, side in held:
+        values = _nodal_data(problem, name, axis, end, side.g)
+        here = _at_side(problem, torch.ones(problem.side_shape(axis), dtype=torch.bool), axis, end)
+        total = torch.where(here, _at_side(problem, values, axis, end), total)
+    return total.to(dtype=dtype, device=device)

@@ -1,0 +1,280 @@
+"""The problem in two and three dimensions: −∇·(a ∇u) + c u = f in a box, with a condition on each side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from .box import Axis, Box
+from .checks import array, count, is_number, number, require_memory
+from .grid import Grid
+from .problem import Condition, Data, Dirichlet, Neumann, Poisson, Robin, coefficient, uniform_grid
+
+__all__ = ["SIDES", "BoxPoisson", "Poisson"]
+
+# Low and high side of each axis.
+SIDES = (("left", "right"), ("bottom", "top"), ("back", "front"))
+
+
+class BoxPoisson(Poisson):
+    """The boundary-value problem −∇·(a ∇u) + c u = f in a rectangle or a box, :eq:`strong-form-box`.
+
+    It is what ``Poisson(dim=2)`` and ``Poisson(dim=3)`` return.
+
+    Parameters
+    ----------
+    f : float, callable or array, optional
+        Right-hand side: a number, a function of the coordinates, or nodal values of shape
+        (..., n₁ + 1, n₂ + 1), indexed [x, y], boundary included; leading axes are a batch. (Along a periodic
+        axis each node may stand once.) A function is called with one array for each coordinate, of shapes
+        that broadcast, (n₁, 1) and (1, n₂) for example.
+    dim : {2, 3}
+        Number of axes.
+    n : int or sequence of int
+        Number of cells along all axes or along each.
+    domain : (float, float) or a sequence of them, default (0.0, 1.0)
+        The ends of all axes or of each.
+    a : float, callable or array of shape (n₁, n₂), default 1.0
+        Coefficient, positive; an array has one value per cell, a function is averaged over each cell by
+        three Gauss points along each axis.
+    c : float, callable or array of shape (n₁ + 1, n₂ + 1), default 0.0
+        Coefficient, not negative; an array has one value per node. It is averaged over each cell too, which
+        costs no order of convergence.
+    boundary : Dirichlet, Neumann, Robin or dict, optional
+        One condition for all sides, or a dictionary by side: left, right (x), bottom, top (y), back, front
+        (z). A side that is not named is Dirichlet(0). At an edge that two Dirichlet sides share the one
+        later in this list counts.
+    periodic : bool or sequence of bool, default False
+        Join the two sides of all axes, or of some, instead.
+    load : {"exact", "nodal"}, optional
+        As in one dimension, with three Gauss points along each axis (exact for polynomials of degree 4).
+    b : array, shape (..., *unknowns), optional
+        The load vector itself, instead of ``f``, one entry per unknown: the nodes that are on no Dirichlet
+        side, those of joined sides once. The data of Neumann and Robin sides are still added.
+    left, right : Dirichlet, Neumann or Robin, optional
+        Another way to write those two sides of ``boundary``.
+    nodes : None
+        Only in one dimension.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For an argument that is none of these; the message names it, its value and what is accepted.
+    ResourceError
+        When the problem needs more memory than the machine has.
+    """
+
+    def __init__(
+        self,
+        f: Data | None = None,
+        *,
+        dim: int,
+        n: int | Sequence[int] | None = None,
+        domain: Any = (0.0, 1.0),
+        nodes: Any = None,
+        boundary: Any = None,
+        a: Data | None = None,
+        c: Data | None = None,
+        left: Condition | None = None,
+        right: Condition | None = None,
+        periodic: Any = False,
+        load: str | None = None,
+        b: Any = None,
+    ) -> None:
+        self.dim = dim
+        if nodes is not None:
+            raise ValueError(f"nodes: got nodes with dim={dim}; accepted: n and domain, or dim=1")
+        cells = _cells(n, dim)
+        require_memory(math.prod(cells))
+        self.axes_grids = [
+            uniform_grid(k, ends) for k, ends in zip(cells, _domains(domain, dim), strict=True)
+        ]
+        self.joined = _joined(periodic, dim)
+        self.conditions = self._conditions(boundary, {"left": left, "right": right})
+        if load not in (None, "exact", "nodal"):
+            raise ValueError(f"load: got {load!r}; accepted: 'exact', 'nodal' or None")
+        self.a = coefficient("a", 1.0 if a is None else a, self.cells, "one value per cell")
+        self.c = coefficient(
+            "c", 0.0 if c is None else c, self.node_shape, "one value per node, boundary included"
+        )
+        self.f, self.b = self._right_hand_side(f, b)
+        self.load = load or ("exact" if callable(self.f) else "nodal")
+
+    @property
+    def grids(self) -> list[Grid]:
+        """The grid of each axis."""
+        return self.axes_grids
+
+    @property
+    def cells(self) -> tuple[int, ...]:
+        """Number of cells along each axis."""
+        return tuple(grid.n for grid in self.grids)
+
+    @property
+    def node_shape(self) -> tuple[int, ...]:
+        """Number of nodes along each axis."""
+        return tuple(grid.n + 1 for grid in self.grids)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of unknowns along each axis."""
+        return self.space.shape
+
+    @property
+    def n(self) -> int:
+        """Number of cells along the longest axis."""
+        return max(self.cells)
+
+    @property
+    def unknowns(self) -> int:
+        """Number of unknowns."""
+        return math.prod(self.shape)
+
+    @property
+    def domain(self) -> tuple[tuple[float, float], ...]:
+        """The ends of each axis."""
+        return tuple(grid.domain for grid in self.grids)
+
+    @property
+    def periodic(self) -> bool:  # type: ignore[override]
+        """Whether some axis is joined."""
+        return any(self.joined)
+
+    @cached_property
+    def space(self) -> Box:  # type: ignore[override]
+        """The axes, and which nodes are unknowns; Robin's alpha is divided by a, where a is constant."""
+        axes = []
+        for grid, (low, high), joined in zip(self.grids, self.conditions, self.joined, strict=True):
+            kinds = ["dirichlet" if isinstance(side, Dirichlet) else "natural" for side in (low, high)]
+            ends = ("periodic", "periodic") if joined else (kinds[0], kinds[1])
+            alphas = (
+                [side.alpha / self.a if isinstance(side, Robin) else 0.0 for side in (low, high)]
+                if isinstance(self.a, float)
+                else [0.0, 0.0]
+            )
+            axes.append(Axis(grid.n, grid.length / grid.n, ends, (alphas[0], alphas[1])))
+        return Box(axes)
+
+    @property
+    def alphas(self) -> list[tuple[float, float]]:
+        """Robin's alpha on the two sides of each axis."""
+        pairs = [
+            [side.alpha if isinstance(side, Robin) else 0.0 for side in pair] for pair in self.conditions
+        ]
+        return [(low, high) for low, high in pairs]
+
+    def sides(self) -> list[tuple[str, int, int, Condition]]:
+        """Return the sides that are not joined: name, axis, 0 or -1 for the low or high end, condition."""
+        found = []
+        for axis, (names, pair) in enumerate(zip(SIDES, self.conditions, strict=False)):
+            if not self.joined[axis]:
+                found += [(names[i], axis, (0, -1)[i], pair[i]) for i in (0, 1)]
+        return found
+
+    def _conditions(self, boundary: Any, also: dict[str, Any]) -> list[tuple[Condition, Condition]]:
+        names = [name for pair in SIDES[: self.dim] for name in pair]
+        given = {name: side for name, side in also.items() if side is not None}
+        if isinstance(boundary, Mapping):
+            for name in boundary:
+                if name not in names:
+                    raise ValueError(f"boundary: got the side {name!r}; accepted: {', '.join(names)}")
+                if name in given:
+                    raise ValueError(f"boundary: got the side {name!r} twice; accepted: once")
+            given.update(boundary)
+        elif boundary is not None:
+            given = {
+                **{
+                    name: boundary
+                    for pair, joined in zip(SIDES, self.joined, strict=False)
+                    for name in pair
+                    if not joined
+                },
+                **given,
+            }
+        for axis, pair in enumerate(SIDES[: self.dim]):
+            for name in pair:
+                if name in given:
+                    self._require_condition(name, given[name], axis)
+        return [
+            (given.get(low, Dirichlet()), given.get(high, Dirichlet())) for low, high in SIDES[: self.dim]
+        ]
+
+    def _require_condition(self, name: str, side: Any, axis: int) -> None:
+        if not isinstance(side, Dirichlet | Neumann | Robin):
+            raise TypeError(
+                f"boundary: got {side!r} for the side {name!r};"
+                " accepted: Dirichlet(g), Neumann(g) or Robin(alpha, g)"
+            )
+        if self.joined[axis]:
+            raise ValueError(
+                f"boundary: got {side!r} for the side {name!r} of a periodic axis; accepted: none"
+            )
+        if not callable(side.g) and not isinstance(side.g, float):
+            what = f"nodal values on the side {name!r}, or on the whole box"
+            array(f"{name}: {type(side).__name__} g", side.g, (self.node_shape, self.side_shape(axis)), what)
+
+    def side_shape(self, axis: int) -> tuple[int, ...]:
+        """Return the number of nodes along each axis of a side."""
+        return self.node_shape[:axis] + self.node_shape[axis + 1 :]
+
+    def _right_hand_side(self, f: Any, b: Any) -> tuple[Any, Any]:
+        if (f is None) == (b is None):
+            if f is None:
+                return 0.0, None
+            raise ValueError("f and b: got both; accepted: one of them")
+        if b is not None:
+            return None, array("b", b, (self.shape,), "one entry per unknown")
+        if callable(f):
+            return f, None
+        if is_number(f):
+            return number("f", f), None
+        once = tuple(n + (not joined) for n, joined in zip(self.cells, self.joined, strict=True))
+        shapes = (self.node_shape, once) if self.periodic else (self.node_shape,)
+        return array("f", f, shapes, "one value per node, boundary included"), None
+
+    def __repr__(self) -> str:
+        sides = ", ".join(f"{name}={side}" for name, *_, side in self.sides())
+        joined = f", periodic={self.joined}" if self.periodic else ""
+        return f"Poisson(dim={self.dim}, n={self.cells}, domain={self.domain}, {sides}{joined})"
+
+
+Poisson.boxes = BoxPoisson
+
+
+def _cells(n: Any, dim: int) -> tuple[int, ...]:
+    if n is None:
+        raise ValueError("n: got None; accepted: a number of cells of at least 1, or one for each axis")
+    if isinstance(n, np.ndarray):
+        n = n.tolist()
+    if not isinstance(n, Sequence) or isinstance(n, str):
+        return (count("n", n),) * dim
+    if len(n) != dim:
+        raise ValueError(f"n: got {n!r}; accepted: a number of cells, or {dim} of them")
+    return tuple(count("n", cells) for cells in n)
+
+
+def _domains(domain: Any, dim: int) -> list[Any]:
+    try:
+        ends = [tuple(pair) if isinstance(pair, Sequence | np.ndarray) else pair for pair in domain]
+    except TypeError:
+        raise ValueError(f"domain: got {domain!r}; accepted: a pair (low, high) for each axis") from None
+    if len(ends) == 2 and not any(isinstance(end, tuple) for end in ends):
+        return [tuple(ends)] * dim
+    if len(ends) != dim or not all(isinstance(pair, tuple) for pair in ends):
+        raise ValueError(f"domain: got {domain!r}; accepted: (low, high), or {dim} such pairs")
+    return ends
+
+
+def _joined(periodic: Any, dim: int) -> tuple[bool, ...]:
+    flags = (periodic,) * dim if isinstance(periodic, bool | np.bool_) else periodic
+    if (
+        not isinstance(flags, Sequence | np.ndarray)
+        or len(flags) != dim
+        or not all(isinstance(flag, bool | np.bool_) for flag in flags)
+    ):
+        raise TypeError(f"periodic: got {periodic!r}; accepted: True or False, or {dim} of them")
+    return tuple(bool(flag) for flag in flags)

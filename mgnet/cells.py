@@ -1,0 +1,359 @@
+"""Stiffness operators in a box whose coefficients vary from cell to cell, and their Galerkin products.
+
+On a cell the gradient of a product of hats is a sum of squares, :eq:`cell-energy`: of the differences along
+some axes of the means along the others. That form needs no more than one number for each cell. Coarse
+operators are entries between neighbouring nodes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from functools import cache, cached_property, reduce
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from . import stencils
+from .box import Box, overlap
+from .galerkin import NodeProlongation, galerkin_product
+
+__all__ = ["CellStiffness", "StencilStiffness"]
+
+
+class _BoxOperator:
+    """What both operators share: the box, the ends, the matrices."""
+
+    box: Box
+    like: dict[str, Any]
+
+    def at_nodes(self, u: Tensor) -> Tensor:
+        """Return the loads of all nodes that belong to values at all nodes, shape (N, 1, *nodes)."""
+        raise NotImplementedError
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Apply the operator to values of shape (N, 1, *unknowns)."""
+        return self.box.loads(self.at_nodes(self.box.nodes(x)))
+
+    @property
+    def T(self) -> Any:
+        """The adjoint: the operator itself, which is symmetric."""
+        return self
+
+    def to_dense(self, shape: Sequence[int]) -> Tensor:
+        """Return the operator as a matrix."""
+        unit = torch.eye(math.prod(shape), **self.like)
+        return self(unit.reshape(-1, 1, *shape)).flatten(1).T
+
+
+def _corner(corner: Sequence[int], cells: Sequence[int]) -> tuple[Any, ...]:
+    """Give the index of one corner of all cells among the nodes."""
+    return (..., *(slice(low, low + n) for low, n in zip(corner, cells, strict=True)))
+
+
+class CellStiffness(_BoxOperator):
+    """The operator −∇·(a ∇u) + c u in a box of equal cells, with one a and one c for each, :eq:`cell-energy`.
+
+    Parameters
+    ----------
+    box : Box
+        The cells and their ends; the Robin data of its axes are not used.
+    a : torch.Tensor, shape (*cells)
+        Coefficient, positive.
+    c : torch.Tensor, shape (*cells), optional
+        Coefficient, not negative; zero by default.
+    robin : sequence of (float, float), optional
+        Robin's alpha at the two ends of each axis.
+    """
+
+    def __init__(
+        self, box: Box, a: Tensor, c: Tensor | None = None, robin: Sequence[tuple[float, float]] | None = None
+    ) -> None:
+        self.box, self.dim = box, box.dim
+        self.corners = list(itertools.product((0, 1), repeat=box.dim))
+        self.like = {"dtype": a.dtype, "device": a.device}
+        self.a, self.c, self.robin = a, c, list(robin or [(0.0, 0.0)] * box.dim)
+        self.h = [axis.h for axis in box.axes]
+
+    @cached_property
+    def modes(self) -> list[tuple[tuple[int, ...], float, float]]:
+        """The squares of :eq:`cell-energy`: axes of the differences, and the factors of a and of c."""
+        volume = math.prod(self.h)
+        found = []
+        for flags in self.corners:
+            axes = tuple(i for i, flag in enumerate(flags) if flag)
+            of_a = volume * sum(self.h[i] ** -2 for i in axes) / 12 ** (len(axes) - 1)
+            if axes or self.c is not None:
+                found.append((axes, of_a, volume / 12 ** len(axes)))
+        return found
+
+    def at_nodes(self, u: Tensor) -> Tensor:
+        """Return the loads of all nodes that belong to values at all nodes, shape (N, 1, *nodes)."""
+        fields = _differences(u, self.dim)
+        for axes, of_a, of_c in self.modes:
+            weight = of_a * self.a if self.c is None else torch.add(of_a * self.a, self.c, alpha=of_c)
+            fields[axes] = fields[axes] * weight
+        y = _spread_differences({axes: fields[axes] for axes, *_ in self.modes}, self.dim)
+        for place, end, alpha in self._robin_sides():
+            side = u.select(place, end)
+            y.select(place, end).add_(self._side_mass(side, place), alpha=alpha)
+        return y
+
+    def _robin_sides(self) -> Iterator[tuple[int, int, float]]:
+        for place, alphas in zip(self.box.places, self.robin, strict=True):
+            for end, alpha in zip((0, -1), alphas, strict=True):
+                if alpha:
+                    yield place, end, alpha
+
+    def _side_mass(self, u: Tensor, place: int) -> Tensor:
+        """Apply the mass matrix of a side to values at its nodes."""
+        others = [h for i, h in enumerate(self.h, -self.dim) if i != place]
+        for axis, h in enumerate(others, -len(others)):
+            low, high = u.narrow(axis, 0, u.shape[axis] - 1), u.narrow(axis, 1, u.shape[axis] - 1)
+            v = torch.zeros_like(u)
+            v.narrow(axis, 0, u.shape[axis] - 1).add_(h / 6 * (2 * low + high))
+            v.narrow(axis, 1, u.shape[axis] - 1).add_(h / 6 * (low + 2 * high))
+            u = v
+        return u
+
+    def scaled(self, factor: float, dtype: torch.dtype) -> CellStiffness:
+        """Return a multiple of the operator in another precision."""
+        a = (factor * self.a).to(dtype)
+        c = None if self.c is None else (factor * self.c).to(dtype)
+        robin = [(factor * low, factor * high) for low, high in self.robin]
+        return CellStiffness(self.box, a, c, robin)
+
+    def elements(self) -> Tensor:
+        """Return the matrices between the corners of each cell, shape (*cells, corners, corners)."""
+        K, M = (torch.from_numpy(matrix).to(**self.like) for matrix in self._unit_elements)
+        E = self.a[..., None, None] * K
+        if self.c is not None:
+            E += self.c[..., None, None] * M
+        for place, end, alpha in self._robin_sides():
+            side = torch.from_numpy(self._side_element(self.dim + place, end)).to(**self.like)
+            E.select(self.dim + place, end).add_(side, alpha=alpha)
+        return E
+
+    def to_sparse(self) -> sp.csc_array:
+        """Return the matrix of the unknowns in SciPy's form."""
+        shape, cells = self.box.shape, self.box.cells
+        numbers = 1 + torch.arange(math.prod(shape)).reshape(shape)
+        at_nodes = self.box.nodes(numbers).numpy() - 1  # -1 at Dirichlet nodes
+        at = np.stack([at_nodes[_corner(corner, cells)].ravel() for corner in self.corners], -1)
+        E = self.elements().cpu().numpy().reshape(len(at), len(self.corners), -1)
+        rows, columns = np.broadcast_arrays(at[:, :, None], at[:, None, :])
+        inside = (rows >= 0) & (columns >= 0)
+        entries = (E[inside], (rows[inside], columns[inside]))
+        return sp.coo_array(entries, shape=(math.prod(shape),) * 2).tocsc()
+
+    def assembled(self) -> StencilStiffness:
+        """Return the same operator as entries between neighbouring nodes."""
+        E = self.elements()
+        centre = E.new_zeros([n + 1 for n in self.box.cells])
+        pairs: dict[tuple[int, ...], Tensor] = {}
+        for (i, low), (j, high) in itertools.product(enumerate(self.corners), repeat=2):
+            step = tuple(q - p for p, q in zip(low, high, strict=True))
+            if i == j:
+                centre[_corner(low, self.box.cells)] += E[..., i, j]
+            elif step > (0,) * self.dim:
+                field = pairs.setdefault(step, torch.zeros_like(centre))
+                field[_corner(low, self.box.cells)] += E[..., i, j]
+        return StencilStiffness(self.box, centre, pairs)
+
+    @cached_property
+    def _unit_elements(self) -> tuple[np.ndarray, np.ndarray]:
+        """The matrices of one cell for a = 1 and for c = 1."""
+        return stencils.element(self.h), stencils.element(self.h, 0.0, 1.0)
+
+    def _side_element(self, axis: int, end: int) -> np.ndarray:
+        here = np.diag([1.0, 0.0]) if end == 0 else np.diag([0.0, 1.0])
+        mass = np.array([[2.0, 1.0], [1.0, 2.0]]) / 6
+        return reduce(np.kron, [here if i == axis else h * mass for i, h in enumerate(self.h)])
+
+    def diagonal(self, shape: Sequence[int]) -> Tensor:
+        """Return the diagonal of the matrix, shape (*unknowns)."""
+        if any(axis.periodic and axis.cells == 1 for axis in self.box.axes):
+            return self.assembled().diagonal(shape)
+        K, M = self._unit_elements
+        weight = K[0, 0] * self.a if self.c is None else K[0, 0] * self.a + M[0, 0] * self.c
+        y = self.a.new_zeros([n + 1 for n in self.box.cells])
+        for corner in self.corners:
+            y[_corner(corner, self.box.cells)] += weight
+        for place, end, alpha in self._robin_sides():
+            others = [axis for i, axis in enumerate(self.box.axes, -self.dim) if i != place]
+            sides = [np.convolve(np.full(axis.cells, axis.h / 3), [1.0, 1.0]) for axis in others]
+            side = reduce(np.multiply.outer, sides, np.ones(()))
+            y.select(place, end).add_(torch.from_numpy(side).to(y), alpha=alpha)
+        return self.box.loads(y)
+
+    def coarsen(self, shape: Sequence[int]) -> tuple[StencilStiffness, NodeProlongation] | None:
+        """Return the operator R A P of the next coarser box, and P; None where no axis can be coarsened."""
+        return _coarsen(self, self.assembled()) if any(self.box.coarsening()) else None
+
+    @property
+    def largest(self) -> float:
+        """A bound of the eigenvalues of D⁻¹ A: the largest of those of all cells."""
+        K, M = self._unit_elements
+        # The mass matrix of a side of a cell, which Robin's alpha brings in, has the bound 3/2 for each axis.
+        bound = 1.5 ** (self.dim - 1) if any(map(any, self.robin)) else 0.0
+        for axes, of_a, of_c in self.modes:
+            factor = 4 ** len(axes) / 2**self.dim
+            if self.c is None:
+                bound = max(bound, of_a * factor / K[0, 0])
+            else:
+                here = (of_a * self.a + of_c * self.c) / (K[0, 0] * self.a + M[0, 0] * self.c)
+                bound = max(bound, factor * float(here.max()))
+        return bound
+
+    @property
+    def singular(self) -> bool:
+        """Whether constants are mapped to zero."""
+        held = any("dirichlet" in ends for ends in self.box.ends)
+        return not held and not any(map(any, self.robin)) and (self.c is None or not bool(self.c.any()))
+
+
+def _differences(u: Tensor, dim: int) -> dict[tuple[int, ...], Tensor]:
+    """Give, for each set of axes, the differences along them of the means along the others, at the cells."""
+    fields: dict[tuple[int, ...], Tensor] = {(): u}
+    for axis in range(dim):
+        place = axis - dim
+        n = u.shape[place] - 1
+        for axes, field in list(fields.items()):
+            low, high = field.narrow(place, 0, n), field.narrow(place, 1, n)
+            fields[axes] = (low + high).mul_(0.5)
+            fields[(*axes, axis)] = high - low
+    return fields
+
+
+def _spread_differences(fields: dict[tuple[int, ...], Tensor], dim: int) -> Tensor:
+    """Apply the transpose of :func:`_differences`; a set that is missing counts as zero."""
+    for axis in reversed(range(dim)):
+        place, merged = axis - dim, {}
+        for axes in {tuple(i for i in axes if i != axis) for axes in fields}:
+            mean, step = fields.get(axes), fields.get((*axes, axis))
+            low, high = _pair(mean, step)
+            merged[axes] = overlap(low, high, place)
+        fields = merged
+    return fields[()]
+
+
+def _pair(mean: Tensor | None, step: Tensor | None) -> tuple[Tensor, Tensor]:
+    if step is None:
+        half = 0.5 * mean  # type: ignore[operator]
+        return half, half
+    if mean is None:
+        return -step, step
+    half = 0.5 * mean
+    return half - step, half + step
+
+
+class StencilStiffness(_BoxOperator):
+    """An operator given by its entries between each node and its neighbours, corners included.
+
+    Parameters
+    ----------
+    box : Box
+        The cells and their ends.
+    centre : torch.Tensor, shape (*nodes)
+        The diagonal, at all nodes; joined ends are two.
+    pairs : dict from (int, ...) to torch.Tensor, shape (*nodes)
+        For one of each two opposite directions, the entry between a node and its neighbour there; zero where
+        there is none.
+    """
+
+    def __init__(self, box: Box, centre: Tensor, pairs: dict[tuple[int, ...], Tensor]) -> None:
+        self.box, self.centre, self.pairs = box, centre, pairs
+        self.like = {"dtype": centre.dtype, "device": centre.device}
+
+    def at_nodes(self, u: Tensor) -> Tensor:
+        """Return the loads of all nodes that belong to values at all nodes, shape (N, 1, *nodes)."""
+        y = self.centre * u
+        for here, there, weight in self._neighbours():
+            y[here].addcmul_(weight, u[there])
+            y[there].addcmul_(weight, u[here])
+        return y
+
+    def _neighbours(self) -> Iterator[tuple[Any, Any, Tensor]]:
+        """Give the nodes that have a neighbour in a direction, those neighbours, and the entries."""
+        for step, field in self.pairs.items():
+            here, there = _ends_of(step, field.shape)
+            yield here, there, field[here]
+
+    def diagonal(self, shape: Sequence[int]) -> Tensor:
+        """Return the diagonal of the matrix, shape (*unknowns)."""
+        centre = self.centre.clone()
+        # A lone joined node is its own neighbour.
+        lone = [axis.periodic and axis.cells == 1 for axis in self.box.axes]
+        for step, field in self.pairs.items():
+            if all(alone or not s for s, alone in zip(step, lone, strict=True)):
+                here, there = _ends_of(step, field.shape)
+                centre[here] += field[here]
+                centre[there] += field[here]
+        return self.box.loads(centre)
+
+    @property
+    def singular(self) -> bool:
+        """Whether constants are mapped to zero, but for rounding."""
+        if any("dirichlet" in ends for ends in self.box.ends):
+            return False
+        one = torch.ones((1, 1, *self.box.shape), **self.like)
+        return bool(self(one).abs().max() <= 1e3 * torch.finfo(one.dtype).eps * self.centre.max())
+
+    @cached_property
+    def largest(self) -> float:
+        """A bound of the eigenvalues of D⁻¹ A, from its row sums."""
+        total = self.centre.clone()
+        for here, there, weight in self._neighbours():
+            total[here] += weight.abs()
+            total[there] += weight.abs()
+        return float((self.box.loads(total) / self.diagonal(self.box.shape)).max())
+
+    def coarsen(self, shape: Sequence[int]) -> tuple[StencilStiffness, NodeProlongation] | None:
+        """Return the operator R A P of the next coarser box, and P; None where no axis can be coarsened."""
+        return _coarsen(self, self) if any(self.box.coarsening()) else None
+
+    def entry(self, step: tuple[int, ...]) -> Tensor:
+        """Return the entries between each node and its neighbour in a direction, those of joined ends added.
+
+        Parameters
+        ----------
+        step : (int, ...)
+            One of -1, 0, 1 for each axis.
+
+        Returns
+        -------
+        torch.Tensor, shape (*nodes)
+            Zero where there is no neighbour.
+        """
+        if step in self.pairs or not any(step):
+            field = self.pairs.get(step, self.centre).clone()
+        else:
+            opposite = tuple(-s for s in step)
+            here, there = _ends_of(opposite, self.centre.shape)
+            field = torch.zeros_like(self.centre)
+            field[there] = self.pairs[opposite][here]
+        for place, axis in enumerate(self.box.axes):
+            if axis.periodic:
+                whole = field.select(place, 0) + field.select(place, -1)
+                field.select(place, 0).copy_(whole)
+                field.select(place, -1).copy_(whole)
+        return field
+
+
+def _coarsen(A: CellStiffness | StencilStiffness, entries: StencilStiffness) -> tuple[StencilStiffness, Any]:
+    entry = cache(entries.entry)
+    P = NodeProlongation(A.box, A.box.coarsening(), entry)
+    fields = galerkin_product(A.at_nodes, P, A.like)
+    centre = fields.pop((0,) * A.box.dim)
+    return StencilStiffness(P.coarse, centre, fields), P
+
+
+def _ends_of(step: Sequence[int], shape: Sequence[int]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Give the nodes that have a neighbour in a direction, and those neighbours."""
+    here = tuple(slice(max(-s, 0), n - max(s, 0)) for s, n in zip(step, shape, strict=True))
+    there = tuple(slice(max(s, 0), n - max(-s, 0)) for s, n in zip(step, shape, strict=True))
+    return (..., *here), (..., *there)

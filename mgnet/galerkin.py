@@ -1,0 +1,190 @@
+"""Interpolation that the operator dictates, in a box, and the coarse operator R A P that belongs to it.
+
+A new node is the equilibrium of its neighbours, :eq:`equilibrium`: along an edge of a coarse cell the stencil
+is first summed across the edge, so that one equation with two neighbours is left; inside a face or a cell the
+nodes around are known by then. Where the coefficient jumps, this keeps the flux and not the slope.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .box import Axis, Box
+
+__all__ = ["NodeProlongation", "galerkin_product"]
+
+Index = tuple[Any, ...]
+# Along one axis: what stands where in the fine and in the coarse vector, and the new nodes, each with how
+# far it lies between the two coarse nodes where no equilibrium along this axis is taken.
+Pieces = tuple[list[tuple[slice, slice]], list[tuple[slice, float | None]]]
+
+
+class NodeProlongation:
+    """Interpolation by equilibria, on all nodes of a box; ``T`` restricts.
+
+    Parameters
+    ----------
+    box : Box
+        The fine box.
+    chosen : sequence of bool
+        The axes that are coarsened.
+    entry : callable
+        From a direction (one of -1, 0, 1 for each axis) to the entries of the operator between each node and
+        its neighbour there, shape (*nodes); joined ends have the same.
+    """
+
+    def __init__(self, box: Box, chosen: Sequence[bool], entry: Callable[[tuple[int, ...]], Tensor]) -> None:
+        self.box, self.coarse = box, box.coarse(chosen)
+        self.pieces = [_pieces(axis, some) for axis, some in zip(box.axes, chosen, strict=True)]
+        # In this order a step needs only what is there already: new nodes, and the known ones with weights.
+        self.steps = list(self._steps(entry))
+
+    def _steps(self, entry: Callable[[tuple[int, ...]], Tensor]) -> Iterator[tuple[Index, list]]:
+        kinds = [
+            [(fine, None, False) for fine, _ in kept] + [(fine, t, True) for fine, t in new]
+            for kept, new in self.pieces
+        ]
+        groups = itertools.product(*kinds)
+        for group in sorted(groups, key=lambda group: sum(new for *_, new in group)):
+            target = tuple(fine for fine, *_ in group)
+            pulled = [axis for axis, (_, t, new) in enumerate(group) if new and t is None]
+            placed = [(axis, t) for axis, (_, t, _) in enumerate(group) if t is not None]
+            if pulled:
+                yield target, _equilibrium(entry, target, pulled)
+            elif placed:
+                axis, t = placed[0]
+                ends = (slice(-4, -3), slice(-1, None))
+                yield (
+                    target,
+                    [(_replaced(target, axis, end), w) for end, w in zip(ends, (1 - t, t), strict=True)],
+                )
+
+    def at_nodes(self, e: Tensor) -> Tensor:
+        """Interpolate values at all coarse nodes to all nodes."""
+        u = e.new_zeros((*e.shape[:2], *(n + 1 for n in self.box.cells)))
+        for fine, coarse in self._kept():
+            u[fine] = e[coarse]
+        for target, sources in self.steps:
+            new = u[(..., *target)]
+            for source, weight in sources:
+                new += weight * u[(..., *source)]
+        return u
+
+    def at_nodes_transposed(self, b: Tensor) -> Tensor:
+        """Restrict loads of all nodes to all coarse nodes."""
+        b = b.clone()
+        for target, sources in reversed(self.steps):
+            new = b[(..., *target)]
+            for source, weight in sources:
+                b[(..., *source)] += weight * new
+        coarse_b = b.new_zeros((*b.shape[:2], *(n + 1 for n in self.coarse.cells)))
+        for fine, coarse in self._kept():
+            coarse_b[coarse] = b[fine]
+        return coarse_b
+
+    def _kept(self) -> Iterator[tuple[Index, Index]]:
+        for pieces in itertools.product(*(kept for kept, _ in self.pieces)):
+            yield (..., *(fine for fine, _ in pieces)), (..., *(coarse for _, coarse in pieces))
+
+    def __call__(self, e: Tensor) -> Tensor:
+        """Interpolate values of shape (N, 1, *coarse unknowns)."""
+        return self.box.unknowns(self.at_nodes(self.coarse.nodes(e)))
+
+    @property
+    def T(self) -> NodeRestriction:
+        """The adjoint: restriction with the same weights."""
+        return NodeRestriction(self)
+
+
+class NodeRestriction:
+    """The transpose of a :class:`NodeProlongation`; the two share their weights."""
+
+    def __init__(self, prolongation: NodeProlongation) -> None:
+        self.T = prolongation
+
+    def __call__(self, b: Tensor) -> Tensor:
+        """Restrict loads of shape (N, 1, *unknowns)."""
+        P = self.T
+        return P.coarse.loads(P.at_nodes_transposed(P.box.spread(b)))
+
+
+def _pieces(axis: Axis, chosen: bool) -> Pieces:
+    if not chosen:
+        return [(slice(None), slice(None))], []
+    last = axis.cells - 2 * axis.pairs  # how many cells the last coarse one has, if it is no regular pair
+    pairs = axis.pairs + (last == 2)
+    kept = [(slice(0, 2 * pairs + 1, 2), slice(0, pairs + 1))]
+    new: list[tuple[slice, float | None]] = [(slice(1, 2 * pairs, 2), None)] if pairs else []
+    if last in (1, 3):
+        kept.append((slice(axis.cells, None), slice(pairs + 1, None)))
+    if last == 3:
+        new += [(slice(node, node + 1), t) for node, t in axis.new_in_last]
+    return kept, new
+
+
+def _equilibrium(
+    entry: Callable[[tuple[int, ...]], Tensor], target: Index, pulled: Sequence[int]
+) -> list[tuple[Index, Tensor]]:
+    """Give the neighbours along some axes and their weights; along the others the stencil is summed."""
+    dim = len(target)
+
+    def summed(step: tuple[int, ...]) -> Tensor:
+        ranges: list[tuple[int, ...]] = [(-1, 0, 1)] * dim
+        for axis, s in zip(pulled, step, strict=True):
+            ranges[axis] = (s,)
+        return sum(entry(offset)[target] for offset in itertools.product(*ranges))  # type: ignore[return-value]
+
+    own = summed((0,) * len(pulled))
+    found = []
+    for step in itertools.product((-1, 0, 1), repeat=len(pulled)):
+        if any(step):
+            source = target
+            for axis, s in zip(pulled, step, strict=True):
+                source = _replaced(source, axis, _shifted(source[axis], s))
+            found.append((source, -summed(step) / own))
+    return found
+
+
+def _shifted(nodes: slice, step: int) -> slice:
+    return slice(nodes.start + step, nodes.stop + step, nodes.step)
+
+
+def _replaced(index: Index, axis: int, entry: Any) -> Index:
+    return (*index[:axis], entry, *index[axis + 1 :])
+
+
+def galerkin_product(
+    A: Callable[[Tensor], Tensor], P: NodeProlongation, like: dict[str, Any]
+) -> dict[tuple[int, ...], Tensor]:
+    """Return the entries of R A P, found by applying it to every third node at a time, :eq:`probing`.
+
+    Parameters
+    ----------
+    A : callable
+        The fine operator at all nodes.
+    P : NodeProlongation
+        The interpolation; R is its transpose.
+    like : dict
+        Precision and device.
+
+    Returns
+    -------
+    dict from (int, ...) to torch.Tensor, shape (*coarse nodes)
+        Entries between each node and itself, and its neighbour in one of each two opposite directions.
+    """
+    dim, shape = P.box.dim, [n + 1 for n in P.coarse.cells]
+    steps = [step for step in itertools.product((-1, 0, 1), repeat=dim) if step >= (0,) * dim]
+    fields = {step: torch.zeros(shape, **like) for step in steps}
+    for colour in itertools.product(range(3), repeat=dim):
+        e = torch.zeros((1, 1, *shape), **like)
+        e[(..., *(slice(first, None, 3) for first in colour))] = 1
+        y = P.at_nodes_transposed(A(P.at_nodes(e)))[0, 0]
+        for step, field in fields.items():
+            nodes = tuple(slice((first - s) % 3, None, 3) for first, s in zip(colour, step, strict=True))
+            field[nodes] = y[nodes]
+    return fields

@@ -1,0 +1,127 @@
+"""Memory that is used again: fresh pages cost more time than the arithmetic of a whole sweep on them.
+
+The system hands out memory in pages of 4 KiB and clears each at its first use, which takes longer than a
+stencil does. While ``reused()`` is open, blocks are cut from slabs of huge pages, and those that nobody holds
+any more are handed out once more; when it closes all of them are given back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["empty", "empty_like", "is_open", "own_copy", "reused", "spare"]
+
+# In bytes: smaller blocks are quickly had from the allocator; and how much is asked from the system at once.
+LEAST, SLAB = 2**16, 2**25
+
+
+class _Pool:
+    """Blocks by size, and what is left of the last slab."""
+
+    def __init__(self) -> None:
+        self.blocks: dict[int, list[np.ndarray]] = {}
+        self.rest = np.empty(0, dtype=np.uint8)
+
+    def block(self, size: int) -> np.ndarray:
+        """Return a block that nobody holds."""
+        blocks = self.blocks.setdefault(size, [])
+        for i in range(len(blocks)):
+            # A tensor, and every view of it, holds the array that it was made from.
+            if sys.getrefcount(blocks[i]) == _UNHELD:
+                return blocks[i]
+        if size > len(self.rest):
+            # NumPy asks the system for huge pages where an array is large.
+            self.rest = np.empty(max(size, SLAB), dtype=np.uint8)
+        blocks.append(self.rest[:size])
+        self.rest = self.rest[size:]
+        return blocks[-1]
+
+
+class _Here(threading.local):
+    """The pool of this thread, if ``reused()`` is open."""
+
+    pool: _Pool | None = None
+
+
+_here = _Here()
+
+
+@contextlib.contextmanager
+def reused() -> Iterator[None]:
+    """Use blocks of memory again, in this thread, until the context is left."""
+    before = _here.pool
+    _here.pool = before or _Pool()
+    try:
+        yield
+    finally:
+        _here.pool = before
+
+
+def empty(shape: Sequence[int], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """Return a tensor without values, on the device of another.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        Its shape.
+    like : torch.Tensor
+        The other.
+    dtype : torch.dtype, optional
+        Its precision, that of the other by default.
+
+    Returns
+    -------
+    torch.Tensor
+        In a block that was used before, where ``reused()`` is open and the size is worth it.
+    """
+    dtype = dtype or like.dtype
+    count = math.prod(shape)
+    size = count * dtype.itemsize
+    if _here.pool is None or size < LEAST or like.device.type != "cpu":
+        return torch.empty(tuple(shape), dtype=dtype, device=like.device)
+    # In steps of an eighth, so that arrays of nearly one size share their blocks.
+    step = 1 << (size.bit_length() - 4)
+    block = _here.pool.block(-(-size // step) * step)
+    return torch.from_numpy(block).view(dtype)[:count].view(*shape)
+
+
+def is_open() -> bool:
+    """Say whether ``reused()`` is open in this thread."""
+    return _here.pool is not None
+
+
+def spare(shape: Sequence[int], like: Tensor, dtype: torch.dtype | None = None) -> Tensor | None:
+    """Return what :func:`empty` does inside ``reused()``, and None outside: for torch's ``out=``.
+
+    Outside torch takes memory itself, and gradients may flow, which they cannot into a given block.
+    """
+    return None if _here.pool is None else empty(shape, like, dtype)
+
+
+def own_copy(x: Tensor) -> Tensor:
+    """Return a copy in memory that is nobody else's, to outlive ``reused()``."""
+    if x.device.type != "cpu":
+        return x.clone()
+    # NumPy asks for huge pages.
+    return (
+        torch.from_numpy(np.empty(x.numel() * x.element_size(), dtype=np.uint8))
+        .view(x.dtype)
+        .view(x.shape)
+        .copy_(x)
+    )
+
+
+def empty_like(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """Return a contiguous tensor without values, of the shape of another."""
+    return empty(x.shape, x, dtype)
+
+
+_UNHELD = [sys.getrefcount(blocks[i]) for blocks in ([np.empty(0)],) for i in range(1)][0]

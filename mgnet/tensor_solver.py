@@ -1,0 +1,64 @@
+"""Constant coefficients in a box, solved by the eigenvectors of its axes, :eq:`fast-diagonalization`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .box import Axis, Box
+
+__all__ = ["TensorSolver"]
+
+
+class TensorSolver:
+    """The inverse of a sum of tensor products of stiffness and mass matrices.
+
+    Its cost is that of one dense matrix for each axis, so it is for coarse grids. Where constants are mapped
+    to zero, the solution has no constant part in the discrete sense.
+
+    Parameters
+    ----------
+    box : Box
+        The cells and their ends.
+    a, c : float
+        Coefficients.
+    like : dict
+        Precision and device of what it is applied to; the eigenvectors are computed in float64.
+    """
+
+    def __init__(self, box: Box, a: float, c: float, like: dict[str, Any]) -> None:
+        found = {axis: _eigenpairs(axis) for axis in set(box.axes)}
+        pairs = [found[axis] for axis in box.axes]
+        total = torch.zeros((), dtype=torch.float64)
+        for values, _ in pairs:
+            total = total[..., None] + a * values
+        total = total + c
+        # What rounding leaves of the zero eigenvalue of constants.
+        zero = total <= 1e-13 * total.max() if total.numel() else torch.zeros_like(total, dtype=torch.bool)
+        self.inverse = total.reciprocal().masked_fill(zero, 0.0).to(**like)
+        self.vectors = [vectors.to(**like) for _, vectors in pairs]
+
+    def __call__(self, b: Tensor) -> Tensor:
+        """Solve for loads of shape (..., *unknowns)."""
+        transposed = [V.T for V in self.vectors]
+        return _along_axes(self.vectors, _along_axes(transposed, b) * self.inverse)
+
+
+def _eigenpairs(axis: Axis) -> tuple[Tensor, Tensor]:
+    """Give λ and V of K V = M V λ, with Vᵀ M V the identity."""
+    # By torch and not by SciPy, whose threads would keep the processors from torch's for a while.
+    K, M = (torch.from_numpy(matrix.toarray()) for matrix in axis.matrices())
+    L = torch.linalg.cholesky(M)
+    half = torch.linalg.solve_triangular(L, K, upper=False)
+    values, vectors = torch.linalg.eigh(torch.linalg.solve_triangular(L, half.T, upper=False))
+    return values, torch.linalg.solve_triangular(L.T, vectors, upper=True)
+
+
+def _along_axes(matrices: Sequence[Tensor], x: Tensor) -> Tensor:
+    """Apply one matrix along each of the last axes."""
+    for place, matrix in enumerate(matrices, -len(matrices)):
+        x = torch.tensordot(x, matrix, ([place], [1])).movedim(-1, place)
+    return x
