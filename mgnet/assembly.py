@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from . import stencils
+from .box import overlap
 from .chain import Chain
-from .checks import array, first_bad, require_finite
-from .problem import BOUNDS, Poisson
+from .checks import array, first_bad, hidden, require_finite
+from .problem import BOUNDS, Poisson, nothing
 from .stiffness import Stiffness
 from .varying import VaryingStiffness
 
@@ -50,18 +51,26 @@ def operator(problem: Poisson, dtype: torch.dtype, device: torch.device) -> Stif
     if grid.uniform and isinstance(a, float) and isinstance(c, float):
         like: dict[str, Any] = {"dtype": dtype, "device": device}
         return Stiffness(grid.length / grid.n, a, c, problem.ends, robin=problem.robin, **like)
-    k = torch.empty(grid.n, dtype=dtype, device=device)
-    s = None if isinstance(c, float) and c == 0.0 else torch.zeros(grid.n + 1, dtype=dtype, device=device)
-    for cells in _chunks(grid.n):
-        widths = torch.from_numpy(grid.widths(cells.start, cells.stop))
-        here = _cell_average(problem, cells) / widths
-        if s is not None:
-            off_diagonal, low, high = _masses(problem, cells, widths)
-            here -= off_diagonal
-            s[cells.start : cells.stop] += low.to(s)
-            s[cells.start + 1 : cells.stop + 1] += high.to(s)
-        k[cells] = here.to(k)
-    return VaryingStiffness(k, s, problem.ends, problem.robin)
+    reacts = not (isinstance(c, float) and c == 0.0)
+    pieces = [
+        tuple(part.to(dtype=dtype, device=device) for part in _cells(problem, cells, reacts))
+        for cells in _chunks(grid.n)
+    ]
+    k, *sums = (torch.cat(parts) for parts in zip(*pieces, strict=True))
+    return VaryingStiffness(k, overlap(*sums, -1) if sums else None, problem.ends, problem.robin)
+
+
+def _cells(problem: Poisson, cells: slice, reacts: bool) -> Iterator[Tensor]:
+    """Give the conductances of some cells, and what they add to the row sums of their two nodes."""
+    widths = torch.from_numpy(problem.grid.widths(cells.start, cells.stop))
+    k = _cell_average(problem, cells) / widths
+    if reacts:
+        off_diagonal, low, high = _masses(problem, cells, widths)
+        yield k - off_diagonal
+        yield low
+        yield high
+    else:
+        yield k
 
 
 class Load(NamedTuple):
@@ -133,7 +142,7 @@ def load(problem: Poisson, dtype: torch.dtype, device: torch.device, speaks_torc
 
 def _from_nodal(problem: Poisson, f: Tensor) -> Tensor:
     # What a Dirichlet end makes of no account is looked at all the same.
-    if not (f[..., 0].isfinite().all() and f[..., -1].isfinite().all()):
+    if not hidden(f) and not (f[..., 0].isfinite().all() and f[..., -1].isfinite().all()):
         require_finite("f", f)
     return _lump(problem, f) if problem.load == "nodal" else _integrate_linear(problem, f)
 
@@ -178,7 +187,7 @@ def evaluate(name: str, function: Any, *x: np.ndarray) -> tuple[Tensor, bool]:
     try:
         try:
             values = function(*x)
-        except (TypeError, AttributeError):
+        except (TypeError, AttributeError, RuntimeError):
             try:
                 values = function(*map(torch.from_numpy, x))
             except Exception:
@@ -187,14 +196,9 @@ def evaluate(name: str, function: Any, *x: np.ndarray) -> tuple[Tensor, bool]:
                 raise
     except Exception as error:
         raise ValueError(f"{name}: the function raised {type(error).__name__}: {error}") from error
-    try:
-        seen = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name}: the function returned {values!r}; accepted: real numbers") from None
-    if seen.dtype.kind not in "fiubc":
-        raise TypeError(f"{name}: the function returned dtype {seen.dtype}; accepted: real numbers")
+    shape = _returned_shape(name, values)
     points = np.broadcast_shapes(*(axis.shape for axis in x))
-    shape, last = seen.shape, seen.shape[max(seen.ndim - len(points), 0) :]
+    last = shape[max(len(shape) - len(points), 0) :]
     fits = len(points) > 1 and len(last) == len(points)
     fits = fits and all(size in (1, full) for size, full in zip(last, points, strict=True))
     if shape and not fits and last != points:
@@ -207,13 +211,25 @@ def evaluate(name: str, function: Any, *x: np.ndarray) -> tuple[Tensor, bool]:
     if result.dtype.is_complex:
         raise TypeError(f"{name}: the function returned {result.dtype}; accepted: real numbers")
     batch = shape[: max(len(shape) - len(points), 0)]
-    result = result.detach().to(device="cpu", dtype=torch.float64).expand(*batch, *points)
+    result = result.to(device="cpu", dtype=torch.float64).expand(*batch, *points)
     _require_finite_at(name, result, x)
     return result, speaks_torch
 
 
+def _returned_shape(name: str, values: Any) -> tuple[int, ...]:
+    if isinstance(values, Tensor):
+        return tuple(values.shape)
+    try:
+        seen = np.asarray(values)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}: the function returned {values!r}; accepted: real numbers") from None
+    if seen.dtype.kind not in "fiubc":
+        raise TypeError(f"{name}: the function returned dtype {seen.dtype}; accepted: real numbers")
+    return seen.shape
+
+
 def _require_finite_at(name: str, values: Tensor, x: Sequence[np.ndarray]) -> None:
-    if not torch.isfinite(values.sum()):
+    if not hidden(values) and not torch.isfinite(values.sum()):
         bad = ~values.isfinite()
         if bad.any():
             index = bad.nonzero()[0].tolist()[-len(x) :]
@@ -235,7 +251,7 @@ def _sampled(name: str, problem: Poisson, cells: slice) -> Tensor:
         )
     values = values.reshape(-1, len(POINTS))
     bad = ((values <= 0) if name == "a" else (values < 0)).any(-1)
-    if bad.any():
+    if not hidden(values) and bad.any():
         i = int(bad.nonzero()[0])
         raise ValueError(
             f"{name}: got {values[i].min().item()!r} in cell {cells.start + i}; accepted: {BOUNDS[name]}"
@@ -271,17 +287,16 @@ def _quadrature(problem: Poisson, f: Any, dtype: torch.dtype) -> tuple[Tensor, b
         values, speaks_torch = evaluate("f", f, problem.grid.x.copy())
         return _lump(problem, _whole_period(problem, values.to(dtype))), speaks_torch, 0.0
     t, w = torch.from_numpy(POINTS), torch.from_numpy(WEIGHTS)
-    b, speaks_torch, size = torch.empty(0), False, 0.0
+    pieces, speaks_torch, size = [], False, 0.0
     for cells in _chunks(problem.n):
         values, speaks_torch = evaluate("f", f, _points(problem, cells))
-        if not b.numel():
-            b = torch.zeros((*values.shape[:-1], problem.n + 1), dtype=dtype)
         values = values.reshape(*values.shape[:-1], -1, len(POINTS))
         widths = torch.from_numpy(problem.grid.widths(cells.start, cells.stop))
-        b[..., cells.start : cells.stop] += (values @ (w * (1 - t)) * widths).to(dtype)
-        b[..., cells.start + 1 : cells.stop + 1] += (values @ (w * t) * widths).to(dtype)
-        size += float((values.abs() @ w * widths).sum(-1).max())
-    return b, speaks_torch, size
+        pieces.append([(values @ (w * hat) * widths).to(dtype) for hat in (1 - t, t)])
+        if not hidden(values):
+            size += float((values.detach().abs() @ w * widths).sum(-1).max())
+    low, high = (torch.cat(parts, -1) for parts in zip(*pieces, strict=True))
+    return overlap(low, high, -1), speaks_torch, size
 
 
 def _whole_period(problem: Poisson, f: Tensor) -> Tensor:
@@ -315,7 +330,13 @@ def _integrate_linear(problem: Poisson, f: Tensor) -> Tensor:
 
 def _add_fluxes(problem: Poisson, b: Tensor, own: bool) -> Tensor:
     for end, node, condition in ((0, 0, problem.left), (1, -1, problem.right)):
-        if problem.ends[end] == "natural" and condition.g:
+        if problem.ends[end] != "natural" or nothing(condition.g):
+            continue
+        if isinstance(condition.g, Tensor):
+            here = torch.zeros(b.shape[-1], dtype=b.dtype, device=b.device)
+            here[node] = 1
+            b = b + condition.g.to(b) * here
+        else:
             b = b if own else b.clone()
             own = True
             b[..., node] += condition.g

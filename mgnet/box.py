@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .chain import Chain
-from .memory import empty
+from .memory import empty, is_open
 from .operators import every_second
 
 __all__ = ["Axis", "Box", "BoxProlongation", "overlap"]
@@ -307,6 +307,10 @@ class Box:
         torch.Tensor, shape (..., *nodes)
             Values at all nodes.
         """
+        if not is_open():  # gradients may flow, or x may be hidden in a vmap
+            for axis, place in zip(self.axes, self.places, strict=True):
+                x = axis.chain.nodes(x, axis=place)
+            return x if values is None else x + values
         u = empty((*x.shape[: x.ndim - self.dim], *(n + 1 for n in self.cells)), x)
         self.unknowns(u).copy_(x)
         # The sides in turn: joined ones repeat what is there by then, edges included.

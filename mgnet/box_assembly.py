@@ -15,9 +15,9 @@ from .assembly import Load, evaluate
 from .box import overlap
 from .box_problem import BoxPoisson
 from .cells import CellStiffness
-from .checks import array, require_finite
+from .checks import array, hidden, require_finite
 from .grid import Grid
-from .problem import Dirichlet, require_bound
+from .problem import Dirichlet, nothing, require_bound
 from .stiffness import BoxStiffness, Stiffness
 
 __all__ = ["boundary_values", "load", "operator"]
@@ -185,7 +185,8 @@ def _quadrature(
     pieces, speaks_torch, size = [], False, torch.zeros(())
     for rows in _chunks(grids):
         values, speaks_torch = evaluate(name, f, *_quadrature_points(grids, rows))
-        size = size + _against_hats(grids, rows, values.abs(), sums=True).amax()
+        if not hidden(values):
+            size = size + _against_hats(grids, rows, values.detach().abs(), sums=True).amax()
         pieces.append((rows, _against_hats(grids, rows, values).to(dtype)))
     if len(pieces) == 1:
         return pieces[0][1], speaks_torch, float(size)
@@ -219,7 +220,7 @@ def _fluxes(problem: BoxPoisson, dtype: torch.dtype, device: torch.device) -> Te
     """Give what Neumann and Robin sides add to the load of all nodes, shape (..., *nodes)."""
     total: Tensor | None = None
     for name, axis, end, side in problem.sides():
-        if isinstance(side, Dirichlet) or (isinstance(side.g, float) and not side.g):
+        if isinstance(side, Dirichlet) or nothing(side.g):
             continue
         others = problem.grids[:axis] + problem.grids[axis + 1 :]
         if callable(side.g) and problem.load == "exact":
@@ -242,7 +243,8 @@ def _on_side(problem: BoxPoisson, axis: int, end: int, g: Callable[..., Any]) ->
         full = [x.reshape(shape) for x, shape in zip(along, shapes, strict=True)]
         here = 0 * full[0].reshape(-1)[:1].reshape([1] * problem.dim) + place
         values = g(*full[:axis], here, *full[axis:])
-        return values.squeeze(axis - problem.dim) if np.ndim(values) >= problem.dim else values
+        axes = values.ndim if isinstance(values, Tensor) else np.ndim(values)
+        return values.squeeze(axis - problem.dim) if axes >= problem.dim else values
 
     return on_side
 
@@ -257,6 +259,8 @@ def _nodal_data(problem: BoxPoisson, name: str, axis: int, end: int, g: Any) -> 
         ]
     if isinstance(g, float):
         return torch.full(shape, g, dtype=torch.float64)
+    if isinstance(g, Tensor) and not g.ndim:
+        return g.double().expand(shape)
     values = array(f"{name}: g", g, (problem.node_shape, shape), "nodal values")
     require_finite(f"{name}: g", values)
     if values.shape[-problem.dim :] == problem.node_shape:
@@ -292,7 +296,7 @@ def boundary_values(problem: BoxPoisson, dtype: torch.dtype, device: torch.devic
         None where all are zero.
     """
     held = [side for side in problem.sides() if isinstance(side[-1], Dirichlet)]
-    if all(isinstance(side.g, float) and not side.g for *_, side in held):
+    if all(nothing(side.g) for *_, side in held):
         return None
     total = torch.zeros((), dtype=torch.float64)
     for name, axis, end, side in held:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .box import Axis, Box
-from .checks import array, count, is_number, number, require_memory
+from .checks import array, count, is_number, number, require_memory, tracked
 from .grid import Grid
 from .problem import Condition, Data, Dirichlet, Neumann, Poisson, Robin, coefficient, uniform_grid
 
@@ -175,6 +175,10 @@ class BoxPoisson(Poisson):
                 found += [(names[i], axis, (0, -1)[i], pair[i]) for i in (0, 1)]
         return found
 
+    def sides_data(self) -> list[Any]:
+        """Return the data g of all conditions."""
+        return [side.g for *_, side in self.sides()]
+
     def _conditions(self, boundary: Any, also: dict[str, Any]) -> list[tuple[Condition, Condition]]:
         names = [name for pair in SIDES[: self.dim] for name in pair]
         given = {name: side for name, side in also.items() if side is not None}
@@ -213,7 +217,7 @@ class BoxPoisson(Poisson):
             raise ValueError(
                 f"boundary: got {side!r} for the side {name!r} of a periodic axis; accepted: none"
             )
-        if not callable(side.g) and not isinstance(side.g, float):
+        if not callable(side.g) and not isinstance(side.g, float) and np.ndim(side.g):
             what = f"nodal values on the side {name!r}, or on the whole box"
             array(f"{name}: {type(side).__name__} g", side.g, (self.node_shape, self.side_shape(axis)), what)
 
@@ -230,6 +234,8 @@ class BoxPoisson(Poisson):
             return None, array("b", b, (self.shape,), "one entry per unknown")
         if callable(f):
             return f, None
+        if is_number(f) and tracked(f):
+            f = f.expand(self.node_shape)
         if is_number(f):
             return number("f", f), None
         once = tuple(n + (not joined) for n, joined in zip(self.cells, self.joined, strict=True))

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from . import stencils
 from .box import Box, overlap
+from .checks import hidden
 from .galerkin import NodeProlongation, galerkin_product
 
 __all__ = ["CellStiffness", "StencilStiffness"]
@@ -120,6 +121,22 @@ class CellStiffness(_BoxOperator):
             u = v
         return u
 
+    @property
+    def numbers(self) -> tuple[Tensor, ...]:
+        """The numbers that the operator depends on: ``a``, and ``c`` if there is one."""
+        return (self.a,) if self.c is None else (self.a, self.c)
+
+    def replaced(self, a: Tensor, c: Tensor | None = None) -> CellStiffness:
+        """Return the operator with other numbers."""
+        return CellStiffness(self.box, a, c, self.robin)
+
+    def energies(self, v: Tensor, u: Tensor) -> tuple[Tensor, ...]:
+        """Return the derivatives of v · A u by the numbers, for v and u of shape (..., *unknowns)."""
+        of_v, of_u = (_differences(self.box.nodes(x), self.dim) for x in (v, u))
+        products = [(of_v[axes] * of_u[axes], of_a, of_c) for axes, of_a, of_c in self.modes]
+        of_a = sum(product * weight for product, weight, _ in products)
+        return (of_a,) if self.c is None else (of_a, sum(product * weight for product, _, weight in products))
+
     def scaled(self, factor: float, dtype: torch.dtype) -> CellStiffness:
         """Return a multiple of the operator in another precision."""
         a = (factor * self.a).to(dtype)
@@ -213,7 +230,9 @@ class CellStiffness(_BoxOperator):
     def singular(self) -> bool:
         """Whether constants are mapped to zero."""
         held = any("dirichlet" in ends for ends in self.box.ends)
-        return not held and not any(map(any, self.robin)) and (self.c is None or not bool(self.c.any()))
+        if held or any(map(any, self.robin)) or hidden(self.c):
+            return False
+        return self.c is None or not bool(self.c.any())
 
 
 def _differences(u: Tensor, dim: int) -> dict[tuple[int, ...], Tensor]:

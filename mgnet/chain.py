@@ -43,8 +43,9 @@ class Chain:
             return torch.cat((x, x.narrow(axis, 0, 1)), axis)
         shape = list(x.shape)
         shape[axis] = 1
-        low = [x.new_full(shape, left)] if self.first else []
-        high = [x.new_full(shape, right)] if self.behind else []
+        # An end value may be a tensor, to take derivatives by.
+        low = [x.new_ones(shape) * left] if self.first else []
+        high = [x.new_ones(shape) * right] if self.behind else []
         return torch.cat((*low, x, *high), axis) if low or high else x
 
     def unknowns(self, u: Tensor, axis: int = -1) -> Tensor:

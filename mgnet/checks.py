@@ -28,6 +28,23 @@ class ResourceError(MemoryError):
     """The problem does not fit into this machine's memory; raised before any is taken."""
 
 
+def hidden(x: Any) -> bool:
+    """Say whether the numbers of a tensor cannot be looked at, as under ``torch.func.vmap``."""
+    if not isinstance(x, Tensor) or not x.numel():
+        return False
+    try:
+        x.detach().flatten()[0].item()
+    except RuntimeError:
+        return True
+    return False
+
+
+def tracked(*tensors: Any) -> bool:
+    """Say whether derivatives by one of these tensors, or a vmap over it, are under way."""
+    known = [x for x in tensors if isinstance(x, Tensor)]
+    return any(torch.is_grad_enabled() and x.requires_grad for x in known) or any(map(hidden, known))
+
+
 def is_number(value: Any) -> bool:
     """Say whether a value is one number, of whatever kind."""
     if isinstance(value, np.ndarray | np.generic):
@@ -140,7 +157,7 @@ def array(name: str, value: Any, sizes: Sequence[int | tuple[int, ...]], what: s
         raise ValueError(f"{name}: got shape {tuple(value.shape)}; accepted: no empty leading axis")
     if value.dtype not in (torch.float32, torch.float64):
         value = value.to(torch.float64)
-    return value.detach().contiguous()
+    return value.contiguous()
 
 
 def from_numpy(name: str, value: Any) -> Tensor:
@@ -182,7 +199,7 @@ def require_finite(name: str, x: Tensor) -> None:
     ValueError
         When there is one; the message gives index and row.
     """
-    if not math.isfinite(x.sum().item()):
+    if not hidden(x) and not math.isfinite(x.sum().item()):
         bad = ~x.isfinite()
         if bad.any():
             raise ValueError(f"{name}: got {first_bad(x, bad)}; accepted: finite numbers")

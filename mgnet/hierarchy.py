@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from . import assembly, box_assembly
+from .adjoint import LinearSolve
 from .box_problem import BoxPoisson
-from .checks import array, count, find_device, float_type, number, require_finite
+from .checks import array, count, find_device, float_type, hidden, number, require_finite, tracked
 from .condensation import Condensation, NonFiniteError
 from .direct import BoxFactorisation, solve_direct
 from .iteration import Outcome, Status, iterate, largest, relative_norm
@@ -32,6 +33,7 @@ from .nullspace import Constants
 from .precision import full_precision
 from .problem import Dirichlet, Poisson
 from .solution import ConvergenceError, Solution
+from .varying import VaryingStiffness
 
 __all__ = ["Hierarchy", "Stopping"]
 
@@ -77,6 +79,8 @@ class Hierarchy:
         Precision of operators and solutions, float32 or float64.
     device : str or torch.device, optional
         The CPU by default.
+    operator : VaryingStiffness or CellStiffness, optional
+        Instead of the problem's own.
 
     Examples
     --------
@@ -103,14 +107,15 @@ class Hierarchy:
         omega: float | None = None,
         dtype: Any = torch.float64,
         device: Any = None,
+        operator: Any = None,
     ) -> None:
         if not isinstance(problem, Poisson):
             raise TypeError(f"problem: got {problem!r}; accepted: a Poisson problem")
         self.options = Options(method, smoother, sweeps, levels, coarse, omega, problem.dim)  # type: ignore[arg-type]
         self.problem, self.dtype, self.device = problem, float_type(dtype), find_device(device)
         self.space = problem.space
-        with torch.no_grad():
-            self.A: Any = self._operator()
+        self.A: Any = self._operator() if operator is None else operator
+        self._own_operator = operator is not None
         self.constants = Constants(problem) if self.A.singular else None
 
     @property
@@ -155,6 +160,9 @@ class Hierarchy:
         """The same problem in float64, by the exact cycle: for residuals and for a second look."""
         if self.dtype == torch.float64 and self.method == "exact":
             return self
+        if self._own_operator:
+            A = self.A.replaced(*(number.double() for number in self.A.numbers))
+            return Hierarchy(self.problem, device=self.device, operator=A)
         return Hierarchy(self.problem, dtype=torch.float64, device=self.device)
 
     def __str__(self) -> str:
@@ -307,6 +315,9 @@ class Hierarchy:
             When the solution has not converged and ``stopping`` says to raise.
         """
         wide = torch.float64 if stopping.refine else self.dtype
+        given = self.problem.sides_data()
+        if tracked(load.b, *self._numbers, *given):
+            return self._run_tracked(load, stopping)
         batch, rows, values = self._rows(load.b.to(dtype=wide, device=self.device))
         guess = None if x0 is None else self._guess(x0, rows)
         with torch.no_grad(), full_precision(), reused():
@@ -333,14 +344,38 @@ class Hierarchy:
             raise ConvergenceError(sol)
         return sol
 
+    @property
+    def _numbers(self) -> tuple[Tensor, ...]:
+        return getattr(self.A, "numbers", ())
+
+    def _run_tracked(self, load: assembly.Load, stopping: Stopping) -> Solution:
+        """Solve so that derivatives can be taken by the load, the boundary data and the numbers in A."""
+        system = _System(self, stopping)
+        wide = torch.float64 if stopping.refine else self.dtype
+        b = load.b.to(dtype=wide, device=self.device)
+        if self.constants and not hidden(b):
+            self.constants.compatible(b.detach().reshape(-1, *self.problem.shape), load)
+        if isinstance(self.problem, BoxPoisson):
+            g = box_assembly.boundary_values(self.problem, wide, self.device)
+            values: tuple[Any, ...] = () if g is None else (g,)
+            if g is not None:
+                nodes = self.problem.node_shape
+                b = b - self.problem.space.loads(self.A.at_nodes(g.reshape(-1, 1, *nodes)).reshape(g.shape))
+        else:
+            values = _end_values(self.problem)
+            b = _lifted_ends(b, self.A, values)
+        numbers = self._numbers if tracked(*self._numbers) else ()
+        u = self.space.nodes(LinearSolve.apply(system, b, *numbers), *values)
+        return Solution(
+            u.to(self.dtype), self.problem.grids, system.outcome, method=self.method, tensors=True
+        )
+
     def _rows(self, b: Tensor) -> tuple[tuple[int, ...], Tensor, Any]:
         """Give the batch, the loads of shape (rows, *unknowns), and the values at the Dirichlet nodes."""
         problem = self.problem
         if not isinstance(problem, BoxPoisson):
-            ends = problem.left, problem.right
             batch = b.shape[:-1]
-            values = tuple(end.g if isinstance(end, Dirichlet) else 0.0 for end in ends)
-            return batch, b.reshape(math.prod(batch), b.shape[-1]), values
+            return batch, b.reshape(math.prod(batch), b.shape[-1]), _end_values(problem)
         at_nodes = box_assembly.boundary_values(problem, b.dtype, self.device)
         batch = b.shape[: -problem.dim]
         if at_nodes is None:
@@ -470,6 +505,10 @@ class Hierarchy:
         estimate, row = float(error.max()), int(bad.int().argmax())
         return Outcome(status, 1, [1.0, relative_norm(r, load)], estimate, row=row)
 
+    @property
+    def _zero_values(self) -> tuple[float, ...]:
+        return () if isinstance(self.problem, BoxPoisson) else (0.0, 0.0)
+
     def _solved(self, b: Tensor) -> Tensor:
         """Solve as exactly as can be, with zeros at the Dirichlet nodes; all nodes."""
         if isinstance(self.problem, BoxPoisson):
@@ -505,6 +544,67 @@ class Hierarchy:
         if guess.shape[0] not in (1, rows.shape[0]):
             raise ValueError(f"x0: got {guess.shape[0]} rows; accepted: 1, or {rows.shape[0]} as the load")
         return self.space.unknowns(guess.expand(rows.shape[0], *nodes))[:, None].clone()
+
+
+class _System:
+    """A hierarchy as the system of :class:`mgnet.adjoint.LinearSolve`."""
+
+    def __init__(self, hierarchy: Hierarchy, stopping: Stopping) -> None:
+        self.hierarchy, self.stopping = hierarchy, stopping
+        self.outcome = Outcome(Status.CONVERGED)
+
+    def solve(self, b: Tensor, numbers: Sequence[Tensor]) -> Tensor:
+        """Return u of A(numbers) u = b, shape (..., *unknowns)."""
+        mine, shape = self.hierarchy, self.hierarchy.problem.shape
+        if numbers:
+            options = {
+                name: getattr(mine.options, name) for name in ("smoother", "sweeps", "levels", "coarse")
+            }
+            method = "auto" if mine.options.mixed else mine.method
+            mine = Hierarchy(
+                mine.problem,
+                method=method,
+                omega=mine.options.omega,
+                dtype=mine.dtype,
+                device=mine.device,
+                operator=mine.A.replaced(*numbers),
+                **options,
+            )
+        rows = b.detach().reshape(-1, *shape)
+        with torch.no_grad(), full_precision(), reused():
+            if mine.constants:
+                rows = mine.constants.project(rows)
+            u, outcome, _ = mine._method(rows, mine._zero_values, None, self.stopping)
+            u = own_copy(mine.space.unknowns(u)).reshape(b.shape)
+        if self.stopping.throw and outcome.status is not Status.CONVERGED:
+            whole = mine.space.nodes(u, *mine._zero_values)
+            raise ConvergenceError(Solution(whole, mine.problem.grids, outcome, method=mine.method))
+        if self.outcome.iterations == 0:
+            self.outcome = outcome
+        return u
+
+    def energies(self, v: Tensor, u: Tensor) -> tuple[Tensor, ...]:
+        """Return the derivatives of v · A u by the numbers."""
+        return self.hierarchy.A.energies(v, u)
+
+
+def _end_values(problem: Poisson) -> tuple[Any, Any]:
+    """Give the values at the two ends of an interval, 0 where they are not given."""
+    left, right = (end.g if isinstance(end, Dirichlet) else 0.0 for end in (problem.left, problem.right))
+    return left, right
+
+
+def _lifted_ends(b: Tensor, A: Any, values: tuple[Any, Any]) -> Tensor:
+    """Move the values at the ends of an interval to the right-hand side, so that derivatives can be taken."""
+    if not b.shape[-1]:
+        return b
+    conductances = (A.k[0], A.k[-1]) if isinstance(A, VaryingStiffness) else A.end_conductances
+    for node, k, g in zip((0, -1), conductances, values, strict=True):
+        if isinstance(g, Tensor) or g:
+            here = torch.zeros(b.shape[-1], dtype=b.dtype, device=b.device)
+            here[node] = 1
+            b = b + g * k * here
+    return b
 
 
 def _row_sizes(r: Tensor) -> Tensor:

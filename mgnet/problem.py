@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from .chain import Chain
-from .checks import array, count, from_numpy, is_number, number, require_memory
+from .checks import array, count, from_numpy, hidden, is_number, number, require_memory, tracked
 from .grid import Grid
 
 __all__ = ["Dirichlet", "Neumann", "Poisson", "Robin"]
@@ -81,9 +81,16 @@ def _given(name: str, g: Any) -> Any:
     """Check the data of a condition as far as it can be without a grid."""
     if callable(g):
         return g
-    if isinstance(g, list | tuple | np.ndarray | Tensor) and np.ndim(g):
-        return g if isinstance(g, Tensor) else from_numpy(name, g).numpy()
+    if isinstance(g, Tensor):
+        return g if g.ndim or tracked(g) else number(name, g)
+    if isinstance(g, list | tuple | np.ndarray) and np.ndim(g):
+        return from_numpy(name, g).numpy()
     return number(name, g)
+
+
+def nothing(g: Any) -> bool:
+    """Say whether data of a condition are the number zero."""
+    return isinstance(g, float) and not g
 
 
 class Poisson:
@@ -201,6 +208,10 @@ class Poisson:
         """Number of unknowns along each axis."""
         return (self.unknowns,)
 
+    def sides_data(self) -> list[Any]:
+        """Return the data g of all conditions."""
+        return [] if self.periodic else [self.left.g, self.right.g]
+
     @property
     def ends(self) -> tuple[str, str]:
         """What the operators call the two ends: dirichlet, natural or periodic."""
@@ -229,6 +240,8 @@ class Poisson:
             return None, array("b", b, (self.unknowns,), "one entry per unknown")
         if callable(f):
             return f, None
+        if is_number(f) and tracked(f):
+            f = f.expand(self.node_shape)
         if is_number(f):
             return number("f", f), None
         sizes = (self.n + 1, self.n) if self.periodic else (self.n + 1,)
@@ -244,6 +257,8 @@ def coefficient(name: str, value: Any, shape: tuple[int, ...], what: str) -> Any
     """Return a coefficient as a float, a callable or a tensor of this shape, its bounds checked."""
     if callable(value):
         return value
+    if is_number(value) and tracked(value):
+        value = value.expand(shape)
     if is_number(value):
         result: Any = number(name, value)
         if result < 0 or (name == "a" and result == 0):
@@ -261,6 +276,8 @@ BOUNDS = {"a": "positive, finite numbers", "c": "finite numbers of at least 0"}
 
 def require_bound(name: str, x: Tensor) -> None:
     """Raise the error that names the first cell or node where a ≤ 0, c < 0, or either is not finite."""
+    if hidden(x):
+        return
     low, high = x.aminmax()  # NaN where there is one
     if high < math.inf and (low > 0 if name == "a" else low >= 0):
         return
@@ -293,7 +310,9 @@ def _conditions(left: Any, right: Any, periodic: Any) -> tuple[Condition, Condit
             raise ValueError(f"{name}: got {end!r} and periodic=True; accepted: one of them")
         if end is not None and not isinstance(end, Dirichlet | Neumann | Robin):
             raise TypeError(f"{name}: got {end!r}; accepted: Dirichlet(g), Neumann(g) or Robin(alpha, g)")
-        if end is not None and not isinstance(end.g, float):
+        if end is not None and not (
+            isinstance(end.g, float) or (isinstance(end.g, Tensor) and not end.g.ndim)
+        ):
             raise TypeError(f"{name}: got {type(end).__name__}(g) with g = {end.g!r}; accepted: a number")
     return left or Dirichlet(), right or Dirichlet(), bool(periodic)
 

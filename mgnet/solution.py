@@ -265,7 +265,7 @@ class Solution:
             ("method", f"{self.method}, {self.dtype} on {self.device}"),
             ("error estimate", f"{self.error_estimate:.1e}"),
             ("residual", f"{self.residuals[-1]:.1e}"),
-            ("u", f"{float(self._u.min()):.6g} to {float(self._u.max()):.6g}"),
+            ("u", f"{float(self._values.min()):.6g} to {float(self._values.max()):.6g}"),
         ]
 
     def __repr__(self) -> str:

@@ -148,8 +148,7 @@ def solve(
         device=device,
     )
     tensors = any(isinstance(value, Tensor) for value in (f, b, a, c, nodes))
-    with torch.no_grad():
-        wide = torch.float64 if refine else float_type(dtype)
-        home: Any = box_assembly if isinstance(problem, BoxPoisson) else assembly
-        rhs = home.load(problem, wide, find_device(device), tensors)
+    wide = torch.float64 if refine else float_type(dtype)
+    home: Any = box_assembly if isinstance(problem, BoxPoisson) else assembly
+    rhs = home.load(problem, wide, find_device(device), tensors)
     return hierarchy.run(rhs, stopping, x0)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from . import stencils
 from .box import Axis, Box, BoxProlongation
 from .margins import Boundary
-from .memory import spare
+from .memory import is_open, spare
 from .operators import Prolongation, Stencil
 from .varying import VaryingStiffness
 
@@ -454,7 +454,7 @@ def _combination(terms: list[tuple[Tensor, float]]) -> tuple[Tensor, float]:
     (first, factor), *others = terms
     total = first
     for field, other in others:
-        out = spare(first.shape, first) if total is first else total
+        out = total if total is not first and is_open() else spare(first.shape, first)
         total = torch.add(total, field, alpha=other / factor, out=out)
     return total, factor
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .chain import Chain
+from .checks import hidden
 
 __all__ = ["Elimination", "VaryingProlongation", "VaryingStiffness", "eliminate"]
 
@@ -90,6 +91,21 @@ class VaryingStiffness(Chain):
         super().__init__(ends)
         self.k, self.s, self.robin = k, s, robin
 
+    @property
+    def numbers(self) -> tuple[Tensor, ...]:
+        """The numbers that the operator depends on: ``k``, and ``s`` if there is one."""
+        return (self.k,) if self.s is None else (self.k, self.s)
+
+    def replaced(self, k: Tensor, s: Tensor | None = None) -> VaryingStiffness:
+        """Return the operator with other numbers."""
+        return VaryingStiffness(k, s, self.ends, self.robin)
+
+    def energies(self, v: Tensor, u: Tensor) -> tuple[Tensor, ...]:
+        """Return the derivatives of v · A u by the numbers, for v and u of shape (..., unknowns)."""
+        v, u = self.nodes(v), self.nodes(u)
+        steps = v.diff(dim=-1) * u.diff(dim=-1)
+        return (steps,) if self.s is None else (steps, v * u)
+
     def _row_sums(self) -> Tensor:
         """Give the row sum of every node of the chain, Robin's alpha included."""
         s = self.k.new_zeros(self.k.shape[-1] + 1) if self.s is None else self.s.clone()
@@ -125,7 +141,9 @@ class VaryingStiffness(Chain):
     @property
     def singular(self) -> bool:
         """Whether constants are mapped to zero."""
-        return "dirichlet" not in self.ends and not bool(self._row_sums().any())
+        if "dirichlet" in self.ends or hidden(self.s):
+            return False
+        return not bool(self._row_sums().any())
 
     def diagonal(self, shape: int) -> Tensor:
         """Return the diagonal of the matrix.

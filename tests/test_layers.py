@@ -27,7 +27,7 @@ TRUNK = [
     {"operators"},
 ]
 SOLVER = [
-    {"varying", "smoothers", "box"},
+    {"varying", "smoothers", "box", "adjoint"},
     {"iteration", "galerkin", "stiffness", "tensor_solver", "problem"},
     {"cells", "box_problem", "condensation", "direct", "solution", "assembly"},
     {"box_assembly", "nullspace"},
