@@ -13,7 +13,7 @@ from . import stencils
 from .chain import Chain
 from .checks import array, first_bad, require_finite
 from .problem import BOUNDS, Poisson
-from .stiffness import Stiffness
+from .stiffness import Stiffness1d
 from .varying import VaryingStiffness
 
 __all__ = ["Load", "load", "operator"]
@@ -24,7 +24,7 @@ POINTS, WEIGHTS = stencils.gauss(5)
 CELLS = 2**16
 
 
-def operator(problem: Poisson, dtype: torch.dtype, device: torch.device) -> Stiffness | VaryingStiffness:
+def operator(problem: Poisson, dtype: torch.dtype, device: torch.device) -> Stiffness1d | VaryingStiffness:
     """Return the stiffness operator: a convolution where all cells are alike, :eq:`stiffness`.
 
     Parameters
@@ -38,7 +38,7 @@ def operator(problem: Poisson, dtype: torch.dtype, device: torch.device) -> Stif
 
     Returns
     -------
-    Stiffness or VaryingStiffness
+    Stiffness1d or VaryingStiffness
         The second where a or c varies or the nodes were given, :eq:`conductance`.
 
     Raises
@@ -49,7 +49,7 @@ def operator(problem: Poisson, dtype: torch.dtype, device: torch.device) -> Stif
     grid, a, c = problem.grid, problem.a, problem.c
     if grid.uniform and isinstance(a, float) and isinstance(c, float):
         like: dict[str, Any] = {"dtype": dtype, "device": device}
-        return Stiffness(grid.length / grid.n, a, c, problem.ends, robin=problem.robin, **like)
+        return Stiffness1d(grid.length / grid.n, a, c, problem.ends, robin=problem.robin, **like)
     k = torch.empty(grid.n, dtype=dtype, device=device)
     s = None if isinstance(c, float) and c == 0.0 else torch.zeros(grid.n + 1, dtype=dtype, device=device)
     for cells in _chunks(grid.n):

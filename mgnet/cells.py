@@ -242,13 +242,11 @@ def _spread_differences(fields: dict[tuple[int, ...], Tensor], dim: int) -> Tens
 
 
 def _pair(mean: Tensor | None, step: Tensor | None) -> tuple[Tensor, Tensor]:
-    if step is None:
-        half = 0.5 * mean  # type: ignore[operator]
-        return half, half
     if mean is None:
+        assert step is not None  # one of the two is there
         return -step, step
     half = 0.5 * mean
-    return half - step, half + step
+    return (half, half) if step is None else (half - step, half + step)
 
 
 class StencilStiffness(_BoxOperator):
