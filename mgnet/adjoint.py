@@ -24,7 +24,7 @@ class LinearSolve(torch.autograd.Function):
     """u of A u = b as a function of b and of the numbers in A, with derivatives of any order, and vmap."""
 
     @staticmethod
-    def forward(system: System, b: Tensor, *numbers: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(system: System, b: Tensor, *numbers: Tensor) -> Tensor:
         """Solve."""
         return system.solve(b, numbers)
 
@@ -35,7 +35,7 @@ class LinearSolve(torch.autograd.Function):
         ctx.save_for_backward(output, *numbers)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """Solve once more: A λ = gradient; then db = λ, and dA = −λ uᵀ."""
         u, *numbers = ctx.saved_tensors
         adjoint = LinearSolve.apply(ctx.system, gradient, *numbers)
@@ -48,7 +48,7 @@ class LinearSolve(torch.autograd.Function):
         return None, adjoint, *of_numbers
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[Any, ...], system: System, b: Tensor, *numbers: Tensor) -> Any:  # type: ignore[override]
+    def vmap(info: Any, in_dims: tuple[Any, ...], system: System, b: Tensor, *numbers: Tensor) -> Any:
         """Solve many right-hand sides at once; many operators one after the other."""
         _, b_dim, *dims = in_dims
         if all(dim is None for dim in dims):

@@ -14,7 +14,7 @@ from .box import overlap
 from .chain import Chain
 from .checks import array, first_bad, hidden, require_finite
 from .problem import BOUNDS, Poisson, nothing
-from .stiffness import Stiffness
+from .stiffness import Stiffness1d
 from .varying import VaryingStiffness
 
 __all__ = ["Load", "load", "operator"]
@@ -25,7 +25,7 @@ POINTS, WEIGHTS = stencils.gauss(5)
 CELLS = 2**16
 
 
-def operator(problem: Poisson, dtype: torch.dtype, device: torch.device) -> Stiffness | VaryingStiffness:
+def operator(problem: Poisson, dtype: torch.dtype, device: torch.device) -> Stiffness1d | VaryingStiffness:
     """Return the stiffness operator: a convolution where all cells are alike, :eq:`stiffness`.
 
     Parameters
@@ -39,7 +39,7 @@ def operator(problem: Poisson, dtype: torch.dtype, device: torch.device) -> Stif
 
     Returns
     -------
-    Stiffness or VaryingStiffness
+    Stiffness1d or VaryingStiffness
         The second where a or c varies or the nodes were given, :eq:`conductance`.
 
     Raises
@@ -50,14 +50,15 @@ def operator(problem: Poisson, dtype: torch.dtype, device: torch.device) -> Stif
     grid, a, c = problem.grid, problem.a, problem.c
     if grid.uniform and isinstance(a, float) and isinstance(c, float):
         like: dict[str, Any] = {"dtype": dtype, "device": device}
-        return Stiffness(grid.length / grid.n, a, c, problem.ends, robin=problem.robin, **like)
+        return Stiffness1d(grid.length / grid.n, a, c, problem.ends, robin=problem.robin, **like)
     reacts = not (isinstance(c, float) and c == 0.0)
     pieces = [
         tuple(part.to(dtype=dtype, device=device) for part in _cells(problem, cells, reacts))
         for cells in _chunks(grid.n)
     ]
     k, *sums = (torch.cat(parts) for parts in zip(*pieces, strict=True))
-    return VaryingStiffness(k, overlap(*sums, -1) if sums else None, problem.ends, problem.robin)
+    s = overlap(sums[0], sums[1], -1) if sums else None
+    return VaryingStiffness(k, s, problem.ends, problem.robin)
 
 
 def _cells(problem: Poisson, cells: slice, reacts: bool) -> Iterator[Tensor]:

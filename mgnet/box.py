@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -112,7 +113,9 @@ class Axis:
                 found.append((node, node, self.robin[end], -self.h / 2))
         if self.widest != self.h:
             k, m = 1 / self.widest - 1 / self.h, (self.widest - self.h) / 6
-            inner, outer = {"dirichlet": (-1, None), "natural": (-2, -1), "periodic": (-1, 0)}[self.ends[1]]
+            places: dict[str, tuple[int | None, int | None]]
+            places = {"dirichlet": (-1, None), "natural": (-2, -1), "periodic": (-1, 0)}
+            inner, outer = places[self.ends[1]]
             inner = None if inner is not None and -inner > self.unknowns else inner
             pair = (inner, outer)
             for i, row in enumerate(pair):
@@ -133,7 +136,7 @@ class Axis:
         spread = sp.eye_array(size, format="csr")[:, self.chain.first : self.chain.first + self.unknowns]
         if self.periodic:
             spread = spread + sp.coo_array(([1.0], ([size - 1], [0])), shape=spread.shape)
-        found = []
+        found: list[sp.csr_array] = []
         for same, other, ends in (
             (1 / widths, -1 / widths, self.robin),
             (widths / 3, widths / 6, (0.0, 0.0)),
@@ -141,8 +144,9 @@ class Axis:
             diagonal = _at_both_ends(same)
             diagonal[0] += ends[0]
             diagonal[-1] += ends[1]
-            whole = sp.diags_array([other, diagonal, other], offsets=[-1, 0, 1])
-            found.append((spread.T @ whole @ spread).tocsr())
+            diagonals: Any = [other, diagonal, other]
+            whole = sp.diags_array(diagonals, offsets=[-1, 0, 1])
+            found.append(sp.csr_array(spread.T @ whole @ spread))
         return found[0], found[1]
 
     def diagonals(self) -> tuple[np.ndarray, np.ndarray]:

@@ -18,7 +18,7 @@ from .cells import CellStiffness
 from .checks import array, hidden, require_finite
 from .grid import Grid
 from .problem import Dirichlet, nothing, require_bound
-from .stiffness import BoxStiffness, Stiffness
+from .stiffness import BoxStiffness
 
 __all__ = ["boundary_values", "load", "operator"]
 
@@ -28,7 +28,7 @@ POINTS, WEIGHTS = stencils.gauss(3)
 MOST = 2**20
 
 
-def operator(problem: BoxPoisson, dtype: torch.dtype, device: torch.device) -> Stiffness | CellStiffness:
+def operator(problem: BoxPoisson, dtype: torch.dtype, device: torch.device) -> BoxStiffness | CellStiffness:
     """Return the stiffness operator: a convolution where a and c are numbers, :eq:`tensor-stiffness`.
 
     Parameters
@@ -42,7 +42,7 @@ def operator(problem: BoxPoisson, dtype: torch.dtype, device: torch.device) -> S
 
     Returns
     -------
-    Stiffness or CellStiffness
+    BoxStiffness or CellStiffness
         The second where a or c varies, :eq:`cell-energy`.
 
     Raises

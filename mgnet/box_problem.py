@@ -81,7 +81,7 @@ class BoxPoisson(Poisson):
         c: Data | None = None,
         left: Condition | None = None,
         right: Condition | None = None,
-        periodic: Any = False,
+        periodic: bool | Sequence[bool] = False,
         load: str | None = None,
         b: Any = None,
     ) -> None:

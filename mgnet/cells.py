@@ -133,9 +133,12 @@ class CellStiffness(_BoxOperator):
     def energies(self, v: Tensor, u: Tensor) -> tuple[Tensor, ...]:
         """Return the derivatives of v · A u by the numbers, for v and u of shape (..., *unknowns)."""
         of_v, of_u = (_differences(self.box.nodes(x), self.dim) for x in (v, u))
-        products = [(of_v[axes] * of_u[axes], of_a, of_c) for axes, of_a, of_c in self.modes]
-        of_a = sum(product * weight for product, weight, _ in products)
-        return (of_a,) if self.c is None else (of_a, sum(product * weight for product, _, weight in products))
+        products = [of_v[axes] * of_u[axes] for axes, *_ in self.modes]
+        factors = [of_a for _, of_a, _ in self.modes], [of_c for *_, of_c in self.modes]
+        return tuple(
+            reduce(torch.add, (product * factor for product, factor in zip(products, of_one, strict=True)))
+            for of_one in factors[: len(self.numbers)]
+        )
 
     def scaled(self, factor: float, dtype: torch.dtype) -> CellStiffness:
         """Return a multiple of the operator in another precision."""
@@ -261,13 +264,11 @@ def _spread_differences(fields: dict[tuple[int, ...], Tensor], dim: int) -> Tens
 
 
 def _pair(mean: Tensor | None, step: Tensor | None) -> tuple[Tensor, Tensor]:
-    if step is None:
-        half = 0.5 * mean  # type: ignore[operator]
-        return half, half
     if mean is None:
+        assert step is not None  # one of the two is there
         return -step, step
     half = 0.5 * mean
-    return half - step, half + step
+    return (half, half) if step is None else (half - step, half + step)
 
 
 class StencilStiffness(_BoxOperator):

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .stiffness import Stiffness
+from .stiffness import Stiffness1d
 from .threads import share
 from .varying import VaryingStiffness, eliminate
 
@@ -293,16 +293,16 @@ class Condensation:
 
     Parameters
     ----------
-    A : Stiffness or VaryingStiffness
+    A : Stiffness1d or VaryingStiffness
         The operator; its boundary says which nodes are unknowns.
     cells : int
         Number of cells.
     """
 
-    def __init__(self, A: Stiffness | VaryingStiffness, cells: int) -> None:
-        self.cells, self.uniform = cells, isinstance(A, Stiffness)
-        if isinstance(A, Stiffness):
-            self.ends, self.robin = A.boundary, A.robin
+    def __init__(self, A: Stiffness1d | VaryingStiffness, cells: int) -> None:
+        self.cells, self.uniform = cells, isinstance(A, Stiffness1d)
+        if isinstance(A, Stiffness1d):
+            self.ends, self.robin = A.ends, A.robin
             cell = Cell(A.k, A.row_sum / 2, A.row_sum / 2)
             self.levels, self.top = _blocks(cells, cell, A.weight.dtype, A.weight.device)
         else:

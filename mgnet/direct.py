@@ -12,18 +12,18 @@ import scipy.sparse.linalg as spla
 import torch
 from torch import Tensor
 
-from .stiffness import Stiffness
+from .stiffness import Stiffness1d
 from .varying import VaryingStiffness
 
 __all__ = ["BoxFactorisation", "matrix", "solve_direct"]
 
 
-def matrix(A: Stiffness | VaryingStiffness, cells: int, unknowns: int) -> sp.csc_array:
+def matrix(A: Stiffness1d | VaryingStiffness, cells: int, unknowns: int) -> sp.csc_array:
     """Return the sparse matrix of a stiffness operator on a chain of cells.
 
     Parameters
     ----------
-    A : Stiffness or VaryingStiffness
+    A : Stiffness1d or VaryingStiffness
         The operator.
     cells, unknowns : int
         Number of cells and of unknowns.
@@ -33,7 +33,7 @@ def matrix(A: Stiffness | VaryingStiffness, cells: int, unknowns: int) -> sp.csc
     scipy.sparse.csc_array, shape (unknowns, unknowns)
         In the precision of the operator.
     """
-    chain = A.varying(cells) if isinstance(A, Stiffness) else A
+    chain = A.varying(cells) if isinstance(A, Stiffness1d) else A
     k, diagonal = chain.k.cpu().numpy(), chain.diagonal(unknowns).cpu().numpy()
     low, high = chain.ends
     i = np.arange(cells) if low == "periodic" else np.arange(unknowns - 1)
@@ -53,7 +53,7 @@ def solve_direct(A: Any, cells: int, b: Tensor) -> Tensor:
 
     Parameters
     ----------
-    A : Stiffness or VaryingStiffness
+    A : Stiffness1d or VaryingStiffness
         The operator.
     cells : int
         Number of cells.
@@ -95,7 +95,7 @@ class BoxFactorisation:
         self.first = int(singular)
         inner = A[self.first :, self.first :].tocsc()
         # The matrix is symmetric and positive definite: the pivots may be taken as they come.
-        options = {
+        options: dict[str, Any] = {
             "permc_spec": "MMD_AT_PLUS_A",
             "diag_pivot_thresh": 0.0,
             "options": {"SymmetricMode": True},

@@ -182,7 +182,8 @@ def galerkin_product(
     fields = {step: torch.zeros(shape, **like) for step in steps}
     for colour in itertools.product(range(3), repeat=dim):
         e = torch.zeros((1, 1, *shape), **like)
-        e[(..., *(slice(first, None, 3) for first in colour))] = 1
+        ones: list[Any] = [slice(first, None, 3) for first in colour]
+        e[(..., *ones)] = 1
         y = P.at_nodes_transposed(A(P.at_nodes(e)))[0, 0]
         for step, field in fields.items():
             nodes = tuple(slice((first - s) % 3, None, 3) for first, s in zip(colour, step, strict=True))

@@ -506,7 +506,7 @@ class Hierarchy:
         return Outcome(status, 1, [1.0, relative_norm(r, load)], estimate, row=row)
 
     @property
-    def _zero_values(self) -> tuple[float, ...]:
+    def _zero_values(self) -> tuple[Any, ...]:
         return () if isinstance(self.problem, BoxPoisson) else (0.0, 0.0)
 
     def _solved(self, b: Tensor) -> Tensor:

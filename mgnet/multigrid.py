@@ -16,7 +16,7 @@ from .checks import count, number
 from .condensation import Condensation
 from .operators import Prolongation
 from .smoothers import SMOOTHERS, Smoother, copy, residual
-from .stiffness import BoxStiffness, Stiffness
+from .stiffness import BoxStiffness, Stiffness1d
 from .tensor_solver import TensorSolver
 
 __all__ = ["ConjugateGradients", "Level", "Options", "build_levels", "cycle", "full_multigrid"]
@@ -245,7 +245,7 @@ def build_levels(A: Any, cells: int, options: Options) -> list[Level]:
 
     Parameters
     ----------
-    A : Stiffness or VaryingStiffness
+    A : Stiffness1d or VaryingStiffness
         The finest operator.
     cells : int
         Its number of cells.
@@ -279,7 +279,7 @@ def build_box_levels(A: Any, box: Box, options: Options) -> list[Level]:
 
     Parameters
     ----------
-    A : Stiffness or CellStiffness
+    A : BoxStiffness or CellStiffness
         The finest operator.
     box : Box
         Its cells and their ends.
@@ -334,7 +334,7 @@ def _box_smoother(A: Any, box: Box, options: Options) -> Smoother:
 
 def _coarsen(A: Any, cells: int) -> tuple[Any, Any]:
     """Give the next operator and the prolongation from it: convolutions, as long as all cells pair up."""
-    if not isinstance(A, Stiffness):
+    if not isinstance(A, Stiffness1d):
         return A.coarsen()
     if cells % 2:
         return A.varying(cells).coarsen()

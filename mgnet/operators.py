@@ -465,8 +465,8 @@ def every_second(x: Tensor, axis: int, first: int, count: int) -> Tensor:
     """Give ``count`` entries of an axis, from ``first`` on; the axis counts from the end."""
     if not count:
         return x.narrow(axis, 0, 0)
-    nodes = slice(first, first + 2 * count - 1, 2)
-    return x[(..., nodes, *[slice(None)] * (-1 - axis))]
+    nodes: list[Any] = [slice(first, first + 2 * count - 1, 2), *[slice(None)] * (-1 - axis)]
+    return x[(..., *nodes)]
 
 
 def _hats(factor: int, dim: int) -> np.ndarray:

@@ -144,7 +144,7 @@ class Poisson:
         """Return the class for ``dim`` dimensions."""
         if dim not in (1, 2, 3) or isinstance(dim, bool):
             raise ValueError(f"dim: got {dim!r}; accepted: 1, 2 or 3")
-        return super().__new__(cls if dim == 1 else cls.boxes)  # type: ignore[arg-type]
+        return super().__new__(cls if dim == 1 else cls.boxes)  # type: ignore[return-value]
 
     def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return (None,), {"dim": self.dim}
@@ -154,15 +154,15 @@ class Poisson:
         f: Data | None = None,
         *,
         dim: int = 1,
-        n: int | None = None,
-        domain: tuple[float, float] = (0.0, 1.0),
+        n: int | Sequence[int] | None = None,
+        domain: Any = (0.0, 1.0),
         nodes: Any = None,
         boundary: Any = None,
         a: Data | None = None,
         c: Data | None = None,
         left: Condition | None = None,
         right: Condition | None = None,
-        periodic: bool = False,
+        periodic: bool | Sequence[bool] = False,
         load: str | None = None,
         b: Any = None,
     ) -> None:

@@ -106,7 +106,7 @@ class RedBlack:
         weight = self.weight.expand(x.shape[2:])
         for _ in range(sweeps):
             for colour in reversed(self.colours) if post else self.colours:
-                nodes = (..., *(slice(first, None, 2) for first in colour))
+                nodes: tuple[Any, ...] = (..., *(slice(first, None, 2) for first in colour))
                 x[nodes] += weight[nodes] * (b - A(x))[nodes]
         return x
 

@@ -54,7 +54,7 @@ class Solution:
     @cached_property
     def x(self) -> Any:
         """Node coordinates, shape (n + 1,), in float64; one array for each axis where there are more."""
-        axes = [grid.x.copy() for grid in self._grids]
+        axes: list[Any] = [grid.x.copy() for grid in self._grids]
         if self._tensors:
             axes = [torch.from_numpy(x).to(self._u.device) for x in axes]
         return axes[0] if self.dim == 1 else tuple(axes)
@@ -149,8 +149,7 @@ class Solution:
         ValueError
             For a point outside the domain.
         """
-        places = self._places(x)
-        return self._like(sum(weight * value for weight, value in self._corners(places)))
+        return self._like(self._sum(self._places(x)))
 
     def derivative(self, *x: Any) -> Any:
         """Evaluate the slope; at the border of two cells, that of the one with the larger coordinates.
@@ -172,10 +171,13 @@ class Solution:
             For a point outside the domain.
         """
         places = self._places(x)
-        components = [
-            sum(weight * value for weight, value in self._corners(places, along)) for along in range(self.dim)
-        ]
+        components = [self._sum(places, along) for along in range(self.dim)]
         return self._like(components[0] if self.dim == 1 else torch.stack(components, -1))
+
+    def _sum(self, places: list[_Place], along: int | None = None) -> Tensor:
+        """Add up the weighted values at the corners."""
+        zero = torch.zeros((), dtype=torch.float64, device=self._u.device)
+        return sum((weight * value for weight, value in self._corners(places, along)), zero)
 
     def _corners(self, places: list[_Place], along: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Give the values at the corners of each point's cell, in float64, and their weights.
@@ -191,9 +193,9 @@ class Solution:
                     weight = weight * ((1.0 if high else -1.0) / place.width.to(u.device))
                 else:
                     weight = weight * (t if high else 1 - t)
-            index = tuple(
+            index: list[Any] = [
                 (place.cell + high).to(u.device) for high, place in zip(corner, places, strict=True)
-            )
+            ]
             yield weight, u[(..., *index)].double()
 
     def _places(self, x: tuple[Any, ...]) -> list[_Place]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import reduce
+from typing import Any
 
 import numpy as np
 
@@ -128,8 +129,8 @@ def element(h: Sequence[float], a: float = 1.0, c: float = 0.0) -> np.ndarray:
     array([[ 2., -2.],
            [-2.,  2.]])
     """
-    stiff = [np.array([[1.0, -1.0], [-1.0, 1.0]]) / width for width in h]
-    masses = [np.array([[2.0, 1.0], [1.0, 2.0]]) * width / 6 for width in h]
+    stiff: list[Any] = [np.array([[1.0, -1.0], [-1.0, 1.0]]) / width for width in h]
+    masses: list[Any] = [np.array([[2.0, 1.0], [1.0, 2.0]]) * width / 6 for width in h]
     parts = [reduce(np.kron, [*masses[:i], K, *masses[i + 1 :]]) for i, K in enumerate(stiff)]
     return a * sum(parts[1:], parts[0]) + c * reduce(np.kron, masses)
 

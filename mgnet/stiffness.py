@@ -20,7 +20,7 @@ from .memory import is_open, spare
 from .operators import Prolongation, Stencil
 from .varying import VaryingStiffness
 
-__all__ = ["BoxStiffness", "Stiffness", "second_difference"]
+__all__ = ["BoxStiffness", "Stiffness", "Stiffness1d", "second_difference"]
 
 # Bytes of a strip: what an operator makes of it should stay in the second-level cache.
 STRIP = 2**20
@@ -58,6 +58,46 @@ class Stiffness(Stencil):
 
     def __init__(
         self,
+        h: float | Sequence[float] = 1.0,
+        a: float = 1.0,
+        c: float = 0.0,
+        boundary: Boundary = "dirichlet",
+        *,
+        robin: Any = (0.0, 0.0),
+        dim: int = 1,
+        dtype: torch.dtype = torch.float64,
+        device: Any = None,
+    ) -> None:
+        kernel = stencils.stiffness(h, a, c)
+        self._convolution(kernel, 1, boundary, False, {"dtype": dtype, "device": device})
+        self.a, self.c = a, c
+
+    @property
+    def singular(self) -> bool:
+        """Whether constants are mapped to zero."""
+        raise NotImplementedError
+
+    def diagonal(self, shape: Any) -> Tensor:
+        """Return the diagonal of the matrix, for ``shape`` unknowns, along each axis where there are more."""
+        raise NotImplementedError
+
+    def coarse(self) -> Stiffness:
+        """Return the operator of cells twice as wide along every axis; it equals R A P, :eq:`galerkin`."""
+        raise NotImplementedError
+
+    @property
+    def T(self) -> Stiffness:  # type: ignore[override]
+        """The adjoint: the operator itself, which is symmetric."""
+        return self
+
+
+class Stiffness1d(Stiffness, nn.Conv1d):
+    """The stiffness operator on a line; parameters are those of :class:`Stiffness`."""
+
+    dim = 1
+
+    def __init__(
+        self,
         h: float = 1.0,
         a: float = 1.0,
         c: float = 0.0,
@@ -68,9 +108,8 @@ class Stiffness(Stencil):
         dtype: torch.dtype = torch.float64,
         device: Any = None,
     ) -> None:
-        kernel = stencils.stiffness(h, a, c)
-        self._convolution(kernel, 1, boundary, False, {"dtype": dtype, "device": device})
-        self.h, self.a, self.c, self.robin = h, a, c, robin
+        super().__init__(h, a, c, boundary, dtype=dtype, device=device)
+        self.h, self.robin = h, robin
         self.k, self.row_sum = a / h - c * h / 6, c * h
 
     def forward(self, x: Tensor) -> Tensor:
@@ -103,7 +142,7 @@ class Stiffness(Stencil):
     @property
     def ends(self) -> tuple[str, str]:
         """The condition at the left and at the right end."""
-        return self.boundary
+        return self.pairs[0]
 
     @property
     def end_conductances(self) -> tuple[float, float]:
@@ -135,20 +174,15 @@ class Stiffness(Stencil):
         # A lone joined node is its own neighbour.
         return torch.full_like(d, self.row_sum) if shape == 1 and self.boundary[0] == "periodic" else d
 
-    @property
-    def T(self) -> Stiffness:  # type: ignore[override]
-        """The adjoint: the operator itself, which is symmetric."""
-        return self
-
-    def coarse(self) -> Stiffness:
+    def coarse(self) -> Stiffness1d:
         """Return the stiffness operator of cells twice as wide; it equals R A P, :eq:`galerkin`.
 
         Returns
         -------
-        Stiffness
+        Stiffness1d
             The operator of the next coarser grid.
         """
-        return Stiffness(2 * self.h, self.a, self.c, self.boundary, robin=self.robin, **self.like)
+        return Stiffness1d(2 * self.h, self.a, self.c, self.boundary, robin=self.robin, **self.like)
 
     def varying(self, cells: int) -> VaryingStiffness:
         """Return the same operator with its numbers spelled out, one cell after the other.
@@ -168,13 +202,7 @@ class Stiffness(Stencil):
         if s is not None:
             s[0] /= 2
             s[-1] /= 2
-        return VaryingStiffness(k, s, self.boundary, self.robin)
-
-
-class Stiffness1d(Stiffness, nn.Conv1d):
-    """The stiffness operator on a line."""
-
-    dim = 1
+        return VaryingStiffness(k, s, self.ends, self.robin)
 
 
 class BoxStiffness(Stiffness):
@@ -200,13 +228,14 @@ class BoxStiffness(Stiffness):
         widths = (float(h),) * self.dim if isinstance(h, int | float) else tuple(h)
         if len(widths) != self.dim:
             raise ValueError(f"h: got {h!r}; accepted: a number, or {self.dim} of them")
-        kernel = stencils.stiffness(widths, a, c)
-        self._convolution(kernel, 1, boundary, False, {"dtype": dtype, "device": device})
-        self.h, self.a, self.c, self.last = widths, a, c, tuple(last or (None,) * self.dim)
-        self.robin = ((robin,) * self.dim) if isinstance(robin[0], int | float) else tuple(robin)
+        super().__init__(widths, a, c, boundary, dtype=dtype, device=device)
+        self.h, self.last = widths, tuple(last or (None,) * self.dim)
+        self.robin: tuple[tuple[float, float], ...] = (
+            ((robin,) * self.dim) if isinstance(robin[0], int | float) else tuple(robin)
+        )
 
     @classmethod
-    def of(cls, box: Box, a: float, c: float, **like: Any) -> Stiffness:
+    def of(cls, box: Box, a: float, c: float, **like: Any) -> BoxStiffness:
         """Return the operator of a box.
 
         Parameters
@@ -220,12 +249,12 @@ class BoxStiffness(Stiffness):
 
         Returns
         -------
-        Stiffness
+        BoxStiffness
             For the box's number of dimensions.
         """
         h, last = zip(*((axis.h, axis.last) for axis in box.axes), strict=True)
         robin = [(a * axis.robin[0], a * axis.robin[1]) for axis in box.axes]
-        return Stiffness(h, a, c, box.ends, robin=robin, last=last, dim=box.dim, **like)
+        return BoxStiffness(h, a, c, box.ends, robin=robin, last=last, dim=box.dim, **like)
 
     def box(self, shape: Sequence[int]) -> Box:
         """Return the box whose unknowns have this shape."""
@@ -299,7 +328,7 @@ class BoxStiffness(Stiffness):
     def _strip(self, x: Tensor, start: int, stop: int, b: Tensor | None, out: Tensor | None) -> Tensor:
         """Apply the kernel to some rows of the first axis."""
         sign = 1.0 if b is None else -1.0
-        fields = {(): x.narrow(-self.dim, start, stop - start)}
+        fields: dict[tuple[int, ...], Tensor] = {(): x.narrow(-self.dim, start, stop - start)}
         fields[(0,)] = second_difference(x, self.pairs[0], -self.dim, start, stop)
         for axis in range(1, self.dim - 1):
             for axes, field in list(fields.items()):
@@ -373,10 +402,10 @@ class BoxStiffness(Stiffness):
             bound = max(bound, float(np.linalg.eigvalsh(element).max() / element[0, 0]))
         return bound
 
-    def scaled(self, factor: float, dtype: torch.dtype) -> Stiffness:
+    def scaled(self, factor: float, dtype: torch.dtype) -> BoxStiffness:
         """Return a multiple of the operator in another precision."""
         robin = [(factor * low, factor * high) for low, high in self.robin]
-        return Stiffness(
+        return BoxStiffness(
             self.h,
             factor * self.a,
             factor * self.c,
@@ -391,20 +420,20 @@ class BoxStiffness(Stiffness):
     def at_nodes(self, u: Tensor) -> Tensor:
         """Return the loads of all nodes that belong to values at all nodes, shape (N, 1, *nodes)."""
         robin = self.robin
-        whole = Stiffness(
+        whole = BoxStiffness(
             self.h, self.a, self.c, "natural", robin=robin, last=self.last, dim=self.dim, **self.like
         )
         return whole(u)
 
     def to_sparse(self, shape: Sequence[int]) -> sp.csc_array:
         """Return the matrix in SciPy's form, for ``shape`` unknowns along each axis."""
-        pairs = [axis.matrices() for axis in self.box(shape).axes]
+        pairs: list[tuple[Any, Any]] = [axis.matrices() for axis in self.box(shape).axes]
         masses = [M for _, M in pairs]
         parts = [[*masses[:i], K, *masses[i + 1 :]] for i, (K, _) in enumerate(pairs)]
         stiff = sum(reduce(sp.kron, part) for part in parts)
         return sp.csc_array(self.a * stiff + self.c * reduce(sp.kron, masses))
 
-    def coarsen(self, shape: Sequence[int]) -> tuple[Stiffness, Any] | None:
+    def coarsen(self, shape: Sequence[int]) -> tuple[BoxStiffness, Any] | None:
         """Return the operator of the next coarser box, which is R A P, and the prolongation from it.
 
         Parameters
@@ -414,7 +443,7 @@ class BoxStiffness(Stiffness):
 
         Returns
         -------
-        (Stiffness, prolongation) or None
+        (BoxStiffness, prolongation) or None
             None where no axis can be coarsened. The prolongation is a convolution where all cells come in
             pairs on every axis.
         """
@@ -428,7 +457,7 @@ class BoxStiffness(Stiffness):
             P = BoxProlongation(box, chosen)
         return BoxStiffness.of(box.coarse(chosen), self.a, self.c, **self.like), P
 
-    def coarse(self) -> Stiffness:
+    def coarse(self) -> BoxStiffness:
         """Return the operator of cells twice as wide along every axis; it equals R A P, :eq:`galerkin`."""
         h = [2 * width for width in self.h]
         return type(self)(h, self.a, self.c, self.boundary, robin=self.robin, dim=self.dim, **self.like)
