@@ -417,7 +417,7 @@ def test_coefficients_of_any_kind() -> None:
         )
         assert (mgnet.solve(1.0, 4, a=one, c=two).u == expected).all()
     u = mgnet.solve(1.0, 4, a=torch.tensor(a, requires_grad=True), c=torch.tensor(c, dtype=torch.int32)).u
-    assert (u.numpy() == expected).all()
+    assert (u.detach().numpy() == expected).all()
 
 
 # Conditions.
