@@ -15,11 +15,11 @@ from .chain import Chain
 from .checks import count, number
 from .condensation import Condensation
 from .operators import Prolongation
-from .smoothers import SMOOTHERS, Smoother, copy, residual
+from .smoothers import SMOOTHERS, Smoother, copy, damping, lowest, residual
 from .stiffness import BoxStiffness, Stiffness1d
 from .tensor_solver import TensorSolver
 
-__all__ = ["ConjugateGradients", "Level", "Options", "build_levels", "cycle", "full_multigrid"]
+__all__ = ["ConjugateGradients", "Level", "Options", "build_levels", "cycle", "descend", "full_multigrid"]
 
 METHODS = ("auto", "exact", "vcycle", "wcycle", "fcycle", "fmg", "pcg", "direct")
 COARSE = ("exact", "direct", "smoother")
@@ -28,9 +28,6 @@ DENSE = 4096
 # Unknowns of the largest coarse grid that is solved at once, although it could be coarsened, where speed is
 # all: as a dense matrix, or by the eigenvectors of its axes, by number of axes.
 SMALL, SMALL_BOX = 256, {2: 128**2, 3: 32**3}
-# For products of hats on equal cells the eigenvalues of D⁻¹ A that the coarse grid does not see lie between
-# 3/4 and 3/2: the best damping of Jacobi, and where Chebyshev's interval may begin, :eq:`chebyshev`.
-DAMPING, LOWEST = 8 / 9, 0.42
 
 
 @dataclass(frozen=True)
@@ -152,13 +149,35 @@ def cycle(
     level, coarser = levels[0], levels[1:]
     if level.solve:
         return level.solve(b) if x is None else x + level.solve(b - level.A(x))
-    x = level.smoother(level.A, x, b, sweeps[0])
-    r = level.R(residual(level.A, x, b))
+    x, r = descend(level, b, x, sweeps[0])
     e = cycle(coarser, r, None, sweeps, kind)
     if kind != "V" and len(coarser) > 1:
         e = cycle(coarser, r, e, sweeps, "W" if kind == "W" else "V")
     x = level.P(e).add_(x)
     return level.smoother(level.A, x, b, sweeps[1], post=True)
+
+
+def descend(level: Level, b: Tensor, x: Tensor | None, sweeps: int) -> tuple[Tensor, Tensor]:
+    """Smooth, and restrict the residual: what a cycle does on the way down, and a network on every level.
+
+    Parameters
+    ----------
+    level : Level
+        A grid that is not the coarsest.
+    b : torch.Tensor, shape (batch, 1, *unknowns)
+        Load.
+    x : torch.Tensor or None
+        Approximation; None is zero.
+    sweeps : int
+        Sweeps.
+
+    Returns
+    -------
+    (torch.Tensor, torch.Tensor)
+        The better approximation, and the load of the coarser grid.
+    """
+    x = level.smoother(level.A, x, b, sweeps)
+    return x, level.R(residual(level.A, x, b))
 
 
 def full_multigrid(levels: Sequence[Level], b: Tensor, sweeps: tuple[int, int] = (2, 2)) -> Tensor:
@@ -323,12 +342,12 @@ def _smoother(diagonal: Tensor, options: Options, extra: dict[str, Any]) -> Smoo
 def _box_smoother(A: Any, box: Box, options: Options) -> Smoother:
     extra: dict[str, Any] = {}
     if options.smoother == "jacobi":
-        extra["omega"] = DAMPING
+        extra["omega"] = damping(box.dim)
     elif options.smoother == "red-black":
         extra["new"] = [int(axis.ends[0] != "dirichlet") for axis in box.axes]
     else:
         # What the coarse grid does not see begins at a fraction of the bound for equal cells.
-        extra |= {"largest": A.largest, "fraction": min(LOWEST / A.largest, 0.9)}
+        extra |= {"largest": A.largest, "fraction": min(lowest(box.dim) / A.largest, 0.9)}
     return _smoother(A.diagonal(box.shape), options, extra)
 
 

@@ -25,10 +25,11 @@ TRUNK = [
     {"checks", "chain", "precision", "margins", "memory", "plot", "threads"},
     {"grid", "stencils"},
     {"operators"},
+    {"varying", "smoothers", "box"},
+    {"stiffness"},
 ]
 SOLVER = [
-    {"varying", "smoothers", "box", "adjoint"},
-    {"iteration", "galerkin", "stiffness", "tensor_solver", "problem"},
+    {"iteration", "galerkin", "tensor_solver", "problem", "adjoint"},
     {"cells", "box_problem", "condensation", "direct", "solution", "assembly"},
     {"box_assembly", "nullspace"},
     {"multigrid"},
@@ -43,7 +44,7 @@ NETWORK = [
     {"train"},
 ]
 STRINGS = [{"expression", "tables", "shell"}]
-CROWN = [{ROOT}, {"cli_solve", "cli_train"}, {"cli"}, {"__main__"}]
+CROWN = [{"learned", "bridge"}, {ROOT}, {"cli_solve", "cli_train"}, {"cli"}, {"__main__"}]
 BRANCHES = [COMMON + branch + CROWN for branch in (TRUNK + SOLVER, TRUNK + NETWORK, STRINGS)]
 
 HEAVY = {"torch", "scipy", "matplotlib"}

@@ -10,7 +10,7 @@ from .counting import Count, Row, count, summary
 from .googlenet import GoogLeNet
 from .lenet import LeNet5, MaxConvNet, Net
 from .linear import MLP, Logistic
-from .mgnet import MgNet
+from .mgnets import MgNet, mgnet
 from .registry import create, defaults, names, register
 from .resnet import ResNet
 from .vgg import VGG
@@ -32,6 +32,7 @@ __all__ = [
     "count",
     "create",
     "defaults",
+    "mgnet",
     "names",
     "register",
     "summary",

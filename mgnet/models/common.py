@@ -36,7 +36,10 @@ def conv_norm(
     return nn.Sequential(*layers, *([nn.ReLU(inplace=True)] if activation else []))
 
 
-def head(channels: int, num_classes: int) -> nn.Sequential:
+POOLS = {1: nn.AdaptiveAvgPool1d, 2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}
+
+
+def head(channels: int, num_classes: int, dim: int = 2) -> nn.Sequential:
     """Return the mean over all pixels and one linear layer.
 
     Parameters
@@ -45,13 +48,15 @@ def head(channels: int, num_classes: int) -> nn.Sequential:
         Of the last images.
     num_classes : int
         Length of the answer.
+    dim : int, default 2
+        Number of axes of the images.
 
     Returns
     -------
     torch.nn.Sequential
         Pooling, flattening, linear layer.
     """
-    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes))
+    return nn.Sequential(POOLS[dim](1), nn.Flatten(), nn.Linear(channels, num_classes))
 
 
 def kaiming(model: nn.Module) -> None:
@@ -68,7 +73,9 @@ def kaiming(model: nn.Module) -> None:
         The network. Kernels that are not learned stay.
     """
     for module in model.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear) and isinstance(module.weight, nn.Parameter):
+        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear) and isinstance(
+            module.weight, nn.Parameter
+        ):
             nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
