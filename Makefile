@@ -9,10 +9,10 @@ INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c constraint
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # two pips must not write into one environment
-.PHONY: help demo test test-slow test-all docs lint format bench bench-train clean distclean
+.PHONY: help demo test test-slow test-all docs lint format bench bench-2d bench-train clean distclean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
 
 demo: $(STAMPS)/base ## heat a layered rod: solve, print the table, draw rod.png
 	$(BIN)/mgnet solve --rhs examples/data/rod_sources.csv --a examples/data/rod_conductivity.csv \
@@ -40,10 +40,13 @@ format: $(STAMPS)/lint ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMPS)/bench ## the table of speed and accuracy
+bench: $(STAMPS)/bench ## the table of speed and accuracy, in one dimension
 	$(BIN)/python benchmarks/poisson1d.py
 
-bench-train: $(STAMPS)/bench ## the same of training, on the images under MGNET_DATA
+bench-2d: $(STAMPS)/bench ## the same in two and three dimensions
+	$(BIN)/python benchmarks/poisson2d.py
+
+bench-train: $(STAMPS)/bench ## that of training, on the images under MGNET_DATA
 	$(BIN)/python benchmarks/train_cpu.py
 
 clean: ## what the other targets made, but not the environment

@@ -18,20 +18,28 @@ from __future__ import annotations
 
 import itertools
 import math
-import subprocess
-import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
 import torch
-from table import Call, Row, Section, main, medians, ratio
+from table import (
+    Row,
+    Section,
+    finished,
+    fitted_orders,
+    main,
+    medians,
+    peak_row,
+    pyamg_solve,
+    ratio,
+    size,
+    worst,
+)
 
 import mgnet
 
@@ -76,21 +84,6 @@ QUICK = Plan(
     pyamg=2**12,
     memory=2**22,
 )
-
-
-def size(n: int) -> str:
-    """Write a number of cells as a power where it is one."""
-    for base in (2, 10):
-        power = round(math.log(n, base))
-        if n == base**power and n > 1024:
-            return f"{base}^{power}"
-    return str(n)
-
-
-def worst(value: float, *others: float) -> float:
-    """Return the largest, and NaN if there is one: a maximum that loses a NaN would praise it."""
-    values = (value, *others)
-    return math.nan if any(map(math.isnan, values)) else max(values)
 
 
 # Order of convergence: a smooth periodic solution and coefficients, every pair of ends
@@ -178,13 +171,6 @@ def orders(plan: Plan) -> Iterator[Row]:
             furthest = float(max(values, key=lambda slope: abs(slope - expected)))
             what = f"order in {norm}, {name}, smooth a and c, furthest of {len(cases)} kinds of ends"
             yield Row(what, furthest, "{:.3f}", expected - 0.1, expected + 0.1)
-
-
-def fitted_orders(cells: Sequence[int], errors: np.ndarray) -> np.ndarray:
-    """Fit error = C cells^-order along the middle axis, for each case and norm."""
-    logarithms = np.log(errors).transpose(1, 0, 2)
-    slopes = np.polyfit(np.log(cells), logarithms.reshape(len(cells), -1), 1)[0]
-    return -slopes.reshape(logarithms.shape[1:])
 
 
 # The sine: -u'' = pi^2 sin(pi x)
@@ -424,30 +410,9 @@ def against_pyamg(plan: Plan) -> Iterator[Row]:
     yield Row("    its largest nodal error, -u'' = pi^2 sin(pi x)", sine_error(np.pad(u, 1)))
 
 
-def pyamg_solve(pyamg: Any, A: Any, b: np.ndarray) -> tuple[float, float, int, np.ndarray]:
-    """Time PyAMG to a residual of 1e-8, or to twice the smallest it reaches, if rounding keeps it above."""
-    residuals: list[float] = []
-    times: list[float] = []
-    start = time.perf_counter()
-    solver = pyamg.ruge_stuben_solver(A)
-    u = solver.solve(b, tol=1e-8, residuals=residuals, callback=lambda _: times.append(time.perf_counter()))
-    relative = np.array(residuals[1:]) / np.linalg.norm(b)
-    cycles = int(np.argmax(relative <= max(1e-8, 2 * relative.min())))
-    return times[cycles] - start, float(relative[cycles]), cycles + 1, u
-
-
 # Memory
 
-# ru_maxrss would not do: across exec a process inherits that of the one which started it.
-PEAK = """
-import sys
-import numpy as np
-import mgnet
-
-def peak():
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
-
+PEAK_OF_SOLVE = """
 n, dtype, varying = int(sys.argv[1]), sys.argv[2], sys.argv[3] == "True"
 more = (lambda n: {"a": np.full(n, 2.0)}) if varying else (lambda n: {})
 mgnet.solve(b=np.ones(2**17 - 1, dtype), n=2**17, dtype=dtype, **more(2**17)).u
@@ -462,12 +427,7 @@ def memory(plan: Plan) -> Iterator[Row]:
     for dtype, varying in itertools.product(("float64", "float32"), (False, True)):
         coefficient = "a per cell, not counted" if varying else "constant a"
         what = f"peak memory over the load, the load counted, n = {size(plan.memory)}, {dtype}, {coefficient}"
-        if not Path("/proc/self/status").exists():
-            yield Row(what, None, most=6, note="no /proc here")
-            continue
-        command = [sys.executable, "-c", PEAK, str(plan.memory), dtype, str(varying)]
-        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        yield Row(what, float(output), "{:.2f}×", most=6)
+        yield peak_row(what, PEAK_OF_SOLVE, plan.memory, dtype, varying, most=6)
 
 
 # On a GPU
@@ -485,13 +445,6 @@ def gpu(plan: Plan) -> Iterator[Row]:
         what = f"Hierarchy.solve over a copy, both on the GPU, n = {size(n)}, {np.dtype(dtype).name}"
         yield Row(what, ours / of_copy, "{:.2f}×")
         yield Row("    its time", 1e3 * ours, "{:.2f} ms")
-
-
-def finished(call: Call) -> Any:
-    """Call, and wait for the device."""
-    result = call()
-    torch.cuda.synchronize()
-    return result
 
 
 # The table

@@ -1,4 +1,4 @@
-"""What the benchmarks share: a table that is judged line by line, and how a call is timed."""
+"""What the benchmarks share: a table that is judged line by line, and how time and memory are measured."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import math
 import os
 import platform
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -60,6 +62,28 @@ class Row:
 Section = tuple[str, Callable[[Any], Iterator[Row]], bool]
 
 
+def size(n: int) -> str:
+    """Write a number of cells as a power where it is one."""
+    for base in (2, 10):
+        power = round(math.log(n, base))
+        if n == base**power and n > 1024:
+            return f"{base}^{power}"
+    return str(n)
+
+
+def worst(value: float, *others: float) -> float:
+    """Return the largest, and NaN if there is one: a maximum that loses a NaN would praise it."""
+    values = (value, *others)
+    return math.nan if any(map(math.isnan, values)) else max(values)
+
+
+def fitted_orders(cells: Sequence[int], errors: np.ndarray) -> np.ndarray:
+    """Fit error = C cells^-order along the middle axis, for each case and norm."""
+    logarithms = np.log(errors).transpose(1, 0, 2)
+    slopes = np.polyfit(np.log(cells), logarithms.reshape(len(cells), -1), 1)[0]
+    return -slopes.reshape(logarithms.shape[1:])
+
+
 def nothing() -> None:
     """Prepare nothing."""
 
@@ -92,6 +116,58 @@ def ratio(peer: Call, ours: Call, rounds: int, prepare: Call = nothing, block: i
     """Give the peer's median time over ours."""
     seconds = medians((peer, ours), rounds, prepare, block)
     return seconds[0] / seconds[1]
+
+
+def finished(call: Call) -> Any:
+    """Call, and wait for the device."""
+    result = call()
+    torch.cuda.synchronize()
+    return result
+
+
+def pyamg_solve(
+    pyamg: Any, A: Any, b: np.ndarray, accel: str | None = None
+) -> tuple[float, float, int, np.ndarray]:
+    """Time PyAMG's Ruge-Stüben to a residual of 1e-8, or to twice the smallest that rounding lets it reach.
+
+    Give the seconds, set-up included, the relative residual, the iterations, and the last iterate.
+    """
+    times: list[float] = []
+    residuals: list[float] = []
+    start = time.perf_counter()
+    solver = pyamg.ruge_stuben_solver(A)
+    clock = {"callback": lambda _: times.append(time.perf_counter())}
+    u = solver.solve(b, tol=1e-8, residuals=residuals, accel=accel, **clock)
+    relative = np.array(residuals[1:]) / np.linalg.norm(b)
+    least = float(relative.min())
+    cycles = int(np.argmax(relative <= (1e-8 if least <= 1e-8 else 2 * least)))
+    return times[cycles] - start, float(relative[cycles]), cycles + 1, u
+
+
+# ru_maxrss would not do: across exec a process inherits that of the one which started it.
+PEAK = """
+import sys
+import numpy as np
+import mgnet
+
+def peak():
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
+"""
+
+
+def in_child(script: str, *arguments: object) -> float | None:
+    """Give the number that a script prints in a process of its own; ``peak()`` is its memory so far."""
+    if not Path("/proc/self/status").exists():
+        return None
+    command = [sys.executable, "-c", PEAK + script, *map(str, arguments)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def peak_row(what: str, script: str, *arguments: object, most: float) -> Row:
+    """Judge the memory that a script prints."""
+    found = in_child(script, *arguments)
+    return Row(what, found, "{:.2f}×", most=most, note="no /proc here" if found is None else "")
 
 
 def header(packages: Sequence[str]) -> dict[str, str]:

@@ -1,16 +1,25 @@
-"""The benchmarks of training run from end to end with tiny settings; their figures are judged elsewhere."""
+"""The benchmarks run from end to end with tiny settings; their figures are judged elsewhere."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+
+
+def quick_rows(script: str, folder: Path, *more: str, threads: int = 2) -> list[dict[str, Any]]:
+    command = [sys.executable, str(BENCHMARKS / script), "--quick", *more, "--json", "table.json"]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    subprocess.run(command, check=True, cwd=folder, env=environment, timeout=500)
+    return json.loads((folder / "table.json").read_text())["rows"]
 
 
 @pytest.mark.slow
@@ -19,19 +28,26 @@ BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 )
 def test_a_quick_run(script: str, sections: list[str], tmp_path: Path) -> None:
     for only in sections:
-        command = [
-            sys.executable,
-            str(BENCHMARKS / script),
-            "--quick",
-            "--only",
-            only,
-            "--json",
-            "table.json",
-        ]
-        subprocess.run(
-            command, check=True, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "2"}, timeout=500
-        )
-        rows = json.loads((tmp_path / "table.json").read_text())["rows"]
+        rows = quick_rows(script, tmp_path, "--only", only)
         assert rows
         assert all(row["holds"] is None for row in rows)  # too little was trained to be judged
         assert any(row["figure"] is not None for row in rows)
+
+
+@pytest.mark.slow
+def test_a_quick_run_in_two_and_three_dimensions(tmp_path: Path) -> None:
+    rows = quick_rows("poisson2d.py", tmp_path, threads=1)
+    assert {row["section"] for row in rows} >= {"Order of convergence", "Memory", "GPU"}
+    assert all(row["note"] if row["figure"] is None else math.isfinite(row["figure"]) for row in rows)
+    # These depend on no machine, and on the size of the run only a little.
+    judged = [row for row in rows if row["section"] in ("Order of convergence", "Cycles", "Jumps of a")]
+    assert sum(row["holds"] is True for row in judged) >= 8
+    assert all(row["holds"] is not False for row in judged)
+    speeds = [row["figure"] for row in rows if "sine transform, workers=None" in row["what"]]
+    assert len(speeds) == 2
+    assert min(speeds) > 0
+    errors = [
+        row["figure"] for row in rows if "largest error" in row["what"] and "multigrid" not in row["section"]
+    ]
+    assert len(errors) >= 4
+    assert all(error is not None and error < 1e-5 for error in errors)
