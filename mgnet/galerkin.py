@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from .box import Axis, Box
+from .memory import empty, empty_like
 
 __all__ = ["NodeProlongation", "galerkin_product"]
 
@@ -66,23 +67,23 @@ class NodeProlongation:
 
     def at_nodes(self, e: Tensor) -> Tensor:
         """Interpolate values at all coarse nodes to all nodes."""
-        u = e.new_zeros((*e.shape[:2], *(n + 1 for n in self.box.cells)))
+        u = empty((*e.shape[:2], *(n + 1 for n in self.box.cells)), e).zero_()
         for fine, coarse in self._kept():
             u[fine] = e[coarse]
         for target, sources in self.steps:
             new = u[(..., *target)]
             for source, weight in sources:
-                new += weight * u[(..., *source)]
+                new.addcmul_(weight, u[(..., *source)])
         return u
 
     def at_nodes_transposed(self, b: Tensor) -> Tensor:
         """Restrict loads of all nodes to all coarse nodes."""
-        b = b.clone()
+        b = empty_like(b).copy_(b)
         for target, sources in reversed(self.steps):
             new = b[(..., *target)]
             for source, weight in sources:
-                b[(..., *source)] += weight * new
-        coarse_b = b.new_zeros((*b.shape[:2], *(n + 1 for n in self.coarse.cells)))
+                b[(..., *source)].addcmul_(weight, new)
+        coarse_b = empty((*b.shape[:2], *(n + 1 for n in self.coarse.cells)), b).zero_()
         for fine, coarse in self._kept():
             coarse_b[coarse] = b[fine]
         return coarse_b

@@ -32,11 +32,14 @@ from .multigrid import (
 from .nullspace import Constants
 from .precision import full_precision
 from .problem import Dirichlet, Poisson
+from .smoothers import residual
 from .solution import ConvergenceError, Solution
 from .varying import VaryingStiffness
 
 __all__ = ["Hierarchy", "Stopping"]
 
+# Boxes of no more unknowns have what rounding does measured, at the cost of a cycle.
+SMALL = 2**16
 # Default tolerance, relative to the largest nodal value; more is asked of neither precision.
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 
@@ -331,9 +334,8 @@ class Hierarchy:
                 # The data are sound: the solution is out of the range of the precision.
                 u = rows.new_full((rows.shape[0], *self.problem.node_shape), math.nan)
                 outcome, look_again = Outcome(Status.DIVERGED, 1, [math.nan]), None
-        u = u.to(self.dtype)
         sol = Solution(
-            (u if self.method == "exact" else own_copy(u)).reshape(*batch, *u.shape[1:]),
+            u.to(self.dtype).reshape(*batch, *u.shape[1:]),
             self.problem.grids,
             outcome,
             method=self.method,
@@ -410,7 +412,7 @@ class Hierarchy:
         if r.isfinite().all():
             u += self._direct(r)
         _require_all_finite(u)
-        return self.space.nodes(u, *values)
+        return self._own_nodes(u, values)
 
     def _direct(self, b: Tensor) -> Tensor:
         _require_all_finite(b)
@@ -427,20 +429,57 @@ class Hierarchy:
         self, b: Tensor, values: Any, guess: Tensor | None, stopping: Stopping
     ) -> tuple[Tensor, Outcome]:
         A = self.precise.A if stopping.refine else self.A
-        rounding = torch.finfo(b.dtype).eps * (4 + math.sqrt(self.problem.n))
+        # On an interval sums are few; a box that hardly holds u loses a digit more.
+        least = 4 if self.problem.dim == 1 else 32
+        rounding = torch.finfo(b.dtype).eps * (least + math.sqrt(self.problem.n))
         tol = max(TOLERANCE[b.dtype], 4 * rounding) if stopping.tol is None else stopping.tol
         load = self._lifted(b, values, A)[:, None]
         if not load.numel() and stopping.maxiter:
-            return self.space.nodes(b, *values), Outcome(Status.CONVERGED, 0, [0.0], 0.0)
+            u = self.space.nodes(b, *values)
+            left = torch.finfo(self.dtype).eps * float(largest(u).max())
+            return u, Outcome(Status.CONVERGED, 0, [0.0], left)
         _require_all_finite(load)
-        u = torch.zeros_like(load) if guess is None else guess
+        u = self._start(load, values) if guess is None else guess
         u = self._unknowns_without_mean(u)
         if (self.method == "fmg" or self.options.mixed) and guess is None and stopping.maxiter:
-            u = self._full_multigrid(load)
-        u, outcome = iterate(self._step(A, stopping.refine), A, load, u, tol, stopping.maxiter, rounding)
+            u = u.add_(self._full_multigrid(residual(A, u, load) if guess is None and values else load))
+        step, steady = self._step(A, stopping.refine), self.method != "pcg"
+        u, outcome = iterate(step, A, load, u, tol, stopping.maxiter, rounding, steady)
+        if isinstance(self.problem, BoxPoisson) and self.problem.unknowns <= SMALL:
+            self._add_rounding(u, A, outcome, stopping)
         if stopping.refine:
             outcome.error_estimate += torch.finfo(self.dtype).eps * float(largest(u).max())
-        return self._remove_mean(self.space.nodes(u[:, 0], *values)), outcome
+        return self._remove_mean(self._own_nodes(u[:, 0], values)), outcome
+
+    def _own_nodes(self, u: Tensor, values: Any) -> Tensor:
+        """Give all nodes of a result, in memory that is nobody else's."""
+        if isinstance(self.problem, BoxPoisson):
+            return self.problem.space.nodes(u, *values, own=True)
+        # A chain with natural ends has no other nodes, and would hand on the memory of u.
+        return self.space.nodes(own_copy(u), *values)
+
+    def _add_rounding(self, u: Tensor, A: Any, outcome: Outcome, stopping: Stopping) -> None:
+        """Add to the estimate what rounding in the operator leaves, where u is hardly held, :eq:`rounding`.
+
+        That is the solution for a load of random signs as large as the rounding of one row.
+        """
+        generator = torch.Generator().manual_seed(0)
+        signs = torch.randint(0, 2, u.shape[1:], generator=generator).to(u) * 2 - 1
+        diagonal = A.diagonal(self.problem.shape)
+        eps = torch.finfo(self.dtype if not (self._mixed or stopping.refine) else torch.float64).eps
+        e = self._step(A, stopping.refine)(eps * diagonal * u.abs() * signs)
+        left = 2 * largest(e)
+        outcome.error_estimate += float(left.max())
+        bad = left > (math.inf if stopping.tol is None else stopping.tol) * largest(u)
+        if outcome.status is Status.CONVERGED and bool(bad.any()):
+            outcome.status, outcome.row = Status.STAGNATED, int(bad.int().argmax())
+
+    def _start(self, load: Tensor, values: Any) -> Tensor:
+        """Give a first guess: zero, or in a box what continues the values of its sides."""
+        if isinstance(self.problem, BoxPoisson) and values:
+            space = self.problem.space
+            return space.unknowns(space.blend(values[0]))[:, None].contiguous()
+        return empty_like(load).zero_()
 
     def _full_multigrid(self, load: Tensor) -> Tensor:
         if self._mixed:
@@ -575,7 +614,7 @@ class _System:
             if mine.constants:
                 rows = mine.constants.project(rows)
             u, outcome, _ = mine._method(rows, mine._zero_values, None, self.stopping)
-            u = own_copy(mine.space.unknowns(u)).reshape(b.shape)
+            u = mine.space.unknowns(u).reshape(b.shape)
         if self.stopping.throw and outcome.status is not Status.CONVERGED:
             whole = mine.space.nodes(u, *mine._zero_values)
             raise ConvergenceError(Solution(whole, mine.problem.grids, outcome, method=mine.method))

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .box import Box
+from .box import Box, BoxProlongation
 from .chain import Chain
 from .checks import count, number
 from .condensation import Condensation
@@ -106,6 +106,8 @@ class Level:
         Improves an approximation on this grid.
     P, R : operator, optional
         Prolongation from the next grid, and its transpose; none on the coarsest.
+    lift : callable, optional
+        A more exact interpolation for full multigrid; P by default.
     solve : callable, optional
         Solves on this grid; on the coarsest only.
     """
@@ -117,6 +119,7 @@ class Level:
     P: Any = None
     R: Any = None
     solve: Callable[[Tensor], Tensor] | None = None
+    lift: Any = None
 
 
 def cycle(
@@ -180,7 +183,9 @@ def descend(level: Level, b: Tensor, x: Tensor | None, sweeps: int) -> tuple[Ten
     return x, level.R(residual(level.A, x, b))
 
 
-def full_multigrid(levels: Sequence[Level], b: Tensor, sweeps: tuple[int, int] = (2, 2)) -> Tensor:
+def full_multigrid(
+    levels: Sequence[Level], b: Tensor, sweeps: tuple[int, int] = (2, 2), kind: str = "F"
+) -> Tensor:
     """Solve on the coarsest grid, then interpolate and cycle once on each finer one, :eq:`full-multigrid`.
 
     Parameters
@@ -190,7 +195,10 @@ def full_multigrid(levels: Sequence[Level], b: Tensor, sweeps: tuple[int, int] =
     b : torch.Tensor, shape (batch, 1, *unknowns)
         Load.
     sweeps : (int, int), default (2, 2)
-        Sweeps before and after the coarse correction of each V-cycle.
+        Sweeps before and after the coarse correction.
+    kind : {"V", "W", "F"}, default "F"
+        The cycle on each grid. One V-cycle leaves a tenth of the discretisation error, one F-cycle nothing
+        that counts.
 
     Returns
     -------
@@ -199,8 +207,9 @@ def full_multigrid(levels: Sequence[Level], b: Tensor, sweeps: tuple[int, int] =
     """
     if levels[0].solve:
         return levels[0].solve(b)
-    x = levels[0].P(full_multigrid(levels[1:], levels[0].R(b), sweeps))
-    return cycle(levels, b, x, sweeps)
+    lift = levels[0].lift or levels[0].P
+    x = lift(full_multigrid(levels[1:], levels[0].R(b), sweeps, kind))
+    return cycle(levels, b, x, sweeps, kind)
 
 
 class ConjugateGradients:
@@ -318,6 +327,8 @@ def build_box_levels(A: Any, box: Box, options: Options) -> list[Level]:
         coarser = None if small or len(levels) == options.levels else A.coarsen(box.shape)
         if coarser is None:
             break
+        if isinstance(A, BoxStiffness):
+            levels[-1].lift = BoxProlongation(box, box.coarsening()).cubic
         box = box.coarse(box.coarsening())
         A, P = coarser
         levels[-1].P, levels[-1].R = P, P.T
