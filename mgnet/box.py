@@ -297,14 +297,14 @@ class Box:
 
         Parameters
         ----------
-        x : torch.Tensor, shape (..., *unknowns)
+        x : torch.Tensor, shape ``(..., *unknowns)``
             Values at the unknowns.
-        values : torch.Tensor, shape (..., *nodes), optional
+        values : torch.Tensor, shape ``(..., *nodes)``, optional
             Values at the Dirichlet nodes, and zeros; all zero by default.
 
         Returns
         -------
-        torch.Tensor, shape (..., *nodes)
+        torch.Tensor, shape ``(..., *nodes)``
             Values at all nodes.
         """
         u = empty((*x.shape[: x.ndim - self.dim], *(n + 1 for n in self.cells)), x)
@@ -369,7 +369,7 @@ class BoxProlongation:
         self.chosen = [(axis, place) for axis, place, chosen in pairs if chosen]
 
     def __call__(self, e: Tensor) -> Tensor:
-        """Interpolate values of shape (..., *coarse unknowns)."""
+        """Interpolate values of shape ``(..., *coarse unknowns)``."""
         for axis, place in self.chosen:
             e = axis.interpolate(e, place)
         return e
@@ -387,7 +387,7 @@ class BoxRestriction:
         self.T = prolongation
 
     def __call__(self, b: Tensor) -> Tensor:
-        """Restrict loads of shape (..., *unknowns)."""
+        """Restrict loads of shape ``(..., *unknowns)``."""
         # The axis whose numbers lie furthest apart first: what is left is half as much.
         for axis, place in self.T.chosen:
             b = axis.restrict(b, place)

@@ -28,8 +28,9 @@ DENSE = 4096
 # Unknowns of the largest coarse grid that is solved at once, although it could be coarsened, where speed is
 # all: as a dense matrix, or by the eigenvectors of its axes, by number of axes.
 SMALL, SMALL_BOX = 256, {2: 128**2, 3: 32**3}
-# For products of hats on equal cells the eigenvalues of D⁻¹ A that the coarse grid does not see lie between
-# 3/4 and 3/2: the best damping of Jacobi, and where Chebyshev's interval may begin, :eq:`chebyshev`.
+# For products of hats on squares the eigenvalues of D⁻¹ A that the coarse grid does not see lie between 3/4
+# and 3/2 (on cubes from 1/2 on), :eq:`rough-interval`: the best damping of Jacobi, and where Chebyshev's
+# interval may begin, :eq:`chebyshev`.
 DAMPING, LOWEST = 8 / 9, 0.42
 
 
@@ -135,7 +136,7 @@ def cycle(
     ----------
     levels : sequence of Level
         The grids, finest first.
-    b : torch.Tensor, shape (batch, 1, *unknowns)
+    b : torch.Tensor, shape ``(batch, 1, *unknowns)``
         Load or residual.
     x : torch.Tensor, optional
         Approximation; zero by default.
@@ -146,7 +147,7 @@ def cycle(
 
     Returns
     -------
-    torch.Tensor, shape (batch, 1, *unknowns)
+    torch.Tensor, shape ``(batch, 1, *unknowns)``
         The better approximation.
     """
     level, coarser = levels[0], levels[1:]
@@ -168,14 +169,14 @@ def full_multigrid(levels: Sequence[Level], b: Tensor, sweeps: tuple[int, int] =
     ----------
     levels : sequence of Level
         The grids, finest first.
-    b : torch.Tensor, shape (batch, 1, *unknowns)
+    b : torch.Tensor, shape ``(batch, 1, *unknowns)``
         Load.
     sweeps : (int, int), default (2, 2)
         Sweeps before and after the coarse correction of each V-cycle.
 
     Returns
     -------
-    torch.Tensor, shape (batch, 1, *unknowns)
+    torch.Tensor, shape ``(batch, 1, *unknowns)``
         Approximation on the finest grid.
     """
     if levels[0].solve:
@@ -207,12 +208,12 @@ class ConjugateGradients:
 
         Parameters
         ----------
-        r : torch.Tensor, shape (batch, 1, *unknowns)
+        r : torch.Tensor, shape ``(batch, 1, *unknowns)``
             Residual of the approximation that the last correction gave.
 
         Returns
         -------
-        torch.Tensor, shape (batch, 1, *unknowns)
+        torch.Tensor, shape ``(batch, 1, *unknowns)``
             Correction.
         """
         z = self.precondition(r)
