@@ -320,16 +320,16 @@ class Box:
 
         Parameters
         ----------
-        x : torch.Tensor, shape (..., *unknowns)
+        x : torch.Tensor, shape ``(..., *unknowns)``
             Values at the unknowns.
-        values : torch.Tensor, shape (..., *nodes), optional
+        values : torch.Tensor, shape ``(..., *nodes)``, optional
             Values at the Dirichlet nodes, and zeros; all zero by default.
         own : bool, default False
             Whether the result is to outlive :func:`mgnet.memory.reused`.
 
         Returns
         -------
-        torch.Tensor, shape (..., *nodes)
+        torch.Tensor, shape ``(..., *nodes)``
             Values at all nodes.
         """
         if not is_open():  # gradients may flow, or x may be hidden in a vmap
@@ -422,7 +422,7 @@ class BoxProlongation:
         self.chosen = [(axis, place) for axis, place, chosen in pairs if chosen]
 
     def __call__(self, e: Tensor) -> Tensor:
-        """Interpolate values of shape (..., *coarse unknowns)."""
+        """Interpolate values of shape ``(..., *coarse unknowns)``."""
         for axis, place in self.chosen:
             e = axis.interpolate(e, place)
         return e
@@ -446,7 +446,7 @@ class BoxRestriction:
         self.T = prolongation
 
     def __call__(self, b: Tensor) -> Tensor:
-        """Restrict loads of shape (..., *unknowns)."""
+        """Restrict loads of shape ``(..., *unknowns)``."""
         # The axis whose numbers lie furthest apart first: what is left is half as much.
         for axis, place in self.T.chosen:
             b = axis.restrict(b, place)

@@ -217,7 +217,7 @@ def _against_hats(grids: list[Grid], rows: slice, values: Tensor, sums: bool = F
 
 
 def _fluxes(problem: BoxPoisson, dtype: torch.dtype, device: torch.device) -> Tensor | None:
-    """Give what Neumann and Robin sides add to the load of all nodes, shape (..., *nodes)."""
+    """Give what Neumann and Robin sides add to the load of all nodes, shape ``(..., *nodes)``."""
     total: Tensor | None = None
     for name, axis, end, side in problem.sides():
         if isinstance(side, Dirichlet) or nothing(side.g):
@@ -250,7 +250,7 @@ def _on_side(problem: BoxPoisson, axis: int, end: int, g: Callable[..., Any]) ->
 
 
 def _nodal_data(problem: BoxPoisson, name: str, axis: int, end: int, g: Any) -> Tensor:
-    """Give the data of a side at its nodes, shape (..., *side nodes), in float64 on the CPU."""
+    """Give the data of a side at its nodes, shape ``(..., *side nodes)``, in float64 on the CPU."""
     shape = problem.side_shape(axis)
     if callable(g):
         others = problem.grids[:axis] + problem.grids[axis + 1 :]
@@ -292,7 +292,7 @@ def boundary_values(problem: BoxPoisson, dtype: torch.dtype, device: torch.devic
 
     Returns
     -------
-    torch.Tensor, shape (..., *nodes), or None
+    torch.Tensor, shape ``(..., *nodes)``, or None
         None where all are zero.
     """
     held = [side for side in problem.sides() if isinstance(side[-1], Dirichlet)]

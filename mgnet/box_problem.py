@@ -52,7 +52,7 @@ class BoxPoisson(Poisson):
         Join the two sides of all axes, or of some, instead.
     load : {"exact", "nodal"}, optional
         As in one dimension, with three Gauss points along each axis (exact for polynomials of degree 4).
-    b : array, shape (..., *unknowns), optional
+    b : array, shape ``(..., *unknowns)``, optional
         The load vector itself, instead of ``f``, one entry per unknown: the nodes that are on no Dirichlet
         side, those of joined sides once. The data of Neumann and Robin sides are still added.
     left, right : Dirichlet, Neumann or Robin, optional

@@ -37,11 +37,11 @@ class _BoxOperator:
     like: dict[str, Any]
 
     def at_nodes(self, u: Tensor) -> Tensor:
-        """Return the loads of all nodes that belong to values at all nodes, shape (N, 1, *nodes)."""
+        """Return the loads of all nodes that belong to values at all nodes, shape ``(N, 1, *nodes)``."""
         raise NotImplementedError
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Apply the operator to values of shape (N, 1, *unknowns)."""
+        """Apply the operator to values of shape ``(N, 1, *unknowns)``."""
         return self.box.loads(self.at_nodes(self.box.nodes(x)))
 
     @property
@@ -67,9 +67,9 @@ class CellStiffness(_BoxOperator):
     ----------
     box : Box
         The cells and their ends; the Robin data of its axes are not used.
-    a : torch.Tensor, shape (*cells)
+    a : torch.Tensor, shape ``(*cells)``
         Coefficient, positive.
-    c : torch.Tensor, shape (*cells), optional
+    c : torch.Tensor, shape ``(*cells)``, optional
         Coefficient, not negative; zero by default.
     robin : sequence of (float, float), optional
         Robin's alpha at the two ends of each axis.
@@ -97,7 +97,7 @@ class CellStiffness(_BoxOperator):
         return found
 
     def at_nodes(self, u: Tensor) -> Tensor:
-        """Return the loads of all nodes that belong to values at all nodes, shape (N, 1, *nodes)."""
+        """Return the loads of all nodes that belong to values at all nodes, shape ``(N, 1, *nodes)``."""
         if is_open():
             y = self._in_strips(u)
         else:  # gradients may flow
@@ -183,7 +183,7 @@ class CellStiffness(_BoxOperator):
         return CellStiffness(self.box, a, c, robin)
 
     def elements(self) -> Tensor:
-        """Return the matrices between the corners of each cell, shape (*cells, corners, corners)."""
+        """Return the matrices between the corners of each cell, shape ``(*cells, corners, corners)``."""
         K, M = (torch.from_numpy(matrix).to(**self.like) for matrix in self._unit_elements)
         E = self.a[..., None, None] * K
         if self.c is not None:
@@ -232,7 +232,7 @@ class CellStiffness(_BoxOperator):
         return reduce(np.kron, [here if i == axis else h * mass for i, h in enumerate(self.h)])
 
     def diagonal(self, shape: Sequence[int]) -> Tensor:
-        """Return the diagonal of the matrix, shape (*unknowns)."""
+        """Return the diagonal of the matrix, shape ``(*unknowns)``."""
         if any(axis.periodic and axis.cells == 1 for axis in self.box.axes):
             return self.assembled().diagonal(shape)
         K, M = self._unit_elements
@@ -315,9 +315,9 @@ class StencilStiffness(_BoxOperator):
     ----------
     box : Box
         The cells and their ends.
-    centre : torch.Tensor, shape (*nodes)
+    centre : torch.Tensor, shape ``(*nodes)``
         The diagonal, at all nodes; joined ends are two.
-    pairs : dict from (int, ...) to torch.Tensor, shape (*nodes)
+    pairs : dict from (int, ...) to torch.Tensor, shape ``(*nodes)``
         For one of each two opposite directions, the entry between a node and its neighbour there; zero where
         there is none.
     """
@@ -327,7 +327,7 @@ class StencilStiffness(_BoxOperator):
         self.like = {"dtype": centre.dtype, "device": centre.device}
 
     def at_nodes(self, u: Tensor) -> Tensor:
-        """Return the loads of all nodes that belong to values at all nodes, shape (N, 1, *nodes)."""
+        """Return the loads of all nodes that belong to values at all nodes, shape ``(N, 1, *nodes)``."""
         y = torch.mul(u, self.centre, out=spare(u.shape, u))
         for here, there, weight in self._neighbours():
             y[here].addcmul_(weight, u[there])
@@ -341,7 +341,7 @@ class StencilStiffness(_BoxOperator):
             yield here, there, field[here]
 
     def diagonal(self, shape: Sequence[int]) -> Tensor:
-        """Return the diagonal of the matrix, shape (*unknowns)."""
+        """Return the diagonal of the matrix, shape ``(*unknowns)``."""
         centre = self.centre.clone()
         # A lone joined node is its own neighbour.
         lone = [axis.periodic and axis.cells == 1 for axis in self.box.axes]
@@ -383,7 +383,7 @@ class StencilStiffness(_BoxOperator):
 
         Returns
         -------
-        torch.Tensor, shape (*nodes)
+        torch.Tensor, shape ``(*nodes)``
             Zero where there is no neighbour.
         """
         if step in self.pairs or not any(step):

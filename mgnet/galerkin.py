@@ -36,7 +36,7 @@ class NodeProlongation:
         The axes that are coarsened.
     entry : callable
         From a direction (one of -1, 0, 1 for each axis) to the entries of the operator between each node and
-        its neighbour there, shape (*nodes); joined ends have the same.
+        its neighbour there, shape ``(*nodes)``; joined ends have the same.
     """
 
     def __init__(self, box: Box, chosen: Sequence[bool], entry: Callable[[tuple[int, ...]], Tensor]) -> None:
@@ -93,7 +93,7 @@ class NodeProlongation:
             yield (..., *(fine for fine, _ in pieces)), (..., *(coarse for _, coarse in pieces))
 
     def __call__(self, e: Tensor) -> Tensor:
-        """Interpolate values of shape (N, 1, *coarse unknowns)."""
+        """Interpolate values of shape ``(N, 1, *coarse unknowns)``."""
         return self.box.unknowns(self.at_nodes(self.coarse.nodes(e)))
 
     @property
@@ -109,7 +109,7 @@ class NodeRestriction:
         self.T = prolongation
 
     def __call__(self, b: Tensor) -> Tensor:
-        """Restrict loads of shape (N, 1, *unknowns)."""
+        """Restrict loads of shape ``(N, 1, *unknowns)``."""
         P = self.T
         return P.coarse.loads(P.at_nodes_transposed(P.box.spread(b)))
 
@@ -175,7 +175,7 @@ def galerkin_product(
 
     Returns
     -------
-    dict from (int, ...) to torch.Tensor, shape (*coarse nodes)
+    dict from (int, ...) to torch.Tensor, shape ``(*coarse nodes)``
         Entries between each node and itself, and its neighbour in one of each two opposite directions.
     """
     dim, shape = P.box.dim, [n + 1 for n in P.coarse.cells]

@@ -219,12 +219,12 @@ class Hierarchy:
 
         Parameters
         ----------
-        r : torch.Tensor, shape (batch, 1, *unknowns)
+        r : torch.Tensor, shape ``(batch, 1, *unknowns)``
             Residual.
 
         Returns
         -------
-        torch.Tensor, shape (batch, 1, *unknowns)
+        torch.Tensor, shape ``(batch, 1, *unknowns)``
             Correction. The cycle is that of the method, a V-cycle for "fmg", "pcg" and "direct".
         """
         if self.method == "exact":
@@ -274,7 +274,7 @@ class Hierarchy:
 
         Parameters
         ----------
-        b : array, shape (..., *unknowns)
+        b : array, shape ``(..., *unknowns)``
             Load, one entry per unknown, NumPy or torch; the data of Neumann and Robin ends included.
         x0, tol, maxiter, refine, throw
             As for :func:`mgnet.solve`.
@@ -302,7 +302,7 @@ class Hierarchy:
             The load, and where it came from.
         stopping : Stopping
             When to stop.
-        x0 : array, shape (..., *nodes), optional
+        x0 : array, shape ``(..., *nodes)``, optional
             First guess.
 
         Returns
@@ -373,7 +373,7 @@ class Hierarchy:
         )
 
     def _rows(self, b: Tensor) -> tuple[tuple[int, ...], Tensor, Any]:
-        """Give the batch, the loads of shape (rows, *unknowns), and the values at the Dirichlet nodes."""
+        """Give the batch, the loads of shape ``(rows, *unknowns)``, and the values at the Dirichlet nodes."""
         problem = self.problem
         if not isinstance(problem, BoxPoisson):
             batch = b.shape[:-1]
@@ -420,7 +420,7 @@ class Hierarchy:
 
     @cached_property
     def factorised(self) -> Callable[[Tensor], Tensor]:
-        """SciPy's solver: from loads to values at the unknowns, shape (batch, *unknowns), in float64."""
+        """SciPy's solver: from loads to values at the unknowns, shape ``(batch, *unknowns)``, in float64."""
         if isinstance(self.problem, BoxPoisson):
             return BoxFactorisation(self.A.to_sparse(self.problem.shape), self.A.singular)
         return lambda b: solve_direct(self.A, self.problem.n, b)

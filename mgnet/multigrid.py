@@ -135,7 +135,7 @@ def cycle(
     ----------
     levels : sequence of Level
         The grids, finest first.
-    b : torch.Tensor, shape (batch, 1, *unknowns)
+    b : torch.Tensor, shape ``(batch, 1, *unknowns)``
         Load or residual.
     x : torch.Tensor, optional
         Approximation; zero by default.
@@ -146,7 +146,7 @@ def cycle(
 
     Returns
     -------
-    torch.Tensor, shape (batch, 1, *unknowns)
+    torch.Tensor, shape ``(batch, 1, *unknowns)``
         The better approximation.
     """
     level, coarser = levels[0], levels[1:]
@@ -192,7 +192,7 @@ def full_multigrid(
     ----------
     levels : sequence of Level
         The grids, finest first.
-    b : torch.Tensor, shape (batch, 1, *unknowns)
+    b : torch.Tensor, shape ``(batch, 1, *unknowns)``
         Load.
     sweeps : (int, int), default (2, 2)
         Sweeps before and after the coarse correction.
@@ -202,7 +202,7 @@ def full_multigrid(
 
     Returns
     -------
-    torch.Tensor, shape (batch, 1, *unknowns)
+    torch.Tensor, shape ``(batch, 1, *unknowns)``
         Approximation on the finest grid.
     """
     if levels[0].solve:
@@ -235,12 +235,12 @@ class ConjugateGradients:
 
         Parameters
         ----------
-        r : torch.Tensor, shape (batch, 1, *unknowns)
+        r : torch.Tensor, shape ``(batch, 1, *unknowns)``
             Residual of the approximation that the last correction gave.
 
         Returns
         -------
-        torch.Tensor, shape (batch, 1, *unknowns)
+        torch.Tensor, shape ``(batch, 1, *unknowns)``
             Correction.
         """
         z = self.precondition(r)

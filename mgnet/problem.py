@@ -103,12 +103,17 @@ class Poisson:
         included; leading axes are a batch. (A periodic f may have shape (..., n), each node once.) A
         function is called with a float64 array of points (a NumPy array, or a torch tensor if it does not
         take that) and returns as many values, or one; leading axes are a batch here too.
+    dim : {1, 2, 3}, default 1
+        Number of dimensions; 2 and 3 make a :class:`~mgnet.box_problem.BoxPoisson`, which has parameters of
+        its own.
     n : int
         Number of cells, at least 1; not with ``nodes``.
     domain : (float, float), default (0.0, 1.0)
         The two ends.
     nodes : array, shape (n + 1,), optional
         Increasing node coordinates of a non-uniform grid, instead of ``n`` and ``domain``.
+    boundary : Dirichlet, Neumann, Robin or dict, optional
+        One condition for both ends, or a dictionary with ``left`` and ``right``, instead of those two.
     a : float, callable or array of shape (n,), default 1.0
         Coefficient, positive; an array has one value per cell, a function is averaged over each cell by
         five-point Gauss quadrature.

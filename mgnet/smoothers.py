@@ -35,9 +35,9 @@ class Smoother(Protocol):
         ----------
         A : callable
             The operator.
-        x : torch.Tensor, shape (batch, 1, *unknowns), or None
+        x : torch.Tensor, shape ``(batch, 1, *unknowns)``, or None
             Approximation; None is zero.
-        b : torch.Tensor, shape (batch, 1, *unknowns)
+        b : torch.Tensor, shape ``(batch, 1, *unknowns)``
             Load.
         sweeps : int
             Number of sweeps, or degree of a polynomial.
@@ -46,7 +46,7 @@ class Smoother(Protocol):
 
         Returns
         -------
-        torch.Tensor, shape (batch, 1, *unknowns)
+        torch.Tensor, shape ``(batch, 1, *unknowns)``
             The better approximation.
         """
 

@@ -75,7 +75,7 @@ def solve(
         where a and c are constant; a dense factorisation; or 50 sweeps.
     omega : float, optional
         Damping of Jacobi (2/3, in more dimensions 8/9) or relaxation of red-black (1).
-    x0 : array, shape (..., *nodes), optional
+    x0 : array, shape ``(..., *nodes)``, optional
         First guess of an iteration, boundary included; it is not changed.
     tol : float, optional
         Accepted estimated error, relative to the largest nodal value, :eq:`stopping`. By default 1e-10 in

@@ -42,7 +42,7 @@ class TensorSolver:
         self.vectors = [vectors.to(**like) for _, vectors in pairs]
 
     def __call__(self, b: Tensor) -> Tensor:
-        """Solve for loads of shape (..., *unknowns)."""
+        """Solve for loads of shape ``(..., *unknowns)``."""
         transposed = [V.T for V in self.vectors]
         return _along_axes(self.vectors, _along_axes(transposed, b) * self.inverse)
 
