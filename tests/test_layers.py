@@ -43,7 +43,7 @@ NETWORK = [
     {"train"},
 ]
 STRINGS = [{"expression", "tables", "shell"}]
-CROWN = [{ROOT}, {"cli_solve", "cli_train"}, {"cli"}, {"__main__"}]
+CROWN = [{ROOT}, {"cli_problem"}, {"cli_solve", "cli_train"}, {"cli"}, {"__main__"}]
 BRANCHES = [COMMON + branch + CROWN for branch in (TRUNK + SOLVER, TRUNK + NETWORK, STRINGS)]
 
 HEAVY = {"torch", "scipy", "matplotlib"}
