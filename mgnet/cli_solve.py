@@ -109,7 +109,7 @@ def _solve(arguments: argparse.Namespace) -> int:
     _require_writable(arguments)
     f, keywords = _keywords(arguments)
     dim = keywords.get("dim", 1)
-    exact = expression("--exact", arguments.exact, AXES[:dim]) if arguments.exact else None
+    exact = expression("--exact", arguments.exact, AXES[:dim]) if arguments.exact is not None else None
 
     import mgnet
 

@@ -236,6 +236,7 @@ def test_an_unconverged_answer_is_told_and_not_written(capsys: pytest.CaptureFix
         ([*PLANE, "--rhs", "z"], "--rhs: 'z' at column 1"),
         ([*PLANE, "--rhs", "w"], "--rhs: 'w' at column 1"),
         ([*PLANE, "--exact", "x*z"], "--exact: 'z' at column 3"),
+        ([*PLANE, "--exact", ""], "--exact: the expression is empty"),
         ([*PLANE, "--exact", "1/y"], "--exact: '1/y' is inf at x = 0, y = 0"),
         ([*PLANE, "--rhs", "1/(x - x)"], "is inf at x ="),
         (["solve", "--rhs", "1", "--dim", "2"], "--n is missing"),
