@@ -396,7 +396,8 @@ class Hierarchy:
         tol = max(TOLERANCE[b.dtype], 4 * rounding) if stopping.tol is None else stopping.tol
         load = self._lifted(b, values, A)[:, None]
         if not load.numel() and stopping.maxiter:
-            return self.space.nodes(b, *values), Outcome(Status.CONVERGED, 0, [0.0], 0.0)
+            u = self.space.nodes(b, *values)
+            return u, Outcome(Status.CONVERGED, 0, [0.0], torch.finfo(self.dtype).eps * float(largest(u).max()))
         _require_all_finite(load)
         u = torch.zeros_like(load) if guess is None else guess
         u = self._unknowns_without_mean(u)
