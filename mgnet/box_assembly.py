@@ -134,8 +134,10 @@ def load(problem: BoxPoisson, dtype: torch.dtype, device: torch.device, speaks_t
     """
     f, given, size, space = problem.f, problem.b, 0.0, problem.space
     fluxes = _fluxes(problem, dtype, device)
+    batch = () if fluxes is None else fluxes.shape[: -problem.dim]
     if given is not None:
         b = given.to(dtype=dtype, device=device)
+        common_batch("b", b, problem.dim, batch)
         b = b if fluxes is None else b + space.loads(fluxes)
         return Load(b, "b", given, False, speaks_torch)
     if callable(f) and problem.load == "exact":
@@ -152,8 +154,42 @@ def load(problem: BoxPoisson, dtype: torch.dtype, device: torch.device, speaks_t
             require_finite("f", f)
         f = whole_period(problem, f.to(dtype=dtype, device=device))
         b = _from_nodal(problem.grids, f, problem.load == "nodal")
+    common_batch("f", b, problem.dim, batch)
     b = space.loads(b if fluxes is None else b + fluxes)
     return Load(b, "f", given, problem.load == "nodal", speaks_torch, size)
+
+
+def common_batch(name: str, values: Tensor, axes: int, batch: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the batch of values and of what came before them, or say that the two do not fit.
+
+    Parameters
+    ----------
+    name : str
+        What a message calls the values.
+    values : torch.Tensor, shape (..., *points)
+        The values.
+    axes : int
+        Number of axes of the points.
+    batch : tuple of int
+        The leading axes of what came before.
+
+    Returns
+    -------
+    tuple of int
+        The leading axes of both, broadcast.
+
+    Raises
+    ------
+    ValueError
+        When they do not.
+    """
+    own = tuple(values.shape[: values.ndim - axes])
+    try:
+        return tuple(torch.broadcast_shapes(own, batch))
+    except RuntimeError:
+        raise ValueError(
+            f"{name}: got leading axes {own} beside {tuple(batch)} of other data; accepted: a batch that all share"
+        ) from None
 
 
 def whole_period(problem: BoxPoisson, f: Tensor) -> Tensor:
@@ -218,6 +254,7 @@ def _against_hats(grids: list[Grid], rows: slice, values: Tensor, sums: bool = F
 def _fluxes(problem: BoxPoisson, dtype: torch.dtype, device: torch.device) -> Tensor | None:
     """Give what Neumann and Robin sides add to the load of all nodes, shape (..., *nodes)."""
     total: Tensor | None = None
+    batch: tuple[int, ...] = ()
     for name, axis, end, side in problem.sides():
         if isinstance(side, Dirichlet) or (isinstance(side.g, float) and not side.g):
             continue
@@ -227,6 +264,7 @@ def _fluxes(problem: BoxPoisson, dtype: torch.dtype, device: torch.device) -> Te
         else:
             values = _nodal_data(problem, name, axis, end, side.g).to(dtype)
             b = _from_nodal(others, values, problem.load == "nodal")
+        batch = common_batch(f"{name}: g", b, problem.dim - 1, batch)
         part = _at_side(problem, b.to(device), axis, end)
         total = part if total is None else total + part
     return total
@@ -242,7 +280,14 @@ def _on_side(problem: BoxPoisson, axis: int, end: int, g: Callable[..., Any]) ->
         full = [x.reshape(shape) for x, shape in zip(along, shapes, strict=True)]
         here = 0 * full[0].reshape(-1)[:1].reshape([1] * problem.dim) + place
         values = g(*full[:axis], here, *full[axis:])
-        return values.squeeze(axis - problem.dim) if np.ndim(values) >= problem.dim else values
+        if np.ndim(values) < problem.dim:
+            return values
+        values = values.squeeze(axis - problem.dim)
+        # One value along an axis that they do not depend on.
+        batch, sizes = values.shape[: -len(along)], values.shape[-len(along) :]
+        wanted = [max(x.shape) if size == 1 else size for size, x in zip(sizes, along, strict=True)]
+        broadcast: Any = torch.broadcast_to if isinstance(values, Tensor) else np.broadcast_to
+        return broadcast(values, (*batch, *wanted))
 
     return on_side
 
@@ -295,8 +340,10 @@ def boundary_values(problem: BoxPoisson, dtype: torch.dtype, device: torch.devic
     if all(isinstance(side.g, float) and not side.g for *_, side in held):
         return None
     total = torch.zeros((), dtype=torch.float64)
+    batch: tuple[int, ...] = ()
     for name, axis, end, side in held:
         values = _nodal_data(problem, name, axis, end, side.g)
+        batch = common_batch(f"{name}: g", values, problem.dim - 1, batch)
         here = _at_side(problem, torch.ones(problem.side_shape(axis), dtype=torch.bool), axis, end)
         total = torch.where(here, _at_side(problem, values, axis, end), total)
     return total.to(dtype=dtype, device=device)

@@ -277,7 +277,7 @@ def find_device(device: Any) -> torch.device:
     return found
 
 
-def require_memory(cells: int) -> None:
+def require_memory(cells: int, n: Any = None) -> None:
     # Three vectors at least: the load, the solution, and the coarse grids with what is in flight.
     need = 3 * 8 * cells
     if need < 2**30:
@@ -285,7 +285,7 @@ def require_memory(cells: int) -> None:
     have = _free_memory()
     if need > have:
         raise ResourceError(
-            f"n: got {cells}, which needs about {need / 2**30:,.0f} GiB of memory;"
+            f"n: got {cells if n is None else n!r}, which needs about {need / 2**30:,.0f} GiB of memory;"
             f" accepted: what fits into the {have / 2**30:,.0f} GiB that are free"
         )
 

@@ -345,7 +345,7 @@ class Hierarchy:
         batch = b.shape[: -problem.dim]
         if at_nodes is None:
             return batch, b.reshape(math.prod(batch), *problem.shape), ()
-        batch = torch.broadcast_shapes(batch, at_nodes.shape[: -problem.dim])
+        batch = box_assembly.common_batch("boundary", at_nodes, problem.dim, tuple(batch))
         rows = b.expand(*batch, *problem.shape).reshape(math.prod(batch), *problem.shape)
         at_nodes = at_nodes.expand(*batch, *problem.node_shape).reshape(math.prod(batch), *problem.node_shape)
         return batch, rows, (at_nodes,)
@@ -404,9 +404,11 @@ class Hierarchy:
         if (self.method == "fmg" or self.options.mixed) and guess is None and stopping.maxiter:
             u = self._full_multigrid(load)
         u, outcome = iterate(self._step(A, stopping.refine), A, load, u, tol, stopping.maxiter, rounding)
-        if stopping.refine:
-            outcome.error_estimate += torch.finfo(self.dtype).eps * float(largest(u).max())
-        return self._remove_mean(self.space.nodes(u[:, 0], *values)), outcome
+        u = self._remove_mean(self.space.nodes(u[:, 0], *values))
+        # The values at Dirichlet nodes are rounded too, and may be the largest.
+        rounded = torch.finfo(self.dtype).eps * float(largest(u).max())
+        outcome.error_estimate = max(outcome.error_estimate + rounded * stopping.refine, rounded)
+        return u, outcome
 
     def _full_multigrid(self, load: Tensor) -> Tensor:
         if self._mixed:

@@ -210,9 +210,10 @@ class Solution:
             return x
         if len(x) == 1 and isinstance(x[0], tuple | list) and len(x[0]) == self.dim:
             return x[0]
-        if len(x) == 1 and np.ndim(x[0]) and np.shape(x[0])[-1] == self.dim:
-            points = x[0]
-            return [points[..., axis] for axis in range(self.dim)]
+        if len(x) == 1:
+            points = _numbers(x[0])
+            if points.ndim and points.shape[-1] == self.dim:
+                return [points[..., axis] for axis in range(self.dim)]
         raise ValueError(
             f"x: got {len(x)} arguments; accepted: {self.dim} arrays of coordinates,"
             f" or one array of points of shape (..., {self.dim})"
