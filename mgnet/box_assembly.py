@@ -188,7 +188,8 @@ def common_batch(name: str, values: Tensor, axes: int, batch: tuple[int, ...]) -
         return tuple(torch.broadcast_shapes(own, batch))
     except RuntimeError:
         raise ValueError(
-            f"{name}: got leading axes {own} beside {tuple(batch)} of other data; accepted: a batch that all share"
+            f"{name}: got leading axes {own} beside {tuple(batch)} of other data;"
+            " accepted: a batch that all share"
         ) from None
 
 

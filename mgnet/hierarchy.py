@@ -397,7 +397,7 @@ class Hierarchy:
         load = self._lifted(b, values, A)[:, None]
         if not load.numel() and stopping.maxiter:
             u = self.space.nodes(b, *values)
-            return u, Outcome(Status.CONVERGED, 0, [0.0], torch.finfo(self.dtype).eps * float(largest(u).max()))
+            return u, Outcome(Status.CONVERGED, 0, [0.0], self._rounded(u))
         _require_all_finite(load)
         u = torch.zeros_like(load) if guess is None else guess
         u = self._unknowns_without_mean(u)
@@ -405,10 +405,13 @@ class Hierarchy:
             u = self._full_multigrid(load)
         u, outcome = iterate(self._step(A, stopping.refine), A, load, u, tol, stopping.maxiter, rounding)
         u = self._remove_mean(self.space.nodes(u[:, 0], *values))
-        # The values at Dirichlet nodes are rounded too, and may be the largest.
-        rounded = torch.finfo(self.dtype).eps * float(largest(u).max())
+        rounded = self._rounded(u)
         outcome.error_estimate = max(outcome.error_estimate + rounded * stopping.refine, rounded)
         return u, outcome
+
+    def _rounded(self, u: Tensor) -> float:
+        """What rounding of nodal values costs: those at Dirichlet nodes may be the largest."""
+        return torch.finfo(self.dtype).eps * float(largest(u).max())
 
     def _full_multigrid(self, load: Tensor) -> Tensor:
         if self._mixed:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
-from torch.nn import functional as F
+import torch.nn.functional as F
 
 from mgnet import memory
 from mgnet.box import WIDEST, Axis, Box, BoxProlongation
@@ -416,7 +416,7 @@ def test_the_tensor_solver(c: float, dim: int) -> None:
 
 
 def test_the_tensor_solver_knows_a_small_eigenvalue_from_none() -> None:
-    """What makes a problem singular is its ends and c, not how long its longest axis is; here −Δu + c u = 1."""
+    """What makes −Δu + c u = 1 singular is its ends and c, not how long its longest axis is."""
     y = np.linspace(0, 8e3, 9)[1:-1]
     free, wide = Axis(8, 0.125, ENDS["free"]), Axis(8, 1e3, ENDS["held"])
     for axes, c, expected, digits in (

@@ -1,4 +1,4 @@
-"""Coefficients that vary from cell to cell: operators, interpolation and Galerkin products as dense matrices."""
+"""Coefficients that vary from cell to cell: operators, interpolation, Galerkin products, as dense matrices."""
 
 from __future__ import annotations
 
@@ -121,9 +121,7 @@ def random_cases(
         a = 10 ** rng.uniform(-digits, digits, cells)
         c = 10 ** rng.uniform(-digits, digits, cells) if count % 2 else None
         box = Box([Axis(n, w, ends) for n, w, ends in zip(cells, h, each, strict=True)])
-        A = CellStiffness(
-            box, torch.from_numpy(a), None if c is None else torch.from_numpy(c), robin
-        )
+        A = CellStiffness(box, torch.from_numpy(a), None if c is None else torch.from_numpy(c), robin)
         E = unknowns_of(box)
         yield A, E.T @ at_all_nodes(h, a, c, robin) @ E
 
@@ -164,7 +162,9 @@ def test_an_operator_of_cells_is_assembled_from_them(dim: int) -> None:
 def test_an_operator_of_cells_without_robin_data(dim: int) -> None:
     box = Box([Axis(3, 0.5, ENDS["free"])] * dim)
     a = torch.rand(box.cells, dtype=torch.float64) + 0.1
-    close(CellStiffness(box, a).to_dense(box.shape), at_all_nodes([0.5] * dim, a.numpy(), None, [(0, 0)] * dim))
+    close(
+        CellStiffness(box, a).to_dense(box.shape), at_all_nodes([0.5] * dim, a.numpy(), None, [(0, 0)] * dim)
+    )
 
 
 @every_dim
@@ -299,7 +299,9 @@ def test_entries_between_neighbours() -> None:
         for node in np.ndindex(nodes):
             other = tuple(np.add(node, step))
             inside = all(0 <= k < n for k, n in zip(other, nodes, strict=True))
-            entry = whole[np.ravel_multi_index(node, nodes), np.ravel_multi_index(other, nodes)] if inside else 0
+            entry = (
+                whole[np.ravel_multi_index(node, nodes), np.ravel_multi_index(other, nodes)] if inside else 0
+            )
             assert field[node] == pytest.approx(entry, rel=1e-12, abs=1e-12 * np.abs(whole).max())
 
 
@@ -307,7 +309,8 @@ def test_a_stencil_of_ones_own() -> None:
     box = Box([Axis(3, 1.0, ENDS["held"]), Axis(2, 1.0, ENDS["free"])])
     generator = torch.Generator().manual_seed(0)
     fields = {
-        step: torch.rand((4, 3), generator=generator, dtype=torch.float64) for step in ((0, 1), (1, -1), (1, 0), (1, 1))
+        step: torch.rand((4, 3), generator=generator, dtype=torch.float64)
+        for step in ((0, 1), (1, -1), (1, 0), (1, 1))
     }
     S = StencilStiffness(box, torch.full((4, 3), 9.0, dtype=torch.float64), fields)
     whole = np.diag(np.full(12, 9.0))
@@ -345,7 +348,11 @@ def test_factors_of_a_box(dim: int) -> None:
 
 def test_factors_of_nothing() -> None:
     A = BoxStiffness.of(Box([Axis(1, 1.0), Axis(4, 0.25)]), 1.0, 0.0)
-    assert BoxFactorisation(A.to_sparse((0, 3)), False)(torch.zeros(2, 0, 3, dtype=torch.float64)).shape == (2, 0, 3)
+    assert BoxFactorisation(A.to_sparse((0, 3)), False)(torch.zeros(2, 0, 3, dtype=torch.float64)).shape == (
+        2,
+        0,
+        3,
+    )
     lone = BoxStiffness.of(Box([Axis(1, 1.0, ENDS["joined"])] * 2), 1.0, 0.0)
     x = BoxFactorisation(lone.to_sparse((1, 1)), True)(torch.zeros(2, 1, 1, dtype=torch.float64))
     assert x.flatten().tolist() == [0.0, 0.0]

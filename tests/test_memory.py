@@ -1,4 +1,4 @@
-"""Memory that is used again: only what nobody holds, by no other thread, and nothing that outlives the context."""
+"""Memory that is used again: only what nobody holds, by no other thread, and never what is still needed."""
 
 from __future__ import annotations
 
