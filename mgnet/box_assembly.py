@@ -84,7 +84,7 @@ def _cell_averages(name: str, problem: BoxPoisson, function: Any, rows: slice) -
     for place in range(-problem.dim, 0):
         least = least.unflatten(place, (-1, points)).amin(place)
         values = values.unflatten(place, (-1, points)).movedim(place, -1) @ weights
-    require_bound(name, least)
+    require_bound(name, least, "cell")
     return values
 
 
@@ -151,7 +151,7 @@ def load(problem: BoxPoisson, dtype: torch.dtype, device: torch.device, speaks_t
             f = torch.full(problem.node_shape, f, dtype=dtype, device=device)
         else:
             given = f
-            require_finite("f", f)
+            require_finite("f", f, problem.dim)
         f = whole_period(problem, f.to(dtype=dtype, device=device))
         b = _from_nodal(problem.grids, f, problem.load == "nodal")
     common_batch("f", b, problem.dim, batch)
@@ -216,12 +216,12 @@ def _from_nodal(grids: list[Grid], f: Tensor, lumped: bool) -> Tensor:
 
 
 def _quadrature(
-    grids: list[Grid], name: str, f: Callable[..., Any], dtype: torch.dtype
+    grids: list[Grid], name: str, f: Callable[..., Any], dtype: torch.dtype, names: str = "xyz"
 ) -> tuple[Tensor, bool, float]:
     """Integrate a function against the hats of all nodes, and its absolute value."""
     pieces, speaks_torch, size = [], False, torch.zeros(())
     for rows in _chunks(grids):
-        values, speaks_torch = evaluate(name, f, *_quadrature_points(grids, rows))
+        values, speaks_torch = evaluate(name, f, *_quadrature_points(grids, rows), names=names)
         size = size + _against_hats(grids, rows, values.abs(), sums=True).amax()
         pieces.append((rows, _against_hats(grids, rows, values).to(dtype)))
     if len(pieces) == 1:
@@ -261,7 +261,8 @@ def _fluxes(problem: BoxPoisson, dtype: torch.dtype, device: torch.device) -> Te
             continue
         others = problem.grids[:axis] + problem.grids[axis + 1 :]
         if callable(side.g) and problem.load == "exact":
-            b, *_ = _quadrature(others, f"{name}: g", _on_side(problem, axis, end, side.g), dtype)
+            g, along = _on_side(problem, axis, end, side.g), _others(axis)
+            b, *_ = _quadrature(others, f"{name}: g", g, dtype, along)
         else:
             values = _nodal_data(problem, name, axis, end, side.g).to(dtype)
             b = _from_nodal(others, values, problem.load == "nodal")
@@ -269,6 +270,11 @@ def _fluxes(problem: BoxPoisson, dtype: torch.dtype, device: torch.device) -> Te
         part = _at_side(problem, b.to(device), axis, end)
         total = part if total is None else total + part
     return total
+
+
+def _others(axis: int) -> str:
+    """Name the coordinates along a side."""
+    return "xyz".replace("xyz"[axis], "")
 
 
 def _on_side(problem: BoxPoisson, axis: int, end: int, g: Callable[..., Any]) -> Callable[..., Any]:
@@ -298,13 +304,12 @@ def _nodal_data(problem: BoxPoisson, name: str, axis: int, end: int, g: Any) -> 
     shape = problem.side_shape(axis)
     if callable(g):
         others = problem.grids[:axis] + problem.grids[axis + 1 :]
-        return evaluate(f"{name}: g", _on_side(problem, axis, end, g), *np.ix_(*(grid.x for grid in others)))[
-            0
-        ]
+        points = np.ix_(*(grid.x for grid in others))
+        return evaluate(f"{name}: g", _on_side(problem, axis, end, g), *points, names=_others(axis))[0]
     if isinstance(g, float):
         return torch.full(shape, g, dtype=torch.float64)
     values = array(f"{name}: g", g, (problem.node_shape, shape), "nodal values")
-    require_finite(f"{name}: g", values)
+    require_finite(f"{name}: g", values, len(shape) + (values.shape[-problem.dim :] == problem.node_shape))
     if values.shape[-problem.dim :] == problem.node_shape:
         values = values.select(axis - problem.dim, end)
     return values.double()

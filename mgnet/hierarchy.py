@@ -316,7 +316,7 @@ class Hierarchy:
                 u, outcome, look_again = self._method(rows, values, guess, stopping)
             except NonFiniteError:
                 if load.given is not None:
-                    require_finite(load.name, load.given)
+                    require_finite(load.name, load.given, self.problem.dim)
                 # The data are sound: the solution is out of the range of the precision.
                 u = rows.new_full((rows.shape[0], *self.problem.node_shape), math.nan)
                 outcome, look_again = Outcome(Status.DIVERGED, 1, [math.nan]), None
@@ -506,7 +506,7 @@ class Hierarchy:
         """Check a first guess and give its unknowns, (batch, 1, unknowns)."""
         nodes = self.problem.node_shape
         guess = array("x0", x0, (nodes,), "one value per node, boundary included")
-        require_finite("x0", guess)
+        require_finite("x0", guess, len(nodes))
         guess = guess.to(rows).reshape(-1, *nodes)
         if guess.shape[0] not in (1, rows.shape[0]):
             raise ValueError(f"x0: got {guess.shape[0]} rows; accepted: 1, or {rows.shape[0]} as the load")

@@ -199,10 +199,12 @@ class Solution:
     def _places(self, x: tuple[Any, ...]) -> list[_Place]:
         """Find the cell of each point along each axis."""
         arrays = [_numbers(coordinate) for coordinate in self._coordinates(x)]
-        return [
-            _Place.of(points, grid)
-            for points, grid in zip(np.broadcast_arrays(*arrays), self._grids, strict=True)
-        ]
+        try:
+            points = np.broadcast_arrays(*arrays)
+        except ValueError:
+            shapes = [array.shape for array in arrays]
+            raise ValueError(f"x: got shapes {shapes}; accepted: shapes that broadcast") from None
+        return [_Place.of(places, grid) for places, grid in zip(points, self._grids, strict=True)]
 
     def _coordinates(self, x: tuple[Any, ...]) -> Sequence[Any]:
         """Give one array for each coordinate."""

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812
 
 from mgnet import memory
 from mgnet.box import WIDEST, Axis, Box, BoxProlongation

@@ -1,4 +1,4 @@
-"""Coefficients that vary from cell to cell: operators, interpolation, Galerkin products, as dense matrices."""
+"""Coefficients that vary from cell to cell: operators, interpolation, Galerkin products as matrices."""
 
 from __future__ import annotations
 
