@@ -176,7 +176,7 @@ class Axis:
         e : torch.Tensor
             Values at the coarse unknowns, along ``axis``.
         axis : int
-            Which axis of ``e``.
+            Which axis of ``e``, counted from the end.
 
         Returns
         -------
@@ -223,7 +223,7 @@ class Axis:
         b : torch.Tensor
             Loads of the unknowns, along ``axis``.
         axis : int
-            Which axis of ``b``.
+            Which axis of ``b``, counted from the end.
 
         Returns
         -------

@@ -89,7 +89,7 @@ class BoxPoisson(Poisson):
         if nodes is not None:
             raise ValueError(f"nodes: got nodes with dim={dim}; accepted: n and domain, or dim=1")
         cells = _cells(n, dim)
-        require_memory(math.prod(cells))
+        require_memory(math.prod(cells), n)
         self.axes_grids = [
             uniform_grid(k, ends) for k, ends in zip(cells, _domains(domain, dim), strict=True)
         ]

@@ -59,10 +59,11 @@ class NodeProlongation:
                 yield target, _equilibrium(entry, target, pulled)
             elif placed:
                 axis, t = placed[0]
-                ends = (slice(-4, -3), slice(-1, None))
+                ends, whole = (slice(-4, -3), slice(-1, None)), entry((0,) * self.box.dim)
+                weights = whole.new_tensor([1 - t, t])
                 yield (
                     target,
-                    [(_replaced(target, axis, end), w) for end, w in zip(ends, (1 - t, t), strict=True)],
+                    [(_replaced(target, axis, end), w) for end, w in zip(ends, weights, strict=True)],
                 )
 
     def at_nodes(self, e: Tensor) -> Tensor:

@@ -330,7 +330,7 @@ class Hierarchy:
                 u, outcome, look_again = self._method(rows, values, guess, stopping)
             except NonFiniteError:
                 if load.given is not None:
-                    require_finite(load.name, load.given)
+                    require_finite(load.name, load.given, self.problem.dim)
                 # The data are sound: the solution is out of the range of the precision.
                 u = rows.new_full((rows.shape[0], *self.problem.node_shape), math.nan)
                 outcome, look_again = Outcome(Status.DIVERGED, 1, [math.nan]), None
@@ -379,10 +379,10 @@ class Hierarchy:
             batch = b.shape[:-1]
             return batch, b.reshape(math.prod(batch), b.shape[-1]), _end_values(problem)
         at_nodes = box_assembly.boundary_values(problem, b.dtype, self.device)
-        batch = b.shape[: -problem.dim]
+        batch = tuple(b.shape[: -problem.dim])
         if at_nodes is None:
             return batch, b.reshape(math.prod(batch), *problem.shape), ()
-        batch = torch.broadcast_shapes(batch, at_nodes.shape[: -problem.dim])
+        batch = box_assembly.common_batch("boundary", at_nodes, problem.dim, batch)
         rows = b.expand(*batch, *problem.shape).reshape(math.prod(batch), *problem.shape)
         at_nodes = at_nodes.expand(*batch, *problem.node_shape).reshape(math.prod(batch), *problem.node_shape)
         return batch, rows, (at_nodes,)
@@ -436,8 +436,7 @@ class Hierarchy:
         load = self._lifted(b, values, A)[:, None]
         if not load.numel() and stopping.maxiter:
             u = self.space.nodes(b, *values)
-            left = torch.finfo(self.dtype).eps * float(largest(u).max())
-            return u, Outcome(Status.CONVERGED, 0, [0.0], left)
+            return u, Outcome(Status.CONVERGED, 0, [0.0], self._rounded(u))
         _require_all_finite(load)
         u = self._start(load, values) if guess is None else guess
         u = self._unknowns_without_mean(u)
@@ -447,9 +446,14 @@ class Hierarchy:
         u, outcome = iterate(step, A, load, u, tol, stopping.maxiter, rounding, steady)
         if isinstance(self.problem, BoxPoisson) and self.problem.unknowns <= SMALL:
             self._add_rounding(u, A, outcome, stopping)
-        if stopping.refine:
-            outcome.error_estimate += torch.finfo(self.dtype).eps * float(largest(u).max())
-        return self._remove_mean(self._own_nodes(u[:, 0], values)), outcome
+        u = self._remove_mean(self._own_nodes(u[:, 0], values))
+        rounded = self._rounded(u)
+        outcome.error_estimate = max(outcome.error_estimate + rounded * stopping.refine, rounded)
+        return u, outcome
+
+    def _rounded(self, u: Tensor) -> float:
+        """What rounding of nodal values costs: those at Dirichlet nodes may be the largest."""
+        return torch.finfo(self.dtype).eps * float(largest(u).max())
 
     def _own_nodes(self, u: Tensor, values: Any) -> Tensor:
         """Give all nodes of a result, in memory that is nobody else's."""
@@ -578,7 +582,7 @@ class Hierarchy:
         """Check a first guess and give its unknowns, (batch, 1, unknowns)."""
         nodes = self.problem.node_shape
         guess = array("x0", x0, (nodes,), "one value per node, boundary included")
-        require_finite("x0", guess)
+        require_finite("x0", guess, len(nodes))
         guess = guess.to(rows).reshape(-1, *nodes)
         if guess.shape[0] not in (1, rows.shape[0]):
             raise ValueError(f"x0: got {guess.shape[0]} rows; accepted: 1, or {rows.shape[0]} as the load")

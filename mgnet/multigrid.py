@@ -353,13 +353,22 @@ def _smoother(diagonal: Tensor, options: Options, extra: dict[str, Any]) -> Smoo
 def _box_smoother(A: Any, box: Box, options: Options) -> Smoother:
     extra: dict[str, Any] = {}
     if options.smoother == "jacobi":
-        extra["omega"] = damping(box.dim)
+        # Damping for the bound 3/2; where the bound is larger, less, or the sweep itself diverges.
+        extra["omega"] = damping(box.dim) * min(1.0, 1.5 / _largest(A, box))
     elif options.smoother == "red-black":
         extra["new"] = [int(axis.ends[0] != "dirichlet") for axis in box.axes]
     else:
         # What the coarse grid does not see begins at a fraction of the bound for equal cells.
-        extra |= {"largest": A.largest, "fraction": min(lowest(box.dim) / A.largest, 0.9)}
+        largest = _largest(A, box)
+        extra |= {"largest": largest, "fraction": min(lowest(box.dim) / largest, 0.9)}
     return _smoother(A.diagonal(box.shape), options, extra)
+
+
+def _largest(A: Any, box: Box) -> float:
+    """Bound the eigenvalues of D⁻¹ A also where a joined axis has one cell, whose corners are one node."""
+    lone = sum(axis.periodic and axis.cells == 1 for axis in box.axes)
+    # No eigenvalue of the matrix of a cell is larger than its trace, one for each corner that is left.
+    return max(A.largest, 2.0 ** (box.dim - lone)) if lone else A.largest
 
 
 def _coarsen(A: Any, cells: int) -> tuple[Any, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -145,9 +146,9 @@ class Poisson:
     boxes: type[Poisson]
     dim = 1
 
-    def __new__(cls, f: Any = None, *, dim: int = 1, **options: Any) -> Self:
+    def __new__(cls, f: Any = None, *, dim: Any = 1, **options: Any) -> Self:
         """Return the class for ``dim`` dimensions."""
-        if dim not in (1, 2, 3) or isinstance(dim, bool):
+        if isinstance(dim, bool) or not isinstance(dim, numbers.Integral) or dim not in (1, 2, 3):
             raise ValueError(f"dim: got {dim!r}; accepted: 1, 2 or 3")
         return super().__new__(cls if dim == 1 else cls.boxes)  # type: ignore[return-value]
 
@@ -279,7 +280,7 @@ def coefficient(name: str, value: Any, shape: tuple[int, ...], what: str) -> Any
 BOUNDS = {"a": "positive, finite numbers", "c": "finite numbers of at least 0"}
 
 
-def require_bound(name: str, x: Tensor) -> None:
+def require_bound(name: str, x: Tensor, place: str = "") -> None:
     """Raise the error that names the first cell or node where a ≤ 0, c < 0, or either is not finite."""
     if hidden(x):
         return
@@ -287,7 +288,7 @@ def require_bound(name: str, x: Tensor) -> None:
     if high < math.inf and (low > 0 if name == "a" else low >= 0):
         return
     bad = ~((x > 0) if name == "a" else (x >= 0)) | x.isinf()
-    place = "cell" if name == "a" else "node"
+    place = place or ("cell" if name == "a" else "node")
     index = tuple(bad.nonzero()[0].tolist())
     where = index[-1] if len(index) == 1 else index
     raise ValueError(f"{name}: got {x[index].item()!r} in {place} {where}; accepted: {BOUNDS[name]}")
