@@ -40,6 +40,8 @@ __all__ = ["Hierarchy", "Stopping"]
 
 # Boxes of no more unknowns have what rounding does measured, at the cost of a cycle.
 SMALL = 2**16
+# Default number of cycles on an interval; ten times as many in a box.
+MAXITER = 100
 # Default tolerance, relative to the largest nodal value; more is asked of neither precision.
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 
@@ -65,8 +67,15 @@ class Stopping:
         self.tol = None if tol is None else number("tol", tol)
         if self.tol is not None and self.tol < 0:
             raise ValueError(f"tol: got {tol!r}; accepted: a number of at least 0")
-        self.maxiter = 100 if maxiter is None else count("maxiter", maxiter, 0)
+        self.given_maxiter = maxiter is not None
+        self.maxiter = MAXITER if maxiter is None else count("maxiter", maxiter, 0)
         self.refine, self.throw = bool(refine), bool(throw)
+
+    def of(self, dim: int) -> Stopping:
+        """Return the same with the default number of cycles of a dimension: jumps in a box may need many."""
+        if dim == 1 or self.given_maxiter:
+            return self
+        return Stopping(self.tol, 10 * MAXITER, self.refine, self.throw)
 
 
 class Hierarchy:
@@ -317,6 +326,7 @@ class Hierarchy:
         ConvergenceError
             When the solution has not converged and ``stopping`` says to raise.
         """
+        stopping = stopping.of(self.problem.dim)
         wide = torch.float64 if stopping.refine else self.dtype
         given = self.problem.sides_data()
         if tracked(load.b, *self._numbers, *given):
@@ -376,7 +386,7 @@ class Hierarchy:
         """Give the batch, the loads of shape ``(rows, *unknowns)``, and the values at the Dirichlet nodes."""
         problem = self.problem
         if not isinstance(problem, BoxPoisson):
-            batch = b.shape[:-1]
+            batch = tuple(b.shape[:-1])
             return batch, b.reshape(math.prod(batch), b.shape[-1]), _end_values(problem)
         at_nodes = box_assembly.boundary_values(problem, b.dtype, self.device)
         batch = tuple(b.shape[: -problem.dim])
