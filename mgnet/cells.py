@@ -158,9 +158,9 @@ class CellStiffness(_BoxOperator):
             E.select(self.dim + place, end).add_(side, alpha=alpha)
         return E
 
-    def to_sparse(self) -> sp.csc_array:
-        """Return the matrix of the unknowns in SciPy's form."""
-        shape, cells = self.box.shape, self.box.cells
+    def to_sparse(self, shape: Sequence[int]) -> sp.csc_array:
+        """Return the matrix in SciPy's form, for ``shape`` unknowns along each axis."""
+        cells = self.box.cells
         numbers = 1 + torch.arange(math.prod(shape)).reshape(shape)
         at_nodes = self.box.nodes(numbers).numpy() - 1  # -1 at Dirichlet nodes
         at = np.stack([at_nodes[_corner(corner, cells)].ravel() for corner in self.corners], -1)
