@@ -108,7 +108,7 @@ def spare(shape: Sequence[int], like: Tensor, dtype: torch.dtype | None = None) 
 
 def own_copy(x: Tensor) -> Tensor:
     """Return a copy in memory that is nobody else's, to outlive ``reused()``."""
-    if x.device.type != "cpu":
+    if x.device.type != "cpu" or not x.numel():
         return x.clone()
     # NumPy asks for huge pages.
     return (
