@@ -1,4 +1,4 @@
-"""Gradients of a linear solve by one more solve, :eq:`adjoint`: nothing of the iteration is recorded."""
+"""Derivatives of a linear solve by one more solve, :eq:`adjoint`: nothing of the iteration is recorded."""
 
 from __future__ import annotations
 

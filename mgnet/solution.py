@@ -48,7 +48,8 @@ class Solution:
     def u(self) -> Any:
         """Nodal values, shape (..., n + 1) or (..., n₁ + 1, n₂ + 1), boundary included.
 
-        NumPy or torch, as the data came; indexed [x, y, z].
+        NumPy or torch, as the data came; indexed [x, y, z]. Where the data require gradients it carries
+        them on, and so do the values and slopes between the nodes, :eq:`adjoint`; a copy does not.
         """
         return self._u if self._tensors else self._values
 
