@@ -1,4 +1,4 @@
-"""Gradients of a linear solve by one more solve, :eq:`adjoint`: nothing of the iteration is recorded."""
+"""Derivatives of a linear solve by one more solve, :eq:`adjoint`: nothing of the iteration is recorded."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ class LinearSolve(torch.autograd.Function):
         """Keep the solution and the numbers: the memory of one solution, whatever the iteration took."""
         ctx.system, _, *numbers = inputs
         ctx.save_for_backward(output, *numbers)
+        ctx.save_for_forward(output, *numbers)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
@@ -46,6 +47,22 @@ class LinearSolve(torch.autograd.Function):
             for energy, number in zip(ctx.system.energies(adjoint, u), numbers, strict=True)
         ]
         return None, adjoint, *of_numbers
+
+    @staticmethod
+    def jvp(ctx: Any, _: None, db: Tensor | None, *changes: Tensor | None) -> Tensor:
+        """Solve once more, forwards: A du = db − dA u."""
+        u, *numbers = ctx.saved_tensors
+        load = torch.zeros_like(u) if db is None else db
+        if any(change is not None for change in changes):
+            # v · dA u is linear in v, hence dA u is its gradient.
+            found: Any = torch.func.vjp(lambda v: ctx.system.energies(v, u), u)
+            energies, pull = found
+            whole = [
+                torch.zeros_like(energy) if change is None else change.expand_as(energy)
+                for change, energy in zip(changes, energies, strict=True)
+            ]
+            load = load - pull(tuple(whole))[0]
+        return LinearSolve.apply(ctx.system, load, *numbers)
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], system: System, b: Tensor, *numbers: Tensor) -> Any:

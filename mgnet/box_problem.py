@@ -175,10 +175,6 @@ class BoxPoisson(Poisson):
                 found += [(names[i], axis, (0, -1)[i], pair[i]) for i in (0, 1)]
         return found
 
-    def sides_data(self) -> list[Any]:
-        """Return the data g of all conditions."""
-        return [side.g for *_, side in self.sides()]
-
     def _conditions(self, boundary: Any, also: dict[str, Any]) -> list[tuple[Condition, Condition]]:
         names = [name for pair in SIDES[: self.dim] for name in pair]
         given = {name: side for name, side in also.items() if side is not None}

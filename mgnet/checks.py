@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 __all__ = [
     "ResourceError",
@@ -33,7 +34,7 @@ def hidden(x: Any) -> bool:
     if not isinstance(x, Tensor) or not x.numel():
         return False
     try:
-        x.detach().flatten()[0].item()
+        x.detach()[(0,) * x.ndim].item()
     except RuntimeError:
         return True
     return False
@@ -42,7 +43,11 @@ def hidden(x: Any) -> bool:
 def tracked(*tensors: Any) -> bool:
     """Say whether derivatives by one of these tensors, or a vmap over it, are under way."""
     known = [x for x in tensors if isinstance(x, Tensor)]
-    return any(torch.is_grad_enabled() and x.requires_grad for x in known) or any(map(hidden, known))
+    return (
+        any(torch.is_grad_enabled() and x.requires_grad for x in known)
+        or any(forward_ad.unpack_dual(x).tangent is not None for x in known)
+        or any(map(hidden, known))
+    )
 
 
 def is_number(value: Any) -> bool:
@@ -80,9 +85,10 @@ def number(name: str, value: Any) -> float:
         When it is not finite.
     """
     try:
-        if not is_number(value) or np.iscomplexobj(value) or isinstance(value, bool | np.bool_):
+        unreal = value.is_complex() if isinstance(value, Tensor) else np.iscomplexobj(value)
+        if not is_number(value) or unreal or isinstance(value, bool | np.bool_):
             raise TypeError
-        result = float(value)
+        result = float(value.detach() if isinstance(value, Tensor) else value)
     except (TypeError, ValueError, RuntimeError, OverflowError):
         raise TypeError(f"{name}: got {shown(value)}; accepted: a real number") from None
     if not math.isfinite(result):
@@ -162,6 +168,15 @@ def array(name: str, value: Any, sizes: Sequence[int | tuple[int, ...]], what: s
 
 
 def from_numpy(name: str, value: Any) -> Tensor:
+    x = to_numpy(name, value)
+    # torch shares neither negative strides nor read-only memory.
+    return torch.from_numpy(x if x.flags.c_contiguous and x.flags.writeable else x.copy(order="C"))
+
+
+def to_numpy(name: str, value: Any) -> np.ndarray:
+    """Return an array of float32 or float64, or say what the argument should have been."""
+    if isinstance(value, Tensor):
+        value = known_values(value)
     try:
         x = np.asarray(value)
     except (ValueError, TypeError) as error:
@@ -172,8 +187,25 @@ def from_numpy(name: str, value: Any) -> Tensor:
         raise TypeError(f"{name}: got dtype {x.dtype}; accepted: real numbers")
     if x.dtype not in (np.float32, np.float64):
         x = x.astype(np.float32 if x.dtype == np.dtype(">f4") else np.float64)
-    # torch shares neither negative strides nor read-only memory.
-    return torch.from_numpy(x if x.flags.c_contiguous and x.flags.writeable else x.copy(order="C"))
+    return x
+
+
+def transforming() -> bool:
+    """Say whether ``torch.func`` takes derivatives at the moment, so that even new tensors are wrapped."""
+    try:
+        torch.zeros(1).numpy()
+    except RuntimeError:
+        return True
+    return False
+
+
+def known_values(x: Tensor) -> np.ndarray:
+    """Return a tensor's values; inside of ``torch.func`` it does not share its memory."""
+    x = x.detach().cpu()
+    try:
+        return x.numpy()
+    except RuntimeError:
+        return np.array(x.tolist(), dtype=str(x.dtype).removeprefix("torch.")).reshape(x.shape)
 
 
 def first_bad(x: Tensor, bad: Tensor, axes: int = 1) -> str:

@@ -15,7 +15,17 @@ from torch import Tensor
 from . import assembly, box_assembly
 from .adjoint import LinearSolve
 from .box_problem import BoxPoisson
-from .checks import array, count, find_device, float_type, hidden, number, require_finite, tracked
+from .checks import (
+    array,
+    count,
+    find_device,
+    float_type,
+    hidden,
+    number,
+    require_finite,
+    tracked,
+    transforming,
+)
 from .condensation import Condensation, NonFiniteError
 from .direct import BoxFactorisation, solve_direct
 from .iteration import Outcome, Status, iterate, largest, relative_norm
@@ -328,10 +338,10 @@ class Hierarchy:
         """
         stopping = stopping.of(self.problem.dim)
         wide = torch.float64 if stopping.refine else self.dtype
-        given = self.problem.sides_data()
-        if tracked(load.b, *self._numbers, *given):
-            return self._run_tracked(load, stopping)
-        batch, rows, values = self._rows(load.b.to(dtype=wide, device=self.device))
+        values = self._boundary_values(wide)
+        if tracked(load.b, *self._numbers, *values):
+            return self._run_tracked(load, values, stopping, x0)
+        batch, rows, values = self._rows(load.b.to(dtype=wide, device=self.device), values)
         guess = None if x0 is None else self._guess(x0, rows)
         with torch.no_grad(), full_precision(), reused():
             try:
@@ -360,38 +370,50 @@ class Hierarchy:
     def _numbers(self) -> tuple[Tensor, ...]:
         return getattr(self.A, "numbers", ())
 
-    def _run_tracked(self, load: assembly.Load, stopping: Stopping) -> Solution:
+    def _run_tracked(self, load: assembly.Load, values: Any, stopping: Stopping, x0: Any) -> Solution:
         """Solve so that derivatives can be taken by the load, the boundary data and the numbers in A."""
-        system = _System(self, stopping)
-        wide = torch.float64 if stopping.refine else self.dtype
-        b = load.b.to(dtype=wide, device=self.device)
+        b = load.b.to(dtype=torch.float64 if stopping.refine else self.dtype, device=self.device)
         if self.constants and not hidden(b):
             self.constants.compatible(b.detach().reshape(-1, *self.problem.shape), load)
-        if isinstance(self.problem, BoxPoisson):
-            g = box_assembly.boundary_values(self.problem, wide, self.device)
-            values: tuple[Any, ...] = () if g is None else (g,)
-            if g is not None:
-                nodes = self.problem.node_shape
-                b = b - self.problem.space.loads(self.A.at_nodes(g.reshape(-1, 1, *nodes)).reshape(g.shape))
-        else:
-            values = _end_values(self.problem)
+        if not isinstance(self.problem, BoxPoisson):
             b = _lifted_ends(b, self.A, values)
+        elif values:
+            (g,) = values
+            at_nodes = self.A.at_nodes(g.reshape(-1, 1, *self.problem.node_shape)).reshape(g.shape)
+            b = b - self.problem.space.loads(at_nodes)
         numbers = self._numbers if tracked(*self._numbers) else ()
+        system = _System(self, stopping, load, x0)
         u = self.space.nodes(LinearSolve.apply(system, b, *numbers), *values)
-        return Solution(
-            u.to(self.dtype), self.problem.grids, system.outcome, method=self.method, tensors=True
+        outcome, look_again = system.leave()
+        if look_again and transforming():
+            # SciPy and NumPy would be handed wrapped tensors.
+            outcome, look_again = Outcome(outcome.status, outcome.iterations, [math.nan], math.nan), None
+        sol = Solution(
+            u.to(self.dtype),
+            self.problem.grids,
+            outcome,
+            method=self.method,
+            tensors=True,
+            look_again=look_again,
         )
+        if stopping.throw and sol.status is not Status.CONVERGED:
+            raise ConvergenceError(sol)
+        return sol
 
-    def _rows(self, b: Tensor) -> tuple[tuple[int, ...], Tensor, Any]:
+    def _boundary_values(self, dtype: torch.dtype) -> tuple[Any, ...]:
+        """Give the values at the two ends, or those at all nodes of a box, if any is not zero."""
+        if not isinstance(self.problem, BoxPoisson):
+            return _end_values(self.problem)
+        at_nodes = box_assembly.boundary_values(self.problem, dtype, self.device)
+        return () if at_nodes is None else (at_nodes,)
+
+    def _rows(self, b: Tensor, values: tuple[Any, ...]) -> tuple[tuple[int, ...], Tensor, Any]:
         """Give the batch, the loads of shape ``(rows, *unknowns)``, and the values at the Dirichlet nodes."""
         problem = self.problem
-        if not isinstance(problem, BoxPoisson):
-            batch = tuple(b.shape[:-1])
-            return batch, b.reshape(math.prod(batch), b.shape[-1]), _end_values(problem)
-        at_nodes = box_assembly.boundary_values(problem, b.dtype, self.device)
-        batch = tuple(b.shape[: -problem.dim])
-        if at_nodes is None:
-            return batch, b.reshape(math.prod(batch), *problem.shape), ()
+        batch = tuple(b.shape[: b.ndim - problem.dim])
+        if not isinstance(problem, BoxPoisson) or not values:
+            return batch, b.reshape(math.prod(batch), *problem.shape), values
+        (at_nodes,) = values
         batch = box_assembly.common_batch("boundary", at_nodes, problem.dim, batch)
         rows = b.expand(*batch, *problem.shape).reshape(math.prod(batch), *problem.shape)
         at_nodes = at_nodes.expand(*batch, *problem.node_shape).reshape(math.prod(batch), *problem.node_shape)
@@ -600,41 +622,71 @@ class Hierarchy:
 
 
 class _System:
-    """A hierarchy as the system of :class:`mgnet.adjoint.LinearSolve`."""
+    """A hierarchy as the system of :class:`mgnet.adjoint.LinearSolve`.
 
-    def __init__(self, hierarchy: Hierarchy, stopping: Stopping) -> None:
+    On the way forward, until ``leave``, it knows the load and the first guess, and notes how it ended. What
+    comes after that are derivatives.
+    """
+
+    def __init__(self, hierarchy: Hierarchy, stopping: Stopping, load: assembly.Load, x0: Any) -> None:
         self.hierarchy, self.stopping = hierarchy, stopping
+        self.load: assembly.Load | None = load
+        self.x0 = x0
         self.outcome = Outcome(Status.CONVERGED)
+        self.look_again: Callable[[], Outcome] | None = None
+
+    def leave(self) -> tuple[Outcome, Callable[[], Outcome] | None]:
+        """Say how the way forward ended, and forget everything that derivatives do not need."""
+        found = self.outcome, self.look_again
+        self.load = self.x0 = self.look_again = None
+        return found
 
     def solve(self, b: Tensor, numbers: Sequence[Tensor]) -> Tensor:
         """Return u of A(numbers) u = b, shape (..., *unknowns)."""
-        mine, shape = self.hierarchy, self.hierarchy.problem.shape
-        if numbers:
-            options = {
-                name: getattr(mine.options, name) for name in ("smoother", "sweeps", "levels", "coarse")
-            }
-            method = "auto" if mine.options.mixed else mine.method
-            mine = Hierarchy(
-                mine.problem,
-                method=method,
-                omega=mine.options.omega,
-                dtype=mine.dtype,
-                device=mine.device,
-                operator=mine.A.replaced(*numbers),
-                **options,
-            )
-        rows = b.detach().reshape(-1, *shape)
+        mine = self._with(numbers) if numbers else self.hierarchy
+        shape = mine.problem.shape
+        rows = b.detach().reshape(math.prod(b.shape[: b.ndim - len(shape)]), *shape)
+        guess = None if self.x0 is None else mine._guess(self.x0, rows)
         with torch.no_grad(), full_precision(), reused():
             if mine.constants:
                 rows = mine.constants.project(rows)
-            u, outcome, _ = mine._method(rows, mine._zero_values, None, self.stopping)
-            u = mine.space.unknowns(u).reshape(b.shape)
-        if self.stopping.throw and outcome.status is not Status.CONVERGED:
-            whole = mine.space.nodes(u, *mine._zero_values)
-            raise ConvergenceError(Solution(whole, mine.problem.grids, outcome, method=mine.method))
-        if self.outcome.iterations == 0:
-            self.outcome = outcome
-        return u
+            try:
+                u, outcome, look_again = mine._method(rows, mine._zero_values, guess, self.stopping)
+            except NonFiniteError:
+                self._require_finite(rows)
+                u = rows.new_full((rows.shape[0], *mine.problem.node_shape), math.nan)
+                outcome, look_again = Outcome(Status.DIVERGED, 1, [math.nan]), None
+            solution = own_copy(mine.space.unknowns(u)).reshape(b.shape)
+        if self.load is None and self.stopping.throw and outcome.status is not Status.CONVERGED:
+            raise ConvergenceError(Solution(own_copy(u), mine.problem.grids, outcome, method=mine.method))
+        if self.load is not None and self.outcome.status is Status.CONVERGED:
+            # Of many operators the last counts, or the first that did not converge.
+            self.outcome, self.look_again = outcome, look_again
+        return solution
+
+    def _with(self, numbers: Sequence[Tensor]) -> Hierarchy:
+        """Give the hierarchy for other numbers in A."""
+        mine = self.hierarchy
+        options = mine.options
+        return Hierarchy(
+            mine.problem,
+            method="auto" if options.mixed else options.method,
+            smoother=options.smoother,
+            sweeps=options.sweeps,
+            levels=options.levels,
+            coarse=options.coarse,
+            omega=options.omega,
+            dtype=mine.dtype,
+            device=mine.device,
+            operator=mine.A.replaced(*numbers),
+        )
+
+    def _require_finite(self, rows: Tensor) -> None:
+        """Name what is not finite: the data, or a gradient that came back."""
+        if self.load is None:
+            require_finite("gradient", rows)
+        elif self.load.given is not None:
+            require_finite(self.load.name, self.load.given)
 
     def energies(self, v: Tensor, u: Tensor) -> tuple[Tensor, ...]:
         """Return the derivatives of v · A u by the numbers."""

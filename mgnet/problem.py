@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from .chain import Chain
-from .checks import array, count, from_numpy, hidden, is_number, number, require_memory, tracked
+from .checks import array, count, hidden, is_number, number, require_memory, to_numpy, tracked
 from .grid import Grid
 
 __all__ = ["Dirichlet", "Neumann", "Poisson", "Robin"]
@@ -82,10 +82,13 @@ def _given(name: str, g: Any) -> Any:
     """Check the data of a condition as far as it can be without a grid."""
     if callable(g):
         return g
-    if isinstance(g, Tensor):
-        return g if g.ndim or tracked(g) else number(name, g)
+    if isinstance(g, Tensor) and (g.ndim or hidden(g)):
+        return g
+    if tracked(g):
+        number(name, g.detach())
+        return g
     if isinstance(g, list | tuple | np.ndarray) and np.ndim(g):
-        return from_numpy(name, g).numpy()
+        return to_numpy(name, g)
     return number(name, g)
 
 
@@ -213,10 +216,6 @@ class Poisson:
     def shape(self) -> tuple[int, ...]:
         """Number of unknowns along each axis."""
         return (self.unknowns,)
-
-    def sides_data(self) -> list[Any]:
-        """Return the data g of all conditions."""
-        return [] if self.periodic else [self.left.g, self.right.g]
 
     @property
     def ends(self) -> tuple[str, str]:
@@ -360,8 +359,7 @@ def _domain(domain: Any) -> tuple[float, float]:
 
 
 def _nodes(nodes: Any) -> np.ndarray:
-    source = nodes.detach().cpu().numpy() if isinstance(nodes, Tensor) else nodes
-    x = from_numpy("nodes", source).double().numpy().copy()
+    x = to_numpy("nodes", nodes).astype(np.float64)
     if x.ndim != 1 or len(x) < 2:
         raise ValueError(f"nodes: got shape {x.shape}; accepted: (n + 1,), at least 2 nodes")
     finite = np.isfinite(x)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from . import plot
+from .checks import hidden, known_values
 from .grid import Grid
 from .iteration import Outcome, Status
 
@@ -47,7 +48,8 @@ class Solution:
     def u(self) -> Any:
         """Nodal values, shape (..., n + 1) or (..., n₁ + 1, n₂ + 1), boundary included.
 
-        NumPy or torch, as the data came; indexed [x, y, z].
+        NumPy or torch, as the data came; indexed [x, y, z]. Where the data require gradients it carries
+        them on, and so do the values and slopes between the nodes, :eq:`adjoint`; a copy does not.
         """
         return self._u if self._tensors else self._values
 
@@ -66,7 +68,7 @@ class Solution:
 
     @property
     def _values(self) -> np.ndarray:
-        return self._u.detach().cpu().numpy()
+        return known_values(self._u)
 
     @property
     def status(self) -> Status:
@@ -83,8 +85,8 @@ class Solution:
         return self._look_again() if self._look_again else self._outcome
 
     def __getstate__(self) -> dict[str, Any]:
-        # Another process gets the figures, not the hierarchy that they come from.
-        return {**self.__dict__, "_history": self._history, "_look_again": None}
+        # Another process gets the figures, not the hierarchy and the graph that they come from.
+        return {**self.__dict__, "_u": self._u.detach(), "_history": self._history, "_look_again": None}
 
     @property
     def residuals(self) -> list[float]:
@@ -270,7 +272,12 @@ class Solution:
             ("method", f"{self.method}, {self.dtype} on {self.device}"),
             ("error estimate", f"{self.error_estimate:.1e}"),
             ("residual", f"{self.residuals[-1]:.1e}"),
-            ("u", f"{float(self._values.min()):.6g} to {float(self._values.max()):.6g}"),
+            (
+                "u",
+                "hidden by vmap"
+                if hidden(self._u)
+                else f"{self._values.min():.6g} to {self._values.max():.6g}",
+            ),
         ]
 
     def __repr__(self) -> str:
@@ -302,7 +309,7 @@ class _Place(NamedTuple):
 
 def _numbers(x: Any) -> np.ndarray:
     try:
-        points = np.asarray(x.detach().cpu() if isinstance(x, Tensor) else x)
+        points = known_values(x) if isinstance(x, Tensor) else np.asarray(x)
     except ValueError as error:
         raise TypeError(f"x: got {x!r}; accepted: real numbers ({error})") from None
     if points.dtype.kind not in "fiu":

@@ -80,8 +80,8 @@ def solve(
     tol : float, optional
         Accepted estimated error, relative to the largest nodal value, :eq:`stopping`. By default 1e-10 in
         float64 and 1e-5 in float32, or four times what rounding leaves, ``eps * (4 + sqrt(n))`` (in a box 32
-        instead of 4), where that is more; with ``refine`` 1e-10 in both. "exact" and "direct" are checked against it
-        where it is given.
+        instead of 4), where that is more; with ``refine`` 1e-10 in both. "exact" and "direct" are checked
+        against it where it is given.
     maxiter : int, optional
         Most cycles, by default 100 on an interval and 1000 in a box.
     refine : bool, default False
@@ -92,13 +92,13 @@ def solve(
     device : str or torch.device, optional
         That of a tensor ``f`` or ``b`` by default, else the CPU.
     throw : bool, default True
-        Whether to raise when the solution has not converged.
+        Whether to raise when the solution has not converged; it counts for gradients too.
 
     Returns
     -------
     Solution
-        In torch tensors if f, b, a, c or the nodes came as such, or the function f returns one; else in
-        NumPy arrays.
+        In torch tensors if f, b, a, c or the nodes came as such, the function f returns one, or anything
+        requires a gradient; else in NumPy arrays.
 
     Raises
     ------
@@ -107,7 +107,12 @@ def solve(
     ResourceError
         When the problem does not fit into memory.
     ConvergenceError
-        When the tolerance is not met; it carries the solution.
+        When the tolerance is not met; it carries the solution. Taking a gradient may raise it as well.
+
+    Notes
+    -----
+    ``u`` is differentiable with respect to f, b, a, c and the g of the conditions, where those are tensors
+    that require a gradient or functions that return them: by one more solve, :eq:`adjoint`.
 
     Examples
     --------

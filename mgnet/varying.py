@@ -141,9 +141,9 @@ class VaryingStiffness(Chain):
     @property
     def singular(self) -> bool:
         """Whether constants are mapped to zero."""
-        if "dirichlet" in self.ends or hidden(self.s):
+        if "dirichlet" in self.ends or any(self.robin) or hidden(self.s):
             return False
-        return not bool(self._row_sums().any())
+        return self.s is None or not bool(self.s.any())
 
     def diagonal(self, shape: int) -> Tensor:
         """Return the diagonal of the matrix.

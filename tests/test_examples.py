@@ -13,6 +13,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 # What they print, in part.
 SAID = {
     "cloning.py": ["mean step across the seam: target 0.00", "clone 0.00"],
+    "inverse.py": ["slope by the adjoint", "relative error of the conductivity 0.0"],
     "rod.py": ["CONVERGED", "heat in W/m²: "],
 }
 
