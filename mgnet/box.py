@@ -370,12 +370,12 @@ class Box:
 
         Parameters
         ----------
-        values : torch.Tensor, shape (..., *nodes)
+        values : torch.Tensor, shape ``(..., *nodes)``
             Values at the Dirichlet nodes; others do not count.
 
         Returns
         -------
-        torch.Tensor, shape (..., *nodes)
+        torch.Tensor, shape ``(..., *nodes)``
             A function that is smooth where the values are, and has them.
         """
         rest, total = values, torch.zeros_like(values)
@@ -428,7 +428,7 @@ class BoxProlongation:
         return e
 
     def cubic(self, e: Tensor) -> Tensor:
-        """Interpolate values of shape (..., *coarse unknowns) by cubic polynomials."""
+        """Interpolate values of shape ``(..., *coarse unknowns)`` by cubic polynomials."""
         for axis, place in self.chosen:
             e = axis.interpolate_cubic(e, place)
         return e

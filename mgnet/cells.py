@@ -155,7 +155,7 @@ class CellStiffness(_BoxOperator):
         return CellStiffness(self.box, a, c, self.robin)
 
     def energies(self, v: Tensor, u: Tensor) -> tuple[Tensor, ...]:
-        """Return the derivatives of v · A u by the numbers, for v and u of shape (..., *unknowns)."""
+        """Return the derivatives of v · A u by the numbers, for v and u of shape ``(..., *unknowns)``."""
         of_v, of_u = (_differences(self.box.nodes(x), self.dim) for x in (v, u))
         products = [of_v[axes] * of_u[axes] for axes, *_ in self.modes]
         factors = [of_a for _, of_a, _ in self.modes], [of_c for *_, of_c in self.modes]

@@ -78,7 +78,18 @@ class Stiffness(Stencil):
         raise NotImplementedError
 
     def diagonal(self, shape: Any) -> Tensor:
-        """Return the diagonal of the matrix, for ``shape`` unknowns, along each axis where there are more."""
+        """Return the diagonal of the matrix.
+
+        Parameters
+        ----------
+        shape : int or sequence of int
+            Number of unknowns, along each axis where there are more.
+
+        Returns
+        -------
+        torch.Tensor
+            The diagonal, in the precision of the kernel.
+        """
         raise NotImplementedError
 
     def coarse(self) -> Stiffness:
