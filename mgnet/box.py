@@ -168,7 +168,7 @@ class Axis:
             y[0] += y[-1]
         return y[self.chain.first : self.chain.first + self.unknowns]
 
-    def interpolate(self, e: Tensor, axis: int) -> Tensor:
+    def interpolate(self, e: Tensor, axis: int, cubic: bool = False) -> Tensor:
         """Return a function's values at the unknowns from those at the unknowns of the coarse axis.
 
         Parameters
@@ -189,30 +189,13 @@ class Axis:
         u, pairs = empty(shape, e), self.pairs
         low, high = e.narrow(axis, 0, pairs), e.narrow(axis, 1, pairs)
         every_second(u, axis, 0, pairs + 1).copy_(e.narrow(axis, 0, pairs + 1))
-        every_second(u, axis, 1, pairs).copy_(low).add_(high).mul_(0.5)
+        new = every_second(u, axis, 1, pairs).copy_(low).add_(high).mul_(0.5)
+        if cubic and pairs >= 2:
+            self._bend(new, e, axis)
         left, right = e.select(axis, -2), e.select(axis, -1)
         for node, t in self.new_in_last:
             u.select(axis, node).copy_((1 - t) * left + t * right)
         u.select(axis, -1).copy_(right)
-        return self.chain.unknowns(u, axis)
-
-    def interpolate_cubic(self, e: Tensor, axis: int) -> Tensor:
-        """Do as :meth:`interpolate`, by cubic polynomials where cells are alike, :eq:`cubic`.
-
-        Full multigrid takes it from one solution to the next: the error of linear interpolation is several
-        times that of the discretisation, and rough.
-        """
-        u, pairs = self.chain.nodes(self.interpolate(e, axis), axis=axis), self.pairs
-        if pairs >= 2:
-            e = self.chain.nodes(e, axis=axis)
-            # The second difference of the coarse values around each new node, from both sides.
-            bend = e.narrow(axis, 0, pairs + 1).diff(dim=axis).diff(dim=axis)
-            inner = (bend.narrow(axis, 0, pairs - 2) + bend.narrow(axis, 1, pairs - 2)) / 16
-            ends = [bend.narrow(axis, i, 1) / 8 for i in (0, pairs - 2)]
-            if self.periodic and self.even:
-                around = (e.narrow(axis, 1, 1) - 2 * e.narrow(axis, 0, 1) + e.narrow(axis, pairs - 1, 1)) / 16
-                ends = [end / 2 + around for end in ends]
-            every_second(u, axis, 1, pairs).sub_(torch.cat((ends[0], inner, ends[1]), axis))
         return self.chain.unknowns(u, axis)
 
     def restrict(self, b: Tensor, axis: int) -> Tensor:
@@ -244,6 +227,22 @@ class Axis:
             coarse.select(axis, -2).add_(b.select(axis, node), alpha=1 - t)
             coarse.select(axis, -1).add_(b.select(axis, node), alpha=t)
         return self.chain.loads(coarse, axis)
+
+    def _bend(self, new: Tensor, e: Tensor, axis: int) -> None:
+        """Subtract from linear interpolation what the second differences around each new node say."""
+        pairs = self.pairs
+        inner = new.narrow(axis, 1, pairs - 2)
+        for start, factor in ((0, -1), (1, 1), (2, 1), (3, -1)):
+            inner.add_(e.narrow(axis, start, pairs - 2), alpha=factor / 16)
+        joined = self.periodic and self.even
+        for node, inside in ((0, (0, 1, 2)), (-1, (pairs, pairs - 1, pairs - 2))):
+            end, middle, inwards = (e.select(axis, i) for i in inside)
+            bend = end - 2 * middle + inwards
+            if not joined:
+                new.select(axis, node).sub_(bend, alpha=1 / 8)
+            else:
+                around = e.select(axis, -2 if node == 0 else 1) - 2 * end + middle
+                new.select(axis, node).sub_(bend, alpha=1 / 16).sub_(around, alpha=1 / 16)
 
     @property
     def pairs(self) -> int:
@@ -430,7 +429,7 @@ class BoxProlongation:
     def cubic(self, e: Tensor) -> Tensor:
         """Interpolate values of shape ``(..., *coarse unknowns)`` by cubic polynomials."""
         for axis, place in self.chosen:
-            e = axis.interpolate_cubic(e, place)
+            e = axis.interpolate(e, place, cubic=True)
         return e
 
     @property

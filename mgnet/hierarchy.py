@@ -519,7 +519,8 @@ class Hierarchy:
 
     def _full_multigrid(self, load: Tensor) -> Tensor:
         if self._mixed:
-            return self._scaled(lambda b: full_multigrid(self.levels, b, self.options.sweeps), load)
+            # For a first guess V-cycles will do.
+            return self._scaled(lambda b: full_multigrid(self.levels, b, self.options.sweeps, "V"), load)
         return full_multigrid(self.levels, load.to(self.dtype), self.options.sweeps).to(load)
 
     def _step(self, A: Any, refine: bool) -> Callable[[Tensor], Tensor]:

@@ -139,27 +139,25 @@ class Chebyshev:
     """
 
     def __init__(self, diagonal: Tensor, largest: float = 2.0, fraction: float = 0.25) -> None:
-        self.inverse = 1 / diagonal
         self.centre, self.radius = (1 + fraction) / 2 * largest, (1 - fraction) / 2 * largest
+        self.first = 1 / (self.centre * diagonal)
 
     def __call__(self, A: Any, x: Tensor | None, b: Tensor, sweeps: int, post: bool = False) -> Tensor:
         """Apply the polynomial of degree ``sweeps``; see :class:`Smoother`."""
         if not sweeps:
             return torch.zeros_like(b) if x is None else x
         d = (
-            torch.mul(b, self.inverse, out=spare(b.shape, b))
+            torch.mul(b, self.first, out=spare(b.shape, b))
             if x is None
-            else residual(A, x, b).mul_(self.inverse)
+            else residual(A, x, b).mul_(self.first)
         )
-        d = d.mul_(1 / self.centre)
         x = copy(d) if x is None else torch.add(x, d, out=spare(x.shape, x))
         sigma = self.centre / self.radius
         rho = 1 / sigma
         for _ in range(sweeps - 1):
             rho, before = 1 / (2 * sigma - rho), rho
-            step = residual(A, x, b).mul_(self.inverse)
-            d = d.mul_(rho * before).add_(step, alpha=2 * rho / self.radius)
-            del step
+            factor = 2 * rho / self.radius * self.centre
+            d = d.mul_(rho * before).addcmul_(residual(A, x, b), self.first, value=factor)
             x = x.add_(d)
         return x
 
