@@ -449,6 +449,21 @@ def test_folding_and_sliding(up: bool) -> None:
 
 
 @each_dim
+@pytest.mark.parametrize("learned", ["", "A", "ABRP"])
+def test_autocast_to_bfloat16(dim: int, learned: str) -> None:
+    """Fixed kernels stay in full precision, whatever autocast has made of their inputs."""
+    model = classifier(dim=dim, kernels="poisson", learned=learned, up=True, Pi="learned")
+    x = pictures(model)
+    expected = model.eval()(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = model(x)
+    logits.float().sum().backward()
+    assert logits.dtype == torch.bfloat16
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    assert difference(logits.float(), expected) < 0.05
+
+
+@each_dim
 def test_counting_knows_the_axes(dim: int) -> None:
     parameters, multiplications = models.summary(
         "mgnet", dim=dim, channels=4, nu=[1, 1], image_size=8, up=True
