@@ -159,7 +159,7 @@ def _points(problem: Poisson, cells: slice) -> np.ndarray:
     return (x[:-1, None] + np.diff(x)[:, None] * POINTS).ravel()
 
 
-def evaluate(name: str, function: Any, *x: np.ndarray) -> tuple[Tensor, bool]:
+def evaluate(name: str, function: Any, *x: np.ndarray, names: str = "xyz") -> tuple[Tensor, bool]:
     """Call a user's function; return float64 values and whether they came as a tensor.
 
     It is called with NumPy arrays, and with tensors if it does not take those.
@@ -172,6 +172,8 @@ def evaluate(name: str, function: Any, *x: np.ndarray) -> tuple[Tensor, bool]:
         Of the coordinates.
     *x : numpy.ndarray
         One array for each coordinate, of shapes that broadcast; as many axes as there are coordinates.
+    names : str, default "xyz"
+        What a message calls the coordinates.
 
     Returns
     -------
@@ -213,7 +215,7 @@ def evaluate(name: str, function: Any, *x: np.ndarray) -> tuple[Tensor, bool]:
         raise TypeError(f"{name}: the function returned {result.dtype}; accepted: real numbers")
     batch = shape[: max(len(shape) - len(points), 0)]
     result = result.to(device="cpu", dtype=torch.float64).expand(*batch, *points)
-    _require_finite_at(name, result, x)
+    _require_finite_at(name, result, x, names)
     return result, speaks_torch
 
 
@@ -229,18 +231,17 @@ def _returned_shape(name: str, values: Any) -> tuple[int, ...]:
     return seen.shape
 
 
-def _require_finite_at(name: str, values: Tensor, x: Sequence[np.ndarray]) -> None:
+def _require_finite_at(name: str, values: Tensor, x: Sequence[np.ndarray], names: str) -> None:
     if not hidden(values) and not torch.isfinite(values.sum()):
         bad = ~values.isfinite()
         if bad.any():
             index = bad.nonzero()[0].tolist()[-len(x) :]
             points = np.broadcast_arrays(*x)
             at = ", ".join(
-                f"{axis} = {float(point[tuple(index)])!r}" for axis, point in zip("xyz", points, strict=False)
+                f"{axis} = {float(point[tuple(index)])!r}" for axis, point in zip(names, points, strict=False)
             )
-            raise ValueError(
-                f"{name}: the function returned {first_bad(values, bad)}, {at}; accepted: finite numbers"
-            )
+            first = first_bad(values, bad, len(x))
+            raise ValueError(f"{name}: the function returned {first}, {at}; accepted: finite numbers")
 
 
 def _sampled(name: str, problem: Poisson, cells: slice) -> Tensor:

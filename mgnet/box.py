@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from .chain import Chain
-from .memory import empty, is_open
+from .memory import empty, is_open, owned
 from .operators import every_second
 
 __all__ = ["Axis", "Box", "BoxProlongation", "overlap"]
@@ -176,7 +176,7 @@ class Axis:
         e : torch.Tensor
             Values at the coarse unknowns, along ``axis``.
         axis : int
-            Which axis of ``e``.
+            Which axis of ``e``, counted from the end.
 
         Returns
         -------
@@ -196,6 +196,25 @@ class Axis:
         u.select(axis, -1).copy_(right)
         return self.chain.unknowns(u, axis)
 
+    def interpolate_cubic(self, e: Tensor, axis: int) -> Tensor:
+        """Do as :meth:`interpolate`, by cubic polynomials where cells are alike, :eq:`cubic`.
+
+        Full multigrid takes it from one solution to the next: the error of linear interpolation is several
+        times that of the discretisation, and rough.
+        """
+        u, pairs = self.chain.nodes(self.interpolate(e, axis), axis=axis), self.pairs
+        if pairs >= 2:
+            e = self.chain.nodes(e, axis=axis)
+            # The second difference of the coarse values around each new node, from both sides.
+            bend = e.narrow(axis, 0, pairs + 1).diff(dim=axis).diff(dim=axis)
+            inner = (bend.narrow(axis, 0, pairs - 2) + bend.narrow(axis, 1, pairs - 2)) / 16
+            ends = [bend.narrow(axis, i, 1) / 8 for i in (0, pairs - 2)]
+            if self.periodic and self.even:
+                around = (e.narrow(axis, 1, 1) - 2 * e.narrow(axis, 0, 1) + e.narrow(axis, pairs - 1, 1)) / 16
+                ends = [end / 2 + around for end in ends]
+            every_second(u, axis, 1, pairs).sub_(torch.cat((ends[0], inner, ends[1]), axis))
+        return self.chain.unknowns(u, axis)
+
     def restrict(self, b: Tensor, axis: int) -> Tensor:
         """Return the loads of the coarse unknowns: the transpose of :meth:`interpolate`.
 
@@ -204,7 +223,7 @@ class Axis:
         b : torch.Tensor
             Loads of the unknowns, along ``axis``.
         axis : int
-            Which axis of ``b``.
+            Which axis of ``b``, counted from the end.
 
         Returns
         -------
@@ -296,26 +315,28 @@ class Box:
         """What holds at the two ends of each axis."""
         return tuple(axis.ends for axis in self.axes)
 
-    def nodes(self, x: Tensor, values: Tensor | None = None) -> Tensor:
+    def nodes(self, x: Tensor, values: Tensor | None = None, *, own: bool = False) -> Tensor:
         """Return a function's values at all nodes from those at the unknowns.
 
         Parameters
         ----------
-        x : torch.Tensor, shape (..., *unknowns)
+        x : torch.Tensor, shape ``(..., *unknowns)``
             Values at the unknowns.
-        values : torch.Tensor, shape (..., *nodes), optional
+        values : torch.Tensor, shape ``(..., *nodes)``, optional
             Values at the Dirichlet nodes, and zeros; all zero by default.
+        own : bool, default False
+            Whether the result is to outlive :func:`mgnet.memory.reused`.
 
         Returns
         -------
-        torch.Tensor, shape (..., *nodes)
+        torch.Tensor, shape ``(..., *nodes)``
             Values at all nodes.
         """
         if not is_open():  # gradients may flow, or x may be hidden in a vmap
             for axis, place in zip(self.axes, self.places, strict=True):
                 x = axis.chain.nodes(x, axis=place)
             return x if values is None else x + values
-        u = empty((*x.shape[: x.ndim - self.dim], *(n + 1 for n in self.cells)), x)
+        u = (owned if own else empty)((*x.shape[: x.ndim - self.dim], *(n + 1 for n in self.cells)), x)
         self.unknowns(u).copy_(x)
         # The sides in turn: joined ones repeat what is there by then, edges included.
         for axis, place in zip(self.axes, self.places, strict=True):
@@ -343,6 +364,30 @@ class Box:
         for axis, place in zip(self.axes, self.places, strict=True):
             b = axis.chain.spread(b, place)
         return b
+
+    def blend(self, values: Tensor) -> Tensor:
+        """Continue values at the Dirichlet nodes into the box, linearly from side to side, :eq:`blending`.
+
+        Parameters
+        ----------
+        values : torch.Tensor, shape (..., *nodes)
+            Values at the Dirichlet nodes; others do not count.
+
+        Returns
+        -------
+        torch.Tensor, shape (..., *nodes)
+            A function that is smooth where the values are, and has them.
+        """
+        rest, total = values, torch.zeros_like(values)
+        for axis, place in zip(self.axes, self.places, strict=True):
+            held = [i for i, end in enumerate(axis.ends) if end == "dirichlet"]
+            if held:
+                low, high = (rest.narrow(place, -i % rest.shape[place], 1) for i in (held[0], held[-1]))
+                t = torch.linspace(0, 1, axis.cells + 1, dtype=values.dtype, device=values.device)
+                t = t.reshape(-1, *[1] * (-1 - place))
+                part = low + t * (high - low)
+                total, rest = total + part, rest - part
+        return total
 
     def hat_integrals(self, like: Tensor) -> Tensor:
         """Return the integral of each unknown's hat, in the precision of another tensor."""
@@ -377,9 +422,15 @@ class BoxProlongation:
         self.chosen = [(axis, place) for axis, place, chosen in pairs if chosen]
 
     def __call__(self, e: Tensor) -> Tensor:
-        """Interpolate values of shape (..., *coarse unknowns)."""
+        """Interpolate values of shape ``(..., *coarse unknowns)``."""
         for axis, place in self.chosen:
             e = axis.interpolate(e, place)
+        return e
+
+    def cubic(self, e: Tensor) -> Tensor:
+        """Interpolate values of shape (..., *coarse unknowns) by cubic polynomials."""
+        for axis, place in self.chosen:
+            e = axis.interpolate_cubic(e, place)
         return e
 
     @property
@@ -395,7 +446,7 @@ class BoxRestriction:
         self.T = prolongation
 
     def __call__(self, b: Tensor) -> Tensor:
-        """Restrict loads of shape (..., *unknowns)."""
+        """Restrict loads of shape ``(..., *unknowns)``."""
         # The axis whose numbers lie furthest apart first: what is left is half as much.
         for axis, place in self.T.chosen:
             b = axis.restrict(b, place)

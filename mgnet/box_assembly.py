@@ -84,7 +84,7 @@ def _cell_averages(name: str, problem: BoxPoisson, function: Any, rows: slice) -
     for place in range(-problem.dim, 0):
         least = least.unflatten(place, (-1, points)).amin(place)
         values = values.unflatten(place, (-1, points)).movedim(place, -1) @ weights
-    require_bound(name, least)
+    require_bound(name, least, "cell")
     return values
 
 
@@ -134,8 +134,10 @@ def load(problem: BoxPoisson, dtype: torch.dtype, device: torch.device, speaks_t
     """
     f, given, size, space = problem.f, problem.b, 0.0, problem.space
     fluxes = _fluxes(problem, dtype, device)
+    batch = () if fluxes is None else fluxes.shape[: -problem.dim]
     if given is not None:
         b = given.to(dtype=dtype, device=device)
+        common_batch("b", b, problem.dim, batch)
         b = b if fluxes is None else b + space.loads(fluxes)
         return Load(b, "b", given, False, speaks_torch)
     if callable(f) and problem.load == "exact":
@@ -149,11 +151,46 @@ def load(problem: BoxPoisson, dtype: torch.dtype, device: torch.device, speaks_t
             f = torch.full(problem.node_shape, f, dtype=dtype, device=device)
         else:
             given = f
-            require_finite("f", f)
+            require_finite("f", f, problem.dim)
         f = whole_period(problem, f.to(dtype=dtype, device=device))
         b = _from_nodal(problem.grids, f, problem.load == "nodal")
+    common_batch("f", b, problem.dim, batch)
     b = space.loads(b if fluxes is None else b + fluxes)
     return Load(b, "f", given, problem.load == "nodal", speaks_torch, size)
+
+
+def common_batch(name: str, values: Tensor, axes: int, batch: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the batch of values and of what came before them, or say that the two do not fit.
+
+    Parameters
+    ----------
+    name : str
+        What a message calls the values.
+    values : torch.Tensor, shape (..., *points)
+        The values.
+    axes : int
+        Number of axes of the points.
+    batch : tuple of int
+        The leading axes of what came before.
+
+    Returns
+    -------
+    tuple of int
+        The leading axes of both, broadcast.
+
+    Raises
+    ------
+    ValueError
+        When they do not.
+    """
+    own = tuple(values.shape[: values.ndim - axes])
+    try:
+        return tuple(torch.broadcast_shapes(own, batch))
+    except RuntimeError:
+        raise ValueError(
+            f"{name}: got leading axes {own} beside {tuple(batch)} of other data;"
+            " accepted: a batch that all share"
+        ) from None
 
 
 def whole_period(problem: BoxPoisson, f: Tensor) -> Tensor:
@@ -179,12 +216,12 @@ def _from_nodal(grids: list[Grid], f: Tensor, lumped: bool) -> Tensor:
 
 
 def _quadrature(
-    grids: list[Grid], name: str, f: Callable[..., Any], dtype: torch.dtype
+    grids: list[Grid], name: str, f: Callable[..., Any], dtype: torch.dtype, names: str = "xyz"
 ) -> tuple[Tensor, bool, float]:
     """Integrate a function against the hats of all nodes, and its absolute value."""
     pieces, speaks_torch, size = [], False, torch.zeros(())
     for rows in _chunks(grids):
-        values, speaks_torch = evaluate(name, f, *_quadrature_points(grids, rows))
+        values, speaks_torch = evaluate(name, f, *_quadrature_points(grids, rows), names=names)
         if not hidden(values):
             size = size + _against_hats(grids, rows, values.detach().abs(), sums=True).amax()
         pieces.append((rows, _against_hats(grids, rows, values).to(dtype)))
@@ -217,20 +254,28 @@ def _against_hats(grids: list[Grid], rows: slice, values: Tensor, sums: bool = F
 
 
 def _fluxes(problem: BoxPoisson, dtype: torch.dtype, device: torch.device) -> Tensor | None:
-    """Give what Neumann and Robin sides add to the load of all nodes, shape (..., *nodes)."""
+    """Give what Neumann and Robin sides add to the load of all nodes, shape ``(..., *nodes)``."""
     total: Tensor | None = None
+    batch: tuple[int, ...] = ()
     for name, axis, end, side in problem.sides():
         if isinstance(side, Dirichlet) or nothing(side.g):
             continue
         others = problem.grids[:axis] + problem.grids[axis + 1 :]
         if callable(side.g) and problem.load == "exact":
-            b, *_ = _quadrature(others, f"{name}: g", _on_side(problem, axis, end, side.g), dtype)
+            g, along = _on_side(problem, axis, end, side.g), _others(axis)
+            b, *_ = _quadrature(others, f"{name}: g", g, dtype, along)
         else:
             values = _nodal_data(problem, name, axis, end, side.g).to(dtype)
             b = _from_nodal(others, values, problem.load == "nodal")
+        batch = common_batch(f"{name}: g", b, problem.dim - 1, batch)
         part = _at_side(problem, b.to(device), axis, end)
         total = part if total is None else total + part
     return total
+
+
+def _others(axis: int) -> str:
+    """Name the coordinates along a side."""
+    return "xyz".replace("xyz"[axis], "")
 
 
 def _on_side(problem: BoxPoisson, axis: int, end: int, g: Callable[..., Any]) -> Callable[..., Any]:
@@ -244,25 +289,31 @@ def _on_side(problem: BoxPoisson, axis: int, end: int, g: Callable[..., Any]) ->
         here = 0 * full[0].reshape(-1)[:1].reshape([1] * problem.dim) + place
         values = g(*full[:axis], here, *full[axis:])
         axes = values.ndim if isinstance(values, Tensor) else np.ndim(values)
-        return values.squeeze(axis - problem.dim) if axes >= problem.dim else values
+        if axes < problem.dim:
+            return values
+        values = values.squeeze(axis - problem.dim)
+        # One value along an axis that they do not depend on.
+        batch, sizes = values.shape[: -len(along)], values.shape[-len(along) :]
+        wanted = [max(x.shape) if size == 1 else size for size, x in zip(sizes, along, strict=True)]
+        broadcast: Any = torch.broadcast_to if isinstance(values, Tensor) else np.broadcast_to
+        return broadcast(values, (*batch, *wanted))
 
     return on_side
 
 
 def _nodal_data(problem: BoxPoisson, name: str, axis: int, end: int, g: Any) -> Tensor:
-    """Give the data of a side at its nodes, shape (..., *side nodes), in float64 on the CPU."""
+    """Give the data of a side at its nodes, shape ``(..., *side nodes)``, in float64 on the CPU."""
     shape = problem.side_shape(axis)
     if callable(g):
         others = problem.grids[:axis] + problem.grids[axis + 1 :]
-        return evaluate(f"{name}: g", _on_side(problem, axis, end, g), *np.ix_(*(grid.x for grid in others)))[
-            0
-        ]
+        points = np.ix_(*(grid.x for grid in others))
+        return evaluate(f"{name}: g", _on_side(problem, axis, end, g), *points, names=_others(axis))[0]
     if isinstance(g, float):
         return torch.full(shape, g, dtype=torch.float64)
     if isinstance(g, Tensor) and not g.ndim:
         return g.double().expand(shape)
     values = array(f"{name}: g", g, (problem.node_shape, shape), "nodal values")
-    require_finite(f"{name}: g", values)
+    require_finite(f"{name}: g", values, len(shape) + (values.shape[-problem.dim :] == problem.node_shape))
     if values.shape[-problem.dim :] == problem.node_shape:
         values = values.select(axis - problem.dim, end)
     return values.double()
@@ -292,15 +343,17 @@ def boundary_values(problem: BoxPoisson, dtype: torch.dtype, device: torch.devic
 
     Returns
     -------
-    torch.Tensor, shape (..., *nodes), or None
+    torch.Tensor, shape ``(..., *nodes)``, or None
         None where all are zero.
     """
     held = [side for side in problem.sides() if isinstance(side[-1], Dirichlet)]
     if all(nothing(side.g) for *_, side in held):
         return None
     total = torch.zeros((), dtype=torch.float64)
+    batch: tuple[int, ...] = ()
     for name, axis, end, side in held:
         values = _nodal_data(problem, name, axis, end, side.g)
+        batch = common_batch(f"{name}: g", values, problem.dim - 1, batch)
         here = _at_side(problem, torch.ones(problem.side_shape(axis), dtype=torch.bool), axis, end)
         total = torch.where(here, _at_side(problem, values, axis, end), total)
     return total.to(dtype=dtype, device=device)

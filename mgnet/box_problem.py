@@ -52,7 +52,7 @@ class BoxPoisson(Poisson):
         Join the two sides of all axes, or of some, instead.
     load : {"exact", "nodal"}, optional
         As in one dimension, with three Gauss points along each axis (exact for polynomials of degree 4).
-    b : array, shape (..., *unknowns), optional
+    b : array, shape ``(..., *unknowns)``, optional
         The load vector itself, instead of ``f``, one entry per unknown: the nodes that are on no Dirichlet
         side, those of joined sides once. The data of Neumann and Robin sides are still added.
     left, right : Dirichlet, Neumann or Robin, optional
@@ -89,7 +89,7 @@ class BoxPoisson(Poisson):
         if nodes is not None:
             raise ValueError(f"nodes: got nodes with dim={dim}; accepted: n and domain, or dim=1")
         cells = _cells(n, dim)
-        require_memory(math.prod(cells))
+        require_memory(math.prod(cells), n)
         self.axes_grids = [
             uniform_grid(k, ends) for k, ends in zip(cells, _domains(domain, dim), strict=True)
         ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from functools import cache, cached_property, reduce
+from functools import cached_property, reduce
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,12 @@ from . import stencils
 from .box import Box, overlap
 from .checks import hidden
 from .galerkin import NodeProlongation, galerkin_product
+from .memory import empty, is_open, spare
 
 __all__ = ["CellStiffness", "StencilStiffness"]
+
+# Bytes of a strip of nodes.
+STRIP = 2**19
 
 
 class _BoxOperator:
@@ -33,11 +37,11 @@ class _BoxOperator:
     like: dict[str, Any]
 
     def at_nodes(self, u: Tensor) -> Tensor:
-        """Return the loads of all nodes that belong to values at all nodes, shape (N, 1, *nodes)."""
+        """Return the loads of all nodes that belong to values at all nodes, shape ``(N, 1, *nodes)``."""
         raise NotImplementedError
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Apply the operator to values of shape (N, 1, *unknowns)."""
+        """Apply the operator to values of shape ``(N, 1, *unknowns)``."""
         return self.box.loads(self.at_nodes(self.box.nodes(x)))
 
     @property
@@ -63,9 +67,9 @@ class CellStiffness(_BoxOperator):
     ----------
     box : Box
         The cells and their ends; the Robin data of its axes are not used.
-    a : torch.Tensor, shape (*cells)
+    a : torch.Tensor, shape ``(*cells)``
         Coefficient, positive.
-    c : torch.Tensor, shape (*cells), optional
+    c : torch.Tensor, shape ``(*cells)``, optional
         Coefficient, not negative; zero by default.
     robin : sequence of (float, float), optional
         Robin's alpha at the two ends of each axis.
@@ -93,16 +97,36 @@ class CellStiffness(_BoxOperator):
         return found
 
     def at_nodes(self, u: Tensor) -> Tensor:
-        """Return the loads of all nodes that belong to values at all nodes, shape (N, 1, *nodes)."""
-        fields = _differences(u, self.dim)
-        for axes, of_a, of_c in self.modes:
-            weight = of_a * self.a if self.c is None else torch.add(of_a * self.a, self.c, alpha=of_c)
-            fields[axes] = fields[axes] * weight
-        y = _spread_differences({axes: fields[axes] for axes, *_ in self.modes}, self.dim)
+        """Return the loads of all nodes that belong to values at all nodes, shape ``(N, 1, *nodes)``."""
+        if is_open():
+            y = self._in_strips(u)
+        else:  # gradients may flow
+            y = self._of_cells(u, slice(None))
         for place, end, alpha in self._robin_sides():
             side = u.select(place, end)
             y.select(place, end).add_(self._side_mass(side, place), alpha=alpha)
         return y
+
+    def _in_strips(self, u: Tensor) -> Tensor:
+        """Go through the cells row by row of the first axis, so that what is made of them is small."""
+        y = empty(u.shape, u).zero_()
+        place, rows = -self.dim, self.box.cells[0]
+        step = max(1, STRIP * rows // max(1, u.numel() * u.element_size()))
+        for start in range(0, rows, step):
+            count = min(step, rows - start)
+            part = self._of_cells(u.narrow(place, start, count + 1), slice(start, start + count))
+            y.narrow(place, start, count + 1).add_(part)
+        return y
+
+    def _of_cells(self, u: Tensor, rows: slice) -> Tensor:
+        """Return what some rows of cells give to their nodes."""
+        fields, weighted = _differences(u, self.dim), {}
+        for axes, of_a, of_c in self.modes:
+            weight = of_a * self.a[rows]
+            if self.c is not None:
+                weight = torch.add(weight, self.c[rows], alpha=of_c)
+            weighted[axes] = fields[axes] * weight
+        return _spread_differences(weighted, self.dim)
 
     def _robin_sides(self) -> Iterator[tuple[int, int, float]]:
         for place, alphas in zip(self.box.places, self.robin, strict=True):
@@ -140,6 +164,17 @@ class CellStiffness(_BoxOperator):
             for of_one in factors[: len(self.numbers)]
         )
 
+    def _add_sides(self, centre: Tensor, pairs: dict[tuple[int, ...], Tensor]) -> None:
+        """Add Robin's alpha to the entries between the nodes of its sides."""
+        for place, end, alpha in self._robin_sides():
+            element = torch.from_numpy(self._side_element(self.dim + place, end))
+            for (i, low), (j, high) in itertools.product(enumerate(self.corners), repeat=2):
+                step = tuple(q - p for p, q in zip(low, high, strict=True))
+                if step >= (0,) * self.dim and element[i, j]:
+                    field = pairs[step] if any(step) else centre
+                    cells = field[_corner(low, self.box.cells)]
+                    cells.select(self.dim + place, end).add_(alpha * float(element[i, j]))
+
     def scaled(self, factor: float, dtype: torch.dtype) -> CellStiffness:
         """Return a multiple of the operator in another precision."""
         a = (factor * self.a).to(dtype)
@@ -148,7 +183,7 @@ class CellStiffness(_BoxOperator):
         return CellStiffness(self.box, a, c, robin)
 
     def elements(self) -> Tensor:
-        """Return the matrices between the corners of each cell, shape (*cells, corners, corners)."""
+        """Return the matrices between the corners of each cell, shape ``(*cells, corners, corners)``."""
         K, M = (torch.from_numpy(matrix).to(**self.like) for matrix in self._unit_elements)
         E = self.a[..., None, None] * K
         if self.c is not None:
@@ -172,16 +207,18 @@ class CellStiffness(_BoxOperator):
 
     def assembled(self) -> StencilStiffness:
         """Return the same operator as entries between neighbouring nodes."""
-        E = self.elements()
-        centre = E.new_zeros([n + 1 for n in self.box.cells])
+        K, M = self._unit_elements
+        centre = self.a.new_zeros([n + 1 for n in self.box.cells])
         pairs: dict[tuple[int, ...], Tensor] = {}
         for (i, low), (j, high) in itertools.product(enumerate(self.corners), repeat=2):
             step = tuple(q - p for p, q in zip(low, high, strict=True))
-            if i == j:
-                centre[_corner(low, self.box.cells)] += E[..., i, j]
-            elif step > (0,) * self.dim:
-                field = pairs.setdefault(step, torch.zeros_like(centre))
-                field[_corner(low, self.box.cells)] += E[..., i, j]
+            if step >= (0,) * self.dim:
+                field = pairs.setdefault(step, torch.zeros_like(centre)) if any(step) else centre
+                here = field[_corner(low, self.box.cells)]
+                here.add_(self.a, alpha=float(K[i, j]))
+                if self.c is not None:
+                    here.add_(self.c, alpha=float(M[i, j]))
+        self._add_sides(centre, pairs)
         return StencilStiffness(self.box, centre, pairs)
 
     @cached_property
@@ -195,7 +232,7 @@ class CellStiffness(_BoxOperator):
         return reduce(np.kron, [here if i == axis else h * mass for i, h in enumerate(self.h)])
 
     def diagonal(self, shape: Sequence[int]) -> Tensor:
-        """Return the diagonal of the matrix, shape (*unknowns)."""
+        """Return the diagonal of the matrix, shape ``(*unknowns)``."""
         if any(axis.periodic and axis.cells == 1 for axis in self.box.axes):
             return self.assembled().diagonal(shape)
         K, M = self._unit_elements
@@ -278,9 +315,9 @@ class StencilStiffness(_BoxOperator):
     ----------
     box : Box
         The cells and their ends.
-    centre : torch.Tensor, shape (*nodes)
+    centre : torch.Tensor, shape ``(*nodes)``
         The diagonal, at all nodes; joined ends are two.
-    pairs : dict from (int, ...) to torch.Tensor, shape (*nodes)
+    pairs : dict from (int, ...) to torch.Tensor, shape ``(*nodes)``
         For one of each two opposite directions, the entry between a node and its neighbour there; zero where
         there is none.
     """
@@ -290,8 +327,8 @@ class StencilStiffness(_BoxOperator):
         self.like = {"dtype": centre.dtype, "device": centre.device}
 
     def at_nodes(self, u: Tensor) -> Tensor:
-        """Return the loads of all nodes that belong to values at all nodes, shape (N, 1, *nodes)."""
-        y = self.centre * u
+        """Return the loads of all nodes that belong to values at all nodes, shape ``(N, 1, *nodes)``."""
+        y = torch.mul(u, self.centre, out=spare(u.shape, u))
         for here, there, weight in self._neighbours():
             y[here].addcmul_(weight, u[there])
             y[there].addcmul_(weight, u[here])
@@ -304,7 +341,7 @@ class StencilStiffness(_BoxOperator):
             yield here, there, field[here]
 
     def diagonal(self, shape: Sequence[int]) -> Tensor:
-        """Return the diagonal of the matrix, shape (*unknowns)."""
+        """Return the diagonal of the matrix, shape ``(*unknowns)``."""
         centre = self.centre.clone()
         # A lone joined node is its own neighbour.
         lone = [axis.periodic and axis.cells == 1 for axis in self.box.axes]
@@ -346,7 +383,7 @@ class StencilStiffness(_BoxOperator):
 
         Returns
         -------
-        torch.Tensor, shape (*nodes)
+        torch.Tensor, shape ``(*nodes)``
             Zero where there is no neighbour.
         """
         if step in self.pairs or not any(step):
@@ -365,8 +402,8 @@ class StencilStiffness(_BoxOperator):
 
 
 def _coarsen(A: CellStiffness | StencilStiffness, entries: StencilStiffness) -> tuple[StencilStiffness, Any]:
-    entry = cache(entries.entry)
-    P = NodeProlongation(A.box, A.box.coarsening(), entry)
+    P = NodeProlongation(A.box, A.box.coarsening(), entries.entry)
+    del entries  # its memory is wanted
     fields = galerkin_product(A.at_nodes, P, A.like)
     centre = fields.pop((0,) * A.box.dim)
     return StencilStiffness(P.coarse, centre, fields), P

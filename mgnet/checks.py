@@ -151,7 +151,8 @@ def array(name: str, value: Any, sizes: Sequence[int | tuple[int, ...]], what: s
     shapes = [(size,) if isinstance(size, int) else size for size in sizes]
     fitting = [shape for shape in shapes if value.shape[max(value.ndim - len(shape), 0) :] == shape]
     if not fitting:
-        accepted = " or ".join(", ".join(map(str, shape)) for shape in shapes)
+        between = ") or (..., " if max(map(len, shapes)) > 1 else " or "
+        accepted = between.join(", ".join(map(str, shape)) for shape in shapes)
         raise ValueError(f"{name}: got shape {tuple(value.shape)}; accepted: (..., {accepted}), {what}")
     if 0 in value.shape[: value.ndim - len(fitting[0])]:
         raise ValueError(f"{name}: got shape {tuple(value.shape)}; accepted: no empty leading axis")
@@ -175,16 +176,16 @@ def from_numpy(name: str, value: Any) -> Tensor:
     return torch.from_numpy(x if x.flags.c_contiguous and x.flags.writeable else x.copy(order="C"))
 
 
-def first_bad(x: Tensor, bad: Tensor) -> str:
+def first_bad(x: Tensor, bad: Tensor, axes: int = 1) -> str:
     """Name the first entry marked bad: its index, its row where there is a batch, and its value."""
     index = tuple(int(i) for i in bad.nonzero()[0])
-    at = f"index {index[-1]}" + (
-        f" of row {index[0] if len(index) == 2 else index[:-1]}" if len(index) > 1 else ""
-    )
+    row, place = index[: len(index) - axes], index[len(index) - axes :]
+    at = f"index {place[0] if axes == 1 else place}"
+    at += f" of row {row[0] if len(row) == 1 else row}" if row else ""
     return f"{x[index].item()!r} at {at}"
 
 
-def require_finite(name: str, x: Tensor) -> None:
+def require_finite(name: str, x: Tensor, axes: int = 1) -> None:
     """Raise the error that names the first NaN or infinity, if there is one.
 
     Parameters
@@ -193,6 +194,8 @@ def require_finite(name: str, x: Tensor) -> None:
         What the message calls it.
     x : torch.Tensor
         Where to search.
+    axes : int, default 1
+        How many of its last axes are no batch.
 
     Raises
     ------
@@ -202,7 +205,7 @@ def require_finite(name: str, x: Tensor) -> None:
     if not hidden(x) and not math.isfinite(x.sum().item()):
         bad = ~x.isfinite()
         if bad.any():
-            raise ValueError(f"{name}: got {first_bad(x, bad)}; accepted: finite numbers")
+            raise ValueError(f"{name}: got {first_bad(x, bad, axes)}; accepted: finite numbers")
 
 
 def count(name: str, value: Any, least: int = 1) -> int:
@@ -294,7 +297,7 @@ def find_device(device: Any) -> torch.device:
     return found
 
 
-def require_memory(cells: int) -> None:
+def require_memory(cells: int, n: Any = None) -> None:
     # Three vectors at least: the load, the solution, and the coarse grids with what is in flight.
     need = 3 * 8 * cells
     if need < 2**30:
@@ -302,7 +305,7 @@ def require_memory(cells: int) -> None:
     have = _free_memory()
     if need > have:
         raise ResourceError(
-            f"n: got {cells}, which needs about {need / 2**30:,.0f} GiB of memory;"
+            f"n: got {cells if n is None else n!r}, which needs about {need / 2**30:,.0f} GiB of memory;"
             f" accepted: what fits into the {have / 2**30:,.0f} GiB that are free"
         )
 

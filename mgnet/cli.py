@@ -19,7 +19,7 @@ from mgnet.shell import DONE, USAGE, CommandError, guarded, say
 __all__ = ["COMMANDS", "main"]
 
 COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
-    "solve": (cli_solve.declare, "solve -(a u')' + c u = f on an interval"),
+    "solve": (cli_solve.declare, "solve -div(a grad u) + c u = f on an interval or in a box"),
     "train": (cli_train.declare_train, "train a network on CIFAR-10, MNIST or a synthetic set"),
     "evaluate": (cli_train.declare_evaluate, "measure the test accuracy of a trained network"),
     "models": (cli_train.declare_models, "list the networks: name, parameters, multiply-adds"),

@@ -10,38 +10,45 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from mgnet.shell import DAMAGED, DONE, NOT_CONVERGED, USAGE, CommandError, reason, refused, report, say, table
+from mgnet.cli_problem import AXES, SIDES, constant, expression, problem, whole
+from mgnet.shell import DONE, NOT_CONVERGED, USAGE, CommandError, refused, report, say, table
 
 if TYPE_CHECKING:
     import numpy as np
 
     from mgnet.expression import Expression
-    from mgnet.tables import Table
 
 __all__ = ["declare"]
 
 OUT_ENDINGS = (".csv", ".npy")
 PLOT_ENDINGS = (".png", ".pdf", ".svg")
+MOST_NODES = 2**20  # at which the exact solution is evaluated at one time
 
 EPILOG = """\
-EXPR is arithmetic in x: numbers, pi, e, + - * / **, comparisons (1 where true,
-else 0; 0.2 < x < 0.8 too), sin cos tan asin acos atan sinh cosh tanh exp log
-log10 sqrt abs sign floor, min(p, q) or minimum, max(p, q) or maximum, step(x)
-or heaviside(x), where(condition, p, q).
+EXPR is arithmetic in x (with --dim 2 also y, with --dim 3 also z): numbers, pi,
+e, + - * / **, comparisons (1 where true, else 0; 0.2 < x < 0.8 too), sin cos
+tan asin acos atan sinh cosh tanh exp log log10 sqrt abs sign floor, min(p, q)
+or minimum, max(p, q) or maximum, step(x) or heaviside(x), where(condition, p,
+q).
 
 FILE ends in .csv, .txt or .npy. --rhs: two columns x, f, one row per node, and
 the rows are the grid; an .npy array may hold f alone. --a: two columns, middle
 of the cell and a, one row per cell, or a alone. --c: two columns x, c, one row
 per node, or c alone.
+In two and three dimensions it is an .npy array indexed [x, y, z], of one value
+per node, boundary included (--rhs, --c), or per cell (--a); its shape says --n.
+--out: columns x, u; then x, y, u or x, y, z, u, and u alone in an .npy array.
 
 COND is dirichlet:G (u = G), neumann:G (a du/dnu = G, nu pointing outwards) or
 robin:ALPHA,G (a du/dnu + ALPHA u = G). Numbers may be constant expressions
-such as pi/2.
+such as pi/2; in two and three dimensions G may vary with x, y, z.
 
 exit codes: 0 done, 2 usage, 3 not converged (then no file is written),
 4 damaged file, 5 resources, 130 and 143 interrupted
 
-example: mgnet solve --rhs "pi**2*sin(pi*x)" --n 4096 --exact "sin(pi*x)"
+examples:
+  mgnet solve --rhs "pi**2*sin(pi*x)" --n 4096 --exact "sin(pi*x)"
+  mgnet solve --dim 2 --rhs 1 --n 256 --top "dirichlet:x*(1 - x)" --plot u.png
 """
 
 
@@ -61,15 +68,23 @@ def declare(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(name, action="store_true", help=text)
 
     option("--rhs", "EXPR|FILE", "right-hand side f", required=True)
-    option("--n", "N", "number of cells; not needed with a file that says it")
-    option("--domain", ("A", "B"), "ends of the interval (default: 0 1)", nargs=2)
+    option("--dim", "D", "1, 2 or 3 (default: what --n or a file implies, else 1)", choices=("1", "2", "3"))
+    option("--n", "N", "number of cells, or one per axis; not needed with a file that says it", nargs="+")
+    option("--domain", ("A", "B"), "two ends, or two per axis (default: 0 1)", nargs="+")
     option("--a", "EXPR|FILE", "coefficient a > 0 (default: 1)")
     option("--c", "EXPR|FILE", "coefficient c >= 0 (default: 0)")
-    option("--left", "COND", "condition at the left end (default: dirichlet:0)")
-    option("--right", "COND", "condition at the right end (default: dirichlet:0)")
-    flag("--periodic", "no ends: what leaves on the right enters on the left")
+    for i, side in enumerate(SIDES):
+        place = f"where {AXES[i // 2]} is {('least', 'greatest')[i % 2]}"
+        option(f"--{side}", "COND", f"condition {place} (default: dirichlet:0)")
+    option(
+        "--periodic",
+        "AXES",
+        "no ends: what leaves on one side enters on the other; of all axes, or of some: x,y",
+        nargs="?",
+        const="all",
+    )
     option("--load", "KIND", "exact (f integrated against the hats) or nodal (lumped)")
-    option("--method", "NAME", "auto (default), exact, vcycle, wcycle, fcycle, fmg, pcg or direct")
+    option("--method", "NAME", "auto (default), exact (1-D), vcycle, wcycle, fcycle, fmg, pcg or direct")
     option("--smoother", "NAME", "jacobi, red-black or chebyshev")
     option("--sweeps", ("NU1", "NU2"), "sweeps before and after the coarse correction", nargs=2)
     option("--levels", "K", "number of levels")
@@ -80,7 +95,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     flag("--refine", "refine a float32 solution with float64 residuals")
     option("--exact", "EXPR", "the exact solution, to report the largest nodal error")
     option("--plot", "FILE", f"draw u ({', '.join(PLOT_ENDINGS)})")
-    option("--out", "FILE", f"write x and u ({', '.join(OUT_ENDINGS)})")
+    option("--out", "FILE", f"write nodes and u ({', '.join(OUT_ENDINGS)})")
     flag("--json", "print one JSON object and nothing else")
     parser.set_defaults(run=_solve)
     parser.epilog = EPILOG
@@ -92,8 +107,9 @@ def _unshielded(text: str) -> str:
 
 def _solve(arguments: argparse.Namespace) -> int:
     _require_writable(arguments)
-    f, keywords = _problem(arguments)
-    exact = _expression("--exact", arguments.exact) if arguments.exact else None
+    f, keywords = _keywords(arguments)
+    dim = keywords.get("dim", 1)
+    exact = expression("--exact", arguments.exact, AXES[:dim]) if arguments.exact is not None else None
 
     import mgnet
 
@@ -102,8 +118,8 @@ def _solve(arguments: argparse.Namespace) -> int:
         began = time.perf_counter()
         solution = solve(f, **keywords, throw=False)
         seconds = time.perf_counter() - began
-    n = keywords["n"] if "n" in keywords else len(keywords["nodes"]) - 1
-    figures = _figures(solution, n, seconds, exact)
+    n: Any = keywords["n"] if "n" in keywords else len(keywords["nodes"]) - 1
+    figures = _figures(solution, n if dim == 1 else list(n), seconds, exact)
     converged = figures["status"] == "CONVERGED"
     files = [path for path in (arguments.out, arguments.plot) if path]
     if converged:
@@ -118,75 +134,23 @@ def _solve(arguments: argparse.Namespace) -> int:
     return report(f"not converged: {solution.message}{unwritten}", NOT_CONVERGED)
 
 
-# Strings to arguments
-
-
-def _problem(arguments: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
+def _keywords(arguments: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     """Return f and the keywords of ``mgnet.solve``."""
-    rhs = _function("--rhs", arguments.rhs, alone=arguments.rhs.lower().endswith(".npy"))
-    a, c = _function("--a", arguments.a), _function("--c", arguments.c)
-    given: dict[str, Any] = {
-        **_grid(arguments, rhs, a, c),
-        "a": _values(a),
-        "c": _values(c),
-        "left": _condition("--left", arguments.left),
-        "right": _condition("--right", arguments.right),
-        "periodic": arguments.periodic or None,
+    f, given = problem(arguments)
+    given |= {
         "load": arguments.load,
         "method": arguments.method,
         "smoother": arguments.smoother,
-        "sweeps": arguments.sweeps and tuple(_whole("--sweeps", text) for text in arguments.sweeps),
-        "levels": _whole("--levels", arguments.levels),
-        "tol": _constant("--tol", arguments.tol),
-        "maxiter": _whole("--maxiter", arguments.maxiter),
+        "sweeps": arguments.sweeps and tuple(whole("--sweeps", text) for text in arguments.sweeps),
+        "levels": whole("--levels", arguments.levels),
+        "tol": constant("--tol", arguments.tol),
+        "maxiter": whole("--maxiter", arguments.maxiter),
         "dtype": _dtype(arguments.dtype),
         "device": arguments.device,
         "refine": arguments.refine or None,
     }
     # What was not given is left to the library's own defaults.
-    return _values(rhs), {name: value for name, value in given.items() if value is not None}
-
-
-def _function(option: str, text: str | None, alone: bool = True) -> Table | Expression | None:
-    """Return what the text stands for; `alone` accepts a table of values without their x."""
-    if text is None:
-        return None
-    from mgnet.tables import is_file_name, read
-
-    if not is_file_name(text):
-        return _expression(option, text)
-    try:
-        with refused(DAMAGED, f"{option}: "):
-            return read(text, columns=(1, 2) if alone else (2,))
-    except OSError as error:
-        raise CommandError(USAGE, f"{option}: {reason(error)}") from error
-
-
-def _expression(option: str, text: str, names: Sequence[str] = ("x",)) -> Expression:
-    from mgnet.expression import parse
-
-    with refused(USAGE, f"{option}: "):
-        return parse(text, names)
-
-
-def _values(function: Table | Expression | None) -> Any:
-    """Return what ``mgnet.solve`` takes: nodal values, a number, or a callable."""
-    from mgnet.expression import Expression
-
-    if not isinstance(function, Expression):
-        return None if function is None else function.values
-    return float(function(0.0)) if function.is_constant else function
-
-
-def _constant(option: str, text: str | None) -> float | None:
-    return None if text is None else float(_expression(option, text, names=())())
-
-
-def _whole(option: str, text: str | None) -> int | None:
-    number = _constant(option, text)
-    if number is not None and not number.is_integer():
-        raise CommandError(USAGE, f"{option}: {text!r} is not accepted; accepted is a whole number")
-    return None if number is None else int(number)
+    return f, {name: value for name, value in given.items() if value is not None}
 
 
 def _dtype(name: str | None) -> Any:
@@ -197,98 +161,15 @@ def _dtype(name: str | None) -> Any:
     return getattr(torch, name)
 
 
-def _condition(option: str, text: str | None) -> Any:
-    if text is None:
-        return None
-    import mgnet
-
-    kinds: dict[str, tuple[Any, int]] = {
-        "dirichlet": (mgnet.Dirichlet, 1),
-        "neumann": (mgnet.Neumann, 1),
-        "robin": (mgnet.Robin, 2),
-    }
-    kind, _, rest = text.partition(":")
-    condition, count = kinds.get(kind.strip().lower(), (None, 0))
-    parts = _outer_parts(rest)
-    if len(parts) != count or not all(part.strip() for part in parts):
-        raise CommandError(
-            USAGE, f"{option}: {text!r} is not accepted; accepted are dirichlet:G, neumann:G, robin:ALPHA,G"
-        )
-    with refused(USAGE):
-        return condition(*(_constant(option, part) for part in parts))
-
-
-def _outer_parts(text: str) -> list[str]:
-    """Split at the commas outside brackets: 'max(1, 2), 3' has two parts."""
-    parts, depth = [""], 0
-    for character in text:
-        depth += (character == "(") - (character == ")")
-        if character == "," and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += character
-    return parts
-
-
-# The grid, on which the files and the arguments must agree
-
-
-def _grid(arguments: argparse.Namespace, *functions: Table | Expression | None) -> dict[str, Any]:
-    """Return ``nodes``, or ``n`` and ``domain``."""
-    import numpy as np
-
-    from mgnet.tables import Table, is_uniform
-
-    rhs, a, c = (function if isinstance(function, Table) else None for function in functions)
-    n = _cells(_whole("--n", arguments.n), rhs, a, c)
-    ends = arguments.domain and tuple(_constant("--domain", text) for text in arguments.domain)
-    with refused(DAMAGED):
-        nodes = next((table.nodes() for table in (rhs, c) if table and table.x is not None), None)
-    domain = (ends or (0.0, 1.0)) if nodes is None else _domain(ends, nodes)
-    if rhs or a or c:  # else n is only a number yet, perhaps a huge one
-        x = np.linspace(domain[0], domain[1], n + 1) if nodes is None else nodes
-        with refused(USAGE if nodes is None else DAMAGED):
-            for table in filter(None, (rhs, c)):
-                table.require_nodes(x)
-            if a:
-                a.require_cells(x)
-    return {"n": n, "domain": domain} if nodes is None or is_uniform(nodes) else {"nodes": nodes}
-
-
-def _cells(n: int | None, rhs: Table | None, a: Table | None, c: Table | None) -> int:
-    """Return the number of cells that the files and --n agree on."""
-    tables = [("--rhs", rhs, 1), ("--a", a, 0), ("--c", c, 1)]
-    told = {f"{option} {table.path}": table.values.size - ends for option, table, ends in tables if table}
-    if not told and n is None:
-        raise CommandError(USAGE, "--n is missing; accepted is a number of cells, or a file that says it")
-    counts = {**told, **({} if n is None else {"--n": n})}
-    if len(set(counts.values())) > 1:
-        differ = ", ".join(f"{count} by {source}" for source, count in counts.items())
-        code = DAMAGED if len(set(told.values())) > 1 else USAGE
-        raise CommandError(code, f"the numbers of cells differ: {differ}")
-    return next(iter(counts.values()))
-
-
-def _domain(given: tuple[float, float] | None, nodes: np.ndarray) -> tuple[float, float]:
-    ends = float(nodes[0]), float(nodes[-1])
-    slack = 1e-9 * (ends[1] - ends[0])
-    if given and not all(abs(p - q) <= slack for p, q in zip(given, ends, strict=True)):
-        raise CommandError(
-            USAGE,
-            f"--domain {given[0]:g} {given[1]:g}: the nodes in the file go from {ends[0]:g} to {ends[1]:g}",
-        )
-    return ends
-
-
 # The answer
 
 
-def _figures(solution: Any, n: int, seconds: float, exact: Expression | None) -> dict[str, Any]:
+def _figures(solution: Any, n: int | list[int], seconds: float, exact: Expression | None) -> dict[str, Any]:
     """Return what --json prints."""
     figures = {
         "status": solution.status.name,
         "n": n,
-        "dim": 1,
+        "dim": 1 if isinstance(n, int) else len(n),
         "dtype": str(solution.dtype).removeprefix("torch."),
         "device": str(solution.device),
         "method": str(solution.method),
@@ -305,18 +186,31 @@ def _finite(number: Any) -> float | None:
     return float(number) if number is not None and math.isfinite(number) else None
 
 
+def _axes(solution: Any) -> tuple[np.ndarray, ...]:
+    return solution.x if isinstance(solution.x, tuple) else (solution.x,)
+
+
 def _max_error(solution: Any, exact: Expression) -> float | None:
     import numpy as np
 
-    with refused(USAGE):
-        return _finite(np.max(np.abs(np.asarray(solution.u, dtype=np.float64) - exact(solution.x))))
+    first, *others = _axes(solution)
+    step = max(1, MOST_NODES // math.prod(map(len, others)))
+    errors = []
+    with refused(USAGE, "--exact: "):
+        for start in range(0, len(first), step):
+            part = slice(start, start + step)
+            u = np.asarray(solution.u[part], dtype=np.float64)
+            errors.append(np.max(np.abs(u - exact(*np.ix_(first[part], *others)))))
+    return _finite(np.max(errors))
 
 
 def _table(figures: dict[str, Any], solution: Any, uniform: bool, files: Sequence[str]) -> str:
     kind = "uniform" if uniform else "given nodes"
+    n = figures["n"]
     rows = {
-        "grid": f"{kind} on [{solution.x[0]:g}, {solution.x[-1]:g}]",
+        "grid": f"{kind} on {' x '.join(f'[{x[0]:g}, {x[-1]:g}]' for x in _axes(solution))}",
         **{name: value for name, value in figures.items() if name != "dim"},
+        "n": n if isinstance(n, int) else " x ".join(map(str, n)),
         "u": f"{solution.u.min():.9g} to {solution.u.max():.9g}",
     }
     if files:

@@ -103,7 +103,7 @@ class BoxFactorisation:
         self.factors = spla.splu(inner, **options) if inner.shape[0] else None
 
     def __call__(self, b: Tensor) -> Tensor:
-        """Return the values at the unknowns for loads of shape (batch, *unknowns), in float64."""
+        """Return the values at the unknowns for loads of shape ``(batch, *unknowns)``, in float64."""
         load = b.cpu().numpy().reshape(b.shape[0], math.prod(b.shape[1:]))
         x = np.zeros_like(load)
         if self.factors is not None:

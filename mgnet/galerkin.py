@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from .box import Axis, Box
+from .memory import empty, empty_like
 
 __all__ = ["NodeProlongation", "galerkin_product"]
 
@@ -35,7 +36,7 @@ class NodeProlongation:
         The axes that are coarsened.
     entry : callable
         From a direction (one of -1, 0, 1 for each axis) to the entries of the operator between each node and
-        its neighbour there, shape (*nodes); joined ends have the same.
+        its neighbour there, shape ``(*nodes)``; joined ends have the same.
     """
 
     def __init__(self, box: Box, chosen: Sequence[bool], entry: Callable[[tuple[int, ...]], Tensor]) -> None:
@@ -58,31 +59,32 @@ class NodeProlongation:
                 yield target, _equilibrium(entry, target, pulled)
             elif placed:
                 axis, t = placed[0]
-                ends = (slice(-4, -3), slice(-1, None))
+                ends, whole = (slice(-4, -3), slice(-1, None)), entry((0,) * self.box.dim)
+                weights = whole.new_tensor([1 - t, t])
                 yield (
                     target,
-                    [(_replaced(target, axis, end), w) for end, w in zip(ends, (1 - t, t), strict=True)],
+                    [(_replaced(target, axis, end), w) for end, w in zip(ends, weights, strict=True)],
                 )
 
     def at_nodes(self, e: Tensor) -> Tensor:
         """Interpolate values at all coarse nodes to all nodes."""
-        u = e.new_zeros((*e.shape[:2], *(n + 1 for n in self.box.cells)))
+        u = empty((*e.shape[:2], *(n + 1 for n in self.box.cells)), e).zero_()
         for fine, coarse in self._kept():
             u[fine] = e[coarse]
         for target, sources in self.steps:
             new = u[(..., *target)]
             for source, weight in sources:
-                new += weight * u[(..., *source)]
+                new.addcmul_(weight, u[(..., *source)])
         return u
 
     def at_nodes_transposed(self, b: Tensor) -> Tensor:
         """Restrict loads of all nodes to all coarse nodes."""
-        b = b.clone()
+        b = empty_like(b).copy_(b)
         for target, sources in reversed(self.steps):
             new = b[(..., *target)]
             for source, weight in sources:
-                b[(..., *source)] += weight * new
-        coarse_b = b.new_zeros((*b.shape[:2], *(n + 1 for n in self.coarse.cells)))
+                b[(..., *source)].addcmul_(weight, new)
+        coarse_b = empty((*b.shape[:2], *(n + 1 for n in self.coarse.cells)), b).zero_()
         for fine, coarse in self._kept():
             coarse_b[coarse] = b[fine]
         return coarse_b
@@ -92,7 +94,7 @@ class NodeProlongation:
             yield (..., *(fine for fine, _ in pieces)), (..., *(coarse for _, coarse in pieces))
 
     def __call__(self, e: Tensor) -> Tensor:
-        """Interpolate values of shape (N, 1, *coarse unknowns)."""
+        """Interpolate values of shape ``(N, 1, *coarse unknowns)``."""
         return self.box.unknowns(self.at_nodes(self.coarse.nodes(e)))
 
     @property
@@ -108,7 +110,7 @@ class NodeRestriction:
         self.T = prolongation
 
     def __call__(self, b: Tensor) -> Tensor:
-        """Restrict loads of shape (N, 1, *unknowns)."""
+        """Restrict loads of shape ``(N, 1, *unknowns)``."""
         P = self.T
         return P.coarse.loads(P.at_nodes_transposed(P.box.spread(b)))
 
@@ -174,7 +176,7 @@ def galerkin_product(
 
     Returns
     -------
-    dict from (int, ...) to torch.Tensor, shape (*coarse nodes)
+    dict from (int, ...) to torch.Tensor, shape ``(*coarse nodes)``
         Entries between each node and itself, and its neighbour in one of each two opposite directions.
     """
     dim, shape = P.box.dim, [n + 1 for n in P.coarse.cells]

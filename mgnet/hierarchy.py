@@ -32,11 +32,16 @@ from .multigrid import (
 from .nullspace import Constants
 from .precision import full_precision
 from .problem import Dirichlet, Poisson
+from .smoothers import residual
 from .solution import ConvergenceError, Solution
 from .varying import VaryingStiffness
 
 __all__ = ["Hierarchy", "Stopping"]
 
+# Boxes of no more unknowns have what rounding does measured, at the cost of a cycle.
+SMALL = 2**16
+# Default number of cycles on an interval; ten times as many in a box.
+MAXITER = 100
 # Default tolerance, relative to the largest nodal value; more is asked of neither precision.
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 
@@ -62,8 +67,15 @@ class Stopping:
         self.tol = None if tol is None else number("tol", tol)
         if self.tol is not None and self.tol < 0:
             raise ValueError(f"tol: got {tol!r}; accepted: a number of at least 0")
-        self.maxiter = 100 if maxiter is None else count("maxiter", maxiter, 0)
+        self.given_maxiter = maxiter is not None
+        self.maxiter = MAXITER if maxiter is None else count("maxiter", maxiter, 0)
         self.refine, self.throw = bool(refine), bool(throw)
+
+    def of(self, dim: int) -> Stopping:
+        """Return the same with the default number of cycles of a dimension: jumps in a box may need many."""
+        if dim == 1 or self.given_maxiter:
+            return self
+        return Stopping(self.tol, 10 * MAXITER, self.refine, self.throw)
 
 
 class Hierarchy:
@@ -216,12 +228,12 @@ class Hierarchy:
 
         Parameters
         ----------
-        r : torch.Tensor, shape (batch, 1, *unknowns)
+        r : torch.Tensor, shape ``(batch, 1, *unknowns)``
             Residual.
 
         Returns
         -------
-        torch.Tensor, shape (batch, 1, *unknowns)
+        torch.Tensor, shape ``(batch, 1, *unknowns)``
             Correction. The cycle is that of the method, a V-cycle for "fmg", "pcg" and "direct".
         """
         if self.method == "exact":
@@ -271,7 +283,7 @@ class Hierarchy:
 
         Parameters
         ----------
-        b : array, shape (..., *unknowns)
+        b : array, shape ``(..., *unknowns)``
             Load, one entry per unknown, NumPy or torch; the data of Neumann and Robin ends included.
         x0, tol, maxiter, refine, throw
             As for :func:`mgnet.solve`.
@@ -299,7 +311,7 @@ class Hierarchy:
             The load, and where it came from.
         stopping : Stopping
             When to stop.
-        x0 : array, shape (..., *nodes), optional
+        x0 : array, shape ``(..., *nodes)``, optional
             First guess.
 
         Returns
@@ -314,6 +326,7 @@ class Hierarchy:
         ConvergenceError
             When the solution has not converged and ``stopping`` says to raise.
         """
+        stopping = stopping.of(self.problem.dim)
         wide = torch.float64 if stopping.refine else self.dtype
         given = self.problem.sides_data()
         if tracked(load.b, *self._numbers, *given):
@@ -327,13 +340,12 @@ class Hierarchy:
                 u, outcome, look_again = self._method(rows, values, guess, stopping)
             except NonFiniteError:
                 if load.given is not None:
-                    require_finite(load.name, load.given)
+                    require_finite(load.name, load.given, self.problem.dim)
                 # The data are sound: the solution is out of the range of the precision.
                 u = rows.new_full((rows.shape[0], *self.problem.node_shape), math.nan)
                 outcome, look_again = Outcome(Status.DIVERGED, 1, [math.nan]), None
-        u = u.to(self.dtype)
         sol = Solution(
-            (u if self.method == "exact" else own_copy(u)).reshape(*batch, *u.shape[1:]),
+            u.to(self.dtype).reshape(*batch, *u.shape[1:]),
             self.problem.grids,
             outcome,
             method=self.method,
@@ -371,16 +383,16 @@ class Hierarchy:
         )
 
     def _rows(self, b: Tensor) -> tuple[tuple[int, ...], Tensor, Any]:
-        """Give the batch, the loads of shape (rows, *unknowns), and the values at the Dirichlet nodes."""
+        """Give the batch, the loads of shape ``(rows, *unknowns)``, and the values at the Dirichlet nodes."""
         problem = self.problem
         if not isinstance(problem, BoxPoisson):
-            batch = b.shape[:-1]
+            batch = tuple(b.shape[:-1])
             return batch, b.reshape(math.prod(batch), b.shape[-1]), _end_values(problem)
         at_nodes = box_assembly.boundary_values(problem, b.dtype, self.device)
-        batch = b.shape[: -problem.dim]
+        batch = tuple(b.shape[: -problem.dim])
         if at_nodes is None:
             return batch, b.reshape(math.prod(batch), *problem.shape), ()
-        batch = torch.broadcast_shapes(batch, at_nodes.shape[: -problem.dim])
+        batch = box_assembly.common_batch("boundary", at_nodes, problem.dim, batch)
         rows = b.expand(*batch, *problem.shape).reshape(math.prod(batch), *problem.shape)
         at_nodes = at_nodes.expand(*batch, *problem.node_shape).reshape(math.prod(batch), *problem.node_shape)
         return batch, rows, (at_nodes,)
@@ -410,7 +422,7 @@ class Hierarchy:
         if r.isfinite().all():
             u += self._direct(r)
         _require_all_finite(u)
-        return self.space.nodes(u, *values)
+        return self._own_nodes(u, values)
 
     def _direct(self, b: Tensor) -> Tensor:
         _require_all_finite(b)
@@ -418,7 +430,7 @@ class Hierarchy:
 
     @cached_property
     def factorised(self) -> Callable[[Tensor], Tensor]:
-        """SciPy's solver: from loads to values at the unknowns, shape (batch, *unknowns), in float64."""
+        """SciPy's solver: from loads to values at the unknowns, shape ``(batch, *unknowns)``, in float64."""
         if isinstance(self.problem, BoxPoisson):
             return BoxFactorisation(self.A.to_sparse(self.problem.shape), self.A.singular)
         return lambda b: solve_direct(self.A, self.problem.n, b)
@@ -427,20 +439,61 @@ class Hierarchy:
         self, b: Tensor, values: Any, guess: Tensor | None, stopping: Stopping
     ) -> tuple[Tensor, Outcome]:
         A = self.precise.A if stopping.refine else self.A
-        rounding = torch.finfo(b.dtype).eps * (4 + math.sqrt(self.problem.n))
+        # On an interval sums are few; a box that hardly holds u loses a digit more.
+        least = 4 if self.problem.dim == 1 else 32
+        rounding = torch.finfo(b.dtype).eps * (least + math.sqrt(self.problem.n))
         tol = max(TOLERANCE[b.dtype], 4 * rounding) if stopping.tol is None else stopping.tol
         load = self._lifted(b, values, A)[:, None]
         if not load.numel() and stopping.maxiter:
-            return self.space.nodes(b, *values), Outcome(Status.CONVERGED, 0, [0.0], 0.0)
+            u = self.space.nodes(b, *values)
+            return u, Outcome(Status.CONVERGED, 0, [0.0], self._rounded(u))
         _require_all_finite(load)
-        u = torch.zeros_like(load) if guess is None else guess
+        u = self._start(load, values) if guess is None else guess
         u = self._unknowns_without_mean(u)
         if (self.method == "fmg" or self.options.mixed) and guess is None and stopping.maxiter:
-            u = self._full_multigrid(load)
-        u, outcome = iterate(self._step(A, stopping.refine), A, load, u, tol, stopping.maxiter, rounding)
-        if stopping.refine:
-            outcome.error_estimate += torch.finfo(self.dtype).eps * float(largest(u).max())
-        return self._remove_mean(self.space.nodes(u[:, 0], *values)), outcome
+            u = u.add_(self._full_multigrid(residual(A, u, load) if guess is None and values else load))
+        step, steady = self._step(A, stopping.refine), self.method != "pcg"
+        u, outcome = iterate(step, A, load, u, tol, stopping.maxiter, rounding, steady)
+        if isinstance(self.problem, BoxPoisson) and self.problem.unknowns <= SMALL:
+            self._add_rounding(u, A, outcome, stopping)
+        u = self._remove_mean(self._own_nodes(u[:, 0], values))
+        rounded = self._rounded(u)
+        outcome.error_estimate = max(outcome.error_estimate + rounded * stopping.refine, rounded)
+        return u, outcome
+
+    def _rounded(self, u: Tensor) -> float:
+        """What rounding of nodal values costs: those at Dirichlet nodes may be the largest."""
+        return torch.finfo(self.dtype).eps * float(largest(u).max())
+
+    def _own_nodes(self, u: Tensor, values: Any) -> Tensor:
+        """Give all nodes of a result, in memory that is nobody else's."""
+        if isinstance(self.problem, BoxPoisson):
+            return self.problem.space.nodes(u, *values, own=True)
+        # A chain with natural ends has no other nodes, and would hand on the memory of u.
+        return self.space.nodes(own_copy(u), *values)
+
+    def _add_rounding(self, u: Tensor, A: Any, outcome: Outcome, stopping: Stopping) -> None:
+        """Add to the estimate what rounding in the operator leaves, where u is hardly held, :eq:`rounding`.
+
+        That is the solution for a load of random signs as large as the rounding of one row.
+        """
+        generator = torch.Generator().manual_seed(0)
+        signs = torch.randint(0, 2, u.shape[1:], generator=generator).to(u) * 2 - 1
+        diagonal = A.diagonal(self.problem.shape)
+        eps = torch.finfo(self.dtype if not (self._mixed or stopping.refine) else torch.float64).eps
+        e = self._step(A, stopping.refine)(eps * diagonal * u.abs() * signs)
+        left = 2 * largest(e)
+        outcome.error_estimate += float(left.max())
+        bad = left > (math.inf if stopping.tol is None else stopping.tol) * largest(u)
+        if outcome.status is Status.CONVERGED and bool(bad.any()):
+            outcome.status, outcome.row = Status.STAGNATED, int(bad.int().argmax())
+
+    def _start(self, load: Tensor, values: Any) -> Tensor:
+        """Give a first guess: zero, or in a box what continues the values of its sides."""
+        if isinstance(self.problem, BoxPoisson) and values:
+            space = self.problem.space
+            return space.unknowns(space.blend(values[0]))[:, None].contiguous()
+        return empty_like(load).zero_()
 
     def _full_multigrid(self, load: Tensor) -> Tensor:
         if self._mixed:
@@ -539,7 +592,7 @@ class Hierarchy:
         """Check a first guess and give its unknowns, (batch, 1, unknowns)."""
         nodes = self.problem.node_shape
         guess = array("x0", x0, (nodes,), "one value per node, boundary included")
-        require_finite("x0", guess)
+        require_finite("x0", guess, len(nodes))
         guess = guess.to(rows).reshape(-1, *nodes)
         if guess.shape[0] not in (1, rows.shape[0]):
             raise ValueError(f"x0: got {guess.shape[0]} rows; accepted: 1, or {rows.shape[0]} as the load")
@@ -575,7 +628,7 @@ class _System:
             if mine.constants:
                 rows = mine.constants.project(rows)
             u, outcome, _ = mine._method(rows, mine._zero_values, None, self.stopping)
-            u = own_copy(mine.space.unknowns(u)).reshape(b.shape)
+            u = mine.space.unknowns(u).reshape(b.shape)
         if self.stopping.throw and outcome.status is not Status.CONVERGED:
             whole = mine.space.nodes(u, *mine._zero_values)
             raise ConvergenceError(Solution(whole, mine.problem.grids, outcome, method=mine.method))

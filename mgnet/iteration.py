@@ -17,12 +17,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .smoothers import copy, residual
+from .smoothers import residual
 
 __all__ = ["Outcome", "Status", "iterate", "largest", "relative_norm"]
 
 # An iteration whose smallest correction shrinks by less than this over this many steps has stagnated.
 WINDOW, SHRINKAGE = 10, 0.95
+# Conjugate gradients that are slower than this shrink by fits and starts: the largest of the last three
+# corrections counts, and the mean factor over more of them.
+SLOW = 0.05
 # No iteration is believed to shrink its error by more than this.
 QUICKEST = 0.05
 
@@ -84,9 +87,9 @@ class Outcome:
 class _Corrections:
     """The sizes of the successive corrections, (batch,) each, and the error that they let expect."""
 
-    def __init__(self, rounding: float, start: Tensor) -> None:
+    def __init__(self, rounding: float, start: Tensor, steady: bool) -> None:
         self.sizes: list[Tensor] = []
-        self.rounding, self.start = rounding, start
+        self.rounding, self.start, self.steady = rounding, start, steady
 
     def estimate(self, scale: Tensor) -> Tensor:
         """Estimate each row's error from the geometric series that its corrections follow.
@@ -98,7 +101,13 @@ class _Corrections:
         if len(self.sizes) < 3:
             return torch.where(size <= 4 * noise, size + noise, math.inf)
         ratios = [(new / old).nan_to_num(0.0) for old, new in itertools.pairwise(self.sizes[-3:])]
-        factor = torch.maximum(*ratios).clamp_min(QUICKEST)
+        factor = torch.maximum(*ratios)
+        if not self.steady:
+            last = self.sizes[-WINDOW:]
+            mean = (last[-1] / last[0]).nan_to_num(0.0) ** (1 / (len(last) - 1))
+            factor = torch.maximum(factor, mean)
+            size = torch.where(factor > SLOW, torch.stack(self.sizes[-3:]).amax(0), size)
+        factor = factor.clamp_min(QUICKEST)
         tail = torch.where(factor < 1, size * factor / (1 - factor), math.inf)
         # Corrections that are rounding themselves follow no series.
         return torch.where(size <= 4 * noise, torch.minimum(tail, size), tail) + noise
@@ -133,6 +142,7 @@ def iterate(
     tol: float,
     maxiter: int,
     rounding: float,
+    steady: bool = True,
 ) -> tuple[Tensor, Outcome]:
     """Improve u by corrections until the estimated error is small enough, :eq:`error-estimate`.
 
@@ -142,26 +152,27 @@ def iterate(
         Gives a correction from a residual; the next approximation is ``u + step(b - A(u))``.
     A : callable
         The operator.
-    b, u : torch.Tensor, shape (batch, 1, unknowns)
-        Load and first guess; neither is changed.
+    b, u : torch.Tensor, shape (batch, 1, *unknowns)
+        Load and first guess; the guess becomes the solution, in its own memory.
     tol : float
         Accepted error relative to the largest nodal value of each row.
     maxiter : int
         Most corrections.
     rounding : float
         What rounding alone leaves of an error, relative to the largest value.
+    steady : bool, default True
+        Whether corrections shrink evenly, as those of cycles do and those of conjugate gradients do not.
 
     Returns
     -------
-    u : torch.Tensor, shape (batch, 1, unknowns)
+    u : torch.Tensor, shape (batch, 1, *unknowns)
         The last approximation.
     outcome : Outcome
         How it ended, and its history.
     """
     start, unloaded = largest(u), largest(b) == 0
-    corrections = _Corrections(rounding, start)
+    corrections = _Corrections(rounding, start, steady)
     status, row, error = Status.MAXITER, 0, torch.full_like(start, math.inf)
-    u = copy(u)
     r = residual(A, u, b)
     # Without a load, from a guess, residuals are relative to the first one.
     reference = b if bool(b.any()) else r
@@ -169,10 +180,12 @@ def iterate(
     residuals = [_relative(r, size)]
     for _ in range(maxiter):
         e = step(r)
+        del r  # its memory is wanted
         u = u.add_(e)
         r = residual(A, u, b)
         residuals.append(_relative(r, size))
         corrections.sizes.append(largest(e))
+        del e
         scale = largest(u)
         error = corrections.estimate(scale)
         # A row without a load has converged when nothing is left of the guess.

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["empty", "empty_like", "is_open", "own_copy", "reused", "spare"]
+__all__ = ["empty", "empty_like", "is_open", "own_copy", "owned", "reused", "spare"]
 
 # In bytes: smaller blocks are quickly had from the allocator; and how much is asked from the system at once.
-LEAST, SLAB = 2**16, 2**25
+LEAST, SLAB = 2**16, 2**23
 
 
 class _Pool:
@@ -106,17 +106,18 @@ def spare(shape: Sequence[int], like: Tensor, dtype: torch.dtype | None = None) 
     return None if _here.pool is None else empty(shape, like, dtype)
 
 
+def owned(shape: Sequence[int], like: Tensor) -> Tensor:
+    """Return a tensor without values in memory that is nobody else's, to outlive ``reused()``."""
+    if like.device.type != "cpu" or not math.prod(shape):
+        return like.new_empty(tuple(shape))
+    # NumPy asks the system for huge pages.
+    block = np.empty(math.prod(shape) * like.element_size(), dtype=np.uint8)
+    return torch.from_numpy(block).view(like.dtype).view(*shape)
+
+
 def own_copy(x: Tensor) -> Tensor:
     """Return a copy in memory that is nobody else's, to outlive ``reused()``."""
-    if x.device.type != "cpu":
-        return x.clone()
-    # NumPy asks for huge pages.
-    return (
-        torch.from_numpy(np.empty(x.numel() * x.element_size(), dtype=np.uint8))
-        .view(x.dtype)
-        .view(x.shape)
-        .copy_(x)
-    )
+    return owned(x.shape, x).copy_(x)
 
 
 def empty_like(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:

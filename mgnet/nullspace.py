@@ -38,7 +38,7 @@ class Constants:
 
         Returns
         -------
-        torch.Tensor, shape (*unknowns)
+        torch.Tensor, shape ``(*unknowns)``
             The weights of :eq:`zero-mean`.
         """
         if isinstance(self.problem, BoxPoisson):
@@ -53,7 +53,7 @@ class Constants:
 
         Parameters
         ----------
-        b : torch.Tensor, shape (batch, *unknowns)
+        b : torch.Tensor, shape ``(batch, *unknowns)``
             Load, boundary fluxes included.
         load : Load
             Where it came from. The defect that quadrature leaves of a kink, or lumping of any f, is
@@ -61,7 +61,7 @@ class Constants:
 
         Returns
         -------
-        torch.Tensor, shape (batch, *unknowns)
+        torch.Tensor, shape ``(batch, *unknowns)``
             The load less a constant right-hand side that takes the defect away.
 
         Raises
@@ -95,12 +95,12 @@ class Constants:
 
         Parameters
         ----------
-        u : torch.Tensor, shape (batch, *nodes)
+        u : torch.Tensor, shape ``(batch, *nodes)``
             Nodal values.
 
         Returns
         -------
-        torch.Tensor, shape (batch, *nodes)
+        torch.Tensor, shape ``(batch, *nodes)``
             Nodal values.
         """
         weights = self.weights(u)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -103,12 +104,17 @@ class Poisson:
         included; leading axes are a batch. (A periodic f may have shape (..., n), each node once.) A
         function is called with a float64 array of points (a NumPy array, or a torch tensor if it does not
         take that) and returns as many values, or one; leading axes are a batch here too.
+    dim : {1, 2, 3}, default 1
+        Number of dimensions; 2 and 3 make a :class:`~mgnet.box_problem.BoxPoisson`, which has parameters of
+        its own.
     n : int
         Number of cells, at least 1; not with ``nodes``.
     domain : (float, float), default (0.0, 1.0)
         The two ends.
     nodes : array, shape (n + 1,), optional
         Increasing node coordinates of a non-uniform grid, instead of ``n`` and ``domain``.
+    boundary : Dirichlet, Neumann, Robin or dict, optional
+        One condition for both ends, or a dictionary with ``left`` and ``right``, instead of those two.
     a : float, callable or array of shape (n,), default 1.0
         Coefficient, positive; an array has one value per cell, a function is averaged over each cell by
         five-point Gauss quadrature.
@@ -140,9 +146,9 @@ class Poisson:
     boxes: type[Poisson]
     dim = 1
 
-    def __new__(cls, f: Any = None, *, dim: int = 1, **options: Any) -> Self:
+    def __new__(cls, f: Any = None, *, dim: Any = 1, **options: Any) -> Self:
         """Return the class for ``dim`` dimensions."""
-        if dim not in (1, 2, 3) or isinstance(dim, bool):
+        if isinstance(dim, bool) or not isinstance(dim, numbers.Integral) or dim not in (1, 2, 3):
             raise ValueError(f"dim: got {dim!r}; accepted: 1, 2 or 3")
         return super().__new__(cls if dim == 1 else cls.boxes)  # type: ignore[return-value]
 
@@ -274,7 +280,7 @@ def coefficient(name: str, value: Any, shape: tuple[int, ...], what: str) -> Any
 BOUNDS = {"a": "positive, finite numbers", "c": "finite numbers of at least 0"}
 
 
-def require_bound(name: str, x: Tensor) -> None:
+def require_bound(name: str, x: Tensor, place: str = "") -> None:
     """Raise the error that names the first cell or node where a ≤ 0, c < 0, or either is not finite."""
     if hidden(x):
         return
@@ -282,7 +288,7 @@ def require_bound(name: str, x: Tensor) -> None:
     if high < math.inf and (low > 0 if name == "a" else low >= 0):
         return
     bad = ~((x > 0) if name == "a" else (x >= 0)) | x.isinf()
-    place = "cell" if name == "a" else "node"
+    place = place or ("cell" if name == "a" else "node")
     index = tuple(bad.nonzero()[0].tolist())
     where = index[-1] if len(index) == 1 else index
     raise ValueError(f"{name}: got {x[index].item()!r} in {place} {where}; accepted: {BOUNDS[name]}")

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from .memory import empty_like, spare
+from .memory import empty_like, is_open, spare
 
 __all__ = [
     "SMOOTHERS",
@@ -35,9 +35,9 @@ class Smoother(Protocol):
         ----------
         A : callable
             The operator.
-        x : torch.Tensor, shape (batch, 1, *unknowns), or None
+        x : torch.Tensor, shape ``(batch, 1, *unknowns)``, or None
             Approximation; None is zero.
-        b : torch.Tensor, shape (batch, 1, *unknowns)
+        b : torch.Tensor, shape ``(batch, 1, *unknowns)``
             Load.
         sweeps : int
             Number of sweeps, or degree of a polynomial.
@@ -46,7 +46,7 @@ class Smoother(Protocol):
 
         Returns
         -------
-        torch.Tensor, shape (batch, 1, *unknowns)
+        torch.Tensor, shape ``(batch, 1, *unknowns)``
             The better approximation.
         """
 
@@ -56,7 +56,7 @@ def residual(A: Any, x: Tensor, b: Tensor) -> Tensor:
     if hasattr(A, "residual"):
         return A.residual(x, b)
     y = A(x)
-    return torch.sub(b, y, out=spare(y.shape, y))
+    return y.neg_().add_(b) if is_open() else b - y
 
 
 def copy(x: Tensor) -> Tensor:
@@ -146,15 +146,20 @@ class Chebyshev:
         """Apply the polynomial of degree ``sweeps``; see :class:`Smoother`."""
         if not sweeps:
             return torch.zeros_like(b) if x is None else x
-        first = self.inverse / self.centre
-        d = torch.mul(b, first, out=spare(b.shape, b)) if x is None else residual(A, x, b).mul_(first)
+        d = (
+            torch.mul(b, self.inverse, out=spare(b.shape, b))
+            if x is None
+            else residual(A, x, b).mul_(self.inverse)
+        )
+        d = d.mul_(1 / self.centre)
         x = copy(d) if x is None else torch.add(x, d, out=spare(x.shape, x))
         sigma = self.centre / self.radius
         rho = 1 / sigma
         for _ in range(sweeps - 1):
             rho, before = 1 / (2 * sigma - rho), rho
-            step = residual(A, x, b).mul_(2 * rho / self.radius * self.inverse)
-            d = d.mul_(rho * before).add_(step)
+            step = residual(A, x, b).mul_(self.inverse)
+            d = d.mul_(rho * before).add_(step, alpha=2 * rho / self.radius)
+            del step
             x = x.add_(d)
         return x
 

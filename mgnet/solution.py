@@ -201,10 +201,12 @@ class Solution:
     def _places(self, x: tuple[Any, ...]) -> list[_Place]:
         """Find the cell of each point along each axis."""
         arrays = [_numbers(coordinate) for coordinate in self._coordinates(x)]
-        return [
-            _Place.of(points, grid)
-            for points, grid in zip(np.broadcast_arrays(*arrays), self._grids, strict=True)
-        ]
+        try:
+            points = np.broadcast_arrays(*arrays)
+        except ValueError:
+            shapes = [array.shape for array in arrays]
+            raise ValueError(f"x: got shapes {shapes}; accepted: shapes that broadcast") from None
+        return [_Place.of(places, grid) for places, grid in zip(points, self._grids, strict=True)]
 
     def _coordinates(self, x: tuple[Any, ...]) -> Sequence[Any]:
         """Give one array for each coordinate."""
@@ -212,9 +214,10 @@ class Solution:
             return x
         if len(x) == 1 and isinstance(x[0], tuple | list) and len(x[0]) == self.dim:
             return x[0]
-        if len(x) == 1 and np.ndim(x[0]) and np.shape(x[0])[-1] == self.dim:
-            points = x[0]
-            return [points[..., axis] for axis in range(self.dim)]
+        if len(x) == 1:
+            points = _numbers(x[0])
+            if points.ndim and points.shape[-1] == self.dim:
+                return [points[..., axis] for axis in range(self.dim)]
         raise ValueError(
             f"x: got {len(x)} arguments; accepted: {self.dim} arrays of coordinates,"
             f" or one array of points of shape (..., {self.dim})"

@@ -75,15 +75,15 @@ def solve(
         where a and c are constant; a dense factorisation; or 50 sweeps.
     omega : float, optional
         Damping of Jacobi (2/3, in more dimensions 8/9) or relaxation of red-black (1).
-    x0 : array, shape (..., *nodes), optional
+    x0 : array, shape ``(..., *nodes)``, optional
         First guess of an iteration, boundary included; it is not changed.
     tol : float, optional
         Accepted estimated error, relative to the largest nodal value, :eq:`stopping`. By default 1e-10 in
-        float64 and 1e-5 in float32, or four times what rounding leaves, ``eps * (4 + sqrt(n))``, where
-        that is more; with ``refine`` 1e-10 in both. "exact" and "direct" are checked against it
+        float64 and 1e-5 in float32, or four times what rounding leaves, ``eps * (4 + sqrt(n))`` (in a box 32
+        instead of 4), where that is more; with ``refine`` 1e-10 in both. "exact" and "direct" are checked against it
         where it is given.
     maxiter : int, optional
-        Most cycles, 100 by default.
+        Most cycles, by default 100 on an interval and 1000 in a box.
     refine : bool, default False
         Compute residuals in float64, and the solution from float32 corrections.
     dtype : torch.dtype, optional

@@ -274,12 +274,12 @@ class BoxStiffness(Stiffness):
 
         Parameters
         ----------
-        x : torch.Tensor, shape (N, 1, *unknowns)
+        x : torch.Tensor, shape ``(N, 1, *unknowns)``
             Values at the unknowns.
 
         Returns
         -------
-        torch.Tensor, shape (N, 1, *unknowns)
+        torch.Tensor, shape ``(N, 1, *unknowns)``
             The loads that belong to them.
         """
         y = self._uniform(x)
@@ -287,7 +287,7 @@ class BoxStiffness(Stiffness):
         return y
 
     def residual(self, x: Tensor, b: Tensor) -> Tensor:
-        """Return b − A x in one go, shape (N, 1, *unknowns)."""
+        """Return b − A x in one go, shape ``(N, 1, *unknowns)``."""
         y = self._uniform(x, b)
         self._correct(x, y, -1.0)
         return y
@@ -382,7 +382,7 @@ class BoxStiffness(Stiffness):
 
         Returns
         -------
-        torch.Tensor, shape (*shape) or (1, ..., 1)
+        torch.Tensor, shape ``(*shape)`` or (1, ..., 1)
             In the precision of the kernel.
         """
         pairs = [axis.diagonals() for axis in self.box(shape).axes]
@@ -418,7 +418,7 @@ class BoxStiffness(Stiffness):
         )
 
     def at_nodes(self, u: Tensor) -> Tensor:
-        """Return the loads of all nodes that belong to values at all nodes, shape (N, 1, *nodes)."""
+        """Return the loads of all nodes that belong to values at all nodes, shape ``(N, 1, *nodes)``."""
         robin = self.robin
         whole = BoxStiffness(
             self.h, self.a, self.c, "natural", robin=robin, last=self.last, dim=self.dim, **self.like

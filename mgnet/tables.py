@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import stat
 import warnings
@@ -10,7 +11,7 @@ from array import array
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import IO, NoReturn
 
 import numpy as np
 
@@ -19,9 +20,11 @@ from mgnet.files import beside, replacing
 __all__ = [
     "Table",
     "TableError",
+    "axes_of",
     "is_file_name",
     "is_uniform",
     "read",
+    "read_array",
     "require_writable",
     "write",
 ]
@@ -216,7 +219,73 @@ def read(path: str, columns: Collection[int] = (1, 2)) -> Table:
     return table
 
 
+def axes_of(path: str) -> int:
+    """Return how many axes the array in a file has.
+
+    Parameters
+    ----------
+    path : str
+        A .npy file.
+
+    Returns
+    -------
+    int
+        1 too for one or two columns, as :func:`read` takes them, and for what cannot be read.
+    """
+    try:
+        shape = _stored(path).shape
+    except (TableError, OSError):
+        return 1
+    return 1 if len(shape) == 2 and shape[1] <= 2 else len(shape)
+
+
+def read_array(path: str, axes: int) -> np.ndarray:
+    """Read an array of numbers, every one of them finite.
+
+    Parameters
+    ----------
+    path : str
+        A .npy file.
+    axes : int
+        How many the array is to have.
+
+    Returns
+    -------
+    numpy.ndarray of float64
+        The array.
+
+    Raises
+    ------
+    TableError
+        If the file is damaged, empty, or holds something else.
+    OSError
+        If it cannot be opened.
+    """
+    stored = _stored(path)
+    if stored.ndim != axes:
+        raise TableError(f"{path}: an array of shape {stored.shape}; {axes} dimensions are accepted")
+    if stored.size == 0:
+        raise TableError(f"{path}: no numbers in it")
+    with np.errstate(over="ignore"):  # beyond float64 is not finite
+        values = np.array(stored, dtype=np.float64, order="C")
+    finite = np.isfinite(values)
+    if not finite.all():
+        place = tuple(map(int, np.unravel_index(np.argmin(finite), values.shape)))
+        raise TableError(f"{path}, entry {place}: {values[place]:g}: not a finite number")
+    return values
+
+
 def _read_npy(path: str) -> Table:
+    stored = _stored(path)
+    if stored.ndim not in (1, 2):
+        raise TableError(f"{path}: an array of shape {stored.shape}; one or two dimensions are accepted")
+    columns = stored[:, None] if stored.ndim == 1 else stored
+    with np.errstate(over="ignore"):  # beyond float64 is not finite, which the caller looks for
+        return Table(path, np.array(columns.T, dtype=np.float64, order="C"))
+
+
+def _stored(path: str) -> np.ndarray:
+    """Return the array of real numbers in a file, not yet read."""
     with open(path, "rb"):
         pass  # what cannot be opened is an OSError, what cannot be understood is damaged
     try:
@@ -231,11 +300,7 @@ def _read_npy(path: str) -> Table:
         raise TableError(f"{path}: an archive of arrays; one array is accepted")
     if stored.dtype.kind not in "iuf":
         raise TableError(f"{path}: an array of {stored.dtype}; real numbers are accepted")
-    if stored.ndim not in (1, 2):
-        raise TableError(f"{path}: an array of shape {stored.shape}; one or two dimensions are accepted")
-    columns = stored[:, None] if stored.ndim == 1 else stored
-    with np.errstate(over="ignore"):  # beyond float64 is not finite, which the caller looks for
-        return Table(path, np.array(columns.T, dtype=np.float64, order="C"))
+    return stored
 
 
 def _read_text(path: str, columns: Collection[int]) -> Table:
@@ -290,26 +355,39 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def write(path: str, x: np.ndarray, u: np.ndarray) -> None:
+def write(path: str, x: np.ndarray | tuple[np.ndarray, ...], u: np.ndarray) -> None:
     """Write nodes and nodal values; on failure the path is left as it was.
 
     Parameters
     ----------
     path : str
-        Ends in .npy for an array of shape (n + 1, 2), otherwise CSV with the header ``x,u``.
-    x, u : numpy.ndarray of float32 or float64, shape (n + 1,)
-        The two columns. CSV has all their digits: 17, or 9 of float32.
+        Ends in .npy for an array, otherwise CSV with the header ``x,u``, ``x,y,u`` or ``x,y,z,u``.
+    x : numpy.ndarray, shape (n + 1,), or a tuple of two or three of them
+        The nodes, or those along each axis.
+    u : numpy.ndarray of float32 or float64, shape (n + 1,) or (n₁ + 1, n₂ + 1, ...)
+        Nodal values. CSV has all digits: 17, or 9 of float32. The array is that of the columns x and u in
+        one dimension, and that of the nodal values in more.
     """
+    axes = x if isinstance(x, tuple) else (x,)
     with replacing(path) as file:
         if path.lower().endswith(".npy"):
-            np.save(file, np.stack((x, u), axis=1), allow_pickle=False)
-            return
-        form = ",".join(f"%.{9 if column.dtype == np.float32 else 17}g" for column in (x, u)) + "\n"
-        file.write(b"x,u\n")
-        for start in range(0, len(x), 65536):
-            part = slice(start, start + 65536)
-            rows = zip(x[part].tolist(), u[part].tolist(), strict=True)
-            file.write("".join(form % row for row in rows).encode("ascii"))
+            np.save(file, u if len(axes) > 1 else np.stack((*axes, u), axis=1), allow_pickle=False)
+        else:
+            _write_text(file, axes, u)
+
+
+def _write_text(file: IO[bytes], axes: tuple[np.ndarray, ...], u: np.ndarray) -> None:
+    """Write one row per node, the last coordinate running fastest."""
+    digits = (9 if column.dtype == np.float32 else 17 for column in (*axes, u))
+    form = ",".join(f"%.{number}g" for number in digits) + "\n"
+    file.write(f"{','.join('xyz'[: len(axes)])},u\n".encode("ascii"))
+    first, *others = axes
+    step = max(1, 65536 // math.prod(map(len, others)))
+    for start in range(0, len(first), step):
+        part = slice(start, start + step)
+        nodes = np.broadcast_arrays(*np.ix_(first[part], *others))
+        rows = zip(*(column.ravel().tolist() for column in (*nodes, u[part])), strict=True)
+        file.write("".join(form % row for row in rows).encode("ascii"))
 
 
 def require_writable(path: str, endings: Collection[str]) -> None:

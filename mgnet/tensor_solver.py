@@ -36,13 +36,12 @@ class TensorSolver:
         for values, _ in pairs:
             total = total[..., None] + a * values
         total = total + c
-        # What rounding leaves of the zero eigenvalue of constants.
-        zero = total <= 1e-13 * total.max() if total.numel() else torch.zeros_like(total, dtype=torch.bool)
-        self.inverse = total.reciprocal().masked_fill(zero, 0.0).to(**like)
+        # That of constants is zero where nothing holds them.
+        self.inverse = total.reciprocal().masked_fill(total == 0, 0.0).to(**like)
         self.vectors = [vectors.to(**like) for _, vectors in pairs]
 
     def __call__(self, b: Tensor) -> Tensor:
-        """Solve for loads of shape (..., *unknowns)."""
+        """Solve for loads of shape ``(..., *unknowns)``."""
         transposed = [V.T for V in self.vectors]
         return _along_axes(self.vectors, _along_axes(transposed, b) * self.inverse)
 
@@ -54,6 +53,9 @@ def _eigenpairs(axis: Axis) -> tuple[Tensor, Tensor]:
     L = torch.linalg.cholesky(M)
     half = torch.linalg.solve_triangular(L, K, upper=False)
     values, vectors = torch.linalg.eigh(torch.linalg.solve_triangular(L, half.T, upper=False))
+    if "dirichlet" not in axis.ends and not any(axis.robin):
+        # What rounding leaves of the zero of constants may be more than the other axes have.
+        values[0] = 0.0
     return values, torch.linalg.solve_triangular(L.T, vectors, upper=True)
 
 

@@ -44,7 +44,14 @@ NETWORK = [
     {"train"},
 ]
 STRINGS = [{"expression", "tables", "shell"}]
-CROWN = [{"learned", "bridge"}, {ROOT}, {"cli_solve", "cli_train"}, {"cli"}, {"__main__"}]
+CROWN = [
+    {"learned", "bridge"},
+    {ROOT},
+    {"cli_problem"},
+    {"cli_solve", "cli_train"},
+    {"cli"},
+    {"__main__"},
+]
 BRANCHES = [COMMON + branch + CROWN for branch in (TRUNK + SOLVER, TRUNK + NETWORK, STRINGS)]
 
 HEAVY = {"torch", "scipy", "matplotlib"}

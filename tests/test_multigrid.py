@@ -391,9 +391,10 @@ def test_full_multigrid_is_the_textbooks() -> None:
     b1 = levels[0].R(b)
     b2 = levels[1].R(b1)
     x2 = b2 @ torch.tensor(np.linalg.inv(levels[2].A.to_dense(4).numpy()))
-    x1 = cycle(levels[1:], b1, levels[1].P(x2), (2, 1))
-    x0 = cycle(levels, b, levels[0].P(x1), (2, 1))
-    torch.testing.assert_close(full_multigrid(levels, b, (2, 1)), x0, rtol=0, atol=1e-14)
+    for kind in "VWF":
+        x1 = cycle(levels[1:], b1, levels[1].P(x2), (2, 1), kind)
+        x0 = cycle(levels, b, levels[0].P(x1), (2, 1), kind)
+        torch.testing.assert_close(full_multigrid(levels, b, (2, 1), kind), x0, rtol=0, atol=1e-14)
 
 
 def test_full_multigrid_saves_cycles() -> None:

@@ -1,0 +1,247 @@
+r"""
+Seamless cloning
+================
+
+Cut a balloon out of one picture and paste it into another: the rectangle around it shows, because the two
+skies differ. Poisson image editing [1]_ pastes the *differences* between neighbouring pixels instead of the
+colours. Inside the patch Ω the new colours u are those whose gradient is as close as possible to that of the
+source s, while on the edge of the patch they agree with the target t,
+
+.. math:: \min_u \int_\Omega |\nabla u - \nabla s|^2, \qquad u = t \text{ on } \partial\Omega,
+
+and the minimiser solves Poisson's equation −Δu = −Δs. Pixels are the nodes of the grid, the three colours are
+three right-hand sides of one solve.
+
+Run it with the name of a picture to write: ``python examples/cloning.py cloning.png``.
+
+.. [1] P. Pérez, M. Gangnet, A. Blake, Poisson image editing, ACM Transactions on Graphics 22 (2003), 313-318.
+"""
+
+# %%
+# Two pictures
+# ------------
+# Both are generated here, so that the example needs no files: a landscape at dusk, and a balloon before a sky
+# of another colour. A picture is an array of shape (3, rows, columns) with values from 0 to 1. To take your
+# own, read them with ``np.moveaxis(plt.imread("photo.png")[..., :3], -1, 0)``.
+
+from __future__ import annotations
+
+import sys
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from scipy.ndimage import binary_dilation, binary_fill_holes, gaussian_filter
+
+import mgnet
+
+random = np.random.default_rng(5)
+
+
+def noise(shape: tuple[int, int], *widths: float) -> np.ndarray:
+    """Smooth noise between -1 and 1; a width for each axis."""
+    smooth = gaussian_filter(random.normal(size=shape), widths, mode="wrap")
+    return smooth / np.abs(smooth).max()
+
+
+def rgb(*values: float) -> np.ndarray:
+    return np.reshape(values, (3, 1, 1))
+
+
+def blend(below: np.ndarray, above: np.ndarray, cover: np.ndarray) -> np.ndarray:
+    """Lay a colour or a picture over another where ``cover`` is 1."""
+    return below + np.clip(cover, 0, 1) * (above - below)
+
+
+def landscape(rows: int = 360, columns: int = 540) -> np.ndarray:
+    y, x = np.mgrid[:rows, :columns] / rows
+    heights = [0.0, 0.35, 0.6, 0.78]
+    colours = [(0.16, 0.20, 0.42), (0.47, 0.36, 0.56), (0.93, 0.56, 0.45), (1.0, 0.80, 0.50)]
+    picture = np.stack([np.interp(y, heights, channel) for channel in zip(*colours, strict=True)])
+    sun = np.hypot(x - 0.45, y - 0.66)
+    picture = blend(picture, rgb(1.0, 0.86, 0.60), 0.9 * np.exp(-((sun / 0.16) ** 2)))
+    picture = blend(picture, rgb(1.0, 0.97, 0.86), (0.045 - sun) * rows)
+    clouds = noise((rows, columns), 7, 60) + 0.5 * noise((rows, columns), 3, 25)
+    picture = blend(picture, rgb(1.0, 0.72, 0.62), 0.5 * np.clip(clouds, 0, 1))
+    for base, rough, colour in [
+        (0.70, 0.10, (0.55, 0.37, 0.47)),
+        (0.80, 0.13, (0.33, 0.25, 0.38)),
+        (0.92, 0.09, (0.13, 0.13, 0.22)),
+    ]:
+        line = np.cumsum(gaussian_filter(random.normal(size=columns), 6))
+        line -= np.linspace(line[0], line[-1], columns)
+        crest = base - rough * line / np.abs(line).max()
+        forest = 0.012 * noise((rows, columns), 1, 1)
+        picture = blend(picture, rgb(*colour), (y - crest + forest) * rows / 2)
+    return np.clip(picture + 0.012 * noise((rows, columns), 0.6, 0.6), 0, 1)
+
+
+def balloon(rows: int = 200, columns: int = 170) -> np.ndarray:
+    y, x = (np.mgrid[:rows, :columns] - np.reshape([rows * 0.41, columns / 2], (2, 1, 1))) / (0.33 * rows)
+    grain = noise((rows, columns), 8, 8) + noise((rows, columns), 0.6, 0.6)
+    picture = rgb(0.50, 0.62, 0.67) + 0.05 * y + 0.02 * grain
+    # Half the width of the envelope at each height: a sphere that tapers towards its mouth.
+    t = (y - 0.3) / 0.9
+    width = np.where(t < 0, np.sqrt(np.clip(1 - y**2, 0, 1)), 0.954 - 0.283 * t - 0.961 * t**2 + 0.57 * t**3)
+    width = np.where((y > -1) & (t < 1), width, 0)
+    across = np.clip(x / np.maximum(width, 1e-3), -1, 1)
+    stripes = 4 * np.sin(6.5 * np.arcsin(across))
+    envelope = blend(rgb(0.76, 0.27, 0.23), rgb(0.93, 0.84, 0.60), 0.5 + stripes)
+    light = 1.06 - 0.4 * np.clip(0.35 + 0.7 * across + 0.3 * y, 0, 2) ** 2
+    slope = 0.33 * rows * np.gradient(width, axis=0)
+    distance = 0.33 * rows * (width - np.abs(x)) / np.hypot(1, slope)  # in pixels
+    picture = blend(picture, envelope * light, distance)
+    ropes = (np.abs(np.abs(x) - (0.24 - 0.16 * (y - 1.2))) < 0.014) & (y > 1.15) & (y < 1.5)
+    picture = blend(picture, rgb(0.25, 0.20, 0.18), 0.8 * ropes)
+    basket = (np.abs(x) < 0.2) & (y > 1.45) & (y < 1.68)
+    weave = 0.5 + 0.12 * np.sin(60 * x) * np.sin(60 * y)
+    return np.clip(blend(picture, np.stack([weave, 0.7 * weave, 0.4 * weave]), basket * 1.0), 0, 1)
+
+
+target, source = landscape(), balloon()
+
+# %%
+# Cloning
+# -------
+# ``Stiffness`` with natural ends says which load belongs to each pixel of a picture; the unknowns, the inner
+# pixels, are to have the load of the source. The edge comes from the target: of the array that ``Dirichlet``
+# is given, the values on the sides count.
+
+A = mgnet.Stiffness(dim=2, boundary="natural")
+
+
+def inner_load(picture: np.ndarray) -> np.ndarray:
+    return A(torch.from_numpy(picture)[:, None])[:, 0, 1:-1, 1:-1].numpy()
+
+
+def clone(load: np.ndarray, edge: np.ndarray, **more: object) -> np.ndarray:
+    rows, columns = (size - 1 for size in edge.shape[1:])
+    grid = {"dim": 2, "n": (rows, columns), "domain": [(0, rows), (0, columns)]}
+    return mgnet.solve(b=load, boundary=mgnet.Dirichlet(edge), **grid, **more).u
+
+
+top, left = 14, 300
+bottom, right = top + source.shape[1], left + source.shape[2]
+rows, columns = slice(top, bottom), slice(left, right)
+
+
+def put(patch: np.ndarray) -> np.ndarray:
+    """Return the target with another patch."""
+    picture = target.copy()
+    picture[:, rows, columns] = patch
+    return picture
+
+
+patch = target[:, rows, columns]
+cloned = clone(inner_load(source), patch)
+
+# %%
+# Three things can be said without looking. The target's own patch, cloned into its place, comes back. The
+# edge has the colours of the target. And u − s is harmonic, so it is nowhere larger or smaller than on the
+# edge. The seam can be measured: the mean step from one pixel outside the patch to one pixel inside it.
+
+assert np.abs(clone(inner_load(patch), patch) - patch).max() < 1e-8
+
+edge = np.ones(patch.shape[1:], dtype=bool)
+edge[1:-1, 1:-1] = False
+assert np.array_equal(cloned[:, edge], patch[:, edge])
+
+for channel in cloned - source:
+    assert channel[edge].min() - 1e-8 <= channel.min() <= channel.max() <= channel[edge].max() + 1e-8
+
+
+def seam(picture: np.ndarray) -> float:
+    down = picture[:, [top - 1, bottom], columns] - picture[:, [top + 1, bottom - 2], columns]
+    across = picture[:, rows, [left - 1, right]] - picture[:, rows, [left + 1, right - 2]]
+    return float(np.abs(np.concatenate([down.ravel(), across.ravel()])).mean())
+
+
+pictures = {"target": target, "paste": put(source), "clone": put(cloned)}
+steps = {name: seam(picture) for name, picture in pictures.items()}
+print("mean step across the seam: " + ", ".join(f"{name} {step:.4f}" for name, step in steps.items()))
+assert steps["clone"] < 2 * steps["target"] < 0.2 * steps["paste"]
+
+# %%
+# Mixed gradients
+# ---------------
+# The clouds behind the balloon are gone, because the source has none. They stay if each cell takes the
+# stronger of the two gradients. Then the differences are those of no picture any more, so the load is put
+# together cell by cell: the matrix E of one cell turns the values at its corners into their loads. Where the
+# source is flat, nothing changes.
+
+E = mgnet.stencils.element((1.0, 1.0))
+
+
+def corners(picture: np.ndarray) -> np.ndarray:
+    """Return the values at the corners of each cell, shape (3, rows, columns, 4)."""
+    above, below = picture[:, :-1], picture[:, 1:]
+    return np.stack([above[..., :-1], above[..., 1:], below[..., :-1], below[..., 1:]], axis=-1)
+
+
+def gathered(loads: np.ndarray) -> np.ndarray:
+    """Return the load of each inner pixel, from the four cells around it."""
+    above, below = loads[:, :-1], loads[:, 1:]
+    return above[:, :, :-1, 3] + above[:, :, 1:, 2] + below[:, :, :-1, 1] + below[:, :, 1:, 0]
+
+
+def mixed_load(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    u, v = corners(one), corners(other)
+    stronger = np.sum(u * (u @ E), axis=(0, -1)) > np.sum(v * (v @ E), axis=(0, -1))
+    return gathered(np.where(stronger[:, :, None], u @ E, v @ E))
+
+
+mixed = clone(mixed_load(source, patch), patch)
+
+assert np.abs(gathered(corners(source) @ E) - inner_load(source)).max() < 1e-12
+assert np.abs(clone(mixed_load(0 * source, patch), patch) - patch).max() < 1e-8
+
+# %%
+# A patch of any shape
+# --------------------
+# A patch need not be a rectangle. A large coefficient c outside a mask holds the target fast,
+#
+# .. math:: -\Delta u + c\,u = -\Delta s + c\,t, \quad c = 0 \text{ in the mask}, \; 10^6 \text{ outside}.
+#
+# It is solved for v = u − t, because there c stands on one side only: −Δv + c v = −Δ(s − t). The cells at the
+# border of the mask are held too, so the mask's outermost pixels have the colours of the target.
+
+
+def clone_masked(source: np.ndarray, patch: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    return patch + clone(inner_load(source - patch), 0 * patch, c=np.where(mask, 0.0, 1e6))
+
+
+different = np.abs(source - source[:, :, :1]).max(axis=0) > 0.13  # from the sky in the same row
+mask = binary_dilation(binary_fill_holes(different), iterations=6) & ~edge
+masked = clone_masked(source, patch, mask)
+
+assert np.abs(masked - patch)[:, ~mask].max() < 1e-4
+smaller = np.s_[:, 30:-20, 10:-40]
+box = np.zeros_like(mask)
+box[smaller[1:]] = True
+box_cloned = clone(inner_load(source[smaller]), patch[smaller])
+assert np.abs(clone_masked(source, patch, box)[smaller] - box_cloned).max() < 1e-4
+
+# %%
+# The pictures
+# ------------
+# In the rectangle the sky around the balloon is that of the source in other colours. With mixed gradients the
+# clouds go on through it, and faintly through the balloon. The mask leaves all of the sky as it was.
+
+figure, axes = plt.subplots(2, 3, figsize=(15, 7), layout="constrained")
+pictures = {
+    "Target": target,
+    "Source": source,
+    f"Naive paste: the seam is a step of {steps['paste']:.2f}": put(source),
+    f"Cloned: {steps['clone']:.3f}": put(cloned),
+    "Mixed gradients": put(mixed),
+    "With a mask": put(masked),
+}
+for ax, (title, picture) in zip(axes.flat, pictures.items(), strict=True):
+    ax.imshow(np.moveaxis(np.clip(picture, 0, 1), 0, -1))
+    ax.set_title(title)
+    ax.axis("off")
+
+if sys.argv[1:]:
+    figure.savefig(sys.argv[1], dpi=100)
+else:
+    plt.show()

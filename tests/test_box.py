@@ -1,0 +1,431 @@
+"""Axes and boxes, their operators and their solver: against matrices that plain loops over the cells make."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+from mgnet import memory
+from mgnet.box import WIDEST, Axis, Box, BoxProlongation
+from mgnet.operators import Prolongation
+from mgnet.stiffness import STRIP, BoxStiffness, Stiffness, second_difference
+from mgnet.tensor_solver import TensorSolver
+
+ENDS = {
+    "held": ("dirichlet", "dirichlet"),
+    "free": ("natural", "natural"),
+    "held-free": ("dirichlet", "natural"),
+    "free-held": ("natural", "dirichlet"),
+    "joined": ("periodic", "periodic"),
+}
+every_end = pytest.mark.parametrize("ends", ENDS.values(), ids=ENDS)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Any:
+    """Small operations in many threads wait for each other, on a busy machine for long."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+# Oracles: one cell after the other, all nodes; then the joined ones added up and the held ones left out.
+
+
+def unknowns_of(axis: Axis) -> np.ndarray:
+    """The matrix from values at the unknowns to values at all nodes."""
+    n = axis.cells
+    if axis.ends[0] == "periodic":
+        return np.vstack((np.eye(n), np.eye(n)[:1]))
+    return np.eye(n + 1)[:, int(axis.ends[0] == "dirichlet") : n + 1 - int(axis.ends[1] == "dirichlet")]
+
+
+def dense(axis: Axis) -> tuple[np.ndarray, np.ndarray]:
+    """Stiffness and mass matrix."""
+    K, M = np.zeros((2, axis.cells + 1, axis.cells + 1))
+    for i, h in enumerate(widths_of(axis)):
+        K[i : i + 2, i : i + 2] += np.array([[1, -1], [-1, 1]]) / h
+        M[i : i + 2, i : i + 2] += np.array([[2, 1], [1, 2]]) * h / 6
+    K[0, 0] += axis.robin[0]
+    K[-1, -1] += axis.robin[1]
+    E = unknowns_of(axis)
+    return E.T @ K @ E, E.T @ M @ E
+
+
+def widths_of(axis: Axis) -> list[float]:
+    return [axis.h] * (axis.cells - 1) + [axis.h if axis.last is None else axis.last]
+
+
+def hats_between(fine: Axis, coarse: Axis) -> np.ndarray:
+    """Values at the fine unknowns from those at the coarse ones, by NumPy's interpolation."""
+    x, y = (np.cumsum([0.0, *widths_of(axis)]) for axis in (fine, coarse))
+    P = np.stack([np.interp(x, y, unit) for unit in np.eye(len(y))], -1) @ unknowns_of(coarse)
+    return np.linalg.pinv(unknowns_of(fine)) @ P
+
+
+def product(axes: Sequence[Axis], a: float, c: float) -> np.ndarray:
+    pairs = [dense(axis) for axis in axes]
+    masses = [M for _, M in pairs]
+    stiff = sum(reduce(np.kron, [*masses[:i], K, *masses[i + 1 :]]) for i, (K, _) in enumerate(pairs))
+    return a * stiff + c * reduce(np.kron, masses)
+
+
+def as_matrix(operator: Callable[[torch.Tensor], torch.Tensor], shape: Sequence[int]) -> np.ndarray:
+    """The columns are what the operator makes of unit vectors."""
+    unit = torch.eye(math.prod(shape), dtype=torch.float64).reshape(-1, 1, *shape)
+    return operator(unit).flatten(1).T.numpy()
+
+
+def random_axis(rng: np.random.Generator, ends: tuple[str, str], most: int = 8) -> Axis:
+    h = float(rng.uniform(0.5, 2))
+    last = None if rng.random() < 0.4 else h * float(rng.uniform(0.5, 1.5))
+    robin = tuple(float(rng.uniform(0, 2) * (end == "natural")) for end in ends)
+    least = 2 if ends == ENDS["held"] else 1
+    return Axis(int(rng.integers(least, most)), h, ends, (robin[0], robin[1]), last)
+
+
+def random_boxes(seed: int, dim: int, most: int = 7) -> list[Box]:
+    """One for every combination of ends."""
+    rng = np.random.default_rng(seed)
+    return [
+        Box([random_axis(rng, ends, most) for ends in each])
+        for each in itertools.product(ENDS.values(), repeat=dim)
+    ]
+
+
+# One axis.
+
+
+@every_end
+def test_matrices_of_an_axis(ends: tuple[str, str]) -> None:
+    for n, last in itertools.product(range(1, 7), (None, 0.3, 0.6)):
+        axis = Axis(n, 0.4, ends, (0.5 * (ends[0] == "natural"), 2.0 * (ends[1] == "natural")), last)
+        K, M = dense(axis)
+        assert axis.unknowns == len(K) == len(axis.hat_integrals())
+        for found, diagonal, expected in zip(axis.matrices(), axis.diagonals(), (K, M), strict=True):
+            np.testing.assert_allclose(found.toarray(), expected, rtol=0, atol=1e-14)
+            np.testing.assert_allclose(diagonal, np.diag(expected), rtol=0, atol=1e-14)
+        np.testing.assert_allclose(axis.widths, widths_of(axis))
+        lumped = unknowns_of(axis).T @ np.convolve(widths_of(axis), [0.5, 0.5])
+        np.testing.assert_allclose(axis.hat_integrals(), lumped, rtol=1e-14)
+
+
+@every_end
+def test_what_the_matrices_have_beyond_equal_cells(ends: tuple[str, str]) -> None:
+    """−D/h and h (1 + D/6), and the corrections."""
+    for n, last in itertools.product(range(2, 6), (None, 0.3, 0.6)):
+        axis = Axis(n, 0.4, ends, (0.5 * (ends[0] == "natural"), 0.0), last)
+        D = second_difference(torch.eye(axis.unknowns, dtype=torch.float64), ends, 0).numpy()
+        K, M = -D / axis.h, axis.h * (np.eye(axis.unknowns) + D / 6)
+        for row, column, k, m in axis.corrections:
+            K[row, column] += k
+            M[row, column] += m
+        np.testing.assert_allclose(K, dense(axis)[0], rtol=0, atol=1e-14)
+        np.testing.assert_allclose(M, dense(axis)[1], rtol=0, atol=1e-14)
+
+
+@every_end
+@pytest.mark.parametrize("n", [4, 5, 6, 7, 8, 9, 31])
+def test_transfers_of_an_axis(n: int, ends: tuple[str, str]) -> None:
+    """Interpolation between the nodes that are left, its transpose, and the matrices of the coarse axis."""
+    robin = (0.5 * (ends[0] == "natural"), 2.0 * (ends[1] == "natural"))
+    axis = Axis(n, 0.4, ends, robin)
+    while axis.coarsens:
+        coarse = axis.coarse
+        assert sum(widths_of(coarse)) == pytest.approx(0.4 * n, rel=1e-14)
+        assert 0.5 * coarse.h <= coarse.widest <= 1.5 * coarse.h
+        assert coarse.cells in (axis.cells // 2, axis.cells - axis.cells // 2)
+        P = hats_between(axis, coarse)
+        for place in (-1, -2, -3):
+            # Unit vectors along this axis, one for each entry of the first of the others.
+            e, b = (
+                torch.eye(size, dtype=torch.float64).expand(2, -1, -1).movedim(2, place).clone()
+                for size in (coarse.unknowns, axis.unknowns)
+            )
+            before = e.clone(), b.clone()
+            interpolated = axis.interpolate(e, place).movedim(place, 2)
+            restricted = axis.restrict(b, place).movedim(place, 2)
+            for row in range(2):
+                np.testing.assert_allclose(interpolated[row].T, P, rtol=0, atol=1e-14)
+                np.testing.assert_allclose(restricted[row].T, P.T, rtol=0, atol=1e-14)
+            assert torch.equal(e, before[0])
+            assert torch.equal(b, before[1])
+        for fine, found in zip(dense(axis), dense(coarse), strict=True):
+            np.testing.assert_allclose(P.T @ fine @ P, found, rtol=0, atol=1e-12)
+        axis = coarse
+    assert axis.cells in (2, 3)
+
+
+def test_an_odd_cell_is_kept_or_merged() -> None:
+    axis = Axis(11, 1.0)
+    last = []
+    for _ in range(2):
+        axis = axis.coarse
+        last.append((axis.cells, axis.h, axis.widest))
+    assert last == [(6, 2.0, 1.0), (3, 4.0, 3.0)]
+    assert Axis(5, 1.0, last=0.5).coarse == Axis(2, 2.0, last=2.5)
+    assert Axis(8, 1.0).even
+    assert not Axis(8, 1.0, last=0.5).even
+    assert not Axis(7, 1.0).even
+
+
+# Boxes.
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+def test_nodes_and_unknowns(dim: int) -> None:
+    for box in random_boxes(dim, dim, 5):
+        E = reduce(np.kron, [unknowns_of(axis) for axis in box.axes])
+        whole = tuple(axis.cells + 1 for axis in box.axes)
+        x = torch.randn(2, 3, *box.shape, dtype=torch.float64)
+        y = torch.randn(2, 3, *whole, dtype=torch.float64)
+        flat_x, flat_y = x.flatten(2).numpy(), y.flatten(2).numpy()
+        assert box.shape == tuple(axis.unknowns for axis in box.axes)
+        np.testing.assert_array_equal(box.nodes(x).flatten(2), flat_x @ E.T)
+        np.testing.assert_allclose(box.nodes(x, y).flatten(2), flat_x @ E.T + flat_y, rtol=1e-15)
+        np.testing.assert_allclose(box.loads(y).flatten(2), flat_y @ E, rtol=0, atol=1e-14)
+        assert torch.equal(box.unknowns(box.nodes(x)), x)
+        # spread is the transpose of unknowns.
+        assert box.spread(x).shape == y.shape
+        assert (box.spread(x) * y).sum() == pytest.approx(float((x * box.unknowns(y)).sum()), rel=1e-12)
+        integrals = reduce(np.multiply.outer, [axis.hat_integrals() for axis in box.axes])
+        np.testing.assert_allclose(box.hat_integrals(x), integrals, rtol=1e-14)
+        assert box.hat_integrals(x.float()).dtype == torch.float32
+
+
+def test_which_axes_are_coarsened() -> None:
+    """The narrow ones, up to √2 times the narrowest, that have four cells."""
+    for (n, m), (h, k), expected in (
+        ((8, 8), (1.0, 1.0), (True, True)),
+        ((8, 8), (1.0, 0.99 * WIDEST), (True, True)),
+        ((8, 8), (1.0, 1.01 * WIDEST), (True, False)),
+        ((8, 8), (3.0, 1.0), (False, True)),
+        ((3, 8), (1.0, 3.0), (False, True)),
+        ((3, 3), (1.0, 1.0), (False, False)),
+    ):
+        assert Box([Axis(n, h), Axis(m, k)]).coarsening() == expected
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+def test_every_level_of_a_box_is_galerkin(dim: int) -> None:
+    """R A P = A for all ends, odd and even cells, a last cell of its own, and axes left as they are."""
+    kinds = set()
+    for seed, box in itertools.chain.from_iterable(
+        enumerate(random_boxes(s, dim, 10 if dim == 2 else 6)) for s in range(3)
+    ):
+        A: Any = BoxStiffness.of(box, 1.7, 0.6 * (seed % 2))
+        expected = product(box.axes, 1.7, 0.6 * (seed % 2))
+        while (step := A.coarsen(box.shape)) is not None:
+            chosen = box.coarsening()
+            A, P = step
+            coarse = box.coarse(chosen)
+            matrices = [
+                hats_between(axis, other) if some else np.eye(axis.unknowns)
+                for axis, other, some in zip(box.axes, coarse.axes, chosen, strict=True)
+            ]
+            dense_P = reduce(np.kron, matrices)
+            np.testing.assert_allclose(as_matrix(P, coarse.shape), dense_P, rtol=0, atol=1e-14)
+            np.testing.assert_allclose(as_matrix(P.T, box.shape), dense_P.T, rtol=0, atol=1e-14)
+            expected = dense_P.T @ expected @ dense_P
+            found = A.to_dense(coarse.shape).numpy()
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13 * np.abs(expected).max())
+            kinds.add((type(P), all(chosen)))
+            box = coarse
+    assert kinds >= {(BoxProlongation, True), (BoxProlongation, False)}
+
+
+def test_equal_pairs_are_interpolated_by_a_convolution() -> None:
+    for dim in (2, 3):
+        A, P = BoxStiffness.of(Box([Axis(8, 0.125)] * dim), 1.0, 2.0).coarsen((7,) * dim)
+        assert isinstance(P, Prolongation)
+        assert as_matrix(P, (3,) * dim) == pytest.approx(
+            reduce(np.kron, [hats_between(Axis(8, 0.125), Axis(4, 0.25))] * dim)
+        )
+        assert A.h == (0.25,) * dim
+
+
+# The operator.
+
+
+def sizes_of(dim: int) -> list[tuple[int, ...]]:
+    return list(itertools.product((1, 2, 5, 8) if dim == 2 else (1, 2, 4), repeat=dim))
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_stiffness_operator_is_a_convolution(dtype: torch.dtype, dim: int) -> None:
+    convolution = {2: F.conv2d, 3: F.conv3d}[dim]
+    digits = 1e-5 if dtype == torch.float32 else 1e-14
+    for size, (a, c) in itertools.product(sizes_of(dim), ((1.0, 0.0), (0.7, 3.0))):
+        h = (0.5, 0.25, 0.4)[:dim]
+        A = Stiffness(h, a, c, dim=dim, dtype=dtype)
+        assert isinstance(A, torch.nn.Conv2d if dim == 2 else torch.nn.Conv3d)
+        x = torch.randn(3, 1, *size, dtype=dtype)
+        before = x.clone()
+        expected = convolution(x.double(), A.weight.double(), padding=1)
+        scale = expected.abs().max().item()
+        y = A(x)
+        assert y.dtype == dtype
+        torch.testing.assert_close(y.double(), expected, rtol=0, atol=digits * scale)
+        b = torch.randn_like(x)
+        torch.testing.assert_close(
+            A.residual(x, b).double(), b.double() - expected, rtol=0, atol=digits * (scale + 4)
+        )
+        with memory.reused():
+            torch.testing.assert_close(A(x), y, rtol=0, atol=digits * scale)
+        assert torch.equal(x, before)
+
+
+def test_the_kernel_of_the_plane() -> None:
+    kernel = Stiffness(0.1, dim=2).weight
+    torch.testing.assert_close(
+        3 * kernel[0, 0], torch.tensor([[-1, -1, -1], [-1, 8, -1], [-1, -1, -1]], dtype=torch.float64)
+    )
+    # In space the neighbours across a face have weight zero.
+    assert Stiffness(1.0, dim=3).weight[0, 0, 0, 1, 1] == pytest.approx(0, abs=1e-15)
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+@pytest.mark.parametrize("c", [0.0, 0.6])
+def test_a_stiffness_operator_is_a_sum_of_kronecker_products(c: float, dim: int) -> None:
+    for box in random_boxes(7, dim):
+        A = BoxStiffness.of(box, 1.7, c)
+        expected = product(box.axes, 1.7, c)
+        close = {"rtol": 0, "atol": 1e-13 * np.abs(expected).max()}
+        np.testing.assert_allclose(A.to_dense(box.shape), expected, **close)
+        np.testing.assert_allclose(A.to_sparse(box.shape).toarray(), expected, **close)
+        diagonal = A.diagonal(box.shape).expand(box.shape).flatten()
+        np.testing.assert_allclose(diagonal, np.diag(expected), **close)
+        x, b = torch.randn(2, 2, 1, *box.shape, dtype=torch.float64)
+        r = (b.flatten(1).numpy() - x.flatten(1).numpy() @ expected).reshape(b.shape)
+        np.testing.assert_allclose(A.residual(x, b), r, rtol=0, atol=1e-12 * np.abs(r).max())
+        # At all nodes, nothing held and nothing joined.
+        free = Box([Axis(axis.cells, axis.h, ENDS["free"], axis.robin, axis.last) for axis in box.axes])
+        np.testing.assert_allclose(as_matrix(A.at_nodes, free.shape), product(free.axes, 1.7, c), **close)
+        assert A.T is A
+        assert A.singular == (np.abs(expected.sum(0)).max() < 1e-9)
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+def test_the_bound_of_the_spectrum(dim: int) -> None:
+    for box in [*random_boxes(3, dim, 6), *random_boxes(4, dim, 6)]:
+        if any(axis.ends == ENDS["joined"] and axis.cells == 1 for axis in box.axes):
+            continue  # see test_boxes.py
+        A = BoxStiffness.of(box, 1.7, 0.3)
+        D = product(box.axes, 1.7, 0.3)
+        spectrum = scipy.linalg.eigvalsh(D, np.diag(np.diag(D)))
+        assert spectrum.max() <= A.largest * (1 + 1e-12), box.axes
+    equal = BoxStiffness.of(Box([Axis(16, 1 / 16)] * 2), 1.0, 0.0)
+    assert equal.largest == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_strips_are_seamless(dtype: torch.dtype, dim: int) -> None:
+    """Inside reused() large arrays are worked on in strips; the numbers are the same."""
+    shape = {2: (700, 901), 3: (60, 70, 80)}[dim]
+    assert 2 * math.prod(shape) * dtype.itemsize > STRIP
+    generator = torch.Generator().manual_seed(dim)
+    for ends in ENDS.values():
+        robin = (0.5 * (ends[0] == "natural"), 0.0)
+        lost = 0 if ends[0] == "periodic" else 1 - ends.count("dirichlet")
+        box = Box([Axis(size - lost, 1 / size, ends, robin, 0.7 / size) for size in shape])
+        A = BoxStiffness.of(box, 1.3, 40.0, dtype=dtype)
+        assert box.shape == shape
+        x, b = torch.randn((2, 2, 1, *shape), generator=generator, dtype=dtype)
+        outside = A(x), A.residual(x, b)
+        with memory.reused():
+            inside = [memory.own_copy(y) for y in (A(x), A.residual(x, b))]
+        for y, z in zip(outside, inside, strict=True):
+            scale = y.abs().max().item()
+            torch.testing.assert_close(z, y, rtol=0, atol=8 * torch.finfo(dtype).eps * scale)
+
+
+def test_a_fine_grid_keeps_its_digits() -> None:
+    """In float32 no more is lost than the rounding of values costs, less than a convolution loses."""
+    n = 1024
+    x = np.linspace(0, 1, n + 1)[1:-1]
+    u = np.sin(np.pi * x)[:, None] * np.sin(2 * np.pi * x)
+    A = Stiffness(1 / n, dim=2, dtype=torch.float32)
+    single = torch.from_numpy(u)[None, None].float()
+    exact = Stiffness(1 / n, dim=2)(single.double())  # of the rounded values
+    assert (A(single) - exact).abs().max() < 2 * torch.finfo(torch.float32).eps
+    convolved = F.conv2d(single, A.weight, padding=1)
+    assert (convolved - exact).abs().max() > 2 * (A(single) - exact).abs().max()
+    # Along one axis next to nothing is lost.
+    D, D_exact = (second_difference(x, ENDS["held"], -1) for x in (single, single.double()))
+    assert (D - D_exact).abs().max() < 1e-2 * torch.finfo(torch.float32).eps
+
+
+def test_a_box_stiffness_says_what_it_takes() -> None:
+    with pytest.raises(ValueError, match=r"h: got \(0.1, 0.1, 0.1\); accepted: a number, or 2 of them"):
+        Stiffness((0.1, 0.1, 0.1), dim=2)
+    with pytest.raises(ValueError, match="dim: got 4"):
+        Stiffness(dim=4)
+
+
+def test_the_coarse_operator_of_equal_cells() -> None:
+    A = Stiffness((0.1, 0.2), 2.0, 3.0, dim=2, dtype=torch.float32).coarse()
+    assert (A.h, A.a, A.c, A.weight.dtype) == ((0.2, 0.4), 2.0, 3.0, torch.float32)
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+def test_multiples(dim: int) -> None:
+    for box in random_boxes(11, dim, 5):
+        A = BoxStiffness.of(box, 1.7, 0.6).scaled(3.0, torch.float64)
+        expected = 3 * product(box.axes, 1.7, 0.6)
+        np.testing.assert_allclose(
+            A.to_dense(box.shape), expected, rtol=0, atol=1e-13 * np.abs(expected).max()
+        )
+        assert A.scaled(1.0, torch.float32).weight.dtype == torch.float32
+
+
+# The solver of coarse grids.
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+@pytest.mark.parametrize("c", [0.0, 0.6])
+def test_the_tensor_solver(c: float, dim: int) -> None:
+    for seed, box in enumerate(random_boxes(5, dim, 6)):
+        axes = box.axes
+        if seed % 2:  # without Robin: among them the singular ones
+            axes = tuple(Axis(axis.cells, axis.h, axis.ends, last=axis.last) for axis in axes)
+        A = product(axes, 1.7, c)
+        b = torch.randn(2, 1, *box.shape, dtype=torch.float64)
+        singular = np.abs(A.sum(0)).max() < 1e-9
+        if singular:
+            b -= b.mean(tuple(range(2, 2 + dim)), keepdim=True)
+        solve = TensorSolver(Box(axes), 1.7, c, {"dtype": torch.float64})
+        x = solve(b).flatten(1).numpy()
+        expected = b.flatten(1).numpy() @ np.linalg.pinv(A, 1e-12, hermitian=True)
+        if singular:  # without a mean in the discrete sense
+            weights = reduce(np.multiply.outer, [axis.hat_integrals() for axis in axes]).ravel()
+            assert np.abs(x @ weights).max() < 1e-10 * np.abs(x).max()
+            expected -= (expected @ weights / weights.sum())[:, None]
+        np.testing.assert_allclose(x, expected, rtol=0, atol=1e-10 * max(np.abs(expected).max(), 1e-300))
+
+
+def test_the_tensor_solver_knows_a_small_eigenvalue_from_none() -> None:
+    """What makes −Δu + c u = 1 singular is its ends and c, not how long its longest axis is."""
+    y = np.linspace(0, 8e3, 9)[1:-1]
+    free, wide = Axis(8, 0.125, ENDS["free"]), Axis(8, 1e3, ENDS["held"])
+    for axes, c, expected, digits in (
+        ((Axis(8, 1e-5, ENDS["free"]), wide), 0.0, y * (8e3 - y) / 2, 1e-9),
+        ((Axis(8, 1e-5, ENDS["joined"]), wide), 0.0, y * (8e3 - y) / 2, 1e-9),
+        ((Axis(8, 0.125, ENDS["joined"]), free), 1e-12, 1e12, 1e-9),
+        ((free, Axis(8, 0.125, ENDS["free"], (1e-9, 0.0))), 0.0, 1e9, 1e-3),
+    ):
+        box = Box(axes)
+        solve = TensorSolver(box, 1.0, c, {"dtype": torch.float64})
+        x = solve(box.hat_integrals(torch.zeros(1, dtype=torch.float64)))
+        np.testing.assert_allclose(x, np.broadcast_to(expected, box.shape), rtol=digits)

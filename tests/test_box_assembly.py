@@ -1,0 +1,493 @@
+"""Loads, fluxes and boundary values in a box, against integrals of polynomials and loops over the cells."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import mgnet
+from mgnet import Dirichlet, Neumann, Poisson, Robin
+from mgnet import box_assembly as assembly
+from mgnet.cells import CellStiffness
+from mgnet.stiffness import BoxStiffness
+
+CPU = torch.device("cpu")
+DOMAIN = ((-0.5, 1.0), (0.25, 0.75), (1.0, 3.0))
+CELLS = (3, 2, 4)
+SIDES = (("left", "right"), ("bottom", "top"), ("back", "front"))
+FREE = Neumann()
+every_dim = pytest.mark.parametrize("dim", [2, 3])
+
+
+def problem(f: Any = None, dim: int = 2, **keywords: Any) -> Any:
+    """Nothing held, unless said otherwise: the unknowns are the nodes."""
+    keywords = {"n": CELLS[:dim], "domain": DOMAIN[:dim], "boundary": FREE} | keywords
+    return Poisson(f, dim=dim, **keywords)
+
+
+def load_of(box: Any, dtype: torch.dtype = torch.float64) -> np.ndarray:
+    return assembly.load(box, dtype, CPU).b.numpy()
+
+
+# Oracle: ∫ xᵖ against each hat of an axis, in closed form.
+
+
+def against_hats(axis: int, power: int) -> np.ndarray:
+    (low, high), n = DOMAIN[axis], CELLS[axis]
+    x, found = np.linspace(low, high, n + 1), np.zeros(n + 1)
+    one = np.polynomial.Polynomial([0.0] * power + [1.0])
+    for i in range(n):
+        h = x[i + 1] - x[i]
+        rising = np.polynomial.Polynomial([-x[i], 1.0]) / h
+        for node, hat in ((i, 1 - rising), (i + 1, rising)):
+            integral = (one * hat).integ()
+            found[node] += integral(x[i + 1]) - integral(x[i])
+    return found
+
+
+def outer(*vectors: np.ndarray) -> np.ndarray:
+    return reduce(np.multiply.outer, vectors)
+
+
+def axis_nodes(axis: int) -> np.ndarray:
+    return np.linspace(*DOMAIN[axis], CELLS[axis] + 1)
+
+
+# f.
+
+
+@every_dim
+@pytest.mark.parametrize("power", range(5))
+def test_loads_of_polynomials_are_exact(power: int, dim: int) -> None:
+    """To degree 4 along each axis, as documented; degree 6 is not."""
+    powers = [(power, 4 - power, 2)[i] for i in range(dim)]
+    f = lambda *x: math.prod(axis**p for axis, p in zip(x, powers, strict=True))  # noqa: E731
+    expected = outer(*(against_hats(i, p) for i, p in enumerate(powers)))
+    np.testing.assert_allclose(load_of(problem(f, dim)), expected, rtol=1e-13, atol=1e-14)
+    single = load_of(problem(f, dim), torch.float32)
+    assert single.dtype == np.float32
+    np.testing.assert_allclose(single, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_degree_of_the_quadrature() -> None:
+    errors = []
+    for power in (4, 5, 8):
+        load = load_of(problem(lambda x, y, power=power: x**power + 0 * y))
+        expected = outer(against_hats(0, power), against_hats(1, 0))
+        errors.append(np.abs(load - expected).max() / np.abs(expected).max())
+    assert errors[0] < 1e-14
+    assert errors[2] > 1e-8  # three points are not ten
+
+
+@every_dim
+def test_a_constant_f(dim: int) -> None:
+    expected = 3 * outer(*(against_hats(i, 0) for i in range(dim)))
+    constants = (
+        3,
+        3.0,
+        np.float32(3),
+        np.array(3.0),
+        torch.tensor(3),
+        lambda *x: 3,
+        lambda *x: 0 * sum(x) + 3,
+    )
+    for f, load in itertools.product(constants, ("exact", "nodal")):
+        np.testing.assert_allclose(load_of(problem(f, dim, load=load)), expected, rtol=1e-14)
+    np.testing.assert_array_equal(load_of(problem(None, dim)), 0)
+
+
+@every_dim
+def test_nodal_values(dim: int) -> None:
+    """Lumped by default; load="exact" integrates the multilinear function through them."""
+    rng = np.random.default_rng(0)
+    f = rng.normal(size=[n + 1 for n in CELLS[:dim]])
+    lumped = f * outer(*(against_hats(i, 0) for i in range(dim)))
+    masses = []
+    for i in range(dim):
+        h, n = (DOMAIN[i][1] - DOMAIN[i][0]) / CELLS[i], CELLS[i]
+        M = np.zeros((n + 1, n + 1))
+        for k in range(n):
+            M[k : k + 2, k : k + 2] += h / 6 * np.array([[2, 1], [1, 2]])
+        masses.append(M)
+    consistent = (reduce(np.kron, masses) @ f.ravel()).reshape(f.shape)
+    for given in (f, torch.tensor(f), f.tolist(), np.asfortranarray(f)):
+        np.testing.assert_allclose(load_of(problem(given, dim)), lumped, rtol=1e-13)
+        np.testing.assert_allclose(load_of(problem(given, dim, load="nodal")), lumped, rtol=1e-13)
+        np.testing.assert_allclose(
+            load_of(problem(given, dim, load="exact")), consistent, rtol=1e-12, atol=1e-14
+        )
+    g = lambda *x: np.exp(sum(x))  # noqa: E731
+    at_nodes = g(*np.ix_(*(axis_nodes(i) for i in range(dim))))
+    np.testing.assert_allclose(
+        load_of(problem(g, dim, load="nodal")), load_of(problem(at_nodes, dim)), rtol=1e-13
+    )
+
+
+@every_dim
+def test_batches_of_loads(dim: int) -> None:
+    rng = np.random.default_rng(0)
+    f = rng.normal(size=(2, 3, *(n + 1 for n in CELLS[:dim])))
+    for load in ("nodal", "exact"):
+        many = load_of(problem(f, dim, load=load))
+        for index in np.ndindex(2, 3):
+            np.testing.assert_allclose(many[index], load_of(problem(f[index], dim, load=load)), rtol=1e-14)
+    scale = np.arange(1.0, 4).reshape(3, *[1] * dim)
+    many = load_of(problem(lambda *x: scale * np.exp(sum(x)), dim))
+    one = load_of(problem(lambda *x: np.exp(sum(x)), dim))
+    np.testing.assert_allclose(many, scale * one, rtol=1e-13)
+
+
+@every_dim
+def test_functions_of_either_kind(dim: int) -> None:
+    """NumPy's and torch's; along a coordinate that it does not depend on a function may return one value."""
+    expected = load_of(problem(lambda *x: np.sin(x[0]) + 0 * sum(x), dim))
+    for f in (lambda *x: np.sin(x[0]), lambda *x: torch.sin(x[0]), lambda *x: torch.sin(x[0]) + 0 * sum(x)):
+        found = assembly.load(problem(f, dim), torch.float64, CPU)
+        np.testing.assert_allclose(found.b, expected, rtol=1e-14)
+    assert found.speaks_torch
+    assert not assembly.load(problem(lambda *x: np.sin(x[0]), dim), torch.float64, CPU).speaks_torch
+
+
+@every_dim
+def test_a_function_gets_broadcastable_coordinates(dim: int) -> None:
+    shapes = []
+
+    def f(*x: np.ndarray) -> np.ndarray:
+        shapes.append([axis.shape for axis in x])
+        for axis, (low, high) in zip(x, DOMAIN, strict=False):
+            assert axis.dtype == np.float64
+            assert low < axis.min() <= axis.max() < high
+        return sum(x)
+
+    load_of(problem(f, dim))
+    for i, shape in enumerate(shapes[0]):
+        assert shape == tuple(3 * CELLS[k] if k == i else 1 for k in range(dim))
+
+
+def test_long_boxes_are_integrated_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    f = lambda x, y: np.exp(x) * np.sin(9 * y) * np.ones((2, 1, 1))  # noqa: E731
+    a = lambda x, y: 1 + x * y  # noqa: E731
+    n = (50, 7)
+    whole = assembly.load(problem(f, n=n, a=a), torch.float64, CPU)
+    cells = assembly.operator(problem(f, n=n, a=a), torch.float64, CPU).a
+    monkeypatch.setattr(assembly, "MOST", 9 * 7 * 4)
+    parts = assembly.load(problem(f, n=n, a=a), torch.float64, CPU)
+    np.testing.assert_allclose(parts.b, whole.b, rtol=1e-13)
+    assert parts.size == pytest.approx(whole.size, rel=1e-13)
+    np.testing.assert_allclose(
+        assembly.operator(problem(f, n=n, a=a), torch.float64, CPU).a, cells, rtol=1e-14
+    )
+
+
+@every_dim
+def test_the_size_of_a_load_that_cancels(dim: int) -> None:
+    """∫ |f|, of the worst row."""
+    f = lambda *x: (x[0] - 0.25) * np.array([1.0, -2.0]).reshape(-1, *[1] * dim)  # noqa: E731
+    found = assembly.load(problem(f, dim, n=(4, *CELLS[1:dim])), torch.float64, CPU)
+    volume = math.prod(high - low for low, high in DOMAIN[1:dim])
+    assert found.size == pytest.approx(2 * 0.75**2 * volume, rel=1e-12)
+
+
+# Which unknowns there are.
+
+
+@every_dim
+def test_loads_of_the_unknowns(dim: int) -> None:
+    """Held nodes are left out, joined ones added up."""
+    f = np.random.default_rng(0).normal(size=[n + 1 for n in CELLS[:dim]])
+    free = load_of(problem(f, dim))
+    held = load_of(problem(f, dim, boundary=dict.fromkeys(("right", "bottom", "front")[:dim], FREE)))
+    where = (slice(1, None), slice(None, -1), slice(1, None))[:dim]
+    np.testing.assert_array_equal(held, free[where])
+    joined = load_of(problem(f, dim, boundary=FREE, periodic=(True, False, False)[:dim]))
+    np.testing.assert_allclose(joined[0], free[0] + free[-1], rtol=1e-14)
+    np.testing.assert_array_equal(joined[1:], free[1:-1])
+
+
+@every_dim
+def test_joined_axes_take_each_node_once_or_twice(dim: int) -> None:
+    shape = CELLS[:dim]
+    rng = np.random.default_rng(0)
+    once = rng.normal(size=(2, *shape))
+    whole = np.pad(once, [(0, 0)] + [(0, 1)] * dim, mode="wrap")
+    for load in ("nodal", "exact"):
+        keywords = {"dim": dim, "periodic": True, "boundary": None, "load": load}
+        np.testing.assert_array_equal(load_of(problem(once, **keywords)), load_of(problem(whole, **keywords)))
+    # One axis joined only.
+    part = rng.normal(size=(shape[0], *(n + 1 for n in shape[1:])))
+    keywords = {"dim": dim, "periodic": (True, False, False)[:dim]}
+    both = np.concatenate((part, part[:1]))
+    np.testing.assert_array_equal(load_of(problem(part, **keywords)), load_of(problem(both, **keywords)))
+    with pytest.raises(ValueError, match="f: got shape"):
+        problem(once, dim, periodic=(True, False, False)[:dim])
+
+
+@every_dim
+def test_a_ready_load_is_handed_on(dim: int) -> None:
+    b = np.random.default_rng(0).normal(size=(2, *(n + 1 for n in CELLS[:dim])))
+    box = problem(None, dim, b=b)
+    found = assembly.load(box, torch.float64, CPU)
+    assert found.b.data_ptr() == box.b.data_ptr()
+    np.testing.assert_array_equal(found.b, b)
+    # Fluxes are added, and not to the array that was given.
+    before = b.copy()
+    fluxes = load_of(
+        problem(None, dim, boundary={"left": Neumann(2.0), **dict.fromkeys(names(dim)[1:], FREE)})
+    )
+    with_flux = load_of(
+        problem(None, dim, b=b, boundary={"left": Neumann(2.0), **dict.fromkeys(names(dim)[1:], FREE)})
+    )
+    np.testing.assert_allclose(with_flux, b + fluxes, rtol=1e-14)
+    np.testing.assert_array_equal(b, before)
+
+
+def names(dim: int) -> list[str]:
+    return [name for pair in SIDES[:dim] for name in pair]
+
+
+# Fluxes.
+
+
+def side_cases(dim: int) -> list[tuple[str, int, int]]:
+    return [(SIDES[axis][end], axis, end) for axis in range(dim) for end in (0, 1)]
+
+
+@every_dim
+@pytest.mark.parametrize("kind", [Neumann, lambda g: Robin(2.0, g)], ids=["neumann", "robin"])
+def test_fluxes(kind: Any, dim: int) -> None:
+    """g against the hats of the side: exactly for polynomials, as numbers, functions and nodal values."""
+    for name, axis, end in side_cases(dim):
+        others = [i for i in range(dim) if i != axis]
+        powers = dict(zip(others, (3, 2), strict=False))
+        value = DOMAIN[axis][end] ** 2
+
+        def g(*x: Any, powers: dict[int, int] = powers, axis: int = axis) -> Any:
+            return x[axis] ** 2 * math.prod(x[i] ** p for i, p in powers.items())
+
+        weights = {p: [against_hats(i, powers[i] if p else 0) for i in others] for p in (0, 1)}
+        where = tuple(slice(None) if i != axis else -end for i in range(dim))
+
+        def at_side(values: Any, where: Any = where) -> np.ndarray:
+            expected = np.zeros([n + 1 for n in CELLS[:dim]])
+            expected[where] = values
+            return expected
+
+        rest = {other: FREE for other in names(dim) if other != name}
+        found = load_of(problem(None, dim, boundary={name: kind(g), **rest}, load="exact"))
+        np.testing.assert_allclose(found, at_side(value * outer(*weights[1])), rtol=1e-12, atol=1e-14)
+        for number in (-2, np.float32(-2), lambda *x: -2.0):
+            for load in ("nodal", "exact"):
+                found = load_of(problem(None, dim, boundary={name: kind(number), **rest}, load=load))
+                np.testing.assert_allclose(found, at_side(-2 * outer(*weights[0])), rtol=1e-13, atol=1e-15)
+        nodes = np.ix_(*(axis_nodes(i) for i in range(dim)))
+        whole = np.broadcast_to(g(*nodes), [n + 1 for n in CELLS[:dim]])
+        lumped = at_side(whole[where] * outer(*weights[0]))
+        for given in (whole[where], whole, torch.tensor(whole), whole[where].tolist()):
+            found = load_of(problem(None, dim, boundary={name: kind(given), **rest}))
+            np.testing.assert_allclose(found, lumped, rtol=1e-12, atol=1e-14)
+        found = load_of(problem(None, dim, boundary={name: kind(g), **rest}, load="nodal"))
+        np.testing.assert_allclose(found, lumped, rtol=1e-12, atol=1e-14)
+        # The function through nodal values, integrated.
+        found = load_of(problem(None, dim, boundary={name: kind(whole), **rest}, load="exact"))
+        assert found.sum() == pytest.approx(lumped.sum(), rel=1e-12)
+
+
+@every_dim
+def test_fluxes_of_several_sides_add_up(dim: int) -> None:
+    given = {name: Neumann(float(i + 1)) for i, name in enumerate(names(dim))}
+    total = load_of(problem(1.0, dim, boundary=given))
+    parts = [
+        load_of(problem(None, dim, boundary={**dict.fromkeys(names(dim), FREE), name: side}))
+        for name, side in given.items()
+    ]
+    np.testing.assert_allclose(total, load_of(problem(1.0, dim)) + sum(parts), rtol=1e-13)
+
+
+def test_data_that_depend_on_one_coordinate_only() -> None:
+    """Also on the sides where that coordinate is one number."""
+    for dim, i in ((2, 0), (2, 1), (3, 0), (3, 1), (3, 2)):
+        g = lambda *x, i=i: x[i] ** 2  # noqa: E731
+        whole = np.broadcast_to(
+            g(*np.ix_(*(axis_nodes(k) for k in range(dim)))), [n + 1 for n in CELLS[:dim]]
+        )
+        for f in (g, lambda *x, g=g: torch.as_tensor(g(*x))):
+            found = assembly.boundary_values(problem(0.0, dim, boundary=Dirichlet(f)), torch.float64, CPU)
+            expected = assembly.boundary_values(
+                problem(0.0, dim, boundary=Dirichlet(whole)), torch.float64, CPU
+            )
+            torch.testing.assert_close(found, expected, rtol=1e-15, atol=0)
+        # ∫ g over each side, with load="exact": the trapezoidal rule would miss it.
+        found = load_of(problem(None, dim, boundary=Neumann(g), load="exact")).sum()
+        lengths = [high - low for low, high in DOMAIN[:dim]]
+        low, high = DOMAIN[i]
+        inner = (high**3 - low**3) / 3 / lengths[i]
+        expected_sum = sum(
+            math.prod(lengths) / lengths[axis] * (DOMAIN[axis][end] ** 2 if axis == i else inner)
+            for axis in range(dim)
+            for end in (0, 1)
+        )
+        assert found == pytest.approx(expected_sum, rel=1e-12)
+    rows = np.arange(1.0, 4).reshape(3, 1, 1)
+    found = assembly.boundary_values(
+        problem(0.0, boundary=Dirichlet(lambda x, y: rows * x)), torch.float64, CPU
+    )
+    assert found.shape == (3, 4, 3)
+    assert found[:, -1].tolist() == [[r] * 3 for r in (1.0, 2.0, 3.0)]
+
+
+# Boundary values.
+
+
+@every_dim
+def test_boundary_values(dim: int) -> None:
+    shape = tuple(n + 1 for n in CELLS[:dim])
+    nodes = np.ix_(*(axis_nodes(i) for i in range(dim)))
+    g = lambda *x: np.exp(sum(x))  # noqa: E731
+    whole = np.broadcast_to(g(*nodes), shape)
+    inside = np.zeros(shape, dtype=bool)
+    inside[(slice(1, -1),) * dim] = True
+    for given in (g, whole, torch.tensor(whole)):
+        found = assembly.boundary_values(problem(0.0, dim, boundary=Dirichlet(given)), torch.float64, CPU)
+        np.testing.assert_allclose(found, np.where(inside, 0, whole), rtol=1e-14)
+    for name, axis, end in side_cases(dim):
+        where = tuple(slice(None) if i != axis else -end for i in range(dim))
+        expected = np.zeros(shape)
+        expected[where] = whole[where]
+        for given in (g, whole[where], whole):
+            box = problem(0.0, dim, boundary={name: Dirichlet(given)})
+            found = assembly.boundary_values(box, torch.float64, CPU)
+            # The others are Dirichlet(0) and share its edges: the later side counts.
+            later = [
+                other for other in side_cases(dim) if names(dim).index(other[0]) > names(dim).index(name)
+            ]
+            clipped = expected.copy()
+            for _, k, low in later:
+                clipped[tuple(slice(None) if i != k else -low for i in range(dim))] = 0
+            np.testing.assert_allclose(found, clipped, rtol=1e-14)
+
+
+def test_shared_edges_belong_to_the_later_side() -> None:
+    sides = {name: Dirichlet(float(i + 1)) for i, name in enumerate(names(2))}
+    u = assembly.boundary_values(problem(0.0, boundary=sides), torch.float64, CPU)
+    assert u.tolist() == [[3, 1, 4], [3, 0, 4], [3, 0, 4], [3, 2, 4]]
+    # An edge with a natural side belongs to the Dirichlet one.
+    u = assembly.boundary_values(problem(0.0, boundary={**sides, "top": Neumann(1.0)}), torch.float64, CPU)
+    assert u.tolist() == [[3, 1, 1], [3, 0, 0], [3, 0, 0], [3, 2, 2]]
+
+
+@every_dim
+def test_no_boundary_values(dim: int) -> None:
+    for keywords in (
+        {},
+        {"boundary": Dirichlet()},
+        {"boundary": Robin(1.0, 3.0)},
+        {"boundary": None, "periodic": True},
+    ):
+        box = problem(0.0, dim, **keywords)
+        assert assembly.boundary_values(box, torch.float64, CPU) is None
+    zero = problem(0.0, dim, boundary=Dirichlet(lambda *x: 0.0))
+    assert not assembly.boundary_values(zero, torch.float64, CPU).any()
+
+
+@every_dim
+def test_batches_of_boundary_values(dim: int) -> None:
+    rng = np.random.default_rng(0)
+    shape = tuple(n + 1 for n in CELLS[:dim])
+    g = rng.normal(size=(6, *shape))  # 4 rows of a side would be taken for values on the whole box
+    found = assembly.boundary_values(problem(0.0, dim, boundary=Dirichlet(g)), torch.float32, CPU)
+    assert found.shape == g.shape
+    assert found.dtype == torch.float32
+    for row in range(6):
+        one = assembly.boundary_values(problem(0.0, dim, boundary=Dirichlet(g[row])), torch.float32, CPU)
+        assert torch.equal(found[row], one)
+    # One side with a batch, another one without.
+    sides = {"left": Dirichlet(g[:, 0]), "right": Dirichlet(5.0)}
+    found = assembly.boundary_values(problem(0.0, dim, boundary=sides), torch.float64, CPU)
+    assert found.shape == g.shape
+    middle = tuple(n // 2 for n in shape[1:])
+    assert found[(slice(None), -1, *middle)].tolist() == [5.0] * 6
+    np.testing.assert_array_equal(found[(slice(None), 0, *middle)], g[(slice(None), 0, *middle)])
+
+
+# Operators.
+
+
+@every_dim
+def test_which_operator_it_is(dim: int) -> None:
+    cells = np.random.default_rng(0).uniform(1, 2, CELLS[:dim])
+    assert isinstance(assembly.operator(problem(a=2.0, c=1.0, dim=dim), torch.float64, CPU), BoxStiffness)
+    for keywords in ({"a": cells}, {"c": lambda *x: x[0] + 1}, {"a": lambda *x: 1.0 + 0 * sum(x)}):
+        A = assembly.operator(problem(dim=dim, **keywords), torch.float32, CPU)
+        assert isinstance(A, CellStiffness)
+        assert A.a.dtype == torch.float32
+        assert tuple(A.a.shape) == CELLS[:dim]
+
+
+@every_dim
+def test_coefficients_are_averaged_over_cells(dim: int) -> None:
+    """Functions by Gauss points: exactly for polynomials of degree 5; nodal values of c by their mean."""
+    powers = (5, 3, 4)[:dim]
+    f = lambda *x: 1.1 + math.prod(axis**p for axis, p in zip(x, powers, strict=True))  # noqa: E731
+    means = []
+    for i, p in enumerate(powers):
+        x = axis_nodes(i)
+        means.append(np.diff(x ** (p + 1)) / (p + 1) / np.diff(x))
+    expected = 1.1 + outer(*means)
+    A = assembly.operator(problem(a=f, c=f, dim=dim), torch.float64, CPU)
+    np.testing.assert_allclose(A.a, expected, rtol=1e-13)
+    np.testing.assert_allclose(A.c, expected, rtol=1e-13)
+    nodal = np.random.default_rng(0).uniform(0, 1, [n + 1 for n in CELLS[:dim]])
+    A = assembly.operator(problem(c=nodal, dim=dim), torch.float64, CPU)
+    for cell in np.ndindex(CELLS[:dim]):
+        corners = nodal[tuple(slice(k, k + 2) for k in cell)]
+        assert float(A.c[cell]) == pytest.approx(corners.mean(), rel=1e-14)
+    assert bool((A.a == 1).all())
+
+
+@every_dim
+def test_robin_sides_enter_the_operator(dim: int) -> None:
+    """uᵀ A u for u = 1 is α times the area, whatever a is."""
+    area = math.prod(high - low for low, high in DOMAIN[1:dim])
+    for a in (1.0, 7.0, np.full(CELLS[:dim], 7.0)):
+        sides = {"left": Robin(3.0), "right": Robin(0.5)} | dict.fromkeys(names(dim)[2:], FREE)
+        A = assembly.operator(problem(a=a, boundary=sides, dim=dim), torch.float64, CPU)
+        one = torch.ones(1, 1, *(n + 1 for n in CELLS[:dim]), dtype=torch.float64)
+        assert float(A(one).sum()) == pytest.approx(3.5 * area, rel=1e-12)
+        assert float(A(one)[0, 0, 0].sum()) == pytest.approx(3 * area, rel=1e-12)
+
+
+def test_whole_solutions_from_every_kind_of_side_data() -> None:
+    """u = x² − y² solves Laplace's equation; bilinear functions are found exactly."""
+    n = 6
+    x = np.linspace(0, 1, n + 1)
+    exact = 1 + 2 * x[:, None] - 3 * x + x[:, None] * x
+    u = lambda x, y: 1 + 2 * x - 3 * y + x * y  # noqa: E731
+    sides = [
+        {
+            "left": Dirichlet(u),
+            "right": Neumann(lambda x, y: 2 + y),
+            "bottom": Dirichlet(u),
+            "top": Dirichlet(exact),
+        },
+        {
+            "left": Robin(2.0, lambda x, y: -2 - y + 2 * u(x, y)),
+            "right": Dirichlet(exact[-1]),
+            "bottom": Dirichlet(exact[:, 0]),
+            "top": Neumann(lambda x, y: -3 + x),
+        },
+        {
+            "left": Dirichlet(u),
+            "right": Dirichlet(u),
+            "bottom": Robin(1.0, lambda x, y: 3 - x + u(x, y)),
+            "top": Robin(0.5, lambda x, y: -3 + x + u(x, y) / 2),
+        },
+    ]
+    for boundary in sides:
+        sol = mgnet.solve(0.0, n, dim=2, boundary=boundary, load="exact", method="direct")
+        np.testing.assert_allclose(sol.u, exact, rtol=0, atol=1e-12)

@@ -1,0 +1,358 @@
+"""Coefficients that vary from cell to cell: operators, interpolation, Galerkin products as matrices."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+
+from mgnet import memory
+from mgnet.box import Axis, Box
+from mgnet.cells import CellStiffness, StencilStiffness
+from mgnet.direct import BoxFactorisation
+from mgnet.stiffness import BoxStiffness
+
+ENDS = {
+    "held": ("dirichlet", "dirichlet"),
+    "free": ("natural", "natural"),
+    "held-free": ("dirichlet", "natural"),
+    "free-held": ("natural", "dirichlet"),
+    "joined": ("periodic", "periodic"),
+}
+every_dim = pytest.mark.parametrize("dim", [2, 3])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Any:
+    """Small operations in many threads wait for each other, on a busy machine for long."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+# Oracles.
+
+
+def unknowns_of(box: Box) -> np.ndarray:
+    """The matrix from values at the unknowns to values at all nodes."""
+    parts = []
+    for axis in box.axes:
+        n = axis.cells
+        whole = np.eye(n + 1)
+        if axis.ends[0] == "periodic":
+            parts.append(np.vstack((np.eye(n), np.eye(n)[:1])))
+        else:
+            parts.append(
+                whole[:, int(axis.ends[0] == "dirichlet") : n + 1 - int(axis.ends[1] == "dirichlet")]
+            )
+    return reduce(np.kron, parts)
+
+
+def at_all_nodes(
+    h: Sequence[float], a: np.ndarray, c: np.ndarray | None, robin: Sequence[tuple[float, float]]
+) -> np.ndarray:
+    """The matrix between all nodes: one cell after the other, two-point Gauss quadrature in each."""
+    dim, nodes = a.ndim, tuple(n + 1 for n in a.shape)
+    A = np.zeros((math.prod(nodes),) * 2)
+    corners = list(itertools.product((0, 1), repeat=dim))
+    points = np.array([0.5 - 1 / math.sqrt(12), 0.5 + 1 / math.sqrt(12)])
+
+    def hats(t: Sequence[float], corner: tuple[int, ...], along: int | None = None) -> float:
+        """A corner's hat at local coordinates, or its slope along an axis."""
+        return math.prod(
+            (2 * high - 1) / h[i] if i == along else (t[i] if high else 1 - t[i])
+            for i, high in enumerate(corner)
+        )
+
+    stiff, mass = np.zeros((2, len(corners), len(corners)))
+    for t in itertools.product(points, repeat=dim):
+        for i in range(dim):
+            slope = np.array([hats(t, corner, i) for corner in corners])
+            stiff += np.outer(slope, slope)
+        value = np.array([hats(t, corner) for corner in corners])
+        mass += np.outer(value, value)
+    volume = math.prod(h) / 2**dim
+    for cell in np.ndindex(a.shape):
+        at = [np.ravel_multi_index(tuple(np.add(cell, corner)), nodes) for corner in corners]
+        A[np.ix_(at, at)] += volume * a[cell] * stiff
+        if c is not None:
+            A[np.ix_(at, at)] += volume * c[cell] * mass
+        for axis, end in itertools.product(range(dim), (0, 1)):
+            if robin[axis][end] and cell[axis] == (0, a.shape[axis] - 1)[end]:
+                # On the side: the other axes' quadrature.
+                here = [k for k, corner in enumerate(corners) if corner[axis] == end]
+                side = np.zeros((len(here), len(here)))
+                for t in itertools.product(points, repeat=dim - 1):
+                    place = [*t[:axis], float(end), *t[axis:]]
+                    value = np.array([hats(place, corners[k]) for k in here])
+                    side += np.outer(value, value)
+                area = math.prod(h) / h[axis] / 2 ** (dim - 1)
+                these = [at[k] for k in here]
+                A[np.ix_(these, these)] += robin[axis][end] * area * side
+    return A
+
+
+def as_matrix(operator: Callable[[torch.Tensor], torch.Tensor], shape: Sequence[int]) -> np.ndarray:
+    """The columns are what the operator makes of unit vectors."""
+    unit = torch.eye(math.prod(shape), dtype=torch.float64).reshape(-1, 1, *shape)
+    return operator(unit).flatten(1).T.numpy()
+
+
+def random_cases(
+    dim: int, seed: int, most: int, digits: float = 3.0
+) -> Iterator[tuple[CellStiffness, np.ndarray]]:
+    """An operator for every combination of ends, and the matrix of its unknowns."""
+    rng = np.random.default_rng(seed)
+    for count, each in enumerate(itertools.product(ENDS.values(), repeat=dim)):
+        cells = [int(rng.integers(2 if ends == ENDS["held"] else 1, most)) for ends in each]
+        h = [float(w) for w in rng.uniform(0.5, 1.0, dim)]
+        robin = [
+            tuple(float(rng.uniform(0, 2) * (end == "natural" and count % 3 > 0)) for end in ends)
+            for ends in each
+        ]
+        a = 10 ** rng.uniform(-digits, digits, cells)
+        c = 10 ** rng.uniform(-digits, digits, cells) if count % 2 else None
+        box = Box([Axis(n, w, ends) for n, w, ends in zip(cells, h, each, strict=True)])
+        A = CellStiffness(box, torch.from_numpy(a), None if c is None else torch.from_numpy(c), robin)
+        E = unknowns_of(box)
+        yield A, E.T @ at_all_nodes(h, a, c, robin) @ E
+
+
+def close(found: Any, expected: np.ndarray, digits: float = 1e-13) -> None:
+    np.testing.assert_allclose(found, expected, rtol=0, atol=digits * np.abs(expected).max())
+
+
+def spectral_radius(D: np.ndarray) -> float:
+    return float(scipy.linalg.eigvalsh(D, np.diag(np.diag(D))).max())
+
+
+# The operator of cells.
+
+
+@every_dim
+def test_an_operator_of_cells_is_assembled_from_them(dim: int) -> None:
+    for A, expected in random_cases(dim, dim, 7 if dim == 2 else 5):
+        shape = A.box.shape
+        close(A.to_dense(shape), expected)
+        close(A.to_sparse(shape).toarray(), expected)
+        close(A.diagonal(shape).flatten(), np.diag(expected))
+        close(A.assembled().to_dense(shape), expected)
+        close(A.assembled().diagonal(shape).flatten(), np.diag(expected))
+        assert A.T is A
+        x = torch.randn(3, 1, *shape, dtype=torch.float64)
+        before = x.clone()
+        close(A(x).flatten(1), x.flatten(1).numpy() @ expected, 1e-12)
+        with memory.reused():
+            close(A(x).flatten(1), x.flatten(1).numpy() @ expected, 1e-12)
+        assert torch.equal(x, before)
+        half = A.scaled(0.5, torch.float32)
+        assert half.a.dtype == torch.float32
+        close(half.to_dense(shape), 0.5 * expected, 1e-6)
+
+
+@every_dim
+def test_an_operator_of_cells_without_robin_data(dim: int) -> None:
+    box = Box([Axis(3, 0.5, ENDS["free"])] * dim)
+    a = torch.rand(box.cells, dtype=torch.float64) + 0.1
+    close(
+        CellStiffness(box, a).to_dense(box.shape), at_all_nodes([0.5] * dim, a.numpy(), None, [(0, 0)] * dim)
+    )
+
+
+@every_dim
+def test_equal_cells_are_a_convolution(dim: int) -> None:
+    for each in itertools.product(ENDS.values(), repeat=dim):
+        box = Box([Axis(4, w, ends) for w, ends in zip((0.5, 0.25, 0.3), each, strict=False)])
+        full = {"dtype": torch.float64}
+        A = CellStiffness(box, torch.full(box.cells, 1.7, **full), torch.full(box.cells, 0.6, **full))
+        close(A.to_dense(box.shape), BoxStiffness.of(box, 1.7, 0.6).to_dense(box.shape).numpy())
+
+
+@every_dim
+def test_the_bounds_of_the_spectrum(dim: int) -> None:
+    """Of an operator of cells, and of the coarse ones."""
+    for seed in range(2):
+        for A, expected in random_cases(dim, 10 * dim + seed, 9 if dim == 2 else 5):
+            if any(axis.periodic and axis.cells == 1 for axis in A.box.axes):
+                continue  # see test_boxes.py
+            assert spectral_radius(expected) <= A.largest * (1 + 1e-12), A.box.axes
+            step = A.coarsen(A.box.shape)
+            if step is not None:
+                coarse, _ = step
+                D = coarse.to_dense(coarse.box.shape).numpy()
+                assert spectral_radius(D) <= coarse.largest * (1 + 1e-12), A.box.axes
+
+
+@every_dim
+def test_which_operators_of_cells_are_singular(dim: int) -> None:
+    seen = set()
+    for A, expected in random_cases(dim, 5, 5, 0.5):
+        singular = np.abs(expected.sum(0)).max() < 1e-9
+        assert A.singular == A.assembled().singular == singular
+        seen.add(singular)
+    assert seen == {True, False}
+    box = Box([Axis(4, 0.25, ENDS["joined"])] * dim)
+    one, zero = torch.ones(box.cells, dtype=torch.float64), torch.zeros(box.cells, dtype=torch.float64)
+    assert CellStiffness(box, one, zero).singular
+    assert not CellStiffness(box, one, one).singular
+
+
+def test_a_fine_grid_keeps_its_digits() -> None:
+    """In float32 no more is lost than the rounding of values costs."""
+    n = 256
+    x = np.linspace(0, 1, n + 1)[1:-1]
+    u = torch.from_numpy(np.sin(np.pi * x)[:, None] * np.sin(2 * np.pi * x))[None, None].float()
+    box = Box([Axis(n, 1 / n)] * 2)
+    a = torch.ones(n, n)
+    exact = CellStiffness(box, a.double())(u.double())
+    assert (CellStiffness(box, a)(u) - exact).abs().max() < 2 * torch.finfo(torch.float32).eps
+
+
+# Interpolation by equilibria, and coarse operators.
+
+
+@every_dim
+def test_every_level_is_a_galerkin_product(dim: int) -> None:
+    """For coefficients that jump by six orders, all ends, odd and even cells."""
+    levels = 0
+    for seed in range(5 - 2 * (dim - 1)):
+        for A, expected in random_cases(dim, 20 * dim + seed, 12 if dim == 2 else 6):
+            op: Any = A
+            while (step := op.coarsen(op.box.shape)) is not None:
+                fine = op.box
+                op, P = step
+                coarse = op.box
+                assert coarse.cells == fine.coarse(fine.coarsening()).cells
+                dense_P = as_matrix(P, coarse.shape)
+                np.testing.assert_allclose(as_matrix(P.T, fine.shape), dense_P.T, rtol=0, atol=1e-14)
+                assert P.T.T is P
+                expected = dense_P.T @ expected @ dense_P
+                scale = np.sqrt(np.outer(np.diag(expected), np.diag(expected)))
+                found = op.to_dense(coarse.shape).numpy()
+                assert (np.abs(found - expected) <= 1e-11 * scale).all()
+                diagonal = op.diagonal(coarse.shape).flatten().numpy()
+                np.testing.assert_allclose(diagonal, np.diag(expected), rtol=1e-11)
+                levels += 1
+    assert levels > 30
+
+
+@every_dim
+def test_constants_are_interpolated_exactly(dim: int) -> None:
+    """Without c the weights of every new node sum to one; with it to less, and they are never negative."""
+    for A, _ in random_cases(dim, 50 + dim, 10 if dim == 2 else 6):
+        step = A.coarsen(A.box.shape)
+        if step is None:
+            continue
+        P = step[1]
+        one = torch.ones((1, 1, *(n + 1 for n in P.coarse.cells)), dtype=torch.float64)
+        rows = P.at_nodes(one)
+        if A.c is None and not any(map(any, A.robin)):
+            torch.testing.assert_close(rows, torch.ones_like(rows), rtol=0, atol=1e-10)
+        elif A.c is None:  # a weak Robin side draws a little
+            assert rows.max() <= 1 + 1e-10
+        e = torch.rand((2, 1, *(n + 1 for n in P.coarse.cells)), dtype=torch.float64)
+        b = torch.rand((2, 1, *(n + 1 for n in A.box.cells)), dtype=torch.float64)
+        before = b.clone()
+        assert float((P.at_nodes(e) * b).sum()) == pytest.approx(
+            float((e * P.at_nodes_transposed(b)).sum()), rel=1e-12
+        )
+        assert torch.equal(b, before)
+
+
+def test_equilibria_of_equal_cells_are_hats() -> None:
+    for dim in (2, 3):
+        box = Box([Axis(8, 0.125, ENDS["free"])] * dim)
+        A = CellStiffness(box, torch.full(box.cells, 3.0, dtype=torch.float64))
+        _, P = A.coarsen(box.shape)
+        x, y = np.linspace(0, 1, 9), np.linspace(0, 1, 5)
+        hats = np.stack([np.interp(x, y, unit) for unit in np.eye(5)], -1)
+        np.testing.assert_allclose(as_matrix(P, (5,) * dim), reduce(np.kron, [hats] * dim), atol=1e-14)
+
+
+def test_interpolation_across_a_jump_keeps_the_flux() -> None:
+    """In layers the interpolation is that of one dimension: weights as the conductances."""
+    a = torch.tensor([1.0, 1000.0, 3.0, 3.0], dtype=torch.float64)[:, None].expand(4, 4).clone()
+    box = Box([Axis(4, 0.25, ENDS["free"])] * 2)
+    _, P = CellStiffness(box, a).coarsen(box.shape)
+    e = torch.zeros(1, 1, 3, 3, dtype=torch.float64)
+    e[:, :, 1] = 1.0
+    u = P(e)[0, 0]
+    for j in range(5):
+        assert u[:, j].tolist() == pytest.approx([0, 1000 / 1001, 1, 0.5, 0], abs=1e-14)
+
+
+def test_entries_between_neighbours() -> None:
+    A, expected = next(random_cases(2, 3, 6))
+    S = A.assembled()
+    whole = at_all_nodes(A.h, A.a.numpy(), None, A.robin)
+    nodes = tuple(n + 1 for n in A.box.cells)
+    for step in itertools.product((-1, 0, 1), repeat=2):
+        field = S.entry(step).numpy()
+        for node in np.ndindex(nodes):
+            other = tuple(np.add(node, step))
+            inside = all(0 <= k < n for k, n in zip(other, nodes, strict=True))
+            entry = (
+                whole[np.ravel_multi_index(node, nodes), np.ravel_multi_index(other, nodes)] if inside else 0
+            )
+            assert field[node] == pytest.approx(entry, rel=1e-12, abs=1e-12 * np.abs(whole).max())
+
+
+def test_a_stencil_of_ones_own() -> None:
+    box = Box([Axis(3, 1.0, ENDS["held"]), Axis(2, 1.0, ENDS["free"])])
+    generator = torch.Generator().manual_seed(0)
+    fields = {
+        step: torch.rand((4, 3), generator=generator, dtype=torch.float64)
+        for step in ((0, 1), (1, -1), (1, 0), (1, 1))
+    }
+    S = StencilStiffness(box, torch.full((4, 3), 9.0, dtype=torch.float64), fields)
+    whole = np.diag(np.full(12, 9.0))
+    for step, field in fields.items():
+        for node in np.ndindex(4, 3):
+            other = tuple(np.add(node, step))
+            if 0 <= other[0] < 4 and 0 <= other[1] < 3:
+                i, j = (np.ravel_multi_index(k, (4, 3)) for k in (node, other))
+                whole[i, j] = whole[j, i] = field[node]
+    E = unknowns_of(box)
+    close(S.to_dense(box.shape), E.T @ whole @ E)
+    assert spectral_radius(E.T @ whole @ E) <= S.largest
+    assert not S.singular
+
+
+# Factors.
+
+
+@every_dim
+def test_factors_of_a_box(dim: int) -> None:
+    for A, expected in random_cases(dim, 70 + dim, 7 if dim == 2 else 5, 1.0):
+        singular = A.singular
+        b = torch.randn(3, *A.box.shape, dtype=torch.float64)
+        if singular:
+            b -= b.mean(tuple(range(1, dim + 1)), keepdim=True)
+        x = BoxFactorisation(A.to_sparse(A.box.shape), singular)(b)
+        assert x.shape == b.shape
+        solution = b.flatten(1).numpy() @ np.linalg.pinv(expected, 1e-12, hermitian=True)
+        found = x.flatten(1).numpy()
+        if singular:
+            assert np.abs(found[:, 0]).max() == 0
+            found, solution = (v - v.mean(-1, keepdims=True) for v in (found, solution))
+        np.testing.assert_allclose(found, solution, rtol=0, atol=1e-9 * max(np.abs(solution).max(), 1e-300))
+
+
+def test_factors_of_nothing() -> None:
+    A = BoxStiffness.of(Box([Axis(1, 1.0), Axis(4, 0.25)]), 1.0, 0.0)
+    assert BoxFactorisation(A.to_sparse((0, 3)), False)(torch.zeros(2, 0, 3, dtype=torch.float64)).shape == (
+        2,
+        0,
+        3,
+    )
+    lone = BoxStiffness.of(Box([Axis(1, 1.0, ENDS["joined"])] * 2), 1.0, 0.0)
+    x = BoxFactorisation(lone.to_sparse((1, 1)), True)(torch.zeros(2, 1, 1, dtype=torch.float64))
+    assert x.flatten().tolist() == [0.0, 0.0]
