@@ -152,10 +152,10 @@ def train(
     learned: LearnedCycle,
     n: int = 32,
     *,
-    steps: int = 300,
+    steps: int = 150,
     cycles: int = 4,
-    batch: int = 16,
-    lr: float = 0.01,
+    batch: int = 4,
+    lr: float = 0.05,
     parameters: Sequence[nn.Parameter] | None = None,
     seed: int = 0,
 ) -> list[float]:
@@ -167,13 +167,13 @@ def train(
         What is trained, in place.
     n : int, default 32
         Number of cells along each axis.
-    steps : int, default 300
+    steps : int, default 150
         Steps of Adam; its rate falls to zero along a cosine.
     cycles : int, default 4
         Cycles that the gradient goes through. The loss is the mean logarithm of the factor of the last one.
-    batch : int, default 16
+    batch : int, default 4
         Right-hand sides in a step.
-    lr : float, default 0.01
+    lr : float, default 0.05
         Rate of the first step, relative to the size of the kernels.
     parameters : sequence of torch.nn.Parameter, optional
         Which kernels; all by default: ``learned.B.parameters()`` are the smoother's.
