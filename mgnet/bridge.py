@@ -1,4 +1,4 @@
-"""From the network back to the solver: what a trained MgNet is as a multigrid method."""
+"""Between network and solver: a hierarchy as an MgNet, and what a trained MgNet is as a multigrid method."""
 
 from __future__ import annotations
 
@@ -7,14 +7,85 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from .checks import count
 from .models import MgNet
 from .multigrid import Level, cycle
 from .operators import Prolongation
 from .smoothers import Relaxation
 
-__all__ = ["convergence_factor", "galerkin_defects", "levels_of"]
+__all__ = ["convergence_factor", "galerkin_defects", "levels_of", "network_of"]
+
+
+def network_of(levels: Sequence[Level], sweeps: tuple[int, int] = (2, 2), up: bool = True) -> MgNet:
+    """Make the network that is the cycle of these grids, :eq:`mgnet-cycle`: it calls their own objects.
+
+    A, R and P of the network *are* those of the levels. B is all sweeps of a level's smoother, from zero, and
+    on the coarsest grid what solves there. So this is a network for any problem and any smoother.
+
+    Parameters
+    ----------
+    levels : sequence of Level
+        The grids, finest first: of a :class:`mgnet.Hierarchy`, of a learned cycle.
+    sweeps : (int, int), default (2, 2)
+        Sweeps before and after the coarse correction.
+    up : bool, default True
+        Whether the network is a whole V-cycle, or its fine-to-coarse half.
+
+    Returns
+    -------
+    MgNet
+        From loads (N, 1, ...) to u, on the finest grid or without ``up`` on the coarsest.
+
+    Examples
+    --------
+    >>> import mgnet, torch
+    >>> H = mgnet.Hierarchy(mgnet.Poisson(n=8), method="vcycle")
+    >>> V = network_of(H.levels)
+    >>> V.levels[0].A is H.levels[0].A
+    True
+    >>> b = torch.ones(1, 1, 7, dtype=torch.float64) / 8
+    >>> bool((V(b) - cycle(H.levels, b)).abs().max() < 1e-12)
+    True
+    """
+    last, dim = len(levels) - 1, len(_shape(levels[0]))
+    with torch.device("meta"):  # its own kernels are not used
+        network = MgNet(
+            linear=True, dim=dim, in_channels=1, image_size=2**last, nu=[1] * (last + 1), Pi="zero", up=up
+        )
+    parts: Any = network  # torch declares that attributes of modules are tensors
+    for i, level in enumerate(levels):
+        B = _Called(level.solve) if level.solve else _Called(level.smoother, level.A, None, sweeps=sweeps[0])
+        parts.levels[i].A, parts.levels[i].B = _module(level.A), nn.ModuleList([B])
+        if i < last:
+            parts.transfers[i].R = _module(level.R)
+        if i < last and up:
+            B = _Called(level.smoother, level.A, None, sweeps=sweeps[1], post=True)
+            parts.returns[i].P = level.P if isinstance(level.P, Prolongation) else _Called(level.P)
+            parts.returns[i].level.A, parts.returns[i].level.B = _module(level.A), nn.ModuleList([B])
+    return network
+
+
+class _Called(nn.Module):
+    """Any operator as a module, called with some arguments first; of those that come it takes one."""
+
+    def __init__(self, operator: Any, *before: Any, **options: Any) -> None:
+        super().__init__()
+        self.call = operator, before, options  # in a tuple, where it is no part of the module
+
+    def forward(self, x: Tensor, *shape: Any) -> Tensor:
+        """Apply the operator."""
+        operator, before, options = self.call
+        return operator(*before, x, **options)
+
+
+def _module(operator: Any) -> nn.Module:
+    return operator if isinstance(operator, nn.Module) else _Called(operator)
+
+
+def _shape(level: Level) -> tuple[int, ...]:
+    return level.unknowns if isinstance(level.unknowns, tuple) else (level.unknowns,)
 
 
 def levels_of(network: MgNet, image_size: int) -> list[Level]:
@@ -39,19 +110,24 @@ def levels_of(network: MgNet, image_size: int) -> list[Level]:
     ------
     TypeError
         When it is no MgNet.
+    ValueError
+        When it has one level of one iteration, which needs no A.
     """
     if not isinstance(network, MgNet):
         raise TypeError(f"network: got {type(network).__name__}; accepted: MgNet")
     found: list[Level] = []
     levels: list[Any] = list(network.levels)
-    shape: tuple[int, ...] = (image_size,) * levels[0].dim
+    if isinstance(levels[0].A, nn.Identity):
+        raise ValueError("network: got one level of one iteration, without A; accepted: more of either")
+    shape: tuple[int, ...] = (count("image_size", image_size, 2 ** (len(levels) - 1)),) * network.dim
     for i, level in enumerate(levels):
         smoother = Relaxation(level.B)
         found.append(Level(level.A, shape, shape, smoother))
         if i < len(network.transfers):
             R: Any = network.transfers[i].R
             found[-1].R, found[-1].P = R, _Transposed(R, shape)
-            shape = tuple(R(torch.zeros(1, R.in_channels, *shape, dtype=R.weight.dtype)).shape[2:])
+            with torch.no_grad():
+                shape = tuple(R(torch.zeros(1, R.in_channels, *shape, **R.like)).shape[2:])
     times = len(levels[-1].residual_norms)
     last = found[-1]
     last.solve = lambda b: last.smoother(last.A, None, b, times)
@@ -89,8 +165,7 @@ def convergence_factor(
     float
         The geometric mean of the last factors; above 1 the cycle diverges.
     """
-    finest = levels[0]
-    shape = finest.unknowns if isinstance(finest.unknowns, tuple) else (finest.unknowns,)
+    finest, shape = levels[0], _shape(levels[0])
     channels = getattr(finest.A, "in_channels", 1)
     like = getattr(finest.A, "like", {"dtype": torch.float64})
     generator = torch.Generator().manual_seed(seed)
@@ -119,11 +194,18 @@ def galerkin_defects(levels: Sequence[Level]) -> list[float]:
     -------
     list of float
         One for each pair of grids; zero to rounding for the hat functions' own.
+
+    Raises
+    ------
+    ValueError
+        When the coarsest grid of a network has no A.
     """
+    if isinstance(levels[-1].A, nn.Identity):
+        raise ValueError("levels: got a coarsest grid without A; accepted: a network with Π or nu of 2 there")
     defects = []
     with torch.no_grad():
         for fine, coarse in zip(levels, levels[1:], strict=False):
-            shape = coarse.unknowns if isinstance(coarse.unknowns, tuple) else (coarse.unknowns,)
+            shape = _shape(coarse)
             channels = getattr(coarse.A, "in_channels", 1)
             like = getattr(coarse.A, "like", {"dtype": torch.float64})
             unit = torch.eye(channels * math.prod(shape), **like).reshape(-1, channels, *shape)

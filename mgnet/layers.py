@@ -172,7 +172,7 @@ def linear_to_conv(model: nn.Module, image_shape: Sequence[int] | None = None) -
     """
     spec = getattr(model, "spec", None)
     if image_shape is None and spec is not None:
-        image_shape = (spec["in_channels"], spec["image_size"], spec["image_size"])
+        image_shape = (spec["in_channels"], *[spec["image_size"]] * spec.get("dim", 2))
     model = copy.deepcopy(model)
     traced = fx.GraphModule(model, trace(model), type(model).__name__)
     return _Sliding(traced, image_shape).rewritten()

@@ -38,7 +38,12 @@ class LearnedCycle(nn.Module):
     reach : int, default 1
         How many nodes the kernels B reach to either side; with 0 each is one weight, as in damped Jacobi.
     transfer_reach : int, default 1
-        The same for R, whose transpose is P; with 1 the hats are all that preserves constants.
+        The same for R, whose transpose is P, and at least 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For anything else.
 
     Examples
     --------
@@ -57,6 +62,8 @@ class LearnedCycle(nn.Module):
             ("transfer_reach", transfer_reach, 1),
         ):
             count(name, value, least)
+        if dim not in (1, 2, 3):
+            raise ValueError(f"dim: got {dim!r}; accepted: 1, 2 or 3")
         self.dim, self.sweeps = dim, sweeps
         jacobi = torch.zeros((2 * reach + 1,) * dim, dtype=torch.float64)
         # For cells of width 1; the diagonal there.
@@ -107,7 +114,15 @@ class LearnedCycle(nn.Module):
         -------
         torch.Tensor, shape (N, 1, n - 1, ...)
             The better one.
+
+        Raises
+        ------
+        ValueError
+            For loads of another shape.
         """
+        if b.ndim != self.dim + 2 or b.shape[1] != 1 or len(set(b.shape[2:])) > 1:
+            axes = ", n - 1" * self.dim
+            raise ValueError(f"b: got shape {tuple(b.shape)}; accepted: (N, 1{axes})")
         return cycle(self.levels(b.shape[-1] + 1), b, u, (self.sweeps, self.sweeps))
 
     @torch.no_grad()
@@ -137,10 +152,10 @@ def train(
     learned: LearnedCycle,
     n: int = 32,
     *,
-    steps: int = 300,
+    steps: int = 150,
     cycles: int = 4,
-    batch: int = 16,
-    lr: float = 0.01,
+    batch: int = 4,
+    lr: float = 0.05,
     parameters: Sequence[nn.Parameter] | None = None,
     seed: int = 0,
 ) -> list[float]:
@@ -152,13 +167,13 @@ def train(
         What is trained, in place.
     n : int, default 32
         Number of cells along each axis.
-    steps : int, default 300
+    steps : int, default 150
         Steps of Adam; its rate falls to zero along a cosine.
     cycles : int, default 4
         Cycles that the gradient goes through. The loss is the mean logarithm of the factor of the last one.
-    batch : int, default 16
+    batch : int, default 4
         Right-hand sides in a step.
-    lr : float, default 0.01
+    lr : float, default 0.05
         Rate of the first step, relative to the size of the kernels.
     parameters : sequence of torch.nn.Parameter, optional
         Which kernels; all by default: ``learned.B.parameters()`` are the smoother's.
@@ -170,19 +185,22 @@ def train(
     list of float
         The factor of the last cycle, step by step.
     """
+    for name, value, least in (("n", n, 2), ("steps", steps, 1), ("cycles", cycles, 1), ("batch", batch, 1)):
+        count(name, value, least)
     chosen = list(learned.parameters() if parameters is None else parameters)
     optimizer = torch.optim.Adam([{"params": [p], "lr": lr * float(p.detach().abs().max())} for p in chosen])
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, count("steps", steps))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     generator = torch.Generator().manual_seed(seed)
     shape, factors = (batch, 1, *[n - 1] * learned.dim), []
     box = Box([Axis(n, 1 / n)] * learned.dim)
     exact = TensorSolver(box, 1.0, 0.0, {"dtype": torch.float64})
+    levels, sweeps = learned.levels(n), (learned.sweeps, learned.sweeps)
     for _ in range(steps):
         b = torch.randn(shape, generator=generator, dtype=torch.float64)
         u, errors = torch.zeros_like(b), []
         target = exact(b)
-        for _ in range(count("cycles", cycles)):
-            u = learned(b, u)
+        for _ in range(cycles):
+            u = cycle(levels, b, u, sweeps)
             errors.append(torch.linalg.vector_norm((u - target).flatten(1), dim=1))
         before = errors[-2] if cycles > 1 else torch.linalg.vector_norm(target.flatten(1), dim=1)
         loss = (errors[-1] / before).log().mean()

@@ -117,6 +117,11 @@ class _Operator(nn.Module):
         """Give fixed kernels full precision; a learned one follows its training loop."""
         return contextlib.nullcontext() if isinstance(self.weight, nn.Parameter) else full_precision()
 
+    def _matched(self, x: Tensor) -> Tensor:
+        """Give x in the precision of a fixed kernel, where autocast has left it in another."""
+        fixed = not isinstance(self.weight, nn.Parameter)
+        return x.to(self.weight.dtype) if fixed and torch.is_autocast_enabled(x.device.type) else x
+
     def reset_parameters(self) -> None:
         """Draw no random kernel: the numbers are given."""
 
@@ -199,6 +204,7 @@ class Stencil(_Operator):
         torch.Tensor, shape (N, out channels, ...)
             Values at the output nodes.
         """
+        x = self._matched(x)
         if self.sliced and self.bias is None:
             return self._slices(self.extend(x))
         x, zeros = (self.extend(x), 0) if self.zeros is None else (x, self.zeros)
@@ -411,6 +417,7 @@ class Prolongation(_Operator):
         torch.Tensor, shape (N, out channels, ...)
             Values at the fine nodes.
         """
+        x = self._matched(x)
         y = self._slices(x) if self.sliced else self._transposed(x)
         for axis in range(-self.dim, 0):
             if output_size is not None:

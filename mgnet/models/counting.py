@@ -137,5 +137,5 @@ def summary(name: str, **arguments: Any) -> tuple[int, int]:
     with torch.device("meta"):
         model = create(name, **arguments)
     spec: Any = model.spec
-    total = count(model, (spec["in_channels"], spec["image_size"], spec["image_size"])).total
+    total = count(model, (spec["in_channels"], *[spec["image_size"]] * spec.get("dim", 2))).total
     return sum(p.numel() for p in model.parameters()), total

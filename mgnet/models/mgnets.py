@@ -66,7 +66,6 @@ class Level(nn.Module):
     ) -> None:
         super().__init__()
         self.A, self.B = A, nn.ModuleList(B)
-        self.dim = len(getattr(self.B[0], "kernel_size", (0, 0)))
         self.residual_norms = nn.ModuleList(norm() for _ in range(nu))
         self.correction_norms = nn.ModuleList(norm() for _ in range(nu))
         self.activation = activation
@@ -283,7 +282,8 @@ class MgNet(nn.Module):
         _one_of("Pi", Pi, INTERPOLATIONS)
         for name, flag in (("transfer_norm", transfer_norm), ("up", up), ("linear", linear)):
             _one_of(name, flag, (True, False))
-        _one_of("dim", dim, (1, 2, 3))
+        self.dim = _one_of("dim", dim, (1, 2, 3))
+        _one_of("smoother", smoother, ("jacobi", "chebyshev"))
         make = KERNELS[_one_of("kernels", kernels, tuple(KERNELS))](
             dim, image_size, linear, smoother, learned
         )
@@ -316,8 +316,8 @@ class MgNet(nn.Module):
         if up:
             pairs: Any = zip(self.levels, self.transfers, widths, iterations, strict=False)
             for level, transfer, width, times in pairs:
-                P = Prolongation.of(transfer.R) if isinstance(transfer.R, Stencil) else transfer.R.T
-                self.returns.append(Return(P, Level(level.A, level.B, times, partial(bn, width), sigma)))
+                again = Level(level.A, level.B, times, partial(bn, width), sigma)
+                self.returns.append(Return(Prolongation.of(transfer.R), again))
         self.head: nn.Module = nn.Identity()
         if not linear:
             self.head = head(widths[0] if up else widths[-1], count("num_classes", num_classes), dim)
@@ -394,6 +394,8 @@ def mgnet(**options: Any) -> MgNet:
 class _Random:
     """Learned operators with random kernels, as images take them."""
 
+    boundary = "same"
+
     def __init__(self, dim: int, image_size: int, linear: bool, smoother: str, learned: str | None) -> None:
         if learned is not None:
             raise ValueError(f"learned: got {learned!r}; accepted: None with kernels='random'")
@@ -420,9 +422,9 @@ class _Poisson:
 
     def __init__(self, dim: int, image_size: int, linear: bool, smoother: str, learned: str | None) -> None:
         self.dim, self.size, self.linear = dim, image_size, linear
-        self.smoother = _one_of("smoother", smoother, ("jacobi", "chebyshev"))
+        self.smoother = smoother
         self.learned = ("" if linear else "ABRP") if learned is None else learned
-        if set(self.learned) - set("ABRP"):
+        if not isinstance(self.learned, str) or set(self.learned) - set("ABRP"):
             raise ValueError(f"learned: got {learned!r}; accepted: some of the letters of 'ABRP'")
         self.boundary = "dirichlet" if linear else "same"
         self.like: dict[str, Any] = {
@@ -434,10 +436,10 @@ class _Poisson:
         """Give the cell width; images count pixels, and every level has the one of the finest."""
         if not self.linear:
             return 1.0
-        if level and (self.size + 1) % 2**level:
+        if (self.size + 1) % 2**level:
             raise ValueError(
-                f"image_size: got {self.size} with {level + 1} levels;"
-                f" accepted: a multiple of {2**level}, less 1"
+                f"image_size: got {self.size} with {level + 1} levels; accepted: a multiple of {2**level},"
+                f" less 1, from {2 * 2**level - 1} on"
             )
         return 2**level / (self.size + 1)
 
@@ -500,7 +502,10 @@ def _interpolation(kind: str, channels: tuple[int, int], make: Any) -> nn.Module
         )
     if kind == "learned":
         return make.Pi(channels)
-    return Averaging(dim=make.dim) if kind == "averaging" else None
+    if kind == "zero":
+        return None
+    like = {"dtype": torch.get_default_dtype()} | make.like | {"dim": make.dim}
+    return Averaging(boundary=make.boundary, **like)
 
 
 def _counts(name: str, value: Any, length: int | None = None) -> list[int]:
