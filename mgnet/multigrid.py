@@ -167,7 +167,7 @@ def descend(level: Level, b: Tensor, x: Tensor | None, sweeps: int) -> tuple[Ten
     ----------
     level : Level
         A grid that is not the coarsest.
-    b : torch.Tensor, shape (batch, 1, *unknowns)
+    b : torch.Tensor, shape ``(batch, 1, *unknowns)``
         Load.
     x : torch.Tensor or None
         Approximation; None is zero.
