@@ -87,6 +87,8 @@ class _Corrections:
     def __init__(self, rounding: float, start: Tensor) -> None:
         self.sizes: list[Tensor] = []
         self.rounding, self.start = rounding, start
+        # Of the last corrections above rounding; a half makes the tail of a series its last member.
+        self.settled = torch.full_like(start, 0.5)
 
     def estimate(self, scale: Tensor) -> Tensor:
         """Estimate each row's error from the geometric series that its corrections follow.
@@ -99,9 +101,12 @@ class _Corrections:
             return torch.where(size <= 4 * noise, size + noise, math.inf)
         ratios = [(new / old).nan_to_num(0.0) for old, new in itertools.pairwise(self.sizes[-3:])]
         factor = torch.maximum(*ratios).clamp_min(QUICKEST)
-        tail = torch.where(factor < 1, size * factor / (1 - factor), math.inf)
-        # Corrections that are rounding themselves follow no series.
-        return torch.where(size <= 4 * noise, torch.minimum(tail, size), tail) + noise
+        tail = _tail(size, factor)
+        # Corrections that are rounding themselves follow no series, but slow ones before them leave more.
+        quiet = size <= 4 * noise
+        self.settled = torch.where(quiet | (factor >= 1), self.settled, factor)
+        rest = _tail(size, self.settled.clamp_min(0.5))
+        return torch.where(quiet, torch.minimum(tail, rest), tail) + noise
 
     def factor(self) -> float:
         """Return the mean factor of the last corrections of the slowest row."""
@@ -123,6 +128,11 @@ class _Corrections:
         grown = size > 1.5 * self.sizes[-min(WINDOW, len(self.sizes))]
         slowly = self.stagnated() & grown & (size > 100 * self.rounding * scale)
         return ~size.isfinite() | (size > 1e6 * first) | slowly
+
+
+def _tail(size: Tensor, factor: Tensor) -> Tensor:
+    """Sum what follows the last member of a geometric series."""
+    return torch.where(factor < 1, size * factor / (1 - factor), math.inf)
 
 
 def iterate(
