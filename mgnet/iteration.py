@@ -90,6 +90,8 @@ class _Corrections:
     def __init__(self, rounding: float, start: Tensor, steady: bool) -> None:
         self.sizes: list[Tensor] = []
         self.rounding, self.start, self.steady = rounding, start, steady
+        # Of the last corrections above rounding; a half makes the tail of a series its last member.
+        self.settled = torch.full_like(start, 0.5)
 
     def estimate(self, scale: Tensor) -> Tensor:
         """Estimate each row's error from the geometric series that its corrections follow.
@@ -108,9 +110,13 @@ class _Corrections:
             factor = torch.maximum(factor, mean)
             size = torch.where(factor > SLOW, torch.stack(self.sizes[-3:]).amax(0), size)
         factor = factor.clamp_min(QUICKEST)
-        tail = torch.where(factor < 1, size * factor / (1 - factor), math.inf)
-        # Corrections that are rounding themselves follow no series.
-        return torch.where(size <= 4 * noise, torch.minimum(tail, size), tail) + noise
+        tail = _tail(size, factor)
+        # Corrections that are rounding themselves follow no series, but slow ones before them leave more.
+        size = self.sizes[-1]
+        quiet = size <= 4 * noise
+        self.settled = torch.where(quiet | (factor >= 1), self.settled, factor)
+        rest = _tail(size, self.settled.clamp_min(0.5))
+        return torch.where(quiet, torch.minimum(tail, rest), tail) + noise
 
     def factor(self) -> float:
         """Return the mean factor of the last corrections of the slowest row."""
@@ -132,6 +138,11 @@ class _Corrections:
         grown = size > 1.5 * self.sizes[-min(WINDOW, len(self.sizes))]
         slowly = self.stagnated() & grown & (size > 100 * self.rounding * scale)
         return ~size.isfinite() | (size > 1e6 * first) | slowly
+
+
+def _tail(size: Tensor, factor: Tensor) -> Tensor:
+    """Sum what follows the last member of a geometric series."""
+    return torch.where(factor < 1, size * factor / (1 - factor), math.inf)
 
 
 def iterate(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
-from functools import reduce
+from functools import cache, reduce
 from typing import Any
 
 import numpy as np
@@ -282,8 +282,8 @@ CASES: dict[str, dict[str, Any]] = {
         "boundary": {"left": Neumann(1.0), "top": Robin(2.0, 1.0), "right": Dirichlet(3.0)},
     },
     "joined": {"n": (32, 27), "periodic": (True, False), "boundary": {"top": Neumann(-1.0)}},
-    "cells": {"n": (37, 32), "a": "cells", "boundary": {"left": Robin(1.0)}},
-    "nodes": {"n": (37, 32), "a": "cells", "c": "nodes", "boundary": Neumann(1.0)},
+    "cells": {"n": (27, 32), "a": "cells", "boundary": {"left": Robin(1.0)}},
+    "nodes": {"n": (23, 26), "a": "cells", "c": "nodes", "boundary": Neumann(1.0)},
     "thin": {"n": (2, 100)},
     "one": {"n": (3, 1), "boundary": {"top": Neumann(1.0)}},
     "long": {"n": (16, 64), "domain": ((0, 1), (0, 100))},
@@ -311,11 +311,15 @@ def case(name: str, n: tuple[int, ...] | None = None) -> dict[str, Any]:
     return {"f": f, "dim": dim, **keywords}
 
 
+@cache
+def solution(name: str) -> np.ndarray:
+    return mgnet.solve(**case(name), method="direct").u
+
+
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("method", [*ITERATIVE, "wcycle", "fcycle"])
 def test_methods_agree_with_the_direct_solver(method: str, name: str) -> None:
-    keywords = case(name)
-    expected = mgnet.solve(**keywords, method="direct").u
+    keywords, expected = case(name), solution(name)
     levels = 4 if method == "wcycle" else None  # a thin box has many, and the last is visited 2**9 times
     sol = mgnet.solve(**keywords, method=method, levels=levels)
     assert worst(sol.u, expected) < 1e-9
@@ -342,8 +346,7 @@ def test_options_of_the_cycle(coarse: str, smoother: str, name: str) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_single_precision(name: str) -> None:
-    keywords = case(name)
-    expected = mgnet.solve(**keywords, method="direct").u
+    keywords, expected = case(name), solution(name)
     for method in ("auto", "vcycle", "direct"):
         sol = mgnet.solve(**keywords, method=method, dtype="float32")
         assert sol.u.dtype == np.float32
@@ -552,8 +555,8 @@ def test_w_and_f_are_no_worse() -> None:
 @pytest.mark.parametrize("smoother", ["jacobi", "red-black", "chebyshev"])
 def test_cycles_are_symmetric_and_positive(smoother: str, sweeps: tuple[int, int]) -> None:
     """As conjugate gradients need them."""
-    for name in ("sides", "cells", "brick", "joined"):
-        keywords = case(name, (7, 9) if name != "brick" else (4, 5, 4))
+    for name in ("sides", "cells", "brick"):
+        keywords = case(name, (7, 9) if name != "brick" else (3, 4, 3))
         del keywords["f"]
         keywords["a"] = np.random.default_rng(0).uniform(0.1, 10, keywords["n"])
         hierarchy = Hierarchy(
@@ -593,13 +596,13 @@ def jumps(kind: str, n: tuple[int, ...], high: float) -> np.ndarray:
 def test_jumps(high: float, n: tuple[int, ...], kind: str) -> None:
     a = jumps(kind, n, high)
     f = np.random.default_rng(0).normal(size=[k + 1 for k in n])
-    for boundary in (None, {"left": Robin(1.0), "top": Neumann(1.0)}):
-        keywords = {"dim": len(n), "n": n, "a": a, "boundary": boundary}
-        expected = mgnet.solve(f, **keywords, method="direct").u
-        for method in ("auto", "pcg"):
-            sol = mgnet.solve(f, **keywords, method=method)
-            assert sol.iterations <= 45, (method, sol.iterations)
-            assert worst(sol.u[None], expected[None]) < 1e-9
+    boundary = {"left": Robin(1.0), "top": Neumann(1.0)} if kind in ("layers", "cells") else None
+    keywords = {"dim": len(n), "n": n, "a": a, "boundary": boundary}
+    expected = mgnet.solve(f, **keywords, method="direct").u
+    for method in ("auto", "pcg"):
+        sol = mgnet.solve(f, **keywords, method=method)
+        assert sol.iterations <= 45, (method, sol.iterations)
+        assert worst(sol.u[None], expected[None]) < 1e-9
 
 
 # Full multigrid.
@@ -714,7 +717,7 @@ def test_thin_and_long_and_small(n: tuple[int, ...], keywords: dict[str, Any], m
     ids=str,
 )
 def test_strips_with_free_sides(n: tuple[int, int], method: str) -> None:
-    """Where u is nearly constant across. Cycles are slow there: the narrow axis has too few cells to coarsen."""
+    """Where u is nearly constant across; cycles are slow there: few cells across to coarsen."""
     sides = {"left": Neumann(), "right": Neumann()}
     reference = Reference(n, (0.05, 10.0), sides, (False, False))
     f = np.random.default_rng(0).normal(size=(2, *reference.shape))
@@ -733,9 +736,9 @@ def test_strips_with_free_sides(n: tuple[int, int], method: str) -> None:
     [
         {"n": (21, 14), "boundary": Neumann()},
         {"n": (16, 16), "periodic": True},
-        {"n": (17, 24), "periodic": (True, False), "boundary": Neumann()},
-        {"n": (20, 21), "boundary": Neumann(), "a": "cells"},
-        {"n": (8, 9, 10), "boundary": Neumann()},
+        {"n": (13, 16), "periodic": (True, False), "boundary": Neumann()},
+        {"n": (12, 13), "boundary": Neumann(), "a": "cells"},
+        {"n": (5, 8, 7), "boundary": Neumann()},
         {"n": (8, 8, 8), "periodic": True},
     ],
     ids=str,
@@ -758,7 +761,7 @@ def test_solutions_up_to_a_constant(keywords: dict[str, Any], method: str) -> No
     f[1] += 0 * f[0]
     weights = reference.weights()
     f -= (f * weights).sum(tuple(range(1, f.ndim)), keepdims=True)
-    for dtype, digits in (("float64", 1e-9), ("float32", 1e-4)):
+    for dtype, digits in (("float64", 1e-9), ("float32", 1e-4))[: 1 + (method in ("auto", "direct"))]:
         sol = mgnet.solve(f, dim=len(n), method=method, dtype=dtype, **keywords)
         assert np.abs((sol.u * weights).sum(tuple(range(1, f.ndim)))).max() <= digits * np.abs(sol.u).max()
         assert worst(sol.u, reference.solve(reference.loads(f))) < digits
