@@ -163,7 +163,7 @@ def iterate(
         Gives a correction from a residual; the next approximation is ``u + step(b - A(u))``.
     A : callable
         The operator.
-    b, u : torch.Tensor, shape (batch, 1, *unknowns)
+    b, u : torch.Tensor, shape ``(batch, 1, *unknowns)``
         Load and first guess; the guess becomes the solution, in its own memory.
     tol : float
         Accepted error relative to the largest nodal value of each row.
@@ -176,7 +176,7 @@ def iterate(
 
     Returns
     -------
-    u : torch.Tensor, shape (batch, 1, *unknowns)
+    u : torch.Tensor, shape ``(batch, 1, *unknowns)``
         The last approximation.
     outcome : Outcome
         How it ended, and its history.
