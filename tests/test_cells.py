@@ -191,6 +191,17 @@ def test_the_bounds_of_the_spectrum(dim: int) -> None:
                 assert spectral_radius(D) <= coarse.largest * (1 + 1e-12), A.box.axes
 
 
+def test_robin_sides_count_in_the_bound() -> None:
+    """Beside a large alpha theirs is the largest eigenvalue, 3/2 for each axis of the side."""
+    box = Box([Axis(4, 1.0, ENDS["free"])] * 3)
+    A = CellStiffness(
+        box, torch.ones(4, 4, 4, dtype=torch.float64), None, [(1e4, 0.0), (0.0, 0.0), (0.0, 0.0)]
+    )
+    largest = spectral_radius(A.to_dense(box.shape).numpy())
+    assert largest == pytest.approx(2.25, rel=0.05)
+    assert largest <= A.largest
+
+
 @every_dim
 def test_which_operators_of_cells_are_singular(dim: int) -> None:
     seen = set()
