@@ -546,7 +546,7 @@ def test_other_factors(keywords: dict[str, Any], bound: float) -> None:
 @pytest.mark.parametrize("a", [1.0, np.ones((1, 64))], ids=["number", "cells"])
 def test_long_polynomials_need_the_bound_of_the_spectrum(a: Any) -> None:
     """Where a joined axis has one cell its corners are one node, and the bound of a cell does not hold."""
-    levels = levels_of((1, 64), periodic=(True, False), a=a)
+    levels = levels_of((1, 64), domain=((0, 1 / 64), (0, 1)), periodic=(True, False), a=a)
     assert measured_factor(levels, (8, 8)) <= 0.02
 
 
