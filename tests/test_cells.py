@@ -181,9 +181,8 @@ def test_the_bounds_of_the_spectrum(dim: int) -> None:
     """Of an operator of cells, and of the coarse ones."""
     for seed in range(4 - dim):
         for A, expected in random_cases(dim, 10 * dim + seed, 9 if dim == 2 else 5):
-            if any(axis.periodic and axis.cells == 1 for axis in A.box.axes):
-                continue  # see test_boxes.py
-            assert spectral_radius(expected) <= A.largest * (1 + 1e-12), A.box.axes
+            if not any(axis.periodic and axis.cells == 1 for axis in A.box.axes):  # see test_boxes.py
+                assert spectral_radius(expected) <= A.largest * (1 + 1e-12), A.box.axes
             step = A.coarsen(A.box.shape)
             if step is not None:
                 coarse, _ = step
