@@ -363,11 +363,13 @@ class StencilStiffness(_BoxOperator):
     @cached_property
     def largest(self) -> float:
         """A bound of the eigenvalues of D⁻¹ A, from its row sums."""
-        total = self.centre.clone()
-        for here, there, weight in self._neighbours():
-            total[here] += weight.abs()
-            total[there] += weight.abs()
-        return float((self.box.loads(total) / self.diagonal(self.box.shape)).max())
+        # The steps along a lone joined cell lead to the same node, so their entries are one.
+        lone = [axis.periodic and axis.cells == 1 for axis in self.box.axes]
+        total = torch.zeros_like(self.centre)
+        for step in itertools.product(*((0,) if alone else (-1, 0, 1) for alone in lone)):
+            same = [(-1, 0, 1) if alone else (s,) for s, alone in zip(step, lone, strict=True)]
+            total += sum(self.entry(each) for each in itertools.product(*same)).abs()  # type: ignore[union-attr]
+        return float((self.box.unknowns(total) / self.diagonal(self.box.shape)).max())
 
     def coarsen(self, shape: Sequence[int]) -> tuple[StencilStiffness, NodeProlongation] | None:
         """Return the operator R A P of the next coarser box, and P; None where no axis can be coarsened."""
