@@ -345,10 +345,11 @@ class Hierarchy:
         batch = b.shape[: -problem.dim]
         if at_nodes is None:
             return batch, b.reshape(math.prod(batch), *problem.shape), ()
-        batch = box_assembly.common_batch("boundary", at_nodes, problem.dim, tuple(batch))
-        rows = b.expand(*batch, *problem.shape).reshape(math.prod(batch), *problem.shape)
-        at_nodes = at_nodes.expand(*batch, *problem.node_shape).reshape(math.prod(batch), *problem.node_shape)
-        return batch, rows, (at_nodes,)
+        shared = box_assembly.common_batch("boundary", at_nodes, problem.dim, batch)
+        size = math.prod(shared)
+        rows = b.expand(*shared, *problem.shape).reshape(size, *problem.shape)
+        at_nodes = at_nodes.expand(*shared, *problem.node_shape).reshape(size, *problem.node_shape)
+        return shared, rows, (at_nodes,)
 
     def _method(
         self, b: Tensor, values: Any, guess: Tensor | None, stopping: Stopping

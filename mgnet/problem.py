@@ -134,7 +134,7 @@ class Poisson:
     boxes: type[Poisson]
     dim = 1
 
-    def __new__(cls, f: Any = None, *, dim: int = 1, **options: Any) -> Self:
+    def __new__(cls, f: Any = None, *, dim: Any = 1, **options: Any) -> Self:
         """Return the class for ``dim`` dimensions."""
         if isinstance(dim, bool) or not isinstance(dim, numbers.Integral) or dim not in (1, 2, 3):
             raise ValueError(f"dim: got {dim!r}; accepted: 1, 2 or 3")
