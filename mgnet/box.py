@@ -20,7 +20,7 @@ from .chain import Chain
 from .memory import empty, is_open, owned
 from .operators import every_second
 
-__all__ = ["Axis", "Box", "BoxProlongation", "overlap"]
+__all__ = ["Axis", "Box", "BoxProlongation", "integrate_linear", "overlap"]
 
 # An axis is coarsened as long as its cells are no wider than the narrowest by this factor: point smoothers
 # do not see errors that vary along the wide side of a cell only.
@@ -263,6 +263,27 @@ class Axis:
 def _at_both_ends(cells: np.ndarray) -> np.ndarray:
     """Give to each node what its two cells have."""
     return np.pad(cells, (0, 1)) + np.pad(cells, (1, 0))
+
+
+def integrate_linear(f: Tensor, widths: Any, axis: int) -> Tensor:
+    """Integrate the function that is linear on each cell of an axis against its hats, :eq:`mass`.
+
+    Parameters
+    ----------
+    f : torch.Tensor
+        Values at the nodes, along ``axis``.
+    widths : float or torch.Tensor
+        Of the cells; a tensor has their axis where ``f`` has it.
+    axis : int
+        Which axis.
+
+    Returns
+    -------
+    torch.Tensor
+        Of the shape of ``f``.
+    """
+    low, high = f.narrow(axis, 0, f.shape[axis] - 1), f.narrow(axis, 1, f.shape[axis] - 1)
+    return overlap(widths / 6 * (2 * low + high), widths / 6 * (low + 2 * high), axis)
 
 
 def overlap(low: Tensor, high: Tensor, axis: int) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from . import stencils
 from .assembly import Load, evaluate
-from .box import overlap
+from .box import integrate_linear, overlap
 from .box_problem import BoxPoisson
 from .cells import CellStiffness
 from .checks import array, hidden, require_finite
@@ -210,8 +210,7 @@ def _from_nodal(grids: list[Grid], f: Tensor, lumped: bool) -> Tensor:
             half = widths.expand(grid.n, *shape[1:]) / 2
             f = f * overlap(half, half, -len(shape))
         else:
-            low, high = f.narrow(place, 0, grid.n), f.narrow(place, 1, grid.n)
-            f = overlap(widths / 6 * (2 * low + high), widths / 6 * (low + 2 * high), place)
+            f = integrate_linear(f, widths, place)
     return f
 
 

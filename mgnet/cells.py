@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from . import stencils
-from .box import Box, overlap
+from .box import Box, integrate_linear, overlap
 from .checks import hidden
 from .galerkin import NodeProlongation, galerkin_product
 from .memory import empty, is_open, spare
@@ -138,11 +138,7 @@ class CellStiffness(_BoxOperator):
         """Apply the mass matrix of a side to values at its nodes."""
         others = [h for i, h in enumerate(self.h, -self.dim) if i != place]
         for axis, h in enumerate(others, -len(others)):
-            low, high = u.narrow(axis, 0, u.shape[axis] - 1), u.narrow(axis, 1, u.shape[axis] - 1)
-            v = torch.zeros_like(u)
-            v.narrow(axis, 0, u.shape[axis] - 1).add_(h / 6 * (2 * low + high))
-            v.narrow(axis, 1, u.shape[axis] - 1).add_(h / 6 * (low + 2 * high))
-            u = v
+            u = integrate_linear(u, h, axis)
         return u
 
     @property
@@ -182,28 +178,9 @@ class CellStiffness(_BoxOperator):
         robin = [(factor * low, factor * high) for low, high in self.robin]
         return CellStiffness(self.box, a, c, robin)
 
-    def elements(self) -> Tensor:
-        """Return the matrices between the corners of each cell, shape ``(*cells, corners, corners)``."""
-        K, M = (torch.from_numpy(matrix).to(**self.like) for matrix in self._unit_elements)
-        E = self.a[..., None, None] * K
-        if self.c is not None:
-            E += self.c[..., None, None] * M
-        for place, end, alpha in self._robin_sides():
-            side = torch.from_numpy(self._side_element(self.dim + place, end)).to(**self.like)
-            E.select(self.dim + place, end).add_(side, alpha=alpha)
-        return E
-
     def to_sparse(self, shape: Sequence[int]) -> sp.csc_array:
         """Return the matrix in SciPy's form, for ``shape`` unknowns along each axis."""
-        cells = self.box.cells
-        numbers = 1 + torch.arange(math.prod(shape)).reshape(shape)
-        at_nodes = self.box.nodes(numbers).numpy() - 1  # -1 at Dirichlet nodes
-        at = np.stack([at_nodes[_corner(corner, cells)].ravel() for corner in self.corners], -1)
-        E = self.elements().cpu().numpy().reshape(len(at), len(self.corners), -1)
-        rows, columns = np.broadcast_arrays(at[:, :, None], at[:, None, :])
-        inside = (rows >= 0) & (columns >= 0)
-        entries = (E[inside], (rows[inside], columns[inside]))
-        return sp.coo_array(entries, shape=(math.prod(shape),) * 2).tocsc()
+        return self.assembled().to_sparse(shape)
 
     def assembled(self) -> StencilStiffness:
         """Return the same operator as entries between neighbouring nodes."""
@@ -213,8 +190,9 @@ class CellStiffness(_BoxOperator):
         for (i, low), (j, high) in itertools.product(enumerate(self.corners), repeat=2):
             step = tuple(q - p for p, q in zip(low, high, strict=True))
             if step >= (0,) * self.dim:
-                field = pairs.setdefault(step, torch.zeros_like(centre)) if any(step) else centre
-                here = field[_corner(low, self.box.cells)]
+                if any(step) and step not in pairs:
+                    pairs[step] = torch.zeros_like(centre)
+                here = (pairs[step] if any(step) else centre)[_corner(low, self.box.cells)]
                 here.add_(self.a, alpha=float(K[i, j]))
                 if self.c is not None:
                     here.add_(self.c, alpha=float(M[i, j]))
@@ -339,6 +317,21 @@ class StencilStiffness(_BoxOperator):
         for step, field in self.pairs.items():
             here, there = _ends_of(step, field.shape)
             yield here, there, field[here]
+
+    def to_sparse(self, shape: Sequence[int]) -> sp.csc_array:
+        """Return the matrix in SciPy's form, for ``shape`` unknowns along each axis."""
+        numbers = 1 + torch.arange(math.prod(shape)).reshape(shape)
+        at = self.box.nodes(numbers) - 1  # -1 at Dirichlet nodes
+        found = [(at, at, self.centre)]
+        for here, there, weight in self._neighbours():
+            found += [(at[here], at[there], weight), (at[there], at[here], weight)]
+        rows, columns, entries = (
+            np.concatenate([part.cpu().numpy().ravel() for part in parts])
+            for parts in zip(*found, strict=True)
+        )
+        inside = (rows >= 0) & (columns >= 0)
+        size = math.prod(shape)
+        return sp.coo_array((entries[inside], (rows[inside], columns[inside])), shape=(size, size)).tocsc()
 
     def diagonal(self, shape: Sequence[int]) -> Tensor:
         """Return the diagonal of the matrix, shape ``(*unknowns)``."""
