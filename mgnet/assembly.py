@@ -153,12 +153,6 @@ def _chunks(n: int) -> Iterator[slice]:
         yield slice(start, min(start + CELLS, n))
 
 
-def _points(problem: Poisson, cells: slice) -> np.ndarray:
-    """Give the quadrature points of some cells, (cells * points,)."""
-    x = problem.grid.points(cells.start, cells.stop + 1)
-    return (x[:-1, None] + np.diff(x)[:, None] * POINTS).ravel()
-
-
 def evaluate(name: str, function: Any, *x: np.ndarray, names: str = "xyz") -> tuple[Tensor, bool]:
     """Call a user's function; return float64 values and whether they came as a tensor.
 
@@ -246,7 +240,7 @@ def _require_finite_at(name: str, values: Tensor, x: Sequence[np.ndarray], names
 
 def _sampled(name: str, problem: Poisson, cells: slice) -> Tensor:
     """Give a coefficient's values at the quadrature points of some cells, (cells, points), checked."""
-    values, _ = evaluate(name, getattr(problem, name), _points(problem, cells))
+    values, _ = evaluate(name, getattr(problem, name), problem.grid.inside(cells.start, cells.stop, POINTS))
     if values.ndim != 1:
         raise ValueError(
             f"{name}: the function returned {values.ndim} axes; accepted: 1, one value per point"
@@ -291,7 +285,7 @@ def _quadrature(problem: Poisson, f: Any, dtype: torch.dtype) -> tuple[Tensor, b
     t, w = torch.from_numpy(POINTS), torch.from_numpy(WEIGHTS)
     pieces, speaks_torch, size = [], False, 0.0
     for cells in _chunks(problem.n):
-        values, speaks_torch = evaluate("f", f, _points(problem, cells))
+        values, speaks_torch = evaluate("f", f, problem.grid.inside(cells.start, cells.stop, POINTS))
         values = values.reshape(*values.shape[:-1], -1, len(POINTS))
         widths = torch.from_numpy(problem.grid.widths(cells.start, cells.stop))
         pieces.append([(values @ (w * hat) * widths).to(dtype) for hat in (1 - t, t)])

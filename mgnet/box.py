@@ -16,7 +16,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from .chain import Chain
+from .chain import Chain, Transpose
 from .memory import empty, is_open, owned
 from .operators import every_second
 
@@ -453,21 +453,13 @@ class BoxProlongation:
             e = axis.interpolate(e, place, cubic=True)
         return e
 
-    @property
-    def T(self) -> BoxRestriction:
-        """The adjoint: restriction."""
-        return BoxRestriction(self)
-
-
-class BoxRestriction:
-    """The transpose of a :class:`BoxProlongation`."""
-
-    def __init__(self, prolongation: BoxProlongation) -> None:
-        self.T = prolongation
-
-    def __call__(self, b: Tensor) -> Tensor:
+    def restrict(self, b: Tensor) -> Tensor:
         """Restrict loads of shape ``(..., *unknowns)``."""
-        # The axis whose numbers lie furthest apart first: what is left is half as much.
-        for axis, place in self.T.chosen:
+        for axis, place in self.chosen:
             b = axis.restrict(b, place)
         return b
+
+    @property
+    def T(self) -> Transpose:
+        """The adjoint: restriction."""
+        return Transpose(self)

@@ -96,16 +96,12 @@ def _chunks(grids: list[Grid]) -> Iterator[slice]:
         yield slice(start, min(start + step, grids[0].n))
 
 
-def _points(grid: Grid, cells: slice) -> np.ndarray:
-    """Give the quadrature points of some cells of one axis."""
-    x = grid.points(cells.start, cells.stop + 1)
-    return (x[:-1, None] + np.diff(x)[:, None] * POINTS).ravel()
-
-
 def _quadrature_points(grids: list[Grid], rows: slice) -> tuple[np.ndarray, ...]:
     """Give the coordinates of the quadrature points of some cells along the first axis, to be broadcast."""
     ranges = [rows, *(slice(0, grid.n) for grid in grids[1:])]
-    return np.ix_(*(_points(grid, cells) for grid, cells in zip(grids, ranges, strict=True)))
+    return np.ix_(
+        *(grid.inside(cells.start, cells.stop, POINTS) for grid, cells in zip(grids, ranges, strict=True))
+    )
 
 
 def load(problem: BoxPoisson, dtype: torch.dtype, device: torch.device, speaks_torch: bool = False) -> Load:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from .box import Axis, Box
-from .checks import array, count, is_number, number, require_memory, tracked
+from .checks import array, count, require_memory
 from .grid import Grid
-from .problem import Condition, Data, Dirichlet, Neumann, Poisson, Robin, coefficient, uniform_grid
+from .problem import Condition, Data, Dirichlet, Neumann, Poisson, Robin, uniform_grid
 
 __all__ = ["SIDES", "BoxPoisson", "Poisson"]
 
@@ -93,21 +93,19 @@ class BoxPoisson(Poisson):
         self.axes_grids = [
             uniform_grid(k, ends) for k, ends in zip(cells, _domains(domain, dim), strict=True)
         ]
-        self.joined = _joined(periodic, dim)
+        self._joined = _joined(periodic, dim)
         self.conditions = self._conditions(boundary, {"left": left, "right": right})
-        if load not in (None, "exact", "nodal"):
-            raise ValueError(f"load: got {load!r}; accepted: 'exact', 'nodal' or None")
-        self.a = coefficient("a", 1.0 if a is None else a, self.cells, "one value per cell")
-        self.c = coefficient(
-            "c", 0.0 if c is None else c, self.node_shape, "one value per node, boundary included"
-        )
-        self.f, self.b = self._right_hand_side(f, b)
-        self.load = load or ("exact" if callable(self.f) else "nodal")
+        self._set_data(f, b, a, c, load)
 
     @property
     def grids(self) -> list[Grid]:
         """The grid of each axis."""
         return self.axes_grids
+
+    @property
+    def joined(self) -> tuple[bool, ...]:
+        """Whether the two sides of each axis are joined."""
+        return self._joined
 
     @property
     def cells(self) -> tuple[int, ...]:
@@ -220,23 +218,6 @@ class BoxPoisson(Poisson):
     def side_shape(self, axis: int) -> tuple[int, ...]:
         """Return the number of nodes along each axis of a side."""
         return self.node_shape[:axis] + self.node_shape[axis + 1 :]
-
-    def _right_hand_side(self, f: Any, b: Any) -> tuple[Any, Any]:
-        if (f is None) == (b is None):
-            if f is None:
-                return 0.0, None
-            raise ValueError("f and b: got both; accepted: one of them")
-        if b is not None:
-            return None, array("b", b, (self.shape,), "one entry per unknown")
-        if callable(f):
-            return f, None
-        if is_number(f) and tracked(f):
-            f = f.expand(self.node_shape)
-        if is_number(f):
-            return number("f", f), None
-        once = tuple(n + (not joined) for n, joined in zip(self.cells, self.joined, strict=True))
-        shapes = (self.node_shape, once) if self.periodic else (self.node_shape,)
-        return array("f", f, shapes, "one value per node, boundary included"), None
 
     def __repr__(self) -> str:
         sides = ", ".join(f"{name}={side}" for name, *_, side in self.sides())

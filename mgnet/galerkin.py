@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from .box import Axis, Box
+from .chain import Transpose
 from .memory import empty, empty_like
 
 __all__ = ["NodeProlongation", "galerkin_product"]
@@ -97,22 +98,14 @@ class NodeProlongation:
         """Interpolate values of shape ``(N, 1, *coarse unknowns)``."""
         return self.box.unknowns(self.at_nodes(self.coarse.nodes(e)))
 
-    @property
-    def T(self) -> NodeRestriction:
-        """The adjoint: restriction with the same weights."""
-        return NodeRestriction(self)
-
-
-class NodeRestriction:
-    """The transpose of a :class:`NodeProlongation`; the two share their weights."""
-
-    def __init__(self, prolongation: NodeProlongation) -> None:
-        self.T = prolongation
-
-    def __call__(self, b: Tensor) -> Tensor:
+    def restrict(self, b: Tensor) -> Tensor:
         """Restrict loads of shape ``(N, 1, *unknowns)``."""
-        P = self.T
-        return P.coarse.loads(P.at_nodes_transposed(P.box.spread(b)))
+        return self.coarse.loads(self.at_nodes_transposed(self.box.spread(b)))
+
+    @property
+    def T(self) -> Transpose:
+        """The adjoint: restriction with the same weights."""
+        return Transpose(self)
 
 
 def _pieces(axis: Axis, chosen: bool) -> Pieces:

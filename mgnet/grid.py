@@ -83,6 +83,24 @@ class Grid:
             x[-1] = self.domain[1]
         return x
 
+    def inside(self, start: int, stop: int, t: np.ndarray) -> np.ndarray:
+        """Return points inside of some cells, for a quadrature.
+
+        Parameters
+        ----------
+        start, stop : int
+            The first cell, and the one behind the last.
+        t : numpy.ndarray, shape (points,)
+            Local coordinates: 0 at the left end of a cell, 1 at its right.
+
+        Returns
+        -------
+        numpy.ndarray, shape ((stop - start) * points,)
+            In float64, cell by cell.
+        """
+        x = self.points(start, stop + 1)
+        return (x[:-1, None] + np.diff(x)[:, None] * t).ravel()
+
     def widths(self, start: int, stop: int) -> np.ndarray:
         """Return the widths of some cells.
 

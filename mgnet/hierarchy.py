@@ -136,7 +136,9 @@ class Hierarchy:
         self.options = Options(method, smoother, sweeps, levels, coarse, omega, problem.dim)  # type: ignore[arg-type]
         self.problem, self.dtype, self.device = problem, float_type(dtype), find_device(device)
         self.space = problem.space
-        self.A: Any = self._operator() if operator is None else operator
+        self.A: Any = operator
+        if operator is None:
+            self.A = assembly_of(problem).operator(problem, self.dtype, self.device)
         self._own_operator = operator is not None
         self.constants = Constants(problem) if self.A.singular else None
 
@@ -144,11 +146,6 @@ class Hierarchy:
     def method(self) -> str:
         """The method, "auto" resolved."""
         return self.options.method
-
-    def _operator(self) -> Any:
-        if isinstance(self.problem, BoxPoisson):
-            return box_assembly.operator(self.problem, self.dtype, self.device)
-        return assembly.operator(self.problem, self.dtype, self.device)
 
     @cached_property
     def levels(self) -> list[Level]:
@@ -164,13 +161,19 @@ class Hierarchy:
         """Whether cycles are computed in float32 although the problem is in float64."""
         if not self.options.mixed or self.dtype == torch.float32:
             return False
-        diagonal = self.A.diagonal(self.problem.shape)
+        least, most = self._range
         # Entries that differ by more would be out of the range of float32.
-        return bool(diagonal.numel() and diagonal.min() > 1e-15 * diagonal.max())
+        return least > 1e-15 * most
 
     @cached_property
+    def _range(self) -> tuple[float, float]:
+        """The smallest and the largest diagonal entry; zeros where nothing is unknown."""
+        diagonal = self.A.diagonal(self.problem.shape)
+        return (float(diagonal.min()), float(diagonal.max())) if diagonal.numel() else (0.0, 0.0)
+
+    @property
     def _scale(self) -> float:
-        return 1 / float(self.A.diagonal(self.problem.shape).max())
+        return 1 / self._range[1]
 
     @cached_property
     def condensation(self) -> Condensation:
@@ -247,7 +250,7 @@ class Hierarchy:
             Correction. The cycle is that of the method, a V-cycle for "fmg", "pcg" and "direct".
         """
         if self.method == "exact":
-            return self.problem.space.unknowns(self.condensation.solve(r[:, 0]))[:, None]
+            return self.space.unknowns(self.condensation.solve(r[:, 0]))[:, None]
         if self._mixed and r.dtype == torch.float64:
             return self._scaled_cycle(r)
         kind = {"wcycle": "W", "fcycle": "F"}.get(self.method, "V")
@@ -620,6 +623,11 @@ class Hierarchy:
         if guess.shape[0] not in (1, rows.shape[0]):
             raise ValueError(f"x0: got {guess.shape[0]} rows; accepted: 1, or {rows.shape[0]} as the load")
         return self.space.unknowns(guess.expand(rows.shape[0], *nodes))[:, None].clone()
+
+
+def assembly_of(problem: Poisson) -> Any:
+    """Return the module that assembles a problem: that of intervals or that of boxes."""
+    return box_assembly if isinstance(problem, BoxPoisson) else assembly
 
 
 class _System:

@@ -178,14 +178,7 @@ class Poisson:
         self.grid = _grid(n, domain, nodes)
         left, right = _ends_of(boundary, left, right)
         self.left, self.right, self.periodic = _conditions(left, right, periodic)
-        if load not in (None, "exact", "nodal"):
-            raise ValueError(f"load: got {load!r}; accepted: 'exact', 'nodal' or None")
-        self.a = coefficient("a", 1.0 if a is None else a, (self.n,), "one value per cell")
-        self.c = coefficient(
-            "c", 0.0 if c is None else c, (self.n + 1,), "one value per node, boundary included"
-        )
-        self.f, self.b = self._right_hand_side(f, b)
-        self.load = load or ("exact" if callable(self.f) else "nodal")
+        self._set_data(f, b, a, c, load)
 
     @property
     def n(self) -> int:
@@ -196,6 +189,11 @@ class Poisson:
     def cells(self) -> tuple[int, ...]:
         """Number of cells along each axis."""
         return (self.n,)
+
+    @property
+    def joined(self) -> tuple[bool, ...]:
+        """Whether the two ends of each axis are joined."""
+        return (self.periodic,)
 
     @property
     def grids(self) -> list[Grid]:
@@ -236,21 +234,32 @@ class Poisson:
         """Number of unknowns: the nodes without Dirichlet ends, a periodic end once."""
         return self.n if self.periodic else self.n + 1 - self.ends.count("dirichlet")
 
-    def _right_hand_side(self, f: Any, b: Any) -> tuple[Any, Any]:
+    def _set_data(self, f: Any, b: Any, a: Any, c: Any, load: Any) -> None:
+        """Check and keep coefficients and right-hand side, for an interval or a box."""
+        if load not in (None, "exact", "nodal"):
+            raise ValueError(f"load: got {load!r}; accepted: 'exact', 'nodal' or None")
+        at_nodes = "one value per node, boundary included"
+        self.a = coefficient("a", 1.0 if a is None else a, self.cells, "one value per cell")
+        self.c = coefficient("c", 0.0 if c is None else c, self.node_shape, at_nodes)
+        self.f, self.b = self._right_hand_side(f, b, at_nodes)
+        self.load = load or ("exact" if callable(self.f) else "nodal")
+
+    def _right_hand_side(self, f: Any, b: Any, at_nodes: str) -> tuple[Any, Any]:
         if (f is None) == (b is None):
             if f is None:
                 return 0.0, None
             raise ValueError("f and b: got both; accepted: one of them")
         if b is not None:
-            return None, array("b", b, (self.unknowns,), "one entry per unknown")
+            return None, array("b", b, (self.shape,), "one entry per unknown")
         if callable(f):
             return f, None
         if is_number(f) and tracked(f):
             f = f.expand(self.node_shape)
         if is_number(f):
             return number("f", f), None
-        sizes = (self.n + 1, self.n) if self.periodic else (self.n + 1,)
-        return array("f", f, sizes, "one value per node, boundary included"), None
+        once = tuple(n + (not joined) for n, joined in zip(self.cells, self.joined, strict=True))
+        shapes = (self.node_shape, once) if any(self.joined) else (self.node_shape,)
+        return array("f", f, shapes, at_nodes), None
 
     def __repr__(self) -> str:
         ends = "periodic" if self.periodic else f"left={self.left}, right={self.right}"

@@ -118,7 +118,7 @@ class RedBlack:
         for _ in range(sweeps):
             for colour in reversed(self.colours) if post else self.colours:
                 nodes: tuple[Any, ...] = (..., *(slice(first, None, 2) for first in colour))
-                x[nodes] += weight[nodes] * (b - A(x))[nodes]
+                x[nodes] += weight[nodes] * residual(A, x, b)[nodes]
         return x
 
 

@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import assembly, box_assembly
-from .box_problem import BoxPoisson, Poisson
+from .box_problem import Poisson
 from .checks import find_device, float_type
-from .hierarchy import Hierarchy, Stopping
+from .hierarchy import Hierarchy, Stopping, assembly_of
 from .problem import Condition, Data
 from .solution import Solution
 
@@ -154,6 +153,5 @@ def solve(
     )
     tensors = any(isinstance(value, Tensor) for value in (f, b, a, c, nodes))
     wide = torch.float64 if refine else float_type(dtype)
-    home: Any = box_assembly if isinstance(problem, BoxPoisson) else assembly
-    rhs = home.load(problem, wide, find_device(device), tensors)
+    rhs = assembly_of(problem).load(problem, wide, find_device(device), tensors)
     return hierarchy.run(rhs, stopping, x0)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .chain import Chain
+from .chain import Chain, Transpose
 from .checks import hidden
 
 __all__ = ["Elimination", "VaryingProlongation", "VaryingStiffness", "eliminate"]
@@ -284,15 +284,8 @@ class VaryingProlongation(Chain):
         return self(torch.eye(shape, dtype=self.left.dtype, device=self.left.device)).T
 
 
-class VaryingRestriction:
+class VaryingRestriction(Transpose):
     """The transpose of a :class:`VaryingProlongation`; the two share their weights."""
-
-    def __init__(self, prolongation: VaryingProlongation) -> None:
-        self.T = prolongation
-
-    def __call__(self, b: Tensor) -> Tensor:
-        """Restrict loads of shape (..., nodes)."""
-        return self.T.restrict(b)
 
     def to_dense(self, shape: int) -> Tensor:
         """Return the matrix for ``shape`` fine unknowns."""
