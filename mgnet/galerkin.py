@@ -38,10 +38,19 @@ class NodeProlongation:
     entry : callable
         From a direction (one of -1, 0, 1 for each axis) to the entries of the operator between each node and
         its neighbour there, shape ``(*nodes)``; joined ends have the same.
+    singular : bool, default False
+        Whether the operator maps constants to zero; they are then interpolated exactly, however much the
+        entries differ.
     """
 
-    def __init__(self, box: Box, chosen: Sequence[bool], entry: Callable[[tuple[int, ...]], Tensor]) -> None:
-        self.box, self.coarse = box, box.coarse(chosen)
+    def __init__(
+        self,
+        box: Box,
+        chosen: Sequence[bool],
+        entry: Callable[[tuple[int, ...]], Tensor],
+        singular: bool = False,
+    ) -> None:
+        self.box, self.coarse, self.singular = box, box.coarse(chosen), singular
         self.pieces = [_pieces(axis, some) for axis, some in zip(box.axes, chosen, strict=True)]
         # In this order a step needs only what is there already: new nodes, and the known ones with weights.
         self.steps = list(self._steps(entry))
@@ -57,7 +66,7 @@ class NodeProlongation:
             pulled = [axis for axis, (_, t, new) in enumerate(group) if new and t is None]
             placed = [(axis, t) for axis, (_, t, _) in enumerate(group) if t is not None]
             if pulled:
-                yield target, _equilibrium(entry, target, pulled)
+                yield target, _equilibrium(entry, target, pulled, self.singular)
             elif placed:
                 axis, t = placed[0]
                 ends, whole = (slice(-4, -3), slice(-1, None)), entry((0,) * self.box.dim)
@@ -123,7 +132,7 @@ def _pieces(axis: Axis, chosen: bool) -> Pieces:
 
 
 def _equilibrium(
-    entry: Callable[[tuple[int, ...]], Tensor], target: Index, pulled: Sequence[int]
+    entry: Callable[[tuple[int, ...]], Tensor], target: Index, pulled: Sequence[int], singular: bool
 ) -> list[tuple[Index, Tensor]]:
     """Give the neighbours along some axes and their weights; along the others the stencil is summed."""
     dim = len(target)
@@ -134,14 +143,17 @@ def _equilibrium(
             ranges[axis] = (s,)
         return sum(entry(offset)[target] for offset in itertools.product(*ranges))  # type: ignore[return-value]
 
-    own = summed((0,) * len(pulled))
+    steps = [step for step in itertools.product((-1, 0, 1), repeat=len(pulled)) if any(step)]
+    pulls = [-summed(step) for step in steps]
+    # Rows of a singular operator sum to zero; the entries themselves may cancel so far that weights do not
+    # sum to one.
+    own = sum(pulls) if singular else summed((0,) * len(pulled))
     found = []
-    for step in itertools.product((-1, 0, 1), repeat=len(pulled)):
-        if any(step):
-            source = target
-            for axis, s in zip(pulled, step, strict=True):
-                source = _replaced(source, axis, _shifted(source[axis], s))
-            found.append((source, -summed(step) / own))
+    for step, pull in zip(steps, pulls, strict=True):
+        source = target
+        for axis, s in zip(pulled, step, strict=True):
+            source = _replaced(source, axis, _shifted(source[axis], s))
+        found.append((source, pull / own))
     return found
 
 
