@@ -29,7 +29,7 @@ test-all: $(STAMPS)/test ## every test, with coverage
 	$(BIN)/python -m pytest -m "" --cov --cov-report=term-missing:skip-covered
 
 docs: $(STAMPS)/docs ## the documentation, in docs/_build/html; a warning is an error
-	$(BIN)/python -m sphinx -W --keep-going -n -b html docs docs/_build/html
+	$(BIN)/python -m sphinx -E -W --keep-going -n -b html docs docs/_build/html
 
 lint: $(STAMPS)/lint ## ruff and mypy
 	$(BIN)/ruff check .

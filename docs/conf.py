@@ -18,6 +18,7 @@ from sphinx.util.inspect import stringify_signature
 import mgnet
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE / "_ext"))
 
 project = "mgnet"
 author = "the mgnet developers"
@@ -32,9 +33,17 @@ extensions = [
     "sphinx.ext.mathjax",
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
+    "sphinx_design",
+    "sphinx_gallery.gen_gallery",
+    "sphinxcontrib.bibtex",
+    "matplotlib.sphinxext.plot_directive",
+    # our own, in _ext
+    "equations",
+    "links",
 ]
 templates_path = ["_templates"]
-exclude_patterns = ["_build", "_generated"]
+exclude_patterns = ["_build", "_ext", "_generated", "figures", "results"]
+suppress_warnings = ["config.cache"]  # the settings of the gallery name a function
 nitpicky = True
 nitpick_ignore_regex = [(r"py:.*", r"(torch|numpy|scipy|matplotlib)\..*")]  # their sites are elsewhere
 
@@ -47,6 +56,28 @@ math_eqref_format = "({number})"
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 copybutton_line_continuation_character = "\\"  # or the second line of a command would be left out
+
+# Pictures of the book: scripts in figures/, run by the build.
+plot_formats = [("png", 120)]
+plot_html_show_formats = False
+plot_html_show_source_link = False
+
+# The gallery: every script of examples/ is run by the build, and an exception is an error.
+sphinx_gallery_conf = {
+    "examples_dirs": ["../examples"],
+    "gallery_dirs": ["auto_examples"],
+    "filename_pattern": r"\.py$",
+    "ignore_pattern": r"/data/",
+    "subsection_order": [f"../examples/{part}" for part in ("learning", "networks", "multigrid", "beyond")],
+    "within_subsection_order": "FileNameSortKey",
+    "doc_module": ("mgnet",),
+    "reference_url": {"mgnet": None},
+    "backreferences_dir": "_generated/backreferences",
+    "first_notebook_cell": "%matplotlib inline",
+    "show_signature": False,
+    "min_reported_time": 0,
+}
+bibtex_bibfiles = ["references.bib"]
 
 # Docstrings. Types stand in the numpydoc sections, so signatures go without.
 autodoc_preserve_defaults = True

@@ -1,0 +1,257 @@
+"""Links between equations and lines of code, both ways, and the index of them all.
+
+A comment ``# eq: label`` in the package marks the line that implements the equation of that label; the same
+comment within a test function marks the test that checks it. An equation says where its code is and what
+checks it; the page of the source leads back. An equation without code or without a test is a warning, and so
+is a mark without an equation; the build turns warnings into errors.
+"""
+
+from __future__ import annotations
+
+import ast
+import html
+import io
+import re
+import shutil
+import tokenize
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective
+
+logger = logging.getLogger(__name__)
+ROOT = Path(__file__).parents[2]
+LABELS = r"# eq: ([a-z0-9-]+(?:, [a-z0-9-]+)*)"
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A comment that names an equation."""
+
+    label: str
+    path: str  # from the project's root
+    line: int
+    function: str  # that it stands in, with its class
+
+    @property
+    def page(self) -> str:
+        """The page of the source."""
+        return "_modules/" + self.path.removesuffix(".py").removesuffix("/__init__")
+
+    @property
+    def anchor(self) -> str:
+        """Its place on the page of the source; a label may be marked there more than once."""
+        return f"eq-{self.label}-{self.line}"
+
+
+class Equations:
+    """All marks, found anew for each build."""
+
+    def __init__(self) -> None:
+        self.code = _by_label(mark for path in _sources("mgnet") for mark in _marks(path))
+        self.tests = _by_label(
+            mark for path in _sources("tests") for mark in _marks(path) if "test_" in mark.function
+        )
+        self.examples = defaultdict(list)
+        for path in _sources("examples"):
+            for label in sorted(set(re.findall(r":eq:`([a-z0-9-]+)`", path.read_text(encoding="utf-8")))):
+                self.examples[label].append(path)
+
+
+def _sources(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+def _marks(path: Path) -> Iterator[Mark]:
+    text = path.read_text(encoding="utf-8")
+    if "# eq: " not in text:
+        return
+    functions = list(_functions(ast.parse(text)))
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        found = token.type == tokenize.COMMENT and re.search(LABELS, token.string)
+        if found:
+            line = token.start[0]
+            inside = [name for name, first, last in functions if first <= line <= last]
+            for label in found[1].split(", "):
+                yield Mark(label, path.relative_to(ROOT).as_posix(), line, inside[-1] if inside else "")
+
+
+def _functions(tree: ast.AST, outer: str = "") -> Iterator[tuple[str, int, int]]:
+    """Give the functions and classes with their first and last lines, the outer ones first."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            name = f"{outer}.{node.name}" if outer else node.name
+            first = min([node.lineno, *(each.lineno for each in node.decorator_list)])
+            yield name, first, node.end_lineno or first
+            yield from _functions(node, name)
+        else:
+            yield from _functions(node, outer)
+
+
+def _by_label(marks: Iterator[Mark]) -> dict[str, list[Mark]]:
+    found = defaultdict(list)
+    for mark in marks:
+        found[mark.label].append(mark)
+    return found
+
+
+def _test_name(mark: Mark) -> str:
+    return f"{mark.path}::{mark.function.replace('.', '::')}"
+
+
+def check(app: Sphinx, env: BuildEnvironment) -> None:
+    """Warn of equations without code or test, and of marks without an equation."""
+    marks, labels = app.equations, env.domains["math"].equations
+    for what, found in (("code", marks.code), ("test", marks.tests)):
+        for label in sorted(labels.keys() - found.keys()):
+            page = str(env.doc2path(labels[label][0]))
+            logger.warning("equation %r has no %s: no '# eq: %s'", label, what, label, location=page)
+        for label in sorted(found.keys() - labels.keys()):
+            for mark in found[label]:
+                logger.warning("'# eq: %s' names no equation", label, location=f"{mark.path}:{mark.line}")
+    for label in sorted(marks.examples.keys() - labels.keys()):
+        logger.warning(":eq:`%s` names no equation", label, location=str(marks.examples[label][0]))
+
+
+def _number(env: BuildEnvironment, label: str) -> str:
+    page = env.domains["math"].equations[label][0]
+    number = env.toc_fignumbers[page]["displaymath"][f"equation-{label}"]
+    return ".".join(map(str, number))
+
+
+def _link(app: Sphinx, page: str, target: str, text: str, anchor: str, literal: bool = True) -> nodes.Node:
+    uri = app.builder.get_relative_uri(page, target) + anchor
+    inner = nodes.literal(text, text) if literal else nodes.Text(text)
+    return nodes.reference("", "", inner, internal=True, refuri=uri)
+
+
+def _code_links(app: Sphinx, page: str, label: str) -> list[nodes.Node]:
+    marks = app.equations.code[label]
+    return [
+        _link(app, page, mark.page, f"{mark.path}:{mark.line}", f"#{mark.anchor}")
+        if mark.function == ""
+        else _link(app, page, mark.page, f"{Path(mark.path).stem}.{mark.function}", f"#{mark.anchor}")
+        for mark in marks
+    ]
+
+
+def _test_names(app: Sphinx, label: str) -> list[nodes.Node]:
+    names = dict.fromkeys(_test_name(mark) for mark in app.equations.tests[label])
+    return [nodes.literal(name, name) for name in names]
+
+
+def _joined(parts: list[nodes.Node]) -> list[nodes.Node]:
+    found: list[nodes.Node] = []
+    for part in parts:
+        found += [nodes.Text(", "), part] if found else [part]
+    return found
+
+
+def add_links(app: Sphinx, doctree: nodes.document, page: str) -> None:
+    """Put below each equation where its code is and what checks it; fill in the index."""
+    for block in list(doctree.findall(nodes.math_block)):
+        label = block.get("label")
+        if label and app.equations.code.get(label) and app.equations.tests.get(label):
+            line = nodes.paragraph(classes=["equation-links"])
+            line += [nodes.Text("Code: "), *_joined(_code_links(app, page, label))]
+            line += [nodes.Text(" · Checked by: "), *_joined(_test_names(app, label))]
+            block.parent.insert(block.parent.index(block) + 1, line)
+    for place in list(doctree.findall(Index)):
+        place.replace_self(_table(app, page))
+
+
+class Index(nodes.General, nodes.Element):
+    """Where the index of equations goes."""
+
+
+class EquationIndex(SphinxDirective):
+    """The directive ``equation-index``."""
+
+    def run(self) -> list[nodes.Node]:
+        """Leave a place: numbers are known when all pages have been read."""
+        return [Index()]
+
+
+def _table(app: Sphinx, page: str) -> nodes.table:
+    domain = app.env.domains["math"]
+    titles = ("Equation", "Label", "Code", "Checked by", "Gallery")
+    group = nodes.tgroup(cols=len(titles))
+    group += [nodes.colspec(colwidth=1) for _ in titles]
+    head, body = nodes.thead(), nodes.tbody()
+    head += _row([[nodes.Text(title)] for title in titles])
+    order = {label: tuple(map(int, _number(app.env, label).split("."))) for label in domain.equations}
+    for label in sorted(order, key=order.__getitem__):
+        home = domain.equations[label][0]
+        shown = _link(app, page, home, f"({_number(app.env, label)})", f"#equation-{label}", literal=False)
+        gallery = [_example_link(app, page, path) for path in app.equations.examples[label]]
+        cells = [[shown], [nodes.Text(label)], _joined(_code_links(app, page, label))]
+        body += _row([*cells, _joined(_test_names(app, label)), _joined(gallery)])
+    group += [head, body]
+    table = nodes.table(classes=["equation-index"])
+    table += group
+    return table
+
+
+def _example_link(app: Sphinx, page: str, path: Path) -> nodes.Node:
+    target = "auto_examples/" + path.relative_to(ROOT / "examples").with_suffix("").as_posix()
+    title = app.env.titles.get(target)
+    return _link(app, page, target, title.astext() if title else path.stem, "", literal=False)
+
+
+def _row(cells: list[list[nodes.Node]]) -> nodes.row:
+    row = nodes.row()
+    for cell in cells:
+        entry, paragraph = nodes.entry(), nodes.paragraph()
+        paragraph += cell
+        entry += paragraph
+        row += entry
+    return row
+
+
+def link_back(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """On the pages of the source, lead from each mark to its equation, and name the test."""
+    if page.startswith("_modules/mgnet"):
+        here = [mark for found in app.equations.code.values() for mark in found if mark.page == page]
+        marks = iter(sorted(here, key=lambda mark: mark.line))
+        labels = app.env.domains["math"].equations
+
+        def linked(match: re.Match[str]) -> str:
+            parts = []
+            for label in match[1].split(", "):
+                mark = next(marks)
+                if label not in labels:
+                    parts.append(label)
+                    continue
+                uri = app.builder.get_relative_uri(page, labels[label][0]) + f"#equation-{label}"
+                tests = ", ".join(dict.fromkeys(map(_test_name, app.equations.tests.get(label, []))))
+                parts.append(
+                    f'<a id="{mark.anchor}" class="equation" href="{uri}" title="checked by'
+                    f' {html.escape(tests)}">{label} ({_number(app.env, label)})</a>, checked by {tests}'
+                )
+            return "# eq: " + "; ".join(parts)
+
+        context["body"] = re.sub(LABELS, linked, context["body"])
+
+
+def forget(app: Sphinx) -> None:
+    """Have the pages of the source made anew: their links depend on more than the source."""
+    shutil.rmtree(Path(app.outdir, "_modules", "mgnet"), ignore_errors=True)
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Connect the functions above."""
+    app.equations = Equations()
+    app.add_node(Index)
+    app.add_directive("equation-index", EquationIndex)
+    app.connect("builder-inited", forget)
+    app.connect("env-check-consistency", check)
+    app.connect("doctree-resolved", add_links)
+    app.connect("html-page-context", link_back)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
