@@ -54,8 +54,8 @@ assert torch.equal(gradient, 2 * dot.detach() * y)
 
 # %%
 # When the result is a vector there is a matrix of derivatives, the Jacobian :math:`J`. The backward walk never forms
-# it. It takes a vector :math:`v` and gives :math:`J^T v`, one product for a small multiple of the price of an evaluation, however
-# many variables there are. A scalar is the case :math:`v = 1`.
+# it. It takes a vector :math:`v` and gives :math:`J^T v`. The price is a small multiple of that of an evaluation,
+# however many variables there are. A scalar is the case :math:`v = 1`.
 
 t = torch.tensor([0.5, 1.0, 2.0], requires_grad=True)
 v = torch.tensor([1.0, -2.0, 3.0])
@@ -166,7 +166,7 @@ right.plot(points, slope, "k.", label="backward rule")
 right.plot(points, quotient, "s", color="tab:orange", mfc="none", label="difference quotient")
 right.set(xlabel="x", ylabel="r′(x)", title="Its derivative: they differ at the kink alone")
 for ax in (left, right):
-    ax.legend()
+    ax.legend(loc="upper left")
     ax.grid(alpha=0.3)
 plt.show()
 
