@@ -109,7 +109,9 @@ for name, path in {
 }.items():
     apart = float((path - by_hand).abs().max())
     w, b = path[-1, :3].tolist(), float(path[-1, 3])
-    print(f"{name:12} w = ({w[0]:.6f}, {w[1]:.6f}, {w[2]:.6f}), b = {b:.6f}; apart from the first by {apart:.1e}")
+    print(
+        f"{name:12} w = ({w[0]:.6f}, {w[1]:.6f}, {w[2]:.6f}), b = {b:.6f}; apart from the first by {apart:.1e}"
+    )
     assert apart < 1e-12
     assert torch.allclose(path[-1], direct, atol=1e-6)
 
@@ -163,7 +165,7 @@ for values, name, style in zip(by_hand.T, ("w₁", "w₂", "w₃", "b"), ("-", "
     (line,) = left.plot(values[:61], style, label=name)
     left.axhline(float(values[-1]), color=line.get_color(), linewidth=0.5)
 left.set(xlabel="step", ylabel="value", title="The weights arrive at 1, 2, 3 and 5")
-left.legend(ncols=2, loc="center right")
+left.legend(ncols=2, loc="lower right")
 markers = "osD^"
 for i, marker in enumerate(markers):
     label = f"1 − γλ = {float(1 - rate * eigenvalues[i]):.3f}"

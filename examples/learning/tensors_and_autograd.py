@@ -196,7 +196,14 @@ assert error < 1e-13
 
 fig, ax = plt.subplots(figsize=(8, 3.6), layout="constrained")
 ax.plot(nodes, green, "k-", label="Green's function $G(x_0, x)$")
-ax.plot(nodes[::2], n * load.grad[::2], "o", color="tab:blue", mfc="none", label="gradient by autograd, divided by h")
+ax.plot(
+    nodes[::2],
+    n * load.grad[::2],
+    "o",
+    color="tab:blue",
+    mfc="none",
+    label="gradient by autograd, divided by h",
+)
 ax.axvline(nodes[place], color="0.6", linestyle=":")
 ax.annotate("$x_0$", (nodes[place], 0.0), xytext=(4, 2), textcoords="offset points")
 ax.set(xlabel="x", ylabel="change of the sag at $x_0$")
