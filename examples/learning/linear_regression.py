@@ -2,21 +2,22 @@ r"""
 Linear regression, four ways
 ============================
 
-A hundred points lie exactly on the plane :math:`y = w \cdot x + b` with :math:`w = (1, 2, 3)` and :math:`b = 5`. We
-recover the four numbers by gradient descent on the mean square error, first with the gradient from a formula, then
-with more and more of it left to torch: a layer, an optimiser, a module for the loss.
+A hundred points lie exactly on the plane :math:`y = w \cdot x + b` with :math:`w = (1, 2, 3)` and :math:`b =
+5`. We recover the four numbers by gradient descent on the mean square error, first with the gradient from a
+formula, then with more and more of it left to torch: a layer, an optimiser, a module for the loss.
 
 :Lecture systems: T2
 
-All four take the same steps to rounding, and arrive where a direct solve of the least-squares problem arrives. How
-fast they arrive is a question about eigenvalues, and the answer is the one that makes multigrid work.
+All four take the same steps to rounding, and arrive where a direct solve of the least-squares problem
+arrives. How fast they arrive is a question about eigenvalues, and the answer is the one that makes multigrid
+work.
 """
 
 # %%
 # The data
 # --------
-# A column of ones turns :math:`b` into one more weight: :math:`y = X \theta` with :math:`\theta = (w, b)`. The
-# direct solution is the oracle for everything below.
+# A column of ones turns :math:`b` into one more weight: :math:`y = X \theta` with :math:`\theta = (w, b)`.
+# The direct solution is the oracle for everything below.
 
 import matplotlib.pyplot as plt
 import torch
@@ -38,8 +39,8 @@ rate, steps = 0.1, 150
 # %%
 # By hand
 # -------
-# The mean square error :math:`\frac1N \lVert X\theta - y\rVert^2` has the gradient
-# :math:`\frac2N X^T (X\theta - y)`. A step goes against it: :math:`\theta \leftarrow \theta - \gamma \nabla`.
+# The mean square error :math:`\frac1N \lVert X\theta - y\rVert^2` has the gradient :math:`\frac2N X^T
+# (X\theta - y)`. A step goes against it: :math:`\theta \leftarrow \theta - \gamma \nabla`.
 
 theta = start.clone()
 by_hand = [theta]
@@ -51,9 +52,9 @@ by_hand = torch.stack(by_hand)
 # %%
 # With a layer
 # ------------
-# :class:`torch.nn.Linear` holds the weight and the bias, and autograd has the gradient. The update is still ours; it
-# must not be recorded, hence ``no_grad``. The layer answers with a column of shape (100, 1), so it is flattened before
-# it meets the targets of shape (100,): more on this below.
+# :class:`torch.nn.Linear` holds the weight and the bias, and autograd has the gradient. The update is still
+# ours; it must not be recorded, hence ``no_grad``. The layer answers with a column of shape (100, 1), so it
+# is flattened before it meets the targets of shape (100,): more on this below.
 
 
 def layer():
@@ -83,7 +84,8 @@ for _ in range(steps):
 # With an optimiser, and with a module for the loss
 # -------------------------------------------------
 # The optimiser knows the parameters and how to step; ``zero_grad`` and ``step`` replace our lines. The last
-# version, with :class:`torch.nn.MSELoss`, is the loop that trains every network: forward, loss, backward, step.
+# version, with :class:`torch.nn.MSELoss`, is the loop that trains every network: forward, loss, backward,
+# step.
 
 
 def descend(loss_function):
@@ -118,9 +120,9 @@ for name, path in {
 # %%
 # A slip that nobody reports
 # --------------------------
-# Forget to flatten the column, and (100, 1) minus (100,) becomes a table of 100 × 100: every answer is compared with
-# every target. Nothing fails, the loss falls, and the model learns that the best constant is the mean of all targets.
-# (:class:`torch.nn.MSELoss` warns of it; a subtraction does not.)
+# Forget to flatten the column, and (100, 1) minus (100,) becomes a table of 100 × 100: every answer is
+# compared with every target. Nothing fails, the loss falls, and the model learns that the best constant is
+# the mean of all targets. (:class:`torch.nn.MSELoss` warns of it; a subtraction does not.)
 
 net = layer()
 optimizer = torch.optim.SGD(net.parameters(), lr=rate)
@@ -138,13 +140,14 @@ assert torch.allclose(wrong[3], y.mean(), atol=1e-6)
 # %%
 # How fast
 # --------
-# Let :math:`e = \theta - \theta^*` be the error and :math:`H = \frac2N X^T X` the matrix of second derivatives. A step
-# multiplies the error by :math:`I - \gamma H`. Along an eigenvector of :math:`H` with eigenvalue :math:`\lambda` that
-# is a number, so each component of the error shrinks on its own:
+# Let :math:`e = \theta - \theta^*` be the error and :math:`H = \frac2N X^T X` the matrix of second
+# derivatives. A step multiplies the error by :math:`I - \gamma H`. Along an eigenvector of :math:`H` with
+# eigenvalue :math:`\lambda` that is a number, so each component of the error shrinks on its own:
 #
 # .. math:: e_k = \sum_i (1 - \gamma \lambda_i)^k\, \alpha_i\, v_i.
 #
-# The slowest component decides in the end: the factor per step tends to :math:`\max_i \lvert 1 - \gamma\lambda_i\rvert`.
+# The slowest component decides in the end: the factor per step tends to :math:`\max_i \lvert 1 -
+# \gamma\lambda_i\rvert`.
 
 H = 2 / len(y) * X.T @ X
 eigenvalues, vectors = torch.linalg.eigh(H)
@@ -180,7 +183,8 @@ for ax in (left, right):
 plt.show()
 
 # %%
-# This is also how a smoother works. For a linear system the same iteration, :math:`u \leftarrow u + \omega\,(b - A u)`,
-# is gradient descent on the energy :math:`\frac12 u \cdot A u - b \cdot u`, and damped Jacobi, :eq:`jacobi`, is its
-# scaled form. On a fine grid the eigenvalues of :math:`A` range over many orders of magnitude, the factors of the smooth
-# components are close to 1, and descent alone stalls. Multigrid hands these components to coarser grids.
+# This is also how a smoother works. For a linear system the same iteration, :math:`u \leftarrow u +
+# \omega\,(b - A u)`, is gradient descent on the energy :math:`\frac12 u \cdot A u - b \cdot u`, and damped
+# Jacobi, :eq:`jacobi`, is its scaled form. On a fine grid the eigenvalues of :math:`A` range over many orders
+# of magnitude, the factors of the smooth components are close to 1, and descent alone stalls. Multigrid hands
+# these components to coarser grids.

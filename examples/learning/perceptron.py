@@ -2,21 +2,22 @@ r"""
 A multi-layer perceptron, and what it is without activation
 ===========================================================
 
-Four linear layers with rectifiers in between learn the parabola :math:`x^2 + 3` from a thousand points. Then the
-rectifiers are taken out: the same number of weights, and all that remains is a straight line.
+Four linear layers with rectifiers in between learn the parabola :math:`x^2 + 3` from a thousand points. Then
+the rectifiers are taken out: the same number of weights, and all that remains is a straight line.
 
 :Lecture systems: T3
 
-Two facts that need no training serve as oracles. A network of linear layers *is* one linear layer, and the best line
-is known. And a network with rectifiers is piecewise linear, so it cannot come closer to a parabola than its number of
-pieces allows.
+Two facts that need no training serve as oracles. A network of linear layers *is* one linear layer, and the
+best line is known. And a network with rectifiers is piecewise linear, so it cannot come closer to a parabola
+than its number of pieces allows.
 """
 
 # %%
 # Data and network
 # ----------------
-# The inputs are normally distributed, so most lie between −2 and 2. In the package the perceptron is a model for
-# images. An image of one pixel is a number, and one class makes one answer; the hidden layers have 6, 10 and 6 neurons.
+# The inputs are normally distributed, so most lie between −2 and 2. In the package the perceptron is a model
+# for images. An image of one pixel is a number, and one class makes one answer; the hidden layers have 6, 10
+# and 6 neurons.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -48,11 +49,11 @@ assert parameters == (1 * 6 + 6) + (6 * 10 + 10) + (10 * 6 + 6) + (6 * 1 + 1)
 # %%
 # Training
 # --------
-# With so few weights, and a loss that is computed from all points in every step, a quasi-Newton method is the right
-# tool: L-BFGS estimates second derivatives from the gradients that it has seen. It takes the loss as a function, because
-# it may evaluate it several times in a step. What it finds is a local minimum, and which one depends on the random
-# start: where all rectifiers of a layer are silent nothing can be learned. So there are four starts, and the lowest loss
-# wins.
+# With so few weights, and a loss that is computed from all points in every step, a quasi-Newton method is the
+# right tool: L-BFGS estimates second derivatives from the gradients that it has seen. It takes the loss as a
+# function, because it may evaluate it several times in a step. What it finds is a local minimum, and which
+# one depends on the random start: where all rectifiers of a layer are silent nothing can be learned. So there
+# are four starts, and the lowest loss wins.
 
 
 def train(net, steps):
@@ -87,8 +88,8 @@ assert error < 0.1
 # %%
 # The pieces
 # ----------
-# Each rectifier is linear on both sides of its kink, so the network is linear wherever no rectifier changes sides. We
-# look for sign changes of what enters the rectifiers and find the kinks between.
+# Each rectifier is linear on both sides of its kink, so the network is linear wherever no rectifier changes
+# sides. We look for sign changes of what enters the rectifiers and find the kinks between.
 
 
 def entering(net, x):
@@ -111,18 +112,16 @@ nodes = torch.cat([ends[:1], kinks, ends[1:]])
 with torch.no_grad():
     values, answer = net(nodes[:, None])[:, 0], net(grid)[:, 0]
 between = float(np.abs(np.interp(grid[:, 0], nodes, values) - answer.numpy()).max())
-print(
-    f"{len(kinks)} kinks, {len(kinks) + 1} pieces; the network against lines between its kinks: {between:.1e}"
-)
+print(f"{len(kinks)} kinks, {len(kinks) + 1} pieces; network against lines between kinks: {between:.1e}")
 assert between < 1e-3  # two kinks in one cell of the grid would be a little out of place
 
 # %%
-# So on the nodes that it chose for itself the network is a finite-element function, a sum of hats :eq:`hat`. What it learns is
-# the nodes and the values at once.
+# So on the nodes that it chose for itself the network is a finite-element function, a sum of hats :eq:`hat`.
+# What it learns is the nodes and the values at once.
 #
-# A line cannot follow :math:`x^2` over a length :math:`\ell` better than to :math:`\ell^2/8`: half the largest gap between
-# the parabola and its chord. Of :math:`m` pieces on [−2, 2] one is at least :math:`4/m` long, hence no network with
-# :math:`m` pieces has an error below :math:`2/m^2`.
+# A line cannot follow :math:`x^2` over a length :math:`\ell` better than to :math:`\ell^2/8`: half the
+# largest gap between the parabola and its chord. Of :math:`m` pieces on [−2, 2] one is at least :math:`4/m`
+# long, hence no network with :math:`m` pieces has an error below :math:`2/m^2`.
 
 bound = 2 / (len(kinks) + 1) ** 2
 print(f"error {error:.4f}, and no smaller than {bound:.4f} for so many pieces")
@@ -131,8 +130,8 @@ assert error >= bound
 # %%
 # Without activation
 # ------------------
-# Take the rectifiers out. Layers :math:`W_i x + b_i` in a row compose to :math:`W_4 W_3 W_2 W_1 x + \dots`, one matrix
-# and one vector, whatever their number. With one input and one output it is a line.
+# Take the rectifiers out. Layers :math:`W_i x + b_i` in a row compose to :math:`W_4 W_3 W_2 W_1 x + \dots`,
+# one matrix and one vector, whatever their number. With one input and one output it is a line.
 
 linear = perceptron(seed=0)
 for name, layer in list(linear.named_children()):

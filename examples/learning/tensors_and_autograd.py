@@ -2,22 +2,23 @@ r"""
 Tensors and their gradients
 ===========================
 
-A tensor is an array that can remember how it was computed. From this memory torch finds derivatives: it walks the
-computation backwards and multiplies, step by step, by the derivative of each operation. This page looks at the
-rules of that walk, adds an operation of its own, and ends with an operation that is a whole solver.
+A tensor is an array that can remember how it was computed. From this memory torch finds derivatives: it walks
+the computation backwards and multiplies, step by step, by the derivative of each operation. This page looks
+at the rules of that walk, adds an operation of its own, and ends with an operation that is a whole solver.
 
 :Lecture systems: T1
 
-Each gradient that torch gives is compared with one that it had no part in: a formula, difference quotients, or
-Green's function of the string.
+Each gradient that torch gives is compared with one that it had no part in: a formula, difference quotients,
+or Green's function of the string.
 """
 
 # %%
 # Tensors
 # -------
-# A tensor comes from a list or from a NumPy array, and arithmetic acts on it entry by entry. Numbers with a point
-# become ``float32`` unless another type is asked for, which is the usual choice for networks and too coarse for
-# most of numerical analysis. :func:`torch.from_numpy` shares memory with the array instead of copying it.
+# A tensor comes from a list or from a NumPy array, and arithmetic acts on it entry by entry. Numbers with a
+# point become ``float32`` unless another type is asked for, which is the usual choice for networks and too
+# coarse for most of numerical analysis. :func:`torch.from_numpy` shares memory with the array instead of
+# copying it.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -39,8 +40,9 @@ assert y[0, 0] == -1.0  # the same memory
 # %%
 # The chain rule, done by the machine
 # -----------------------------------
-# A tensor with ``requires_grad=True`` is a variable: what is computed from it keeps a reference to the operation
-# that made it. For :math:`z = (x \cdot y)^2` the derivative is :math:`\partial z / \partial x = 2 (x \cdot y)\, y`.
+# A tensor with ``requires_grad=True`` is a variable: what is computed from it keeps a reference to the
+# operation that made it. For :math:`z = (x \cdot y)^2` the derivative is :math:`\partial z / \partial x = 2
+# (x \cdot y)\, y`.
 
 x = torch.tensor([1.0, 0.0], requires_grad=True)
 y = torch.tensor([1.0, 1.0])
@@ -53,9 +55,9 @@ print("autograd:", gradient, " by hand:", (2 * dot * y).detach())
 assert torch.equal(gradient, 2 * dot.detach() * y)
 
 # %%
-# When the result is a vector there is a matrix of derivatives, the Jacobian :math:`J`. The backward walk never forms
-# it. It takes a vector :math:`v` and gives :math:`J^T v`. The price is a small multiple of that of an evaluation,
-# however many variables there are. A scalar is the case :math:`v = 1`.
+# When the result is a vector there is a matrix of derivatives, the Jacobian :math:`J`. The backward walk
+# never forms it. It takes a vector :math:`v` and gives :math:`J^T v`. The price is a small multiple of that
+# of an evaluation, however many variables there are. A scalar is the case :math:`v = 1`.
 
 t = torch.tensor([0.5, 1.0, 2.0], requires_grad=True)
 v = torch.tensor([1.0, -2.0, 3.0])
@@ -74,9 +76,9 @@ assert torch.equal(product, J.T @ v)
 # %%
 # Gradients are added up
 # ----------------------
-# ``backward`` puts the gradient into the field ``grad`` of every variable, and it *adds* to what is there. A second
-# call doubles it. This is a frequent slip in a loop of one's own, and the reason for ``zero_grad``; it is also useful,
-# since the gradient of a large batch can be collected from small ones that fit into memory.
+# ``backward`` puts the gradient into the field ``grad`` of every variable, and it *adds* to what is there. A
+# second call doubles it. This is a frequent slip in a loop of one's own, and the reason for ``zero_grad``; it
+# is also useful, since the gradient of a large batch can be collected from small ones that fit into memory.
 
 x = torch.tensor([1.0, 0.0], requires_grad=True)
 (x @ y).square().backward()
@@ -97,8 +99,8 @@ print(f"one batch of 60 against four of 15: {difference:.1e}")
 assert difference < 1e-14
 
 # %%
-# The memory of a computation is freed as the walk goes through it, so a second walk over the *same* result is refused
-# unless the first one said ``retain_graph=True``.
+# The memory of a computation is freed as the walk goes through it, so a second walk over the *same* result is
+# refused unless the first one said ``retain_graph=True``.
 
 z = (x @ y).square()
 z.backward(retain_graph=True)
@@ -113,19 +115,24 @@ else:
 # %%
 # An operation of our own
 # -----------------------
-# A :class:`torch.autograd.Function` states two rules: how to compute the result, and how to turn the derivative by the
-# result into the derivative by the input. Here is the rectifier :math:`\max(x, 0)`. Its derivative is 0 on the left and
-# 1 on the right. At the kink there is none; every number from 0 to 1 is a subgradient, and torch takes 0.
+# A :class:`torch.autograd.Function` states two rules: how to compute the result, and how to turn the
+# derivative by the result into the derivative by the input. Here is the rectifier :math:`\max(x, 0)`. Its
+# derivative is 0 on the left and 1 on the right. At the kink there is none; every number from 0 to 1 is a
+# subgradient, and torch takes 0.
 
 
 class Rectifier(torch.autograd.Function):
+    """max(x, 0), entry by entry."""
+
     @staticmethod
     def forward(ctx, x):
+        """Compute it, and keep what the backward rule needs."""
         ctx.save_for_backward(x)
         return x.clamp(min=0)
 
     @staticmethod
     def backward(ctx, gradient):
+        """Multiply by the derivative."""
         (x,) = ctx.saved_tensors
         return gradient * (x > 0)
 
@@ -137,14 +144,17 @@ ours, theirs = Rectifier.apply(x), torch.relu(x)
 assert torch.equal(ours, theirs) and torch.equal(slope, torchs)
 
 # %%
-# Agreeing with torch is one check. Another, which needs no second implementation, compares with difference quotients
-# :math:`(r(x + \delta) - r(x - \delta)) / 2\delta`: :func:`torch.autograd.gradcheck` does this for any function, away
-# from kinks. A rule that is wrong, one that forgets to look at the sign, does not pass.
+# Agreeing with torch is one check. Another, which needs no second implementation, compares with difference
+# quotients :math:`(r(x + \delta) - r(x - \delta)) / 2\delta`: :func:`torch.autograd.gradcheck` does this for
+# any function, away from kinks. A rule that is wrong, one that forgets to look at the sign, does not pass.
 
 
 class Careless(Rectifier):
+    """The same with a wrong rule."""
+
     @staticmethod
     def backward(ctx, gradient):
+        """Forget the sign of x."""
         return gradient
 
 
@@ -173,15 +183,17 @@ plt.show()
 # %%
 # A solver as one operation
 # -------------------------
-# The same mechanism lets gradients flow through :func:`mgnet.solve`. Its backward rule does not repeat the steps of the
-# iteration: a linear system is differentiated by solving it once more, :eq:`adjoint`.
+# The same mechanism lets gradients flow through :func:`mgnet.solve`. Its backward rule does not repeat the
+# steps of the iteration: a linear system is differentiated by solving it once more, :eq:`adjoint`.
 #
-# A string under the load :math:`f` sags by :math:`-u'' = f`, with :math:`u = 0` at its ends. How much does the sag at
-# one point :math:`x_0` change with the load at each node? Mathematics knows the answer as Green's function,
+# A string under the load :math:`f` sags by :math:`-u'' = f`, with :math:`u = 0` at its ends. How much does
+# the sag at one point :math:`x_0` change with the load at each node? Mathematics knows the answer as Green's
+# function,
 #
 # .. math:: G(x_0, x) = \min(x_0, x)\,\bigl(1 - \max(x_0, x)\bigr),
 #
-# and a load that is lumped at a node counts with the width :math:`h` of a cell. One backward walk gives all nodes.
+# and a load that is lumped at a node counts with the width :math:`h` of a cell. One backward walk gives all
+# nodes.
 
 n, place = 64, 16
 load = torch.ones(n + 1, dtype=torch.float64, requires_grad=True)
