@@ -111,9 +111,7 @@ for name, path in {
 }.items():
     apart = float((path - by_hand).abs().max())
     w, b = path[-1, :3].tolist(), float(path[-1, 3])
-    print(
-        f"{name:12} w = ({w[0]:.6f}, {w[1]:.6f}, {w[2]:.6f}), b = {b:.6f}; apart from the first by {apart:.1e}"
-    )
+    print(f"{name:12} w = ({w[0]:.6f}, {w[1]:.6f}, {w[2]:.6f}), b = {b:.6f}; difference {apart:.1e}")
     assert apart < 1e-12
     assert torch.allclose(path[-1], direct, atol=1e-6)
 
