@@ -189,7 +189,7 @@ length = np.linspace(2.5, 7.1, 2)
 for p, style in ((0.1, ":"), (0.5, "-"), (0.9, "--")):
     width = (np.log(p / (1 - p)) - float(petals[0]) - float(petals[1]) * length) / float(petals[2])
     left.plot(length, width, style, color="black", linewidth=1, label=f"P(virginica) = {p}")
-left.set(xlabel="petal length in cm", ylabel="petal width in cm", ylim=(0, 2.7))
+left.set(xlabel="petal length in cm", ylabel="petal width in cm", ylim=(0, 3.3))
 left.set_title("From the petals alone")
 left.legend(fontsize="small", loc="upper left")
 line = torch.linspace(-25, 30, 500)
