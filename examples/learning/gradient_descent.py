@@ -140,7 +140,7 @@ plt.show()
 
 
 def moments(m, C, gamma, b):
-    """Mean and second moment of the error after a step, from those before."""
+    """Mean and second moment after a step, from those before."""
     weight = ((a @ C) * a).sum(1) - 2 * r * (a @ m) + r**2
     S = (a.T * weight) @ a / N
     after = C - gamma * (H @ C + C @ H) + gamma**2 * (S / b + (1 - 1 / b) * H @ C @ H)
@@ -159,8 +159,8 @@ def expected(gammas):
 
 
 # %%
-# A first check goes through all batches of two that there are, so that no luck is involved. A second follows 400
-# runs for 60 epochs, beside as many without replacement.
+# A first check goes through all batches of two that there are, so that no luck is involved. A second follows
+# 400 runs for 60 epochs, beside as many without replacement.
 
 pairs = torch.cartesian_prod(torch.arange(N), torch.arange(N))  # all that a batch of two can be
 outcomes = step(start.expand(N * N, 2), pairs, 0.3)
