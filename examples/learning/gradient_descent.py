@@ -220,9 +220,10 @@ assert abs(ratio[True] - 4) < 0.1 and abs(ratio[False] - 16) < 0.4
 #
 # .. math:: \frac{1}{(NK)^2} + \frac{1}{N K^3}
 #
-# up to constants, for sums of quadratics and many epochs, as upper and as lower bound: a slope between −2 and
-# −3 (I. Safran and O. Shamir, *How good is SGD with random shuffling?*, 2020; S. Rajput, A. Gupta and D.
-# Papailiopoulos, *Closing the convergence gap of SGD without replacement*, 2020).
+# up to constants and logarithms, for sums of quadratics, well-chosen steps and many epochs, as upper and as
+# lower bound: a slope between −2 and −3 (I. Safran and O. Shamir, *How good is SGD with random shuffling?*,
+# 2020; S. Rajput, A. Gupta and D. Papailiopoulos, *Closing the convergence gap of SGD without replacement*,
+# 2020).
 
 shrinking = [1.2 / (k + 6) for k in range(300)]
 exact_shrinking = expected(shrinking)

@@ -99,6 +99,8 @@ by_z = functional.binary_cross_entropy_with_logits(z, zeros, reduction="none")
 exact = np.logaddexp(0, z.detach().double().numpy())
 assert np.allclose(by_z.detach(), exact, rtol=1e-6)
 assert float(slope_p[-1]) == 0.0 and float(slope_z[-1]) == 1.0
+first = float(z.detach()[torch.sigmoid(z.detach()) == 1].min())
+print(f"σ(z) = 1 in single precision from z = {first:.1f} on")
 print(f"z = 40: from p {by_p[-1].item():.0f}, from z {by_z[-1].item():.0f}, exact {exact[-1]:.0f}")
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
@@ -185,11 +187,11 @@ colours = ("tab:blue", "tab:orange", "tab:green")
 for name, marker, colour in zip(names, "^os", colours, strict=True):
     some = species == name
     left.plot(*measured[some, 2:].T, marker, color=colour, mfc="none", label=name)
-length = np.linspace(2.5, 7.1, 2)
+length = np.linspace(4.0, 7.1, 2)
 for p, style in ((0.1, ":"), (0.5, "-"), (0.9, "--")):
     width = (np.log(p / (1 - p)) - float(petals[0]) - float(petals[1]) * length) / float(petals[2])
     left.plot(length, width, style, color="black", linewidth=1, label=f"P(virginica) = {p}")
-left.set(xlabel="petal length in cm", ylabel="petal width in cm", ylim=(0, 3.3))
+left.set(xlabel="petal length in cm", ylabel="petal width in cm", ylim=(0, 3.0))
 left.set_title("From the petals alone")
 left.legend(fontsize="small", loc="upper left")
 line = torch.linspace(-25, 30, 500)

@@ -175,8 +175,8 @@ left.set(xlabel="x", ylabel="r(x)", title="The rectifier")
 right.plot(points, slope, "k.", label="backward rule")
 right.plot(points, quotient, "s", color="tab:orange", mfc="none", label="difference quotient")
 right.set(xlabel="x", ylabel="r′(x)", title="Its derivative: they differ at the kink alone")
-for ax in (left, right):
-    ax.legend(loc="upper left")
+for ax, place in ((left, "upper left"), (right, "center left")):
+    ax.legend(loc=place)
     ax.grid(alpha=0.3)
 plt.show()
 
