@@ -93,8 +93,9 @@ assert set(seen[False]) == {N}
 
 def step(e, rows, gamma):
     """One step of every run; e has one row per run, and rows the data that each of them drew."""
-    terms = (a[rows] @ e[:, :, None])[:, :, 0] - r[rows]
-    return e - gamma / rows.shape[1] * (terms[:, None] @ a[rows])[:, 0]
+    drawn = a[rows]
+    factors = (drawn * e[:, None]).sum(2) - r[rows]
+    return e - gamma * (factors[:, :, None] * drawn).mean(1)
 
 
 paths = {"gradient descent": (whole[:13], 1)}

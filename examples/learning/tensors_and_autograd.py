@@ -88,11 +88,11 @@ print("after one call:", once, " after two:", x.grad)
 assert torch.equal(x.grad, 2 * once)
 
 layer = torch.nn.Linear(4, 1, dtype=torch.float64)
-images = torch.randn(60, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-layer(images).square().mean().backward()
+rows = torch.randn(60, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+layer(rows).square().mean().backward()
 whole = layer.weight.grad.clone()
 layer.zero_grad()
-for part in images.split(15):
+for part in rows.split(15):
     (layer(part).square().mean() / 4).backward()
 difference = float((layer.weight.grad - whole).abs().max())
 print(f"one batch of 60 against four of 15: {difference:.1e}")
@@ -175,8 +175,8 @@ left.set(xlabel="x", ylabel="r(x)", title="The rectifier")
 right.plot(points, slope, "k.", label="backward rule")
 right.plot(points, quotient, "s", color="tab:orange", mfc="none", label="difference quotient")
 right.set(xlabel="x", ylabel="r′(x)", title="Its derivative: they differ at the kink alone")
-for ax, place in ((left, "upper left"), (right, "center left")):
-    ax.legend(loc=place)
+for ax, corner in ((left, "upper left"), (right, "lower right")):
+    ax.legend(loc=corner)
     ax.grid(alpha=0.3)
 plt.show()
 
