@@ -93,8 +93,8 @@ assert set(seen[False]) == {N}
 
 def step(e, rows, gamma):
     """One step of every run; e has one row per run, and rows the data that each of them drew."""
-    drawn = a[rows]
-    factors = (drawn * e[:, None]).sum(2) - r[rows]
+    drawn = a.index_select(0, rows.flatten()).unflatten(0, rows.shape)
+    factors = (drawn * e[:, None]).sum(2) - r.take(rows)
     return e - gamma * (factors[:, :, None] * drawn).mean(1)
 
 
@@ -140,10 +140,13 @@ plt.show()
 # step the error ends on a floor, which is proportional to :math:`\gamma` when that is small.
 
 
+outer = a[:, :, None] * a[:, None]
+
+
 def moments(m, C, gamma, b):
     """Mean and second moment after a step, from those before."""
     weight = ((a @ C) * a).sum(1) - 2 * r * (a @ m) + r**2
-    S = (a.T * weight) @ a / N
+    S = (weight[:, None, None] * outer).mean(0)
     after = C - gamma * (H @ C + C @ H) + gamma**2 * (S / b + (1 - 1 / b) * H @ C @ H)
     return m - gamma * H @ m, after
 
