@@ -176,7 +176,7 @@ right.plot(points, slope, "k.", label="backward rule")
 right.plot(points, quotient, "s", color="tab:orange", mfc="none", label="difference quotient")
 right.set(xlabel="x", ylabel="r′(x)", title="Its derivative: they differ at the kink alone")
 for ax, corner in ((left, "upper left"), (right, "lower right")):
-    ax.legend(loc=corner)
+    ax.legend(loc=corner, fontsize="small")
     ax.grid(alpha=0.3)
 plt.show()
 
