@@ -15,7 +15,8 @@ for schedule, style in (("constant", ":"), ("milestones", "-."), ("cosine", "--"
     history = mgnet.fit(
         model, data, recipe="lecture", epochs=60, batch_size=20, lr=0.1, schedule=schedule, progress=False
     )
-    ax.plot(history["epoch"], history["lr"], style, label=schedule)
+    drawn = "steps-post" if schedule == "milestones" else "default"
+    ax.plot(history["epoch"], history["lr"], style, drawstyle=drawn, label=schedule)
 ax.set_xlabel("step of 60")
 ax.set_ylabel("learning rate")
 ax.set_title("Four schedules with the same largest rate of 0.1")
