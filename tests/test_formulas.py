@@ -174,7 +174,6 @@ def test_the_transpose_gives_the_smallest_image_of_its_size() -> None:
 
 
 def maxima(x: np.ndarray, k: int, stride: int) -> np.ndarray:
-    # eq: max-pooling
     size = [(n - k) // stride + 1 for n in x.shape[1:]]
     y = np.empty((len(x), *size))
     for i, j in np.ndindex(*size):
