@@ -628,7 +628,7 @@ class Hierarchy:
             return b - self.problem.space.loads(A.at_nodes(values[0][:, None]))[:, 0]
         first, last = A.end_conductances
         b = b.clone()
-        b[:, 0] += first * values[0]
+        b[:, 0] += first * values[0]  # eq: lifting
         b[:, -1] += last * values[1]
         return b
 
@@ -735,7 +735,7 @@ def _lifted_ends(b: Tensor, A: Any, values: tuple[Any, Any]) -> Tensor:
         if isinstance(g, Tensor) or g:
             here = torch.zeros(b.shape[-1], dtype=b.dtype, device=b.device)
             here[node] = 1
-            b = b + g * k * here
+            b = b + g * k * here  # eq: lifting
     return b
 
 
