@@ -2,13 +2,13 @@ r"""
 The arithmetic of convolutions
 ==============================
 
-A convolution has five numbers besides its kernel's values: the size of the kernel, the stride, the padding, the
-dilation and the numbers of channels. The first four decide how large the output is,
+A convolution has five numbers besides its kernel's values: the size of the kernel, the stride, the padding,
+the dilation and the numbers of channels. The first four decide how large the output is,
 
 .. math:: n_\text{out} = \left\lfloor \frac{n + 2p - d\,(k - 1) - 1}{s} \right\rfloor + 1,
 
-for n pixels along an axis, k of them in the kernel, stride s, padding p and dilation d. This page holds the formula
-against torch for 864 combinations, draws which pixels an output reads, and shows the same kernels as
+for n pixels along an axis, k of them in the kernel, stride s, padding p and dilation d. This page holds the
+formula against torch for 864 combinations, draws which pixels an output reads, and shows the same kernels as
 :class:`mgnet.Stencil`, the operator that the solver and the networks of this package share.
 
 :Lecture systems: C2
@@ -21,8 +21,8 @@ against torch for 864 combinations, draws which pixels an output reads, and show
 #
 # .. math:: y_{ij} = \sum_{a=0}^{k-1} \sum_{b=0}^{k-1} w_{ab}\, x_{si + da - p,\; sj + db - p},
 #
-# where pixels outside of the image are zero. SciPy's ``correlate2d`` is written independently of torch and does the
-# same; its ``convolve2d`` flips, and differs.
+# where pixels outside of the image are zero. SciPy's ``correlate2d`` is written independently of torch and
+# does the same; its ``convolve2d`` flips, and differs.
 
 import itertools
 
@@ -51,8 +51,9 @@ assert (y[0, 0] - flipped).abs().max() > 0.1
 # %%
 # The size of the output
 # ----------------------
-# The axes do not mix, so one of them is enough. The formula counts the positions at which the kernel, d(k − 1) + 1
-# pixels wide, fits into the padded row. The loop below holds it against torch, and also against the count itself.
+# The axes do not mix, so one of them is enough. The formula counts the positions at which the kernel, d·(k−1)
+# + 1 pixels wide, fits into the padded row. The loop below holds it against torch, and also against the count
+# itself.
 
 
 def output_size(n: int, k: int, s: int, p: int, d: int) -> int:
@@ -78,9 +79,9 @@ assert checked == 864
 # %%
 # Which pixels an output reads
 # ----------------------------
-# Nobody needs to be asked but autograd: the derivative of one output by the input is the kernel, laid where that
-# output reads. The kernel below has nine different numbers. Padding is drawn as a dashed margin; what the kernel
-# reads there is zero and has no derivative.
+# Nobody needs to be asked but autograd: the derivative of one output by the input is the kernel, laid where
+# that output reads. The kernel below has nine different numbers. Padding is drawn as a dashed margin; what
+# the kernel reads there is zero and has no derivative.
 
 settings = {
     "kernel 3": {},
@@ -122,10 +123,10 @@ plt.show()
 # %%
 # Stencils
 # --------
-# :class:`mgnet.Stencil` is a torch convolution whose padding has names. ``"valid"`` adds nothing, ``"same"`` as many
-# zeros as keep the size at stride 1; ``"dirichlet"`` says that the row holds the interior nodes of a grid, so that
-# stride 2 takes every second node *between* the ends: 2m + 1 of them become m. A dilated kernel is one with zeros
-# between its numbers.
+# :class:`mgnet.Stencil` is a torch convolution whose padding has names. ``"valid"`` adds nothing, ``"same"``
+# as many zeros as keep the size at stride 1; ``"dirichlet"`` says that the row holds the interior nodes of a
+# grid, so that stride 2 takes every second node *between* the ends: 2m + 1 of them become m. A dilated kernel
+# is one with zeros between its numbers.
 
 row = torch.randn(1, 1, 9, dtype=torch.float64)
 hat = torch.tensor([0.5, 1.0, 0.5], dtype=torch.float64)
@@ -146,15 +147,13 @@ assert (mgnet.Stencil(spread, boundary="valid", dim=2)(x) - dilated).abs().max()
 #
 # .. math:: y_i = b_i + \sum_{j=1}^{C_\text{in}} K_{ij} \star x_j,
 #
-# so a layer has :math:`C_\text{out}\,(C_\text{in} k^2 + 1)` parameters: 10 for one channel to one with a 3 × 3 kernel,
-# 38 for two to two. The image may have any size.
+# so a layer has :math:`C_\text{out}\,(C_\text{in} k^2 + 1)` parameters: 10 for one channel to one with a 3 ×
+# 3 kernel, 38 for two to two. The image may have any size.
 
 for channels in [(1, 1), (2, 2), (3, 6)]:
     layer = nn.Conv2d(*channels, 3)
     parameters = sum(parameter.numel() for parameter in layer.parameters())
-    print(
-        f"{channels[0]} to {channels[1]} channels: weight {tuple(layer.weight.shape)}, {parameters} parameters"
-    )
+    print(f"{channels[0]} to {channels[1]}: weight {tuple(layer.weight.shape)}, {parameters} parameters")
     assert parameters == channels[1] * (channels[0] * 9 + 1)
 
 image = torch.randn(3, 12, 12)
@@ -168,9 +167,9 @@ with torch.no_grad():
 # %%
 # What kernels do
 # ---------------
-# Four kernels on one synthetic image. The restriction of the solver sums to 4 in the plane, because loads grow with
-# the cells that they belong to; divided by 4 it is an average. Stride 2 halves the image, everything else keeps its
-# size.
+# Four kernels on one synthetic image. The restriction of the solver sums to 4 in the plane, because loads
+# grow with the cells that they belong to; divided by 4 it is an average. Stride 2 halves the image,
+# everything else keeps its size.
 
 picture = mgnet.data.synthetic(train=50, validation=0, test=1).train
 disc = picture.images[picture.labels == 0][0].double().mean(0)[None, None]

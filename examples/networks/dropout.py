@@ -4,22 +4,24 @@ Dropout
 
 Dropout removes neurons at random while a network is trained: each number x of a layer becomes
 
-.. math:: y = \frac{m}{1 - p}\, x, \qquad m = \begin{cases} 0 & \text{with probability } p, \\ 1 & \text{else,} \end{cases}
+.. math:: y = \frac{m}{1 - p}\, x, \qquad
+    m = \begin{cases} 0 & \text{with probability } p, \\ 1 & \text{else,} \end{cases}
 
-and in evaluation y = x. So every batch trains another, thinner network. Dividing by 1 − p keeps the mean, and that is
-why evaluation has nothing to do.
+and in evaluation y = x. So every batch trains another, thinner network. Dividing by 1 − p keeps the mean, and
+that is why evaluation has nothing to do.
 
 :Lecture systems: C4
 
-:class:`mgnet.layers.Dropout` is written out in a dozen lines. Below it is held against the formulas and against torch's,
-against the sum over *all* thinner networks, and then it is put into the lecture's network for CIFAR-10.
+:class:`mgnet.layers.Dropout` is written out in a dozen lines. Below it is held against the formulas and
+against torch's, against the sum over *all* thinner networks, and then it is put into the lecture's network
+for CIFAR-10.
 """
 
 # %%
 # What it does to numbers
 # -----------------------
-# The share of zeros is p, the mean stays, and the variance, zero for equal numbers before, is :math:`x^2 p/(1 - p)`. With
-# a million numbers the sample comes within a few thousandths of that.
+# The share of zeros is p, the mean stays, and the variance, zero for equal numbers before, is :math:`x^2 p/(1
+# - p)`. With a million numbers the sample comes within a few thousandths of that.
 
 import itertools
 
@@ -68,10 +70,10 @@ print(f"{(y == 0).float().mean():.1%} of the numbers, and of their gradients, ar
 # %%
 # All the thinner networks
 # ------------------------
-# A layer of n neurons has 2ⁿ thinner ones, the one with the mask m has probability
-# :math:`(1 - p)^{|m|}\, p^{\,n - |m|}`. For n = 10 these are 1,024 networks, and the mean of all of them can be
-# computed. If only a linear layer follows, it *is* the network in evaluation, to rounding. If a ReLU follows, the two
-# differ: the mean of a ReLU is at least the ReLU of the mean. Evaluation is an approximation then.
+# A layer of n neurons has 2ⁿ thinner ones, the one with the mask m has probability :math:`(1 - p)^{|m|}\,
+# p^{\,n - |m|}`. For n = 10 these are 1,024 networks, and the mean of all of them can be computed. If only a
+# linear layer follows, it *is* the network in evaluation, to rounding. If a ReLU follows, the two differ: the
+# mean of a ReLU is at least the ReLU of the mean. Evaluation is an approximation then.
 
 p, n = 0.3, 10
 torch.manual_seed(2)
@@ -95,14 +97,10 @@ left.hist(some, 40, weights=probability.numpy(), color="C0", alpha=0.5, label="t
 left.axvline(evaluated[0].item(), color="k", label="evaluation = mean")
 left.set(xlabel="output", ylabel="probability", title="One neuron with 10 inputs, p = 0.3")
 left.legend()
-right.plot(
-    evaluated.numpy(), (probability @ outputs.relu()).numpy(), ".", markersize=3, label="mean of ReLUs"
-)
-ends = torch.stack([evaluated.min(), evaluated.max()])
-right.plot(ends.numpy(), ends.relu().numpy(), "k--", label="ReLU of the mean")
-right.set(
-    xlabel="output in evaluation, before ReLU", ylabel="output behind ReLU", xlim=(-4, 6), ylim=(-0.3, 6)
-)
+averages = (probability @ outputs.relu()).numpy()
+right.plot(evaluated.numpy(), averages, ".", markersize=3, label="mean of ReLUs")
+right.plot([-4, 0, 6], [0, 0, 6], "k--", label="ReLU of the mean")
+right.set(xlabel="output in evaluation, before ReLU", ylabel="behind ReLU", xlim=(-4, 6), ylim=(-0.3, 6))
 right.set_title("Behind a ReLU the mean is larger")
 right.legend()
 plt.show()
@@ -110,9 +108,9 @@ plt.show()
 # %%
 # The Net with dropout
 # --------------------
-# The lecture puts p = 0.3 behind the first linear layer. Dropout has no parameters: 62,006 before and after. In training
-# mode the network gives another answer each time, in evaluation mode the same. A network must be told which:
-# ``model.train()`` and ``model.eval()``; :func:`mgnet.fit` and :func:`mgnet.evaluate` do so.
+# The lecture puts p = 0.3 behind the first linear layer. Dropout has no parameters: 62,006 before and after.
+# In training mode the network gives another answer each time, in evaluation mode the same. A network must be
+# told which: ``model.train()`` and ``model.eval()``; :func:`mgnet.fit` and :func:`mgnet.evaluate` do so.
 
 torch.manual_seed(3)
 network = mgnet.models.create("net", dropout=0.3)
@@ -132,9 +130,9 @@ with torch.no_grad():
 # %%
 # The mean of the thinner networks
 # --------------------------------
-# After a short training on 1,000 synthetic images, the network in training mode is one thinner network at a time. Each
-# alone is worse than the whole. The mean of their scores is better the more there are, and approaches what the network
-# says in evaluation mode in one pass, although several layers and a ReLU follow.
+# After a short training on 1,000 synthetic images, the network in training mode is one thinner network at a
+# time. Each alone is worse than the whole. The mean of their scores is better the more there are, and
+# approaches what the network says in evaluation mode in one pass, although several layers and a ReLU follow.
 
 data = mgnet.data.synthetic(train=1000, validation=200, test=1000)
 mgnet.fit(network, data, epochs=8, batch_size=32, channels_last=True, progress=False)

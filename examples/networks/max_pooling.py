@@ -2,21 +2,23 @@ r"""
 Max pooling
 ===========
 
-Max pooling replaces a window of pixels by the largest of them. It has the sizes of a convolution and no parameters,
-it treats each channel alone, and it takes an image to a coarser grid as restriction does in multigrid. Restriction
-is linear, a maximum is not: a network of convolutions and max pooling needs no other activation.
+Max pooling replaces a window of pixels by the largest of them. It has the sizes of a convolution and no
+parameters, it treats each channel alone, and it takes an image to a coarser grid as restriction does in
+multigrid. Restriction is linear, a maximum is not: a network of convolutions and max pooling needs no other
+activation.
 
 :Lecture systems: C3
 
-The network of the lecture has 4,885 parameters. It is trained here twice, once as it is and once with averages in
-the place of the maxima. The second one is an affine map of the pixels, and learns next to nothing.
+The network of the lecture has 4,885 parameters. It is trained here twice, once as it is and once with
+averages in the place of the maxima. The second one is an affine map of the pixels, and learns next to
+nothing.
 """
 
 # %%
 # Windows
 # -------
-# For a window of k pixels and stride s, n pixels give :math:`\lfloor (n - k)/s \rfloor + 1`. If no stride is given,
-# it is k: six pixels become three. With stride 1 they become five, and the windows overlap.
+# For a window of k pixels and stride s, n pixels give :math:`\lfloor (n - k)/s \rfloor + 1`. If no stride is
+# given, it is k: six pixels become three. With stride 1 they become five, and the windows overlap.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -54,8 +56,9 @@ plt.show()
 #
 # .. math:: \max(a, b) = b + \operatorname{relu}(a - b),
 #
-# and one of four is three of these. So max pooling is a small ReLU network with fixed kernels: continuous, piecewise
-# linear, and not linear: the maximum of a sum is not the sum of the maxima. Factors that are not negative go through.
+# and one of four is three of these. So max pooling is a small ReLU network with fixed kernels: continuous,
+# piecewise linear, and not linear: the maximum of a sum is not the sum of the maxima. Factors that are not
+# negative go through.
 
 
 def maximum(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -77,10 +80,11 @@ assert linear.abs().max() < 1e-14
 # %%
 # To a coarser grid
 # -----------------
-# Three ways to halve an image. Restriction of nodal values, :class:`mgnet.layers.Averaging`, weighs each pixel and its
-# neighbours by [1 2 1]/4 along each axis. The mean of 2 × 2 pixels is another average. Both keep how bright an image is
-# and lose what changes sign from pixel to pixel. The maximum keeps that, and makes the image brighter: bright dots
-# grow, dark dots shrink, so that an image and its negative are treated differently.
+# Three ways to halve an image. Restriction of nodal values, :class:`mgnet.layers.Averaging`, weighs each
+# pixel and its neighbours by [1 2 1]/4 along each axis. The mean of 2 × 2 pixels is another average. Both
+# keep how bright an image is and lose what changes sign from pixel to pixel. The maximum keeps that, and
+# makes the image brighter: bright dots grow, dark dots shrink, so that an image and its negative are treated
+# differently.
 
 example = mgnet.data.synthetic(train=20, validation=0, test=1, seed=2).train
 dots = example.images[example.labels == 9][0].float().mean(0)[None, None]
@@ -111,8 +115,8 @@ plt.show()
 # %%
 # The network
 # -----------
-# ``maxconvnet`` has three convolutions, each followed by max pooling, and one linear layer. A layer with k × k kernels
-# from C to D channels has D (C k² + 1) parameters.
+# ``maxconvnet`` has three convolutions, each followed by max pooling, and one linear layer. A layer with k ×
+# k kernels from C to D channels has D (C k² + 1) parameters.
 
 model = mgnet.models.create("maxconvnet")
 by_hand = [4 * (1 * 2**2 + 1), 8 * (4 * 4**2 + 1), 15 * (8 * 4**2 + 1), 10 * (15 * 4**2 + 1)]
@@ -127,9 +131,9 @@ assert parameters == sum(by_hand) == 4885
 # %%
 # With and without maxima
 # -----------------------
-# Both networks have the same parameters to begin with. With means the whole network is affine,
-# f(x + y) + f(0) = f(x) + f(y), and no better than one linear layer. The classes of the synthetic images have the same mean
-# image, which is the case where that is fatal.
+# Both networks have the same parameters to begin with. With means the whole network is affine, f(x + y) +
+# f(0) = f(x) + f(y), and no better than one linear layer. The classes of the synthetic images have the same
+# mean image, which is the case where that is fatal.
 
 data = mgnet.data.synthetic(train=1000, validation=200, test=500)
 networks, histories = {}, {}
