@@ -104,7 +104,7 @@ for channel, style in enumerate(("-", "--", "-.")):
     right.plot(steps.numpy(), (means[channel] * (1 - 0.9**steps)).numpy(), ":", color="0.4")
 left.set(title="a batch comes in", xlabel="number", ylabel="density")
 middle.set(title="and leaves normalised", xlabel="number", ylabel="density", xlim=(-4, 4))
-right.set(title="running means, and (1 − 0.9ᵗ) · mean dotted", xlabel="batches t", ylabel="running mean")
+right.set(title="running means, dotted: (1 − 0.9ᵗ) μ", xlabel="batches t", ylabel="running mean")
 left.legend(fontsize="small")
 plt.show()
 
