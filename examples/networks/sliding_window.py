@@ -130,6 +130,7 @@ for i, j in np.ndindex(rows, columns):
     axes[1].text(
         32 * j + 16, 32 * i + 16, name, ha="center", va="center", fontsize="small", backgroundcolor="w"
     )
+axes[1].set(xticks=range(0, 129, 32), yticks=range(0, 97, 32), xlim=(0, 128), ylim=(96, 0))
 axes[1].set(xlabel="x of the window's centre", ylabel="y of the window's centre")
 axes[1].set_title("How sure each window is, and the class at each tile")
 figure.colorbar(shown, ax=axes[1], label="largest probability", shrink=0.8)
