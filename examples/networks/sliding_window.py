@@ -120,7 +120,7 @@ print(f"at once {once:,}, one by one {window_by_window:,}: {window_by_window / o
 assert window_by_window > 5 * once
 
 figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained", width_ratios=[5, 5])
-axes[0].imshow(picture.permute(1, 2, 0).numpy())
+axes[0].imshow(picture.permute(1, 2, 0).numpy(), extent=(0, 128, 96, 0))
 axes[0].set(xticks=range(0, 129, 32), yticks=range(0, 97, 32), xlabel="x", ylabel="y")
 axes[0].set_title("Twelve tiles of 32 × 32 pixels")
 certainty = scores.softmax(0).amax(0)
