@@ -141,6 +141,26 @@ statistics = [b for name, b in network.named_buffers() if name.endswith(("runnin
 assert sum(b.numel() for b in statistics) == 2 * (6 + 84)
 
 # %%
+# Written out in torch it is the following. With the same numbers, and the same random numbers for dropout, it
+# gives the same scores in both modes, also in evaluation after the statistics have moved.
+
+lecture = nn.Sequential(
+    *(nn.Conv2d(3, 6, 5), nn.ReLU(), nn.MaxPool2d(2), nn.BatchNorm2d(6)),
+    *(nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()),
+    *(nn.Linear(16 * 5 * 5, 120), nn.ReLU(), nn.Dropout(0.3)),
+    *(nn.Linear(120, 84), nn.ReLU(), nn.BatchNorm1d(84), nn.Linear(84, 10)),
+)
+numbers = zip(lecture.state_dict(), network.state_dict().values(), strict=True)
+lecture.load_state_dict(dict(numbers))
+images = torch.randn(8, 3, 32, 32)
+for mode in (True, False):
+    with torch.no_grad():
+        torch.manual_seed(1)
+        scores = network.train(mode)(images)
+        torch.manual_seed(1)
+        assert (lecture.train(mode)(images) - scores).abs().max() < 1e-5
+
+# %%
 # What it is for
 # --------------
 # The scale of what is normalised does not matter: kernels and biases ten times as large give the same
@@ -148,7 +168,7 @@ assert sum(b.numel() for b in statistics) == 2 * (6 + 84)
 
 with torch.no_grad():
     pixels = batch()
-    normalised = network.features[:4](pixels)
+    normalised = network.train().features[:4](pixels)
     network.features[0].weight *= 10
     network.features[0].bias *= 10
     change = (network.features[:4](pixels) - normalised).abs().max().item()

@@ -127,6 +127,13 @@ with torch.no_grad():
     assert torch.equal(network(images), network(images))
     assert torch.equal(network(images), plain(images))
 
+    # In training mode, by hand: dropout stands behind the ReLU of the first linear layer.
+    first, last = network.classifier[:3], network.classifier[4:]
+    torch.manual_seed(4)
+    by_hand = last(Dropout(0.3)(first(network.features(images))))
+    torch.manual_seed(4)
+    assert torch.equal(network.train()(images), by_hand)
+
 # %%
 # The mean of the thinner networks
 # --------------------------------
