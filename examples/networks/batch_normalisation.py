@@ -54,9 +54,9 @@ for their_norm, shape in norms.items():
 # %%
 # n or n − 1
 # ----------
-# There are two variances. The batch is divided by the one with 1/n, so that its own variance becomes n/n;
-# what the running variance follows is the one with 1/(n − 1), since it is to estimate the variance of all
-# images. With 4 numbers per channel the difference is a third.
+# There are two variances. The batch is divided by the root of the one with 1/n, so that the output, measured
+# in the same way, has variance 1. The running variance follows the one with 1/(n − 1), since it is to
+# estimate the variance of all images. With 4 numbers per channel the difference is a third.
 
 x = torch.randn(4, 1, dtype=torch.float64)
 norm = BatchNorm(1, eps=0.0, momentum=1.0).double()
@@ -164,7 +164,7 @@ for mode in (True, False):
 # What it is for
 # --------------
 # The scale of what is normalised does not matter: kernels and biases ten times as large give the same
-# features. So the learning rate may be chosen from a wide range.
+# features in training mode, up to the ε in the root. So the learning rate may be chosen from a wide range.
 
 with torch.no_grad():
     pixels = batch()

@@ -51,9 +51,9 @@ assert (y[0, 0] - flipped).abs().max() > 0.1
 # %%
 # The size of the output
 # ----------------------
-# The axes do not mix, so one of them is enough. The formula counts the positions at which the kernel, d·(k−1)
-# + 1 pixels wide, fits into the padded row. The loop below holds it against torch, and also against the count
-# itself.
+# The axes do not mix, so one of them is enough. The formula counts the positions at which the kernel,
+# d·(k−1) + 1 pixels wide, fits into the padded row. The loop below holds it against torch, and also against
+# the count itself.
 
 
 def output_size(n: int, k: int, s: int, p: int, d: int) -> int:
@@ -79,9 +79,9 @@ assert checked == 864
 # %%
 # Which pixels an output reads
 # ----------------------------
-# Nobody needs to be asked but autograd: the derivative of one output by the input is the kernel, laid where
-# that output reads. The kernel below has nine different numbers. Padding is drawn as a dashed margin; what
-# the kernel reads there is zero and has no derivative.
+# Autograd knows: the derivative of one output by the input is the kernel, laid where that output reads. The
+# kernel below has nine different numbers. Padding is drawn as a dashed margin; what the kernel reads there is
+# zero and has no derivative.
 
 settings = {
     "kernel 3": {},
@@ -147,8 +147,8 @@ assert (mgnet.Stencil(spread, boundary="valid", dim=2)(x) - dilated).abs().max()
 #
 # .. math:: y_i = b_i + \sum_{j=1}^{C_\text{in}} K_{ij} \star x_j,
 #
-# so a layer has :math:`C_\text{out}\,(C_\text{in} k^2 + 1)` parameters: 10 for one channel to one with a 3 ×
-# 3 kernel, 38 for two to two. The image may have any size.
+# so a layer has :math:`C_\text{out}\,(C_\text{in} k^2 + 1)` parameters: 10 for one channel to one with a
+# 3 × 3 kernel, 38 for two to two. The image may have any size.
 
 for channels in [(1, 1), (2, 2), (3, 6)]:
     layer = nn.Conv2d(*channels, 3)

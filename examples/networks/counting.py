@@ -18,8 +18,9 @@ floating-point operations.
 # -------
 # A convolution from C to D channels with a k × k kernel has :math:`D\,(C k^2 + 1)` parameters, and each of
 # its outputs, D channels of m × m pixels, takes :math:`C k^2` multiplications and as many additions, those of
-# the bias not counted. A linear layer is the case k = m = 1. Sizes follow from :math:`m = \lfloor (n + 2p -
-# k)/s \rfloor + 1`, starting with 227 pixels; each pooling takes windows of 3 at stride 2.
+# the bias not counted. A linear layer is the case k = m = 1. Sizes follow from
+# :math:`m = \lfloor (n + 2p - k)/s \rfloor + 1`, starting with 227 pixels; each pooling takes windows of 3 at
+# stride 2.
 
 import matplotlib.pyplot as plt
 import numpy as np

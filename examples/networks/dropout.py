@@ -21,7 +21,7 @@ for CIFAR-10.
 # What it does to numbers
 # -----------------------
 # The share of zeros is p, the mean stays, and the variance, zero for equal numbers before, is :math:`x^2 p/(1
-# - p)`. With a million numbers the sample comes within a few thousandths of that.
+# - p)`. With a million numbers the sample comes within a percent of that.
 
 import itertools
 
@@ -70,10 +70,11 @@ print(f"{(y == 0).float().mean():.1%} of the numbers, and of their gradients, ar
 # %%
 # All the thinner networks
 # ------------------------
-# A layer of n neurons has 2ⁿ thinner ones, the one with the mask m has probability :math:`(1 - p)^{|m|}\,
-# p^{\,n - |m|}`. For n = 10 these are 1,024 networks, and the mean of all of them can be computed. If only a
-# linear layer follows, it *is* the network in evaluation, to rounding. If a ReLU follows, the two differ: the
-# mean of a ReLU is at least the ReLU of the mean. Evaluation is an approximation then.
+# A layer of n neurons has 2ⁿ thinner ones, the one with the mask m has probability
+# :math:`(1 - p)^{|m|}\, p^{\,n - |m|}`. For n = 10 these are 1,024 networks, and the mean of all of them can
+# be computed. If only a linear layer follows, it *is* the network in evaluation, to rounding. If a ReLU
+# follows, the two differ: the mean of a ReLU is at least the ReLU of the mean. Evaluation is an approximation
+# then.
 
 p, n = 0.3, 10
 torch.manual_seed(2)
@@ -138,8 +139,8 @@ with torch.no_grad():
 # The mean of the thinner networks
 # --------------------------------
 # After a short training on 1,000 synthetic images, the network in training mode is one thinner network at a
-# time. Each alone is worse than the whole. The mean of their scores is better the more there are, and
-# approaches what the network says in evaluation mode in one pass, although several layers and a ReLU follow.
+# time. Each alone is worse than the whole. The mean of the scores of many approaches what the network says in
+# evaluation mode in one pass, although several layers and a ReLU follow.
 
 data = mgnet.data.synthetic(train=1000, validation=200, test=1000)
 mgnet.fit(network, data, epochs=8, batch_size=32, channels_last=True, progress=False)
@@ -160,8 +161,8 @@ sizes = [1, 2, 4, 8, 16, 32, 100]
 alone = [accuracy(s) for s in scores]
 together = [accuracy(scores[:size].mean(0)) for size in sizes]
 print(f"one thinner network {sum(alone) / 100:.1%}, mean of 100 {together[-1]:.1%}, evaluation {whole:.1%}")
-assert sum(alone) / 100 < whole - 0.01
-assert abs(together[-1] - whole) < 0.005
+assert max(alone) < whole
+assert abs(together[-1] - whole) < 0.01
 
 figure, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
 ax.plot([1] * 100, [100 * share for share in alone], ".", color="0.6", label="each thinner network alone")

@@ -113,8 +113,8 @@ plt.show()
 # Where it can be done
 # --------------------
 # Not every norm stands right behind a layer. The lecture's ``net`` has ReLU and pooling in between. In a
-# residual network with the norms first, half of them stand where a skip branches off. In MgNet the norm of f
-# − A u stands behind a difference, and a kernel B that several iterations share feeds several norms. Those
+# residual network with the norms first, half of them stand where a skip branches off. In MgNet the norm of
+# f − A u stands behind a difference, and a kernel B that several iterations share feeds several norms. Those
 # stay, and the network is the same function all the same.
 
 torch.manual_seed(1)

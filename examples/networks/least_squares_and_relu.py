@@ -13,9 +13,9 @@ losses are equal. If the weights are free, the network contains the linear model
 
 :Lecture systems: C14
 
-Four models are fitted to the same data here. The linear one is solved by ``numpy.linalg.lstsq``, its variant
-with non-negative weights by ``scipy.optimize.nnls``, and the networks have to come out equal to them, or
-below.
+Two linear models and three networks are fitted to the same data here. The linear ones are solved by
+``numpy.linalg.lstsq`` and, with non-negative weights, by ``scipy.optimize.nnls``. The networks, trained by
+L-BFGS, have to come out equal to them, or below.
 """
 
 # %%

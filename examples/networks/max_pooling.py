@@ -82,9 +82,9 @@ assert linear.abs().max() < 1e-14
 # -----------------
 # Three ways to halve an image. Restriction of nodal values, :class:`mgnet.layers.Averaging`, weighs each
 # pixel and its neighbours by [1 2 1]/4 along each axis. The mean of 2 × 2 pixels is another average. Both
-# keep how bright an image is and lose what changes sign from pixel to pixel. The maximum keeps that, and
-# makes the image brighter: bright dots grow, dark dots shrink, so that an image and its negative are treated
-# differently.
+# keep, within a few grey values, how bright an image is, and lose what changes sign from pixel to pixel. The
+# maximum keeps that, and makes the image brighter: bright dots grow, dark dots shrink, so that an image and
+# its negative are treated differently.
 
 example = mgnet.data.synthetic(train=20, validation=0, test=1, seed=2).train
 dots = example.images[example.labels == 9][0].float().mean(0)[None, None]
@@ -96,7 +96,7 @@ halvings = {
 signs = torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).repeat(8, 8)[None, None]
 for name, halve in halvings.items():
     # The zeros outside are part of a restriction's average: it is right from the second row and column on.
-    brighter = (halve(dots)[..., 1:, 1:].mean() - dots.mean()).item()
+    brighter = (halve(dots)[..., 1:, 1:].mean() - dots[..., 2:, 2:].mean()).item()
     left = halve(signs)[..., 1:, 1:].abs().max().item()
     print(f"{name:>11}: grey value {brighter:+.1f}, alternating signs ±1 become {left:.0f}")
     assert left == (name == "maximum")
@@ -115,8 +115,8 @@ plt.show()
 # %%
 # The network
 # -----------
-# ``maxconvnet`` has three convolutions, each followed by max pooling, and one linear layer. A layer with k ×
-# k kernels from C to D channels has D (C k² + 1) parameters.
+# ``maxconvnet`` has three convolutions, each followed by max pooling, and one linear layer. A layer with
+# k × k kernels from C to D channels has D (C k² + 1) parameters.
 
 model = mgnet.models.create("maxconvnet")
 by_hand = [4 * (1 * 2**2 + 1), 8 * (4 * 4**2 + 1), 15 * (8 * 4**2 + 1), 10 * (15 * 4**2 + 1)]
@@ -145,9 +145,9 @@ with torch.no_grad():
 # %%
 # With and without maxima
 # -----------------------
-# Both networks have the same parameters to begin with. With means the whole network is affine, f(x + y) +
-# f(0) = f(x) + f(y), and no better than one linear layer. The classes of the synthetic images have the same
-# mean image, which is the case where that is fatal.
+# Both networks have the same parameters to begin with. With means the whole network is affine,
+# f(x + y) + f(0) = f(x) + f(y), and no better than one linear layer. The classes of the synthetic images have
+# the same mean image, which is the case where that is fatal.
 
 data = mgnet.data.synthetic(train=1000, validation=200, test=500)
 networks, histories = {}, {}

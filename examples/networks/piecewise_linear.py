@@ -117,9 +117,9 @@ plt.show()
 # %%
 # How many
 # --------
-# n lines of which no two are parallel and no three meet in a point cut the plane into :math:`1 + n +
-# \binom{n}{2}` pieces, 326 for 25 lines. To find them all, look around each of the 300 crossings: there are
-# four pieces at each, and every piece has a corner.
+# n lines of which no two are parallel and no three meet in a point cut the plane into
+# :math:`1 + n + \binom{n}{2}` pieces, 326 for 25 lines. To find them all, look around each of the 300
+# crossings: there are four pieces at each, and every piece has a corner.
 
 W, b = f[0].weight.detach(), f[0].bias.detach()
 corners = []
