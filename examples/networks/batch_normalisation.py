@@ -101,11 +101,13 @@ for channel, style in enumerate(("-", "--", "-.")):
         ax.hist(numbers, 40, density=True, histtype="step", linestyle=style, label=f"channel {channel}")
     line = [r[channel].item() for r in running]
     right.plot(steps.numpy(), line, style, label=f"channel {channel}")
-    right.plot(steps.numpy(), (means[channel] * (1 - 0.9**steps)).numpy(), ":", color="0.4")
+    label = "(1 − 0.9ᵗ) · mean" if channel == 2 else None
+    right.plot(steps.numpy(), (means[channel] * (1 - 0.9**steps)).numpy(), "k:", linewidth=2, label=label)
 left.set(title="a batch comes in", xlabel="number", ylabel="density")
 middle.set(title="and leaves normalised", xlabel="number", ylabel="density", xlim=(-4, 4))
-right.set(title="running means, dotted: (1 − 0.9ᵗ) μ", xlabel="batches t", ylabel="running mean")
+right.set(title="running means, and the formula", xlabel="batches t", ylabel="running mean")
 left.legend(fontsize="small")
+right.legend(fontsize="small", loc="upper right", bbox_to_anchor=(1, 0.8))
 plt.show()
 
 # %%

@@ -109,9 +109,8 @@ assert names[share[:, 1].argmax()] == "conv 2" and round(share[:, 1].max()) == 3
 # What a number is used for
 # -------------------------
 # The ratio of the two is how often a parameter is used: as often as the layer's output has pixels, from 3025
-# in the first convolution to 1 in a linear layer. That decides what limits the speed. For one image, the
-# linear layers have to fetch each of their 58.6 million numbers, 235 MB in float32, for a single product; a
-# batch of images shares the fetching.
+# in the first convolution to 1 in a linear layer. For one image, the linear layers have to fetch each of
+# their 58.6 million numbers, 235 MB in float32, for a single product; a batch of images shares the fetching.
 
 uses = [row.multiplications / row.parameters for row in counted.rows]
 pixels = [55**2, 27**2, 13**2, 13**2, 13**2, 1, 1, 1]

@@ -166,6 +166,6 @@ bars = right.barh(order[::-1], [losses[name] for name in order[::-1]], color="0.
 for bar, name in zip(bars, order[::-1], strict=True):
     bar.set_hatch("//" if name.startswith("network") else "")
 right.bar_label(bars, fmt="%.4f", padding=3)
-right.margins(x=0.15)
+right.margins(x=0.2)
 right.set(xlabel="loss", ylabel="model", title="Equal, equal, and below")
 plt.show()

@@ -109,8 +109,9 @@ assert branches == [64, 128, 32, 32] and sum(branches) == 256
 # %%
 # From 224 pixels to 32
 # ---------------------
-# A network for large images halves them five times: 224, 112, 56, 28, 14, 7. An image of 32 pixels would be
-# gone before the last layers. AlexNet refuses it.
+# A network for large images halves them five times: 224, 112, 56, 28, 14, 7. An image of 32 pixels is a
+# single pixel then. In AlexNet, whose first step is one of 4 pixels and whose first kernel is not padded,
+# nothing would be left.
 
 try:
     mgnet.models.create("alexnet", num_classes=10, image_size=32)

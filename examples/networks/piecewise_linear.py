@@ -66,8 +66,8 @@ assert len(pieces) > 100
 # The Hessian
 # -----------
 # Autograd's Hessian is zero at random points. For a network with tanh it is not. Without autograd: the second
-# difference f(x − h) − 2 f(x) + f(x + h) is zero to rounding where the three points lie on one piece, and
-# only there.
+# difference f(x − h) − 2 f(x) + f(x + h) is zero to rounding where the three points lie on one piece, and not
+# across edges.
 
 x = 5 * torch.rand(2000, 2, dtype=torch.float64) - 2.5
 smooth = nn.Sequential(f[0], nn.Tanh(), f[2], nn.Tanh(), f[4])
@@ -139,8 +139,8 @@ assert found == 326
 #
 # .. math:: u_h(x) = u_0 + s_1 (x - x_0) + \sum_{i=1}^{n-1} (s_{i+1} - s_i)\, \sigma(x - x_i).
 #
-# So what :func:`mgnet.solve` computes is a network with known weights: 1 at the input, the nodes as biases,
-# the changes of slope at the output.
+# So what :func:`mgnet.solve` computes is a network with known weights: 1 at the input, the negative nodes as
+# biases, the changes of slope at the output.
 
 grid = torch.arange(-3.0, 4.0) / 4
 hat = torch.relu(grid + 1) - 2 * torch.relu(grid) + torch.relu(grid - 1)
