@@ -107,7 +107,7 @@ left.set(title="a batch comes in", xlabel="number", ylabel="density")
 middle.set(title="and leaves normalised", xlabel="number", ylabel="density", xlim=(-4, 4))
 right.set(title="running means, and the formula", xlabel="batches t", ylabel="running mean")
 left.legend(fontsize="small")
-right.legend(fontsize="small", loc="upper right", bbox_to_anchor=(1, 0.8))
+right.legend(fontsize="small", loc="upper right", bbox_to_anchor=(1, 0.47))
 plt.show()
 
 # %%
