@@ -12,8 +12,6 @@ source s, while on the edge of the patch they agree with the target t,
 and the minimiser solves Poisson's equation −Δu = −Δs. Pixels are the nodes of the grid, the three colours are
 three right-hand sides of one solve.
 
-Run it with the name of a picture to write: ``python examples/cloning.py cloning.png``.
-
 .. [1] P. Pérez, M. Gangnet, A. Blake, Poisson image editing, ACM Transactions on Graphics 22 (2003), 313-318.
 """
 
@@ -24,9 +22,6 @@ Run it with the name of a picture to write: ``python examples/cloning.py cloning
 # of another colour. A picture is an array of shape (3, rows, columns) with values from 0 to 1. To take your
 # own, read them with ``np.moveaxis(plt.imread("photo.png")[..., :3], -1, 0)``.
 
-from __future__ import annotations
-
-import sys
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -241,7 +236,4 @@ for ax, (title, picture) in zip(axes.flat, pictures.items(), strict=True):
     ax.set_title(title)
     ax.axis("off")
 
-if sys.argv[1:]:
-    figure.savefig(sys.argv[1], dpi=100)
-else:
-    plt.show()
+plt.show()

@@ -6,8 +6,6 @@ A rod is heated in a few places, and thermometers read its temperature, not quit
 conduct where? Each guess of a(x) gives temperatures by one solve, and one more solve tells how every cell
 of the guess should change. So an ordinary optimiser of torch finds the conductivity, and the Jacobian says
 how sure it is. At the end the same lines find what is hidden in a plate.
-
-Run it with the name of a picture to write: ``python examples/inverse.py inverse.png``.
 """
 
 # %%
@@ -19,7 +17,6 @@ Run it with the name of a picture to write: ``python examples/inverse.py inverse
 # "measurements" come from a grid that is much finer than the one used later, so that the answer is not
 # built in.
 
-import sys
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -217,7 +214,4 @@ below.colorbar(image, ax=panels[1:], shrink=0.8, label="a(x, y)")
 for ax in panels:
     ax.set(aspect="equal", xlabel="x", ylabel="y")
 
-if sys.argv[1:]:
-    figure.savefig(sys.argv[1], dpi=110)
-else:
-    plt.show()
+plt.show()

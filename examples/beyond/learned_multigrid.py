@@ -10,8 +10,6 @@ of a network: by gradient through a few cycles, on random right-hand sides,
 
 where C is one V-cycle. The kernels know no grid. Trained on one size they make the cycle of any other, and
 there they are compared with two textbook smoothers that make as many sweeps: damped Jacobi and Chebyshev.
-
-Run it with the name of a picture to write: ``python examples/learned_multigrid.py learned.png``.
 """
 
 # %%
@@ -22,9 +20,6 @@ Run it with the name of a picture to write: ``python examples/learned_multigrid.
 # V-cycle with damped Jacobi. All kernels are the same on every grid; B reaches one node to either side, R
 # two.
 
-from __future__ import annotations
-
-import sys
 import time
 from collections.abc import Callable
 
@@ -196,7 +191,4 @@ for small, (name, B) in zip(waves, smoothers.items(), strict=True):
     small.set(title=name, xticks=(-1, 0, 1), xticklabels=("−π", "0", "π"), yticks=())
 right.colorbar(image, ax=waves, label="left of a wave", extend="max")
 
-if sys.argv[1:]:
-    figure.savefig(sys.argv[1], dpi=100)
-else:
-    plt.show()
+plt.show()

@@ -10,8 +10,6 @@ training made of them: the factor by which a cycle shrinks an error, and the Gal
 .. math:: \frac{\| R A P - A_H \|}{\| A_H \|}, \qquad P = R^{\mathsf T},
 
 which is zero where the operator A_H of the coarse grid is what the fine one looks like from there.
-
-Run it with the name of a picture to write: ``python examples/there_and_back.py there.png``.
 """
 
 # %%
@@ -21,9 +19,6 @@ Run it with the name of a picture to write: ``python examples/there_and_back.py 
 # grids, start from the kernels of −Δ. One may learn all of them; the other may not change them, and only
 # its first convolution, its norms and its classifier learn.
 
-from __future__ import annotations
-
-import sys
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -160,7 +155,4 @@ bars.legend()
 shown = [f"{accuracy[name]:.0%} with kernels {name}" for name in LEARNED]
 figure.suptitle("From −Δ to a classifier and back. Test accuracy: " + ", ".join(shown))
 
-if sys.argv[1:]:
-    figure.savefig(sys.argv[1], dpi=100)
-else:
-    plt.show()
+plt.show()
