@@ -19,7 +19,6 @@ which is zero where the operator A_H of the coarse grid is what the fine one loo
 # grids, start from the kernels of −Δ. One may learn all of them; the other may not change them, and only
 # its first convolution, its norms and its classifier learn.
 
-
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
