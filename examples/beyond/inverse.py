@@ -136,13 +136,9 @@ print(f"the band holds the truth in {inside:.0%} of the cells")
 assert inside > 0.8
 
 # %%
-# In the bad stretch the band is narrowest, also in proportion: a small conductivity makes steep slopes of the
-# temperature, and those stand out from the noise.
+# The band is one of the logarithm, so it is narrow where a is small.
 
-bad = torch.from_numpy(np.abs(middles - 0.55) < 0.08)
-here, elsewhere = float(deviation[bad].mean()), float(deviation[~bad].mean())
-print(f"deviation of log a: {here:.2f} in the bad stretch, {elsewhere:.2f} elsewhere")
-assert here < elsewhere
+print(f"standard deviation of log a: {deviation.min():.2f} to {deviation.max():.2f}")
 
 whole = mgnet.solve(heat, n=n, a=found.exp().numpy())
 figure, (data, answer) = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")

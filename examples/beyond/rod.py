@@ -10,7 +10,7 @@ lines: nodes that are finer at the interfaces, the sources at the nodes, and one
 Heat is made in the steel and in the ceramic, and a channel in the aluminium takes some away. The left end is
 held at 20 °C, the right end gives heat off to air of 20 °C. The temperature solves
 
-.. math:: -(a u')' = f, \qquad u = 20 \text{ at the left}, \quad a u' + \alpha u = 20\,\alpha \text{ at the right},
+.. math:: -(a u')' = f, \qquad u(0) = 20, \qquad a u' + \alpha u = 20\,\alpha \text{ at the right end},
 
 and where the conductivity a jumps, so does the slope of the temperature. The heat flow a u′ does not, and
 what leaves at the ends is what is made. The figures are made up, not measured.
