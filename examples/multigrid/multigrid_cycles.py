@@ -219,9 +219,7 @@ for cells in (32, 64, 128):
     sol = mgnet.solve(lambda x, y: np.exp(x * y), n=cells, dim=2, method="vcycle")
     direct = mgnet.solve(lambda x, y: np.exp(x * y), n=cells, dim=2, method="direct")
     apart = np.abs(sol.u - direct.u).max() / direct.u.max()
-    print(
-        f"{cells:>3} cells: {sol.iterations} cycles, factor {sol.convergence_factor:.3f}, differ by {apart:.1e}"
-    )
+    print(f"{cells:>3} cells: {sol.iterations} cycles, difference from the factorisation {apart:.1e}")
     assert apart < 1e-10
     assert sol.iterations <= 12
 
