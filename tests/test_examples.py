@@ -17,6 +17,7 @@ SAID = {
     "beyond/learned_multigrid.py": ["trained in", "Chebyshev with 4 sweeps instead of 2: 0.03"],
     "beyond/rod.py": ["CONVERGED", "heat in W/m²: "],
     "beyond/there_and_back.py": ["test accuracy", "0.10 0.13", "B helps against: −Δ 100%"],
+    "beyond/one_cycle_is_exact.py": ["one cycle in"],
     "multigrid/mgnet_is_multigrid.py": ["one pass differs from a V-cycle by", "factor 0.07"],
 }
 SLOW = {"beyond/learned_multigrid.py", "beyond/there_and_back.py"}  # several seconds each: they train

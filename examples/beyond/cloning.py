@@ -49,6 +49,10 @@ def blend(below: np.ndarray, above: np.ndarray, cover: np.ndarray) -> np.ndarray
     return below + np.clip(cover, 0, 1) * (above - below)
 
 
+# %%
+# The landscape has a sky, a sun, clouds and three ridges of hills.
+
+
 def landscape(rows: int = 360, columns: int = 540) -> np.ndarray:
     y, x = np.mgrid[:rows, :columns] / rows
     heights = [0.0, 0.35, 0.6, 0.78]

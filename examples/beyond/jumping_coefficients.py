@@ -126,6 +126,9 @@ assert spectra[True, 1e4][0] > 0.99
 assert spectra[False, 1e4][0] < 0.2
 assert 6 <= slow[True, 1e4] <= 12
 
+# %%
+# The picture has all of the slow eigenvalues, and some of the others.
+
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
 for ax, by_hats in zip(axes, (True, False), strict=True):
     for jump, style in zip(shown, "os^", strict=True):

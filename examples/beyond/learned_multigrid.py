@@ -131,6 +131,9 @@ def errors(levels: list[Level], sweeps: int = 2, cycles: int = 6) -> np.ndarray:
     return np.array(found)
 
 
+# %%
+# All three errors, the largest of them, after each cycle.
+
 curves = {
     "damped Jacobi": errors(textbook(n, "jacobi")),
     "Chebyshev": errors(textbook(n, "chebyshev")),
@@ -179,6 +182,9 @@ def left_by_sweeps(B: list[torch.Tensor]) -> np.ndarray:
     A = symbol(mgnet.stencils.stiffness([1.0, 1.0]))
     return np.abs(np.prod([1 - symbol(kernel[0, 0].numpy()) * A for kernel in B], axis=0))
 
+
+# %%
+# The kernels above, the waves below.
 
 figure, (kernels, waves) = plt.subplots(2, 3, figsize=(8.5, 6), layout="constrained")
 for small, name, operator in zip(

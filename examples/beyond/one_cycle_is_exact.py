@@ -41,6 +41,9 @@ while cells > 1:
     parts.append(np.interp(x, np.linspace(0, 1, cells + 1), heights))
     b, cells = R(b), cells // 2
 
+# %%
+# The sum, the one cycle of :func:`mgnet.solve`, and LAPACK agree.
+
 summed = np.sum(parts, axis=0)
 sol = mgnet.solve(b=load, n=n)
 direct = mgnet.solve(b=load, n=n, method="direct")
@@ -134,7 +137,11 @@ print("nodes      float32: one cycle   LAPACK    float64: one cycle   LAPACK")
 for n, single, double in zip(sizes, *found.values(), strict=True):
     print(f"{n:>8} {single[0]:>18.1e} {single[1]:>9.1e} {double[0]:>18.1e} {double[1]:>9.1e}")
 
+# %%
+# In float32 elimination has no digit left from 65,536 cells on, and one cycle as many as ever.
+
 single, double = found.values()
+assert (single[5:, 1] > 0.5).all()
 assert single[:, 0].max() < 1e-6
 assert double[:, 0].max() < 1e-13
 assert double[-1, 1] > 1e6 * double[-1, 0]

@@ -172,7 +172,8 @@ assert np.abs(orders["H1"][2:] - 1).max() < 0.01
 
 # %%
 # The constants can be checked too. On a small cell u is a parabola, and the best line through its two ends
-# misses it by h² |u″| / √120 in the mean square, and its slope by h |u″| / √12.
+# misses it by :math:`h^2 |u''| / \sqrt{120}` in the mean square, and its slope by
+# :math:`h |u''| / \sqrt{12}`.
 
 second = np.sqrt(quad(lambda x: f(x) ** 2, 0, 1)[0])
 assert np.isclose(mean_square[-1] * sizes[-1] ** 2 / second, 1 / np.sqrt(120), rtol=1e-4)

@@ -40,6 +40,10 @@ def levels_of(n: int, smoother: str = "jacobi", **options: object) -> list[Level
     return mgnet.Hierarchy(problem, method="vcycle", smoother=smoother, **options).levels
 
 
+# %%
+# Two sweeps on all waves at once; the right-hand side is zero, so what comes out is what is left of each
+# wave.
+
 left = {}
 for smoother in ("jacobi", "chebyshev"):
     level = levels_of(n, smoother)[0]

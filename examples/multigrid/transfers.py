@@ -180,6 +180,9 @@ def growth(restrict: object) -> float:
     return (energies[1] / energies[0]) ** 0.5
 
 
+# %%
+# Two figures for each: the factor of the cycle, and what the correction alone does to a rough error.
+
 restrictions = {
     "R, the hats'": level.R,
     "R/4, averaging": lambda r: level.R(r) / 4,
