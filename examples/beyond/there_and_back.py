@@ -151,7 +151,8 @@ labels = {"start": "start, and kept fixed", "learned": "trained"}
 for (name, label), style in zip(labels.items(), ("o-", "s--"), strict=True):
     falls.semilogy(errors(methods[name]), style, label=f"{label}: factor {factors[name]:.2g}")
 falls.set(title="An error under the cycles", xlabel="cycles", ylabel="relative error")
-falls.legend(loc="center right")
+falls.set_ylim(1e-7, 1e55)
+falls.legend(loc="upper left")
 falls.grid(alpha=0.3)
 places = np.arange(2)
 for shift, hatch, (name, label) in zip((-0.2, 0.2), ("", "//"), labels.items(), strict=True):
