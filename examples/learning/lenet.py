@@ -2,23 +2,23 @@ r"""
 LeNet-5, a small rate and a good schedule
 =========================================
 
-LeNet-5 is the first convolutional network that was widely used: three convolutions with tanh, two average poolings between
-them, two linear layers, 61,706 numbers to learn. Here it is trained twice. Once as a first course does it, by
-stochastic gradient descent with the fixed learning rate 0.001; once with momentum and a learning rate that rises and
-falls. The network is the same, and so are the images; only the recipe differs.
+LeNet-5 is the first convolutional network that was widely used: three convolutions with tanh, two average
+poolings between them, two linear layers, 61,706 numbers to learn. Here it is trained twice. Once as a first
+course does it, by stochastic gradient descent with the fixed learning rate 0.001; once with momentum and a
+learning rate that rises and falls. The network is the same, and so are the images; only the recipe differs.
 
 :Lecture systems: T8
 
-By default the images are the synthetic ones of :func:`mgnet.data.synthetic`, which are drawn in a moment. With the
-environment variable ``MGNET_DATA`` they are the handwritten digits of MNIST; the figures for these, measured on a
-processor, are at the end of the page.
+By default the images are the synthetic ones of :func:`mgnet.data.synthetic`, which are drawn in a moment.
+With the environment variable ``MGNET_DATA`` they are the handwritten digits of MNIST; the figures for these,
+measured on a processor, are at the end of the page.
 """
 
 # %%
 # The images
 # ----------
-# LeNet-5 takes images of 32 × 32 pixels. Digits of MNIST have 28 × 28; as in the course they are enlarged. A thousand
-# images of the training set are set apart for validation.
+# LeNet-5 takes images of 32 × 32 pixels. Digits of MNIST have 28 × 28; as in the course they are enlarged. A
+# thousand images of the training set are set apart for validation.
 
 import os
 from dataclasses import replace
@@ -51,8 +51,9 @@ print(data)
 # %%
 # The network
 # -----------
-# A convolution of c channels with d kernels of 5 × 5 has :math:`d\,(25\,c + 1)` numbers and leaves four rows and
-# columns fewer. A linear layer from m to n numbers has :math:`n\,(m + 1)`. We add them up by hand, and compare.
+# A convolution of c channels with d kernels of 5 × 5 has :math:`d\,(25\,c + 1)` numbers and leaves four rows
+# and columns fewer. A linear layer from m to n numbers has :math:`n\,(m + 1)`. We add them up by hand, and
+# compare.
 
 by_hand = {
     "convolution to 6 channels": 6 * (25 * channels + 1),
@@ -78,8 +79,8 @@ assert sum(by_hand.values()) == parameters(network())
 assert parameters(mgnet.models.create("lenet5", in_channels=1)) == 61_706
 
 # %%
-# The second convolution sees all six channels of the first pooling. In the original it saw only some of them, by a
-# table that saved time in 1998; 61,706 is the count without that table.
+# The second convolution sees all six channels of the first pooling. In the original it saw only some of them,
+# by a table that saved time in 1998; 61,706 is the count without that table.
 #
 # What the first layers make of an image, before any training: six versions of it, then sixteen smaller ones.
 
@@ -96,13 +97,13 @@ assert first.shape == (6, 28, 28) and second.shape == (16, 10, 10)
 # %%
 # Two recipes
 # -----------
-# The first recipe is the plain one: pixels between 0 and 1, batches of 32, learning rate 0.001, no momentum. The second
-# subtracts the mean of all training pixels and divides by their standard deviation, and takes the recipe ``fast`` for
-# digits: momentum 0.9, a learning rate that rises to 0.05 in a fifth of the run and falls to zero after that, a little
-# weight decay, and images that are shifted by up to two pixels.
+# The first recipe is the plain one: pixels between 0 and 1, batches of 32, learning rate 0.001, no momentum.
+# The second subtracts the mean of all training pixels and divides by their standard deviation, and takes the
+# recipe ``fast`` for digits: momentum 0.9, a learning rate that rises to 0.05 in a fifth of the run and falls
+# to zero after that, a little weight decay, and images that are shifted by up to two pixels.
 #
-# ``device`` is all that has to be said to train on a GPU. The course reports fifteen minutes on a processor and one or
-# two on a GPU for fifteen epochs of the plain recipe.
+# ``device`` is all that has to be said to train on a GPU. The course reports fifteen minutes on a processor
+# and one or two on a GPU for fifteen epochs of the plain recipe.
 
 device = "cuda" if torch.cuda.is_available() else "cpu"
 images = {
@@ -124,8 +125,9 @@ for name, history in histories.items():
     print(f"{name:<14} {len(history):>6} {history.test_accuracy:>14.2%} {history.seconds:>8.0f}")
 
 # %%
-# The plain recipe is not wrong, it is slow: its accuracy still rises when it ends. The other one arrives. This is what the
-# assertions hold: for the digits the figures of the course, 91 % and 98.9 %; for the synthetic images the order.
+# The plain recipe is not wrong, it is slow: its accuracy still rises when it ends. The other one arrives.
+# This is what the assertions hold: for the digits the figures of the course, 91 % and 98.9 %; for the
+# synthetic images the order.
 
 reached = {name: history.test_accuracy for name, history in histories.items()}
 if real:
@@ -172,7 +174,8 @@ plt.show()
 # %%
 # Where it hesitates
 # ------------------
-# The test images whose own class gets the smallest probability, with the answer of the trained network above each.
+# The test images whose own class gets the smallest probability, with the answer of the trained network above
+# each.
 
 scores = mgnet.predict(best, images["good schedule"].test)
 probability, labels = scores.softmax(1), data.test.labels

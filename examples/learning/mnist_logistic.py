@@ -3,22 +3,23 @@ Logistic regression for ten classes
 ===================================
 
 The smallest network that reads digits has one linear layer: ten images of weights, one for each class. The
-scalar products of a picture with them, and ten numbers more, go through the softmax and are probabilities; the cross-entropy
-says how good they are. With 28 × 28 pixels it has 7,850 parameters, and on MNIST it is right about 92 times in
-a hundred.
+scalar products of a picture with them, and ten numbers more, go through the softmax and are probabilities;
+the cross-entropy says how good they are. With 28 × 28 pixels it has 7,850 parameters, and on MNIST it is
+right about 92 times in a hundred.
 
 :Lecture systems: T6
 
-By default the digits are drawn here, from the seven strokes of a pocket calculator, with enough noise that they are not easy. With
-the environment variable ``MGNET_DATA`` they are those of MNIST. The last section shows what a linear model cannot do.
+By default the digits are drawn here, from the seven strokes of a pocket calculator, with enough noise that
+they are not easy. With the environment variable ``MGNET_DATA`` they are those of MNIST. The last section
+shows what a linear model cannot do.
 """
 
 # %%
 # The images
 # ----------
-# A data set of one's own is three :class:`mgnet.data.Split`: images as bytes, and a label for each. Every stroke of a
-# drawn digit has a random brightness, the digit is shifted by up to two pixels, and there is noise on
-# every pixel.
+# A data set of one's own is three :class:`mgnet.data.Split`: images as bytes, and a label for each. Every
+# stroke of a drawn digit has a random brightness, the digit is shifted by up to two pixels, and there is
+# noise on every pixel.
 
 import os
 
@@ -69,16 +70,18 @@ def drawn(train: int = 8000, validation: int = 500, test: int = 2000) -> Data:
 data = mgnet.data.mnist(download=False) if real else drawn()
 print(data)
 
-mgnet.plot.images(data.test.images[:16].numpy(), [data.classes[i] for i in data.test.labels[:16]])
+figure = mgnet.plot.images(data.test.images[:16].numpy(), [data.classes[i] for i in data.test.labels[:16]])
+figure.suptitle("Sixteen digits and their classes")
 plt.show()
 
 # %%
 # The model and its gradient
 # --------------------------
 # For an image x, as a vector of 784 pixels, the model gives scores :math:`s = W x + b` and probabilities
-# :math:`p = \mathrm{softmax}(s)`. The cross-entropy with the class y is :math:`-\log p_y`, and its gradient is
+# :math:`p = \mathrm{softmax}(s)`. The cross-entropy with the class y is :math:`-\log p_y`, and its gradient
+# is
 #
-# .. math:: \frac{\partial}{\partial W} = (p - e_y)\, x^{\mathsf T}, \qquad \frac{\partial}{\partial b} = p - e_y,
+# .. math:: \frac{\partial}{\partial W} = (p - e_y)\, x^{\mathsf T}, \quad \frac{\partial}{\partial b} = p - e_y,
 #
 # the mean of these over the images of a batch. Automatic differentiation must find the same.
 
@@ -106,8 +109,8 @@ assert error < 1e-14
 # %%
 # Training
 # --------
-# :func:`mgnet.fit` without further words takes the recipe ``fast``, which for a model without convolutions is: batches of
-# 64, momentum 0.9, a learning rate that rises to 0.02 and falls to zero, five epochs.
+# :func:`mgnet.fit` without further words takes the recipe ``fast``, which for a model without convolutions
+# is: batches of 64, momentum 0.9, a learning rate that rises to 0.02 and falls to zero, five epochs.
 
 model = network()
 history = mgnet.fit(model, data, progress=False)
@@ -120,8 +123,8 @@ assert history.test_accuracy >= (0.92 if real else 0.9)
 #
 # .. literalinclude:: /results/mnist_logistic.txt
 #
-# What was learned can be looked at, because every weight belongs to a pixel. Ink where a weight is positive speaks
-# for the class, ink where it is negative against it.
+# What was learned can be looked at, because every weight belongs to a pixel. Ink where a weight is positive
+# speaks for the class, ink where it is negative against it.
 
 weights = model[1].weight.detach().reshape(10, 28, 28).numpy()
 most = np.abs(weights[:, 4:-4, 4:-4]).max()
@@ -137,9 +140,9 @@ plt.show()
 # %%
 # Only one valley
 # ---------------
-# The cross-entropy of a linear model is a convex function of its weights. So on the straight line between any two models it lies
-# below the chord, and no start can be a bad one. We take the trained model and one with large random weights. A network
-# with a hidden layer has no such guarantee.
+# The cross-entropy of a linear model is a convex function of its weights. So on the straight line between any
+# two models it lies below the chord, and no start can be a bad one. We take the trained model and one with
+# large random weights. A network with a hidden layer has no such guarantee.
 
 far = network(seed=1)
 with torch.no_grad():
@@ -182,9 +185,10 @@ plt.show()
 # %%
 # What it cannot do
 # -----------------
-# The synthetic images of :func:`mgnet.data.synthetic` are ten shapes and textures at random places, bright on dark as
-# often as dark on bright. So a single pixel says next to nothing about the class, and a model that weighs single pixels
-# is wrong about three times in four. The networks with convolutions, trained on the same images, are hardly ever wrong.
+# The synthetic images of :func:`mgnet.data.synthetic` are ten shapes and textures at random places, bright on
+# dark as often as dark on bright. So a single pixel says next to nothing about the class, and a model that
+# weighs single pixels is wrong about three times in four. The networks with convolutions, trained on the same
+# images, are hardly ever wrong.
 
 shapes = mgnet.data.synthetic(train=3000, validation=0, test=1000)
 linear = network(in_channels=3, image_size=32)

