@@ -191,3 +191,11 @@ titles = [
 figure = mgnet.plot.images(data.test.images[hardest].numpy(), titles)
 figure.suptitle("The sixteen test images that LeNet-5 finds hardest", fontsize="medium")
 plt.show()
+
+# %%
+# With MNIST
+# ----------
+# The figures measured for handwritten digits. The course reports 91.00 % for the plain recipe, with all
+# 60,000 images in training; here a thousand of them are set apart, and the figure is 91 % in whole percent.
+#
+# .. literalinclude:: /results/lenet.txt

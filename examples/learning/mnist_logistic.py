@@ -81,7 +81,10 @@ plt.show()
 # :math:`p = \mathrm{softmax}(s)`. The cross-entropy with the class y is :math:`-\log p_y`, and its gradient
 # is
 #
-# .. math:: \frac{\partial}{\partial W} = (p - e_y)\, x^{\mathsf T}, \quad \frac{\partial}{\partial b} = p - e_y,
+# .. math::
+#
+#    \frac{\partial}{\partial W} = (p - e_y)\, x^{\mathsf T}, \qquad
+#    \frac{\partial}{\partial b} = p - e_y,
 #
 # the mean of these over the images of a batch. Automatic differentiation must find the same.
 

@@ -143,7 +143,8 @@ plt.show()
 # %%
 # On CIFAR-10
 # -----------
-# Three epochs of the small network, on one core:
+# Two epochs of the small network with one seed, on one core. Again it is the steps that count. In so short a
+# run, nothing can be said about the rest from one seed:
 #
 # .. literalinclude:: /results/better_recipe.txt
 #

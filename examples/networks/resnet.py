@@ -258,7 +258,7 @@ plt.show()
 # %%
 # On CIFAR-10
 # -----------
-# The articles train a ResNet-32 for some 200 epochs and report 92.49 % of the test images right; an exercise
+# The articles train a ResNet-32 for some 180 epochs and report 92.49 % of the test images right; an exercise
 # of the course reports 92.13 %. That takes a GPU and has *not* been measured here. The command that would is
 #
 # .. code-block:: console
