@@ -62,7 +62,10 @@ for name, changes in INGREDIENTS.items():
 # probability :math:`1 - \varepsilon` instead of 1 and gives every class its share of the rest: for scores s
 # and the class y the loss is
 #
-# .. math:: -(1 - \varepsilon) \log p_y - \frac{\varepsilon}{10} \sum_k \log p_k, \qquad p = \mathrm{softmax}(s).
+# .. math::
+#
+#    -(1 - \varepsilon) \log p_y - \frac{\varepsilon}{10} \sum_k \log p_k, \qquad
+#    p = \mathrm{softmax}(s).
 #
 # The last two are images in other positions, and the arithmetic of the machine: numbers of 16 bits, and the
 # channels of a pixel side by side in memory.
