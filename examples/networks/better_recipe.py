@@ -33,7 +33,7 @@ if real:
     size = {"epochs": 2, "batch_size": 128}
 else:
     data = mgnet.data.synthetic(train=500, validation=0, test=1000)
-    size = {"epochs": 6, "batch_size": 32}
+    size = {"epochs": 5, "batch_size": 32}
 print(data)
 
 plain = mgnet.Recipe(
