@@ -102,8 +102,8 @@ for name, recipe in recipes.items():
 # %%
 # Most of the gain comes first: how the steps are made. The rest moves the figure by about as much as another
 # seed does, so from two seeds nothing can be said about it. Ingredients against overfitting, which are weight
-# decay, smoothing and augmentation, pay in long runs, in which the network would learn its training images by
-# heart.
+# decay, smoothing and augmentation, are meant for long runs, in which a network can learn its training images
+# by heart; these are short.
 
 mean = {name: statistics.fmean(a) for name, a in accuracies.items()}
 first, *_, last = mean
