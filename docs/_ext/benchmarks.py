@@ -1,0 +1,199 @@
+"""The directives ``benchmark-results`` and ``benchmark-shortfalls``: pages out of ``benchmarks/results``.
+
+A file of results is what a script of ``benchmarks`` printed, one run or several. What the script measures and the commands that repeat it are taken from its docstring.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+RESULTS = BENCHMARKS / "results"
+NO_SCRIPTS = {"table"}  # what the scripts share
+
+
+@dataclass
+class Run:
+    """What a script printed once."""
+
+    subject: str
+    facts: dict[str, str] = field(default_factory=dict)
+    sections: dict[str, list[list[str]]] = field(default_factory=dict)  # rows: what, measured, required, holds
+    verdict: str = ""
+
+
+def runs_of(text: str) -> tuple[list[str], list[Run]]:
+    """Take a file of results apart: what is said before the first run, and the runs."""
+    said: list[str] = []
+    runs: list[Run] = []
+    section = None
+    for line in text.splitlines():
+        parts = re.split(r"\s{2,}", line.strip())
+        if line.startswith("mgnet, "):
+            runs.append(Run(line.removeprefix("mgnet, ")))
+            section = None
+        elif not line.strip() or parts[0] == "what":
+            continue
+        elif not runs:
+            said.append(line)
+        elif line.startswith("Requirements: "):
+            runs[-1].verdict = line
+        elif section is None and len(parts) == 2 and " " not in parts[0]:
+            runs[-1].facts[parts[0]] = parts[1]
+        elif len(parts) == 1 and re.match(r"[a-z]+ ", line):  # a fact whose name fills its column
+            name, _, rest = line.partition(" ")
+            runs[-1].facts[name] = rest.strip()
+        elif len(parts) == 1:
+            section = runs[-1].sections.setdefault(line, [])
+        elif section is None:
+            raise ValueError(f"a row without a section: {line!r}")
+        else:
+            indent = "    " if line.startswith("    ") else ""
+            section.append([indent + parts[0], *parts[1:], *[""] * (4 - len(parts))])
+    return said, runs
+
+
+def found() -> dict[Path, tuple[list[str], list[Run]]]:
+    """Give all committed files of results."""
+    return {path: runs_of(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.txt"))}
+
+
+def script_of(run: Run) -> Path:
+    """Give the script that printed a run: the one that has its subject."""
+    for script in sorted(BENCHMARKS.glob("*.py")):
+        if f'"{run.subject}"' in script.read_text(encoding="utf-8"):
+            return script
+    raise ValueError(f"no script in {BENCHMARKS.name} is about {run.subject!r}")
+
+
+def docstring(script: Path) -> tuple[str, str]:
+    """Give what a script measures, and the commands, from its docstring."""
+    text = ast.get_docstring(ast.parse(script.read_text(encoding="utf-8"))) or ""
+    before, _, after = text.partition("::\n")
+    commands = "\n".join(line for line in after.splitlines() if line.startswith("    "))
+    prose = after[after.rindex(commands.splitlines()[-1]) + len(commands.splitlines()[-1]) :]
+    words = " ".join(" ".join((before + prose).split()).removeprefix("One table: ").split())
+    return words[:1].upper() + words[1:], re.sub(r"(?m)^ {4}", "", commands)
+
+
+def _literal(text: str) -> list[nodes.Node]:
+    """Set what stands between double grave accents as code."""
+    made: list[nodes.Node] = []
+    for index, part in enumerate(text.split("``")):
+        made.append(nodes.literal(part, part) if index % 2 else nodes.Text(part))
+    return made
+
+
+def _paragraph(text: str) -> nodes.paragraph:
+    paragraph = nodes.paragraph()
+    paragraph += _literal(text)
+    return paragraph
+
+
+def _table(rows: list[list[str]], heads: tuple[str, ...], caption: str = "") -> nodes.table:
+    group = nodes.tgroup(cols=len(heads))
+    group += [nodes.colspec(colwidth=width) for width in (52, 16, 20, 12)[: len(heads)]]
+    head, body = nodes.thead(), nodes.tbody()
+    head += _row(list(heads))
+    body += [_row(row) for row in rows]
+    group += [head, body]
+    table = nodes.table(classes=["benchmark"])
+    table += [nodes.title("", caption)] * bool(caption) + [group]
+    return table
+
+
+def _row(cells: list[str]) -> nodes.row:
+    row = nodes.row()
+    for index, cell in enumerate(cells):
+        entry = nodes.entry()
+        inset = index == 0 and cell.startswith("    ")
+        paragraph = nodes.paragraph("", "", classes=["inset"] if inset else [])
+        text = cell.strip()
+        paragraph += [nodes.strong("", "no")] if text == "NO" else [nodes.Text(text)]
+        entry += paragraph
+        row += entry
+    return row
+
+
+class _FromResults(SphinxDirective):
+    def run(self) -> list[nodes.Node]:
+        results = found()
+        for path in (*results, *BENCHMARKS.glob("*.py")):
+            self.env.note_dependency(str(path))
+        return self.make(results)
+
+    def make(self, results: dict[Path, tuple[list[str], list[Run]]]) -> list[nodes.Node]:
+        raise NotImplementedError
+
+
+class Shortfalls(_FromResults):
+    """Every requirement that a committed run does not meet, and all that nobody has measured."""
+
+    def make(self, results: dict[Path, tuple[list[str], list[Run]]]) -> list[nodes.Node]:
+        """Make the table."""
+        rows, printed = [], {script_of(run) for _, runs in results.values() for run in runs}
+        for _, runs in results.values():
+            for run in runs:
+                for section in run.sections.values():
+                    rows += [row[:3] for row in section if row[3] == "NO"]
+                    rows += [row[:3] for row in section if row[1].startswith("unmeasured")]
+        for script in sorted(BENCHMARKS.glob("*.py")):
+            if script.stem not in NO_SCRIPTS and script not in printed:
+                rows.append([f"{docstring(script)[0].split('. ')[0]} (benchmarks/{script.name})", "never run", ""])
+        return [_table(rows, ("What", "Measured", "Required"))]
+
+
+class Results(_FromResults):
+    """A section for each file of results."""
+
+    def make(self, results: dict[Path, tuple[list[str], list[Run]]]) -> list[nodes.Node]:
+        """Make the sections."""
+        return [self._section(path, *result) for path, result in results.items()]
+
+    def _section(self, path: Path, said: list[str], runs: list[Run]) -> nodes.section:
+        title = runs[0].subject[:1].upper() + runs[0].subject[1:]
+        section = nodes.section(ids=[nodes.make_id(title)], names=[nodes.fully_normalize_name(title)])
+        self.state.document.note_implicit_target(section, section)
+        words, commands = docstring(script_of(runs[0]))
+        section += [nodes.title(title, title), _paragraph(words)]
+        section += nodes.literal_block(commands, commands, language="shell")
+        section += [_paragraph(line) for line in said]
+        for number, run in enumerate(runs, 1):
+            if number == 1 or _lasting(run) != _lasting(runs[number - 2]):
+                section += self._facts(run if len(runs) == 1 else Run("", _lasting(run)))
+            if len(runs) > 1:
+                section += _paragraph(f"Run {number} of {len(runs)}, {run.facts.get('machine', '')}:")
+            section += [
+                _table(rows, ("What", "Measured", "Required", "Holds"), title)
+                for title, rows in run.sections.items()
+            ]
+            section += _paragraph(run.verdict)
+        section += _paragraph(f"The file: ``benchmarks/results/{path.name}``.")
+        return section
+
+    def _facts(self, run: Run) -> nodes.field_list:
+        fields = nodes.field_list()
+        for name, value in run.facts.items():
+            body = nodes.field_body()
+            body += _paragraph(value)
+            fields += nodes.field("", nodes.field_name(name, name), body)
+        return fields
+
+
+def _lasting(run: Run) -> dict[str, str]:
+    """Give the facts that do not change from minute to minute."""
+    return {name: value for name, value in run.facts.items() if name != "machine"}
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Add the directives."""
+    app.add_directive("benchmark-results", Results)
+    app.add_directive("benchmark-shortfalls", Shortfalls)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
