@@ -1,6 +1,7 @@
 """The directives ``benchmark-results`` and ``benchmark-shortfalls``: pages out of ``benchmarks/results``.
 
-A file of results is what a script of ``benchmarks`` printed, one run or several. What the script measures and the commands that repeat it are taken from its docstring.
+A file of results is what a script of ``benchmarks`` printed, one run or several. What the script measures and
+the commands that repeat it are taken from its docstring.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ class Run:
 
     subject: str
     facts: dict[str, str] = field(default_factory=dict)
-    sections: dict[str, list[list[str]]] = field(default_factory=dict)  # rows: what, measured, required, holds
+    # Rows of four texts: what, measured, required, holds.
+    sections: dict[str, list[list[str]]] = field(default_factory=dict)
     verdict: str = ""
 
 
@@ -146,7 +148,8 @@ class Shortfalls(_FromResults):
                     rows += [row[:3] for row in section if row[1].startswith("unmeasured")]
         for script in sorted(BENCHMARKS.glob("*.py")):
             if script.stem not in NO_SCRIPTS and script not in printed:
-                rows.append([f"{docstring(script)[0].split('. ')[0]} (benchmarks/{script.name})", "never run", ""])
+                what = docstring(script)[0].split(". ")[0]
+                rows.append([f"{what} (benchmarks/{script.name})", "never run", ""])
         return [_table(rows, ("What", "Measured", "Required"))]
 
 

@@ -1,7 +1,7 @@
 """The directive ``lecture-systems``: what the course treats, and the page of the gallery that shows it.
 
-The words stand in ``lecture-systems.toml``. An example names the systems that it covers in the docstring, on a
-line ``:Lecture systems: T1, T2``. A system without an example is a warning, and so is a code that is not in
+The words stand in ``lecture-systems.toml``. An example names the systems that it covers in its docstring, on
+a line ``:Lecture systems: T1, T2``. A system without an example is a warning, and so is a code that is not in
 the file; the build turns warnings into errors.
 """
 
