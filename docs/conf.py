@@ -16,6 +16,7 @@ from sphinx.environment import BuildEnvironment
 from sphinx.util.inspect import stringify_signature
 
 import mgnet
+from mgnet.cli import COMMANDS
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_ext"))
@@ -38,7 +39,9 @@ extensions = [
     "sphinxcontrib.bibtex",
     "matplotlib.sphinxext.plot_directive",
     # our own, in _ext
+    "benchmark_pages",
     "equations",
+    "lectures",
     "links",
 ]
 templates_path = ["_templates"]
@@ -121,7 +124,7 @@ def write_help(*_: object) -> None:
     """Ask the command line for its help, so that the page about it cannot fall behind."""
     folder = HERE / "_generated"
     folder.mkdir(exist_ok=True)
-    for command in ([], ["solve"], ["train"], ["evaluate"], ["models"]):
+    for command in ([], *([name] for name in COMMANDS)):
         code = f"import sys; from mgnet.cli import main; sys.exit(main({[*command, '--help']}))"
         text = subprocess.run(
             [sys.executable, "-c", code],

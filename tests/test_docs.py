@@ -1,0 +1,61 @@
+"""Pages that repeat what the code says: they say the same."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+from mgnet.cli import COMMANDS
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+
+
+def layers_of(block: str) -> list[set[str]]:
+    """Give the modules of a drawn part, the highest layer first."""
+    layers: list[set[str]] = [set()]
+    for line in block.strip().splitlines():
+        if line.strip() == "|":
+            layers.append(set())
+        else:
+            layers[-1].add(re.split(r"\.py|/", line.strip())[0])
+    return layers
+
+
+def test_the_drawn_layers_are_those_of_the_table() -> None:
+    table = runpy.run_path(str(ROOT / "tests" / "test_layers.py"))
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    drawn = [layers_of(block) for block in re.findall(r"```text\n(.*?)```", text, re.DOTALL)]
+    parts = ("CROWN", "SOLVER", "NETWORK", "TRUNK", "STRINGS", "COMMON")
+    assert drawn == [table[part][::-1] for part in parts]
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_the_help_of_each_command_is_shown(command: str) -> None:
+    name = "-".join(["mgnet", *command.split()])
+    assert f"_generated/{name}.txt\n" in (DOCS / "cli.md").read_text(encoding="utf-8")
+
+
+def test_a_run_of_a_benchmark_is_read_whole() -> None:
+    """Every line of the committed files is a fact, a row, a title or a verdict of the page made of them."""
+    read = runpy.run_path(str(DOCS / "_ext" / "benchmark_pages.py"))
+    for path, (said, runs) in read["found"]().items():
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        kept = len(said) + sum(
+            2 + len(run.facts) + bool(run.verdict) + len(run.sections) + sum(map(len, run.sections.values()))
+            for run in runs
+        )
+        assert kept == len(lines), path.name
+        rows = [row for run in runs for section in run.sections.values() for row in section]
+        assert all(len(row) == 4 and row[1] for row in rows)
+        assert {row[3] for row in rows} <= {"yes", "NO", ""}
+        held = sum(
+            int(n) for n in re.findall(r"Requirements: \d+ hold, (\d+) do not", path.read_text("utf-8"))
+        )
+        unfinished = sum(
+            row[3] == "NO" for run in runs if not run.verdict for s in run.sections.values() for row in s
+        )
+        assert sum(row[3] == "NO" for row in rows) == held + unfinished
