@@ -43,6 +43,7 @@ extensions = [
     "equations",
     "lectures",
     "links",
+    "plots",
 ]
 templates_path = ["_templates"]
 exclude_patterns = ["_build", "_ext", "_generated", "figures", "results"]
