@@ -99,7 +99,7 @@ def _paragraph(text: str) -> nodes.paragraph:
     return paragraph
 
 
-def _table(rows: list[list[str]], heads: tuple[str, ...], caption: str = "") -> nodes.table:
+def _table(rows: list[list[str]], heads: tuple[str, ...]) -> nodes.table:
     group = nodes.tgroup(cols=len(heads))
     group += [nodes.colspec(colwidth=width) for width in (52, 16, 20, 12)[: len(heads)]]
     head, body = nodes.thead(), nodes.tbody()
@@ -107,7 +107,7 @@ def _table(rows: list[list[str]], heads: tuple[str, ...], caption: str = "") -> 
     body += [_row(row) for row in rows]
     group += [head, body]
     table = nodes.table(classes=["benchmark"])
-    table += [nodes.title("", caption)] * bool(caption) + [group]
+    table += group
     return table
 
 
@@ -173,16 +173,15 @@ class Results(_FromResults):
                 section += self._facts(run if len(runs) == 1 else Run("", _lasting(run)))
             if len(runs) > 1:
                 section += _paragraph(f"Run {number} of {len(runs)}, {run.facts.get('machine', '')}:")
-            section += [
-                _table(rows, ("What", "Measured", "Required", "Holds"), title)
-                for title, rows in run.sections.items()
-            ]
+            for heading, rows in run.sections.items():
+                section += nodes.rubric("", heading)
+                section += _table(rows, ("What", "Measured", "Required", "Holds"))
             section += _paragraph(run.verdict)
         section += _paragraph(f"The file: ``benchmarks/results/{path.name}``.")
         return section
 
     def _facts(self, run: Run) -> nodes.field_list:
-        fields = nodes.field_list()
+        fields = nodes.field_list(classes=["facts"])
         for name, value in run.facts.items():
             body = nodes.field_body()
             body += _paragraph(value)

@@ -51,13 +51,13 @@ class LectureSystems(SphinxDirective):
             logger.warning("no example covers lecture system %s", code, location=self.get_location())
         for code in sorted(set(pages) - set(known)):
             logger.warning("lecture system %s is not in %s", code, SYSTEMS.name, location=str(pages[code][0]))
-        return [self._table(part, pages) for part in parts.values()]
+        return [node for part in parts.values() for node in self._part(part, pages)]
 
-    def _table(self, part: dict, pages: dict[str, list[Path]]) -> nodes.table:
+    def _part(self, part: dict, pages: dict[str, list[Path]]) -> list[nodes.Node]:
         group = nodes.tgroup(cols=3)
         group += [nodes.colspec(colwidth=width) for width in (8, 52, 40)]
         head, body = nodes.thead(), nodes.tbody()
-        head += _row([nodes.Text("")], [nodes.Text("System")], [nodes.Text("In the gallery")])
+        head += _row([nodes.Text("Code")], [nodes.Text("System")], [nodes.Text("In the gallery")])
         for code, words in part["systems"].items():
             links: list[nodes.Node] = []
             for path in pages.get(code, []):
@@ -66,8 +66,8 @@ class LectureSystems(SphinxDirective):
             body += _row([nodes.Text(code)], [*inline, *problems], links)
         group += [head, body]
         table = nodes.table(classes=["lecture-systems"])
-        table += [nodes.title("", part["title"]), group]
-        return table
+        table += group
+        return [nodes.rubric("", part["title"]), table]
 
     def _link(self, path: Path) -> nodes.Node:
         page = "/auto_examples/" + path.relative_to(EXAMPLES).with_suffix("").as_posix()

@@ -1,7 +1,7 @@
 """Matplotlib's directive ``plot`` for pages in Markdown, with a caption in Markdown.
 
-The directive inserts lines of reStructuredText into what is still to be read, which the parser of Markdown does
-not support. Here these lines are read by themselves. Pages in reStructuredText are left as they are.
+The directive inserts lines of reStructuredText into what is still to be read, and the parser of Markdown has
+no such thing. Here these lines are read by themselves. Pages in reStructuredText are left as they are.
 """
 
 from __future__ import annotations
