@@ -41,7 +41,7 @@ def test_the_help_of_each_command_is_shown(command: str) -> None:
 
 def test_a_run_of_a_benchmark_is_read_whole() -> None:
     """Every line of the committed files is a fact, a row, a title or a verdict of the page made of them."""
-    read = runpy.run_path(str(DOCS / "_ext" / "benchmark_pages.py"))
+    read = runpy.run_path(str(DOCS / "_ext" / "sources.py"))
     for path, (said, runs) in read["found"]().items():
         lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         kept = len(said) + sum(
@@ -56,3 +56,24 @@ def test_a_run_of_a_benchmark_is_read_whole() -> None:
             missed = sum(row[3] == "NO" for section in run.sections.values() for row in section)
             counted = re.findall(r"(\d+) do not", run.verdict)  # a run that was stopped has no verdict
             assert not counted or int(counted[0]) == missed
+
+
+def test_every_lecture_system_has_its_words() -> None:
+    read = runpy.run_path(str(DOCS / "_ext" / "sources.py"))
+    known = [code for part in read["lecture_systems"]().values() for code in part["systems"]]
+    numbers = {"T": 8, "C": 14, "M": 6}
+    assert known == [f"{letter}{i}" for letter, count in numbers.items() for i in range(1, count + 1)]
+
+
+def test_the_examples_say_which_systems_they_cover(tmp_path: Path) -> None:
+    read = runpy.run_path(str(DOCS / "_ext" / "sources.py"))
+    (tmp_path / "part").mkdir()
+    page = '"""\nTitle\n=====\n\n:Lecture systems: {}\n"""\n'
+    for name, systems in (("one", "T1, C14"), ("two", "T1"), ("three", "beyond the lectures")):
+        (tmp_path / "part" / f"{name}.py").write_text(page.format(systems))
+    (tmp_path / "part" / "four.py").write_text("x = 1\n")
+    covered = read["covered"](tmp_path)
+    assert {code: [path.stem for path in paths] for code, paths in covered.items()} == {
+        "T1": ["one", "two"],
+        "C14": ["one"],
+    }

@@ -7,34 +7,16 @@ the file; the build turns warnings into errors.
 
 from __future__ import annotations
 
-import ast
-import re
-import tomllib
-from collections import defaultdict
 from pathlib import Path
 
 from docutils import nodes
+from sources import EXAMPLES, SYSTEMS, covered, lecture_systems
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 logger = logging.getLogger(__name__)
-DOCS = Path(__file__).parents[1]
-EXAMPLES = DOCS.parent / "examples"
-SYSTEMS = DOCS / "lecture-systems.toml"
-LINE = re.compile(r"^:Lecture systems:(.*)$", re.MULTILINE)
-
-
-def covered(examples: Path) -> dict[str, list[Path]]:
-    """Give the examples by the code of the system, as their docstrings say."""
-    found = defaultdict(list)
-    for path in sorted(examples.glob("*/*.py")):
-        text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-        line = LINE.search(text)
-        for code in re.findall(r"\b[A-Z]\d+\b", line[1] if line else ""):
-            found[code].append(path)
-    return dict(found)
 
 
 class LectureSystems(SphinxDirective):
@@ -42,7 +24,7 @@ class LectureSystems(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Make the tables."""
-        parts = tomllib.loads(SYSTEMS.read_text(encoding="utf-8"))
+        parts = lecture_systems()
         pages = covered(EXAMPLES)
         for path in (SYSTEMS, *(path for paths in pages.values() for path in paths)):
             self.env.note_dependency(str(path))

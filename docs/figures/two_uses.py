@@ -30,12 +30,12 @@ learned = next(m for m in model.modules() if isinstance(m, torch.nn.Conv2d)).wei
 chosen = [int((data.test.labels == k).nonzero()[0]) for k in (1, 2, 3, 4, 6, 7, 8, 9)]
 names = [data.classes[k] for k in mgnet.predict(model, data.test.subset(chosen)).argmax(1)]
 
-figure = plt.figure(figsize=(9, 5.6), layout="constrained")
-above, below = figure.subfigures(2, 1, height_ratios=(1.15, 1))
+figure = plt.figure(figsize=(9, 6.2), layout="constrained")
+above, below = figure.subfigures(2, 1, height_ratios=(1.45, 1))
 above.suptitle("Kernels that hat functions dictate solve Poisson's equation")
 below.suptitle(f"Learned kernels classify images: {history.test_accuracy:.1%} of 500 after two epochs")
 
-left, right = above.subfigures(1, 2, width_ratios=(1, 1.5))
+left, right = above.subfigures(1, 2, width_ratios=(1, 1))
 for ax, (name, kernel) in zip(left.subplots(1, 2), given.items(), strict=True):
     ax.imshow(kernel, cmap="RdBu_r", vmin=-abs(kernel).max(), vmax=abs(kernel).max())
     for (i, j), value in np.ndenumerate(kernel):
