@@ -37,7 +37,7 @@ def _table(rows: list[list[str]], heads: tuple[str, ...]) -> nodes.table:
     head += _row(list(heads))
     body += [_row(row) for row in rows]
     group += [head, body]
-    table = nodes.table(classes=["benchmark"])
+    table = nodes.table(classes=["benchmark"], support_smartquotes=False)  # u'' is no quotation
     table += group
     return table
 
