@@ -16,6 +16,7 @@ from sphinx.environment import BuildEnvironment
 from sphinx.util.inspect import stringify_signature
 
 import mgnet
+from mgnet.cli import COMMANDS
 
 # Small operations in several threads wait for each other on a busy machine, in examples and pictures too.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -41,7 +42,9 @@ extensions = [
     "sphinxcontrib.bibtex",
     "matplotlib.sphinxext.plot_directive",
     # our own, in _ext
+    "benchmark_pages",
     "equations",
+    "lectures",
     "links",
 ]
 templates_path = ["_templates"]
@@ -66,14 +69,18 @@ plot_html_show_formats = False
 plot_html_show_source_link = False
 # The directive's own template has each picture twice, for pages and for print, and the numbers skip.
 plot_template = """
-{% for img in images %}
-.. figure:: {{ build_dir }}/{{ img.basename }}.{{ default_fmt }}
-   {% for option in options -%}
-   {{ option }}
-   {% endfor %}
+{{ source_code }}
 
-   {{ caption }}
-{% endfor %}
+.. only:: html
+
+   {% for img in images %}
+   .. figure:: {{ build_dir }}/{{ img.basename }}.{{ default_fmt }}
+      {% for option in options -%}
+      {{ option }}
+      {% endfor %}
+
+      {{ caption }}
+   {% endfor %}
 """
 
 # The gallery: every script of examples/ is run by the build, and an exception is an error.
@@ -135,7 +142,7 @@ def write_help(*_: object) -> None:
     """Ask the command line for its help, so that the page about it cannot fall behind."""
     folder = HERE / "_generated"
     folder.mkdir(exist_ok=True)
-    for command in ([], ["solve"], ["train"], ["evaluate"], ["models"]):
+    for command in ([], *([name] for name in COMMANDS)):
         code = f"import sys; from mgnet.cli import main; sys.exit(main({[*command, '--help']}))"
         text = subprocess.run(
             [sys.executable, "-c", code],

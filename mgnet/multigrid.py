@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import torch
@@ -83,8 +84,8 @@ class Options:
             count("levels", self.levels)
         if self.omega is not None and number("omega", self.omega) <= 0:
             raise ValueError(f"omega: got {self.omega!r}; accepted: a positive number")
-        if self.omega is not None and self.smoother == "chebyshev":
-            raise ValueError(f"omega: got {self.omega!r}; accepted: None with smoother='chebyshev'")
+        if self.omega is not None and "omega" not in signature(SMOOTHERS[self.smoother]).parameters:
+            raise ValueError(f"omega: got {self.omega!r}; accepted: None with smoother={self.smoother!r}")
         if self.method == "exact" and box:
             raise ValueError(f"method: got 'exact' in {self.dim} dimensions; accepted: 'auto' or another")
         if self.method == "auto":
@@ -357,7 +358,7 @@ def _box_smoother(A: Any, box: Box, options: Options) -> Smoother:
         extra["omega"] = damping(box.dim) * min(1.0, 1.5 / _largest(A, box))
     elif options.smoother == "red-black":
         extra["new"] = [int(axis.ends[0] != "dirichlet") for axis in box.axes]
-    else:
+    elif options.smoother == "chebyshev":
         # What the coarse grid does not see begins at a fraction of the bound for equal cells.
         largest = _largest(A, box)
         extra |= {"largest": largest, "fraction": min(lowest(box.dim) / largest, 0.9)}

@@ -18,6 +18,7 @@ import mgnet
 from mgnet import Dirichlet, Hierarchy, Neumann, Poisson, Robin, Status, box_assembly
 from mgnet.iteration import Outcome
 from mgnet.multigrid import cycle, full_multigrid
+from mgnet.smoothers import SMOOTHERS
 
 SIDES = (("left", "right"), ("bottom", "top"), ("back", "front"))
 ITERATIVE = ("auto", "vcycle", "fmg", "pcg")
@@ -330,7 +331,7 @@ def test_methods_agree_with_the_direct_solver(method: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["sides", "cells", "brick"])
-@pytest.mark.parametrize("smoother", ["jacobi", "red-black", "chebyshev"])
+@pytest.mark.parametrize("smoother", SMOOTHERS)
 @pytest.mark.parametrize("coarse", ["exact", "direct", "smoother"])
 def test_options_of_the_cycle(coarse: str, smoother: str, name: str) -> None:
     keywords = case(name, (12, 17, 9) if name != "brick" else (6, 7, 5))
@@ -559,7 +560,7 @@ def test_w_and_f_are_no_worse() -> None:
 
 
 @pytest.mark.parametrize("sweeps", [(1, 1), (2, 2)])
-@pytest.mark.parametrize("smoother", ["jacobi", "red-black", "chebyshev"])
+@pytest.mark.parametrize("smoother", SMOOTHERS)
 def test_cycles_are_symmetric_and_positive(smoother: str, sweeps: tuple[int, int]) -> None:
     """As conjugate gradients need them."""
     for name in ("sides", "cells", "brick"):

@@ -14,8 +14,8 @@ import torch
 import mgnet
 from mgnet import Dirichlet, Hierarchy, Neumann, Poisson, Robin
 from mgnet.multigrid import ConjugateGradients, Level, cycle, full_multigrid
+from mgnet.smoothers import SMOOTHERS
 
-SMOOTHERS = ("jacobi", "red-black", "chebyshev")
 CONDITIONS: dict[str, dict[str, Any]] = {
     "dirichlet": {},
     "neumann-dirichlet": {"left": Neumann()},

@@ -1,4 +1,7 @@
-"""Smoothers against what they are as matrices: splittings, loops over unknowns, polynomials."""
+"""Smoothers against what they are as matrices: splittings, loops over unknowns, polynomials.
+
+A smoother joins the tests, these and those of the cycles, by its line in ``mgnet.smoothers.SMOOTHERS``.
+"""
 
 from __future__ import annotations
 

@@ -14,10 +14,10 @@ import torch
 import mgnet
 from mgnet import ConvergenceError, Dirichlet, Hierarchy, Neumann, Poisson, Robin, Status
 from mgnet.iteration import iterate
+from mgnet.smoothers import SMOOTHERS
 
 METHODS = ("exact", "direct", "vcycle", "wcycle", "fcycle", "fmg", "pcg")
 ITERATIVE = ("vcycle", "wcycle", "fcycle", "fmg", "pcg")
-SMOOTHERS = ("jacobi", "red-black", "chebyshev")
 NAN, INF = float("nan"), float("inf")
 
 
@@ -112,7 +112,7 @@ def random_problem(seed: int, most: int = 120) -> tuple[np.ndarray, dict[str, An
 def random_options(rng: np.random.Generator, methods: tuple[str, ...] = METHODS) -> dict[str, Any]:
     return {
         "method": str(rng.choice(methods)),
-        "smoother": str(rng.choice(SMOOTHERS)),
+        "smoother": str(rng.choice(list(SMOOTHERS))),
         "sweeps": tuple(int(v) for v in rng.choice([(2, 2), (1, 1), (2, 1), (1, 2), (3, 0), (0, 3)])),
         "levels": (None, None, None, 2, 3)[rng.integers(5)],
         "coarse": str(rng.choice(["exact", "direct"])),
@@ -357,7 +357,7 @@ def test_nor_does_the_mean_of_its_corrections(method: str) -> None:
     assert np.abs(sol.u - expected).max() <= 1e-9 * np.abs(expected).max()
 
 
-@pytest.mark.parametrize("smoother", ["jacobi", "red-black", "chebyshev"])
+@pytest.mark.parametrize("smoother", SMOOTHERS)
 def test_a_lone_joined_node_has_nothing_to_relax(smoother: str) -> None:
     sol = mgnet.solve(0.0, n=1, periodic=True, method="vcycle", coarse="smoother", smoother=smoother)
     np.testing.assert_array_equal(sol.u, [0.0, 0.0])

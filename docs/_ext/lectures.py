@@ -1,0 +1,77 @@
+"""The directive ``lecture-systems``: what the course treats, and the page of the gallery that shows it.
+
+The words stand in ``lecture-systems.toml``. An example names the systems that it covers in its docstring, on
+a line ``:Lecture systems: T1, T2``. A system without an example is a warning, and so is a code that is not in
+the file; the build turns warnings into errors.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from docutils import nodes
+from sources import EXAMPLES, SYSTEMS, covered, lecture_systems
+from sphinx import addnodes
+from sphinx.application import Sphinx
+from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective
+
+logger = logging.getLogger(__name__)
+
+
+class LectureSystems(SphinxDirective):
+    """A table for each part of the course."""
+
+    def run(self) -> list[nodes.Node]:
+        """Make the tables."""
+        parts = lecture_systems()
+        pages = covered(EXAMPLES)
+        for path in (SYSTEMS, *(path for paths in pages.values() for path in paths)):
+            self.env.note_dependency(str(path))
+        known = [code for part in parts.values() for code in part["systems"]]
+        for code in sorted(set(known) - set(pages)):
+            logger.warning("no example covers lecture system %s", code, location=self.get_location())
+        for code in sorted(set(pages) - set(known)):
+            logger.warning("lecture system %s is not in %s", code, SYSTEMS.name, location=str(pages[code][0]))
+        return [node for part in parts.values() for node in self._part(part, pages)]
+
+    def _part(self, part: dict, pages: dict[str, list[Path]]) -> list[nodes.Node]:
+        group = nodes.tgroup(cols=3)
+        group += [nodes.colspec(colwidth=width) for width in (8, 52, 40)]
+        head, body = nodes.thead(), nodes.tbody()
+        head += _row([nodes.Text("Code")], [nodes.Text("System")], [nodes.Text("In the gallery")])
+        for code, words in part["systems"].items():
+            links: list[nodes.Node] = []
+            for path in pages.get(code, []):
+                links += [nodes.Text(", ")] * bool(links) + [self._link(path)]
+            inline, problems = self.state.inline_text(words, self.lineno)
+            body += _row([nodes.Text(code)], [*inline, *problems], links)
+        group += [head, body]
+        table = nodes.table(classes=["lecture-systems"])
+        table += group
+        return [nodes.rubric("", part["title"]), table]
+
+    def _link(self, path: Path) -> nodes.Node:
+        page = "/auto_examples/" + path.relative_to(EXAMPLES).with_suffix("").as_posix()
+        link = addnodes.pending_xref(
+            "", refdomain="std", reftype="doc", reftarget=page, refexplicit=False, refwarn=True
+        )
+        link["refdoc"] = self.env.docname
+        link += nodes.inline("", path.stem.replace("_", " "), classes=["std", "std-doc"])
+        return link
+
+
+def _row(*cells: list[nodes.Node]) -> nodes.row:
+    row = nodes.row()
+    for cell in cells:
+        entry, paragraph = nodes.entry(), nodes.paragraph()
+        paragraph += cell
+        entry += paragraph
+        row += entry
+    return row
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Add the directive."""
+    app.add_directive("lecture-systems", LectureSystems)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

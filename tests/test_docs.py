@@ -1,0 +1,79 @@
+"""Pages that repeat what the code says: they say the same."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+from mgnet.cli import COMMANDS
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+
+
+def layers_of(block: str) -> list[set[str]]:
+    """Give the modules of a drawn part, the highest layer first."""
+    layers: list[set[str]] = [set()]
+    for line in block.strip().splitlines():
+        if line.strip() == "|":
+            layers.append(set())
+        else:
+            layers[-1].add(re.split(r"\.py|/", line.strip())[0])
+    return layers
+
+
+def test_the_drawn_layers_are_those_of_the_table() -> None:
+    table = runpy.run_path(str(ROOT / "tests" / "test_layers.py"))
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    drawn = [layers_of(block) for block in re.findall(r"```text\n(.*?)```", text, re.DOTALL)]
+    parts = ("CROWN", "SOLVER", "NETWORK", "TRUNK", "STRINGS", "COMMON")
+    assert drawn == [table[part][::-1] for part in parts]
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_the_help_of_each_command_is_shown(command: str) -> None:
+    name = "-".join(["mgnet", *command.split()])
+    assert f"_generated/{name}.txt\n" in (DOCS / "cli.md").read_text(encoding="utf-8")
+
+
+def test_a_run_of_a_benchmark_is_read_whole() -> None:
+    """Every line of the committed files is a fact, a row, a title or a verdict of the page made of them."""
+    read = runpy.run_path(str(DOCS / "_ext" / "sources.py"))
+    for path, (said, runs) in read["found"]().items():
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        kept = len(said) + sum(
+            2 + len(run.facts) + bool(run.verdict) + len(run.sections) + sum(map(len, run.sections.values()))
+            for run in runs
+        )
+        assert kept == len(lines), path.name
+        rows = [row for run in runs for section in run.sections.values() for row in section]
+        assert all(len(row) == 4 and row[1] for row in rows)
+        assert {row[3] for row in rows} <= {"yes", "NO", ""}
+        for run in runs:
+            missed = sum(row[3] == "NO" for section in run.sections.values() for row in section)
+            counted = re.findall(r"(\d+) do not", run.verdict)  # a run that was stopped has no verdict
+            assert not counted or int(counted[0]) == missed
+
+
+def test_every_lecture_system_has_its_words() -> None:
+    read = runpy.run_path(str(DOCS / "_ext" / "sources.py"))
+    known = [code for part in read["lecture_systems"]().values() for code in part["systems"]]
+    numbers = {"T": 8, "C": 14, "M": 6}
+    assert known == [f"{letter}{i}" for letter, count in numbers.items() for i in range(1, count + 1)]
+
+
+def test_the_examples_say_which_systems_they_cover(tmp_path: Path) -> None:
+    read = runpy.run_path(str(DOCS / "_ext" / "sources.py"))
+    (tmp_path / "part").mkdir()
+    page = '"""\nTitle\n=====\n\n:Lecture systems: {}\n"""\n'
+    for name, systems in (("one", "T1, C14"), ("two", "T1"), ("three", "beyond the lectures")):
+        (tmp_path / "part" / f"{name}.py").write_text(page.format(systems))
+    (tmp_path / "part" / "four.py").write_text("x = 1\n")
+    covered = read["covered"](tmp_path)
+    assert {code: [path.stem for path in paths] for code, paths in covered.items()} == {
+        "T1": ["one", "two"],
+        "C14": ["one"],
+    }
