@@ -328,7 +328,7 @@ class Restriction(Stencil):
         dtype: torch.dtype = torch.float64,
         device: Any = None,
     ) -> None:
-        kernel = _hats(factor, self.dim) if kernel is None else kernel
+        kernel = _hats(factor, self.dim) if kernel is None else kernel  # eq: restriction-box
         self._convolution(kernel, factor, boundary, learned, {"dtype": dtype, "device": device})
 
 
