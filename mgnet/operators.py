@@ -328,7 +328,7 @@ class Restriction(Stencil):
         dtype: torch.dtype = torch.float64,
         device: Any = None,
     ) -> None:
-        kernel = _hats(factor, self.dim) if kernel is None else kernel  # eq: restriction-box
+        kernel = _hats(factor, self.dim) if kernel is None else kernel
         self._convolution(kernel, factor, boundary, learned, {"dtype": dtype, "device": device})
 
 
@@ -479,7 +479,7 @@ def every_second(x: Tensor, axis: int, first: int, count: int) -> Tensor:
 def _hats(factor: int, dim: int) -> np.ndarray:
     if isinstance(factor, bool) or not isinstance(factor, int) or factor < 1:
         raise ValueError(f"factor: got {factor!r}; accepted: an integer of at least 1")
-    return stencils.tensor(*[stencils.hat(factor)] * dim)
+    return stencils.tensor(*[stencils.hat(factor)] * dim)  # eq: restriction-box
 
 
 class Stencil1d(Stencil, nn.Conv1d):

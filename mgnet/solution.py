@@ -194,11 +194,11 @@ class Solution:
                 if axis == along:
                     weight = weight * ((1.0 if high else -1.0) / place.width.to(u.device))
                 else:
-                    weight = weight * (t if high else 1 - t)  # eq: product-hat
+                    weight = weight * (t if high else 1 - t)
             index: list[Any] = [
                 (place.cell + high).to(u.device) for high, place in zip(corner, places, strict=True)
             ]
-            yield weight, u[(..., *index)].double()
+            yield weight, u[(..., *index)].double()  # eq: product-hat
 
     def _places(self, x: tuple[Any, ...]) -> list[_Place]:
         """Find the cell of each point along each axis."""
