@@ -36,7 +36,7 @@ for row, (name, images) in zip(axes, rows.items(), strict=True):
     row[0].set_ylabel(name)
     for ax, image in zip(row, images, strict=True):
         most = float(image.abs().max())
-        ax.imshow(image[0, 0].T, origin="lower", cmap="RdBu_r", vmin=-most, vmax=most)
+        ax.imshow(image[0, 0].numpy().T, origin="lower", cmap="RdBu_r", vmin=-most, vmax=most)
         ax.set(xticks=[], yticks=[])
 for ax, (u, f), vector in zip(axes[2], features, vectors, strict=True):
     ax.set_xlabel(f"differs by {float((u - vector).abs().max() / vector.abs().max()):.0e}", fontsize="small")
