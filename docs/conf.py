@@ -17,6 +17,9 @@ from sphinx.util.inspect import stringify_signature
 
 import mgnet
 
+# Small operations in several threads wait for each other on a busy machine, in examples and pictures too.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_ext"))
 
@@ -61,6 +64,17 @@ copybutton_line_continuation_character = "\\"  # or the second line of a command
 plot_formats = [("png", 120)]
 plot_html_show_formats = False
 plot_html_show_source_link = False
+# The directive's own template has each picture twice, for pages and for print, and the numbers skip.
+plot_template = """
+{% for img in images %}
+.. figure:: {{ build_dir }}/{{ img.basename }}.{{ default_fmt }}
+   {% for option in options -%}
+   {{ option }}
+   {% endfor %}
+
+   {{ caption }}
+{% endfor %}
+"""
 
 # The gallery: every script of examples/ is run by the build, and an exception is an error.
 sphinx_gallery_conf = {

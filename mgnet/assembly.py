@@ -58,7 +58,7 @@ def operator(problem: Poisson, dtype: torch.dtype, device: torch.device) -> Stif
     ]
     k, *sums = (torch.cat(parts) for parts in zip(*pieces, strict=True))
     s = overlap(sums[0], sums[1], -1) if sums else None
-    return VaryingStiffness(k, s, problem.ends, problem.robin)
+    return VaryingStiffness(k, s, problem.ends, problem.robin)  # eq: system
 
 
 def _cells(problem: Poisson, cells: slice, reacts: bool) -> Iterator[Tensor]:
@@ -67,7 +67,7 @@ def _cells(problem: Poisson, cells: slice, reacts: bool) -> Iterator[Tensor]:
     k = _cell_average(problem, cells) / widths
     if reacts:
         off_diagonal, low, high = _masses(problem, cells, widths)
-        yield k - off_diagonal
+        yield k - off_diagonal  # eq: weak-form, conductance
         yield low
         yield high
     else:
@@ -137,7 +137,7 @@ def load(problem: Poisson, dtype: torch.dtype, device: torch.device, speaks_torc
     else:
         given = f
         b = _from_nodal(problem, _whole_period(problem, f.to(dtype=dtype, device=device)))
-    b = _add_fluxes(problem, Chain(problem.ends).loads(b), own=True)
+    b = _add_fluxes(problem, Chain(problem.ends).loads(b), own=True)  # eq: system
     return Load(b, "f", given, problem.load == "nodal", speaks_torch, size)
 
 
@@ -288,7 +288,7 @@ def _quadrature(problem: Poisson, f: Any, dtype: torch.dtype) -> tuple[Tensor, b
         values, speaks_torch = evaluate("f", f, problem.grid.inside(cells.start, cells.stop, POINTS))
         values = values.reshape(*values.shape[:-1], -1, len(POINTS))
         widths = torch.from_numpy(problem.grid.widths(cells.start, cells.stop))
-        pieces.append([(values @ (w * hat) * widths).to(dtype) for hat in (1 - t, t)])
+        pieces.append([(values @ (w * hat) * widths).to(dtype) for hat in (1 - t, t)])  # eq: load
         if not hidden(values):
             size += float((values.detach().abs() @ w * widths).sum(-1).max())
     low, high = (torch.cat(parts, -1) for parts in zip(*pieces, strict=True))
@@ -304,13 +304,13 @@ def _lump(problem: Poisson, f: Tensor) -> Tensor:
     """Return f at each node times the integral of the node's hat."""
     h = problem.grid.h
     if isinstance(h, float):
-        b = f * h
+        b = f * h  # eq: load-nodal
         b[..., 0] *= 0.5
         b[..., -1] *= 0.5
         return b
     half = torch.from_numpy(h / 2).to(f)
     weights = torch.cat((half, half[-1:]))
-    weights[1:-1] += half[:-1]
+    weights[1:-1] += half[:-1]  # eq: load-nodal
     return f * weights
 
 
@@ -319,7 +319,7 @@ def _integrate_linear(problem: Poisson, f: Tensor) -> Tensor:
     h = problem.grid.h
     sixth = h / 6 if isinstance(h, float) else torch.from_numpy(h / 6).to(f)
     b = torch.zeros_like(f)
-    b[..., :-1] += (2 * f[..., :-1] + f[..., 1:]) * sixth
+    b[..., :-1] += (2 * f[..., :-1] + f[..., 1:]) * sixth  # eq: load-consistent
     b[..., 1:] += (f[..., :-1] + 2 * f[..., 1:]) * sixth
     return b
 
@@ -335,5 +335,5 @@ def _add_fluxes(problem: Poisson, b: Tensor, own: bool) -> Tensor:
         else:
             b = b if own else b.clone()
             own = True
-            b[..., node] += condition.g
+            b[..., node] += condition.g  # eq: weak-form
     return b

@@ -79,7 +79,7 @@ def _unit_block(size: int, cell: Cell, last: Cell) -> Block:
     # Row i of Green's function right of its diagonal is row i + 1 times what node i passes on.
     green = np.diag([1 / (s_i + low + high) for s_i, low, high in zip(s, to_left, to_right, strict=True)])
     for i in range(size - 3, -1, -1):
-        green[i, i + 1 :] = green[i + 1, i + 1 :] * pass_left[i]
+        green[i, i + 1 :] = green[i + 1, i + 1 :] * pass_left[i]  # eq: block-green
     green = np.triu(green) + np.triu(green, 1).T
     if size == 1:
         return Block(green, np.empty((2, 0)), last)
@@ -197,7 +197,7 @@ class Blocks:
                 x[..., -2] = coarse[:, blocks.start + 1 : blocks.stop + 1]
                 x[..., -1] = self.passed * coarse[:, blocks]
                 x[..., -1] += self.per_load * b[:, start:stop:m]
-                _multiply(x, matrices.inside, values[:, blocks])
+                _multiply(x, matrices.inside, values[:, blocks])  # eq: block-solution
 
         if self.full:
             share(work, _chunks(values[0], batch))
@@ -271,7 +271,7 @@ class Pairs:
     def restrict(self, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Give the loads of the coarse nodes, and what the left and the right end receive."""
         share, coarse = b[:, 0 : 2 * self.pairs : 2] / self._pivot(), b[:, 1::2].clone()
-        coarse[:, : self.pairs - 1].addcmul_(self.left[1:], share[:, 1:])
+        coarse[:, : self.pairs - 1].addcmul_(self.left[1:], share[:, 1:])  # eq: coarse-row-sums
         inner = min(self.pairs, coarse.shape[1])
         coarse[:, :inner].addcmul_(self.right[:inner], share[:, :inner])
         to_right = self.right[-1] * share[:, -1] if self.cells % 2 == 0 else b.new_zeros(b.shape[0])
@@ -281,7 +281,7 @@ class Pairs:
         """Write the interior nodes' values, given all nodes of the coarse grid."""
         out[:, 1::2] = coarse[:, 1:-1]
         total = torch.addcmul(b[:, 0 : 2 * self.pairs : 2], self.left, coarse[:, : self.pairs])
-        total.addcmul_(self.right, coarse[:, 1 : self.pairs + 1])
+        total.addcmul_(self.right, coarse[:, 1 : self.pairs + 1])  # eq: interpolation
         # The pivots stand for a moment where the values come: a fresh vector less.
         odd = out[:, 0 : 2 * self.pairs : 2]
         self._pivot(odd[0])
@@ -345,7 +345,7 @@ class Condensation:
         loads, fixed = [inner], self.ends == ("dirichlet", "dirichlet")
         # Where both ends are given, their loads do not matter, nor does the last restriction.
         for level in self.levels[: -1 if fixed else None]:
-            inner, low, high = level.restrict(inner)
+            inner, low, high = level.restrict(inner)  # eq: splitting
             loads.append(inner)
             if not fixed:
                 at_left, at_right = at_left + low, at_right + high
@@ -357,7 +357,7 @@ class Condensation:
             level = self.levels[depth]
             fine = _empty(b, level.cells + 1) if depth else u
             fine[:, :: level.cells] = ends
-            level.correct(loads[depth], coarse, fine[:, 1:-1])
+            level.correct(loads[depth], coarse, fine[:, 1:-1])  # eq: exact
             coarse = _finite(fine) if depth == min(1, len(self.levels) - 1) else fine
             del loads[depth:]
 

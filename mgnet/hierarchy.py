@@ -28,7 +28,7 @@ from .checks import (
 )
 from .condensation import Condensation, NonFiniteError
 from .direct import BoxFactorisation, solve_direct
-from .iteration import Outcome, Status, iterate, largest, relative_norm
+from .iteration import Outcome, Status, iterate, largest, relative_norm, slowness
 from .memory import empty_like, own_copy, reused
 from .multigrid import (
     ConjugateGradients,
@@ -44,6 +44,7 @@ from .precision import full_precision
 from .problem import Dirichlet, Poisson
 from .smoothers import residual
 from .solution import ConvergenceError, Solution
+from .stiffness import Stiffness
 from .varying import VaryingStiffness
 
 __all__ = ["Hierarchy", "Stopping"]
@@ -478,13 +479,30 @@ class Hierarchy:
         if (self.method == "fmg" or self.options.mixed) and guess is None and stopping.maxiter:
             u = u.add_(self._full_multigrid(residual(A, u, load) if guess is None and values else load))
         step, steady = self._step(A, stopping.refine), self.method != "pcg"
-        u, outcome = iterate(step, A, load, u, tol, stopping.maxiter, rounding, steady)
+        u, outcome = iterate(
+            step, A, load, u, tol, stopping.maxiter, rounding, steady, lambda: self._slowness
+        )
         if isinstance(self.problem, BoxPoisson) and self.problem.unknowns <= SMALL:
             self._add_rounding(u, A, outcome, stopping)
         u = self._remove_mean(self._own_nodes(u[:, 0], values))
         rounded = self._rounded(u)
         outcome.error_estimate = max(outcome.error_estimate + rounded * stopping.refine, rounded)
         return u, outcome
+
+    @cached_property
+    def _slowness(self) -> float:
+        """How many times its last correction an error may be, where that is not known beforehand."""
+        if isinstance(self.A, Stiffness) or self.method == "direct":
+            return 0.0
+        generator = torch.Generator().manual_seed(0)
+        e = torch.randn((1, 1, *self.problem.shape), generator=generator).to(
+            self.A.diagonal(self.problem.shape)
+        )
+        # Of the cycles themselves: conjugate gradients would soon be done with a few slow parts.
+        cycle = self._scaled_cycle if self._mixed else self.cycle
+        return slowness(
+            lambda r: self._unknowns_without_mean(cycle(r)), self.A, self._unknowns_without_mean(e)
+        )
 
     def _rounded(self, u: Tensor) -> float:
         """What rounding of nodal values costs: those at Dirichlet nodes may be the largest."""
@@ -611,7 +629,7 @@ class Hierarchy:
             return b - self.problem.space.loads(A.at_nodes(values[0][:, None]))[:, 0]
         first, last = A.end_conductances
         b = b.clone()
-        b[:, 0] += first * values[0]
+        b[:, 0] += first * values[0]  # eq: lifting
         b[:, -1] += last * values[1]
         return b
 
@@ -718,7 +736,7 @@ def _lifted_ends(b: Tensor, A: Any, values: tuple[Any, Any]) -> Tensor:
         if isinstance(g, Tensor) or g:
             here = torch.zeros(b.shape[-1], dtype=b.dtype, device=b.device)
             here[node] = 1
-            b = b + g * k * here
+            b = b + g * k * here  # eq: lifting
     return b
 
 

@@ -19,10 +19,11 @@ from torch import Tensor
 
 from .smoothers import residual
 
-__all__ = ["Outcome", "Status", "iterate", "largest", "relative_norm"]
+__all__ = ["Outcome", "Status", "iterate", "largest", "relative_norm", "slowness"]
 
-# An iteration whose smallest correction shrinks by less than this over this many steps has stagnated.
-WINDOW, SHRINKAGE = 10, 0.95
+# An iteration whose smallest correction shrinks by less than this over this many steps has stagnated;
+# conjugate gradients may stand still for longer before they find the slow directions.
+WINDOW, PATIENCE, SHRINKAGE = 10, 60, 0.95
 # Conjugate gradients that are slower than this shrink by fits and starts: the largest of the last three
 # corrections counts, and the mean factor over more of them.
 SLOW = 0.05
@@ -125,18 +126,25 @@ class _Corrections:
             return math.nan
         return float(((last[-1] / last[0]).nan_to_num(0.0) ** (1 / (len(last) - 1))).max())
 
-    def stagnated(self) -> Tensor:
+    def stagnated(self, scale: Tensor) -> Tensor:
         """Say which rows' corrections no longer shrink."""
+        still = self._still(WINDOW)
+        if self.steady:
+            return still
+        rounded = self.sizes[-1] <= 1e3 * self.rounding * scale
+        return (still & rounded) | self._still(PATIENCE)
+
+    def _still(self, window: int) -> Tensor:
+        if len(self.sizes) <= window:
+            return torch.zeros_like(self.sizes[0], dtype=torch.bool)
         sizes = torch.stack(self.sizes)
-        if len(sizes) <= WINDOW:
-            return torch.zeros_like(sizes[0], dtype=torch.bool)
-        return sizes[-WINDOW:].amin(0) >= SHRINKAGE * sizes[:-WINDOW].amin(0)
+        return sizes[-window:].amin(0) >= SHRINKAGE * sizes[:-window].amin(0)
 
     def diverged(self, scale: Tensor) -> Tensor:
         """Say which rows' corrections grow, beyond what rounding does, or are not finite."""
         size, first = self.sizes[-1], torch.maximum(self.sizes[0], self.start)
         grown = size > 1.5 * self.sizes[-min(WINDOW, len(self.sizes))]
-        slowly = self.stagnated() & grown & (size > 100 * self.rounding * scale)
+        slowly = self.stagnated(scale) & grown & (size > 100 * self.rounding * scale)
         return ~size.isfinite() | (size > 1e6 * first) | slowly
 
 
@@ -154,6 +162,7 @@ def iterate(
     maxiter: int,
     rounding: float,
     steady: bool = True,
+    hidden: Callable[[], float] = lambda: 0.0,
 ) -> tuple[Tensor, Outcome]:
     """Improve u by corrections until the estimated error is small enough, :eq:`error-estimate`.
 
@@ -173,6 +182,9 @@ def iterate(
         What rounding alone leaves of an error, relative to the largest value.
     steady : bool, default True
         Whether corrections shrink evenly, as those of cycles do and those of conjugate gradients do not.
+    hidden : callable, optional
+        Gives how many times the last correction an error may be, whatever the corrections before it say: see
+        :func:`slowness`. Asked when the iteration would end early; later a slow error shows itself.
 
     Returns
     -------
@@ -187,14 +199,14 @@ def iterate(
     r = residual(A, u, b)
     # Without a load, from a guess, residuals are relative to the first one.
     reference = b if bool(b.any()) else r
-    size = torch.linalg.vector_norm(reference.flatten(1), dim=1)
-    residuals = [_relative(r, size)]
+    unit = torch.linalg.vector_norm(reference.flatten(1), dim=1)
+    residuals = [_relative(r, unit)]
     for _ in range(maxiter):
         e = step(r)
         del r  # its memory is wanted
         u = u.add_(e)
         r = residual(A, u, b)
-        residuals.append(_relative(r, size))
+        residuals.append(_relative(r, unit))
         corrections.sizes.append(largest(e))
         del e
         scale = largest(u)
@@ -202,9 +214,12 @@ def iterate(
         # A row without a load has converged when nothing is left of the guess.
         gone = unloaded & (scale + corrections.sizes[-1] <= torch.finfo(u.dtype).eps * start)
         good = (error <= tol * scale) | gone  # eq: stopping
+        if len(corrections.sizes) < WINDOW and bool(good.all()):
+            error = torch.maximum(error, hidden() * corrections.sizes[-1])
+            good = (error <= tol * scale) | gone
         for bad, name in (
             (corrections.diverged(scale), Status.DIVERGED),
-            (corrections.stagnated() & ~good, Status.STAGNATED),
+            (corrections.stagnated(scale) & ~good, Status.STAGNATED),
         ):
             if status is Status.MAXITER and bool(bad.any()):
                 status, row = name, int(bad.int().argmax())
@@ -216,6 +231,33 @@ def iterate(
     return u, Outcome(
         status, len(corrections.sizes), residuals, float(error.max()), corrections.factor(), row
     )
+
+
+def slowness(cycle: Callable[[Tensor], Tensor], A: Any, e: Tensor) -> float:
+    """Return how many times its last correction an error may be, seen on an error that is known.
+
+    The parts of an error that shrink slowest are small among the first corrections, :eq:`hidden`; after some
+    steps nothing else is left.
+
+    Parameters
+    ----------
+    cycle, A : callable
+        From a residual to a correction, always the same; the operator.
+    e : torch.Tensor, shape ``(1, 1, *unknowns)``
+        An error that has something of everything; it is overwritten.
+
+    Returns
+    -------
+    float
+        The largest ratio of the last three of ten steps.
+    """
+    ratios = []
+    for _ in range(WINDOW):
+        c = cycle(A(e))
+        e = e.sub_(c)
+        left, shrunk = float(largest(e)), float(largest(c))
+        ratios.append(left / shrunk if shrunk else 0.0)
+    return max(ratios[-3:])  # eq: hidden
 
 
 def largest(x: Tensor) -> Tensor:

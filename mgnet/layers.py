@@ -74,7 +74,8 @@ def fold_batchnorm(model: nn.Module) -> nn.Module:
     """Return a copy in which batch normalisation is folded into the layers before it, where it can be.
 
     In evaluation a norm is a scale and a shift per channel; the layer before it takes both into its kernel
-    and its bias. :func:`foldable` says which: ``len(foldable(model))`` norms become identities.
+    and its bias, :eq:`folding`. :func:`foldable` says which: ``len(foldable(model))`` norms become
+    identities.
 
     Parameters
     ----------
@@ -109,7 +110,7 @@ def fold_batchnorm(model: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def _fold(layer: Any, norm: Any) -> None:
-    """Take the scale and the shift of a norm into a layer."""
+    """Take the scale and the shift of a norm into a layer, :eq:`folding`."""
     scale = (norm.running_var.double() + norm.eps).rsqrt()
     if norm.weight is not None:
         scale = scale * norm.weight
@@ -117,7 +118,7 @@ def _fold(layer: Any, norm: Any) -> None:
     if norm.bias is not None:
         shift = shift + norm.bias
     kernel = layer.weight
-    kernel.copy_(kernel * scale.view(-1, *[1] * (kernel.ndim - 1)))
+    kernel.copy_(kernel * scale.view(-1, *[1] * (kernel.ndim - 1)))  # eq: folding
     layer.bias = nn.Parameter(shift.to(kernel.dtype), requires_grad=kernel.requires_grad)
 
 
@@ -143,11 +144,12 @@ def linear_to_conv(model: nn.Module, image_shape: Sequence[int] | None = None) -
     """Return a classifier as convolutions, which slide over larger images.
 
     The first linear layer behind the flattening becomes a convolution whose kernel is as large as what was
-    flattened, the others become 1×1, and adaptive average pooling gets a window of the size that it has on
-    an image of the original shape. On such an image the result, of shape (N, classes, 1, 1), is what the
-    model gave. On a larger one each pixel of the result is what the model gives on a window of the original
-    size, and the windows are the product of all strides apart. That holds where no layer pads its input: the
-    model sees zeros outside of a window, the convolutions see its neighbours.
+    flattened, :eq:`linear-as-convolution`, the others become 1×1, and adaptive average pooling gets a window
+    of the size that it has on an image of the original shape. On such an image the result, of shape
+    (N, classes, 1, 1), is what the model gave. On a larger one each pixel of the result is what the model
+    gives on a window of the original size, and the windows are the product of all strides apart. That holds
+    where no layer pads its input: the model sees zeros outside of a window, the convolutions see its
+    neighbours.
 
     Parameters
     ----------
@@ -221,7 +223,7 @@ class _Sliding:
         self.dim = len(window)
         kernel = linear.weight.detach()
         convolution = Stencil(
-            kernel.reshape(len(kernel), -1, *window),
+            kernel.reshape(len(kernel), -1, *window),  # eq: linear-as-convolution
             boundary="valid",
             learned=True,
             bias=linear.bias is not None,

@@ -153,10 +153,10 @@ def cycle(
     if level.solve:
         return level.solve(b) if x is None else x + level.solve(b - level.A(x))
     x, r = descend(level, b, x, sweeps[0])
-    e = cycle(coarser, r, None, sweeps, kind)
+    e = cycle(coarser, r, None, sweeps, kind)  # eq: cycle
     if kind != "V" and len(coarser) > 1:
         e = cycle(coarser, r, e, sweeps, "W" if kind == "W" else "V")
-    x = level.P(e).add_(x)
+    x = level.P(e).add_(x)  # eq: two-grid
     return level.smoother(level.A, x, b, sweeps[1], post=True)
 
 
@@ -208,7 +208,7 @@ def full_multigrid(
     if levels[0].solve:
         return levels[0].solve(b)
     lift = levels[0].lift or levels[0].P
-    x = lift(full_multigrid(levels[1:], levels[0].R(b), sweeps, kind))
+    x = lift(full_multigrid(levels[1:], levels[0].R(b), sweeps, kind))  # eq: full-multigrid
     return cycle(levels, b, x, sweeps, kind)
 
 
@@ -249,7 +249,7 @@ class ConjugateGradients:
             p = copy(z)
         else:
             before, before_z, direction = self.last
-            p = direction.mul_(_ratio(rz - _dot(before, z), before_z)).add_(z)
+            p = direction.mul_(_ratio(rz - _dot(before, z), before_z)).add_(z)  # eq: conjugate-gradients
         self.last = r, rz, p
         return torch.mul(p, _ratio(_dot(r, p), _dot(p, self.A(p))), out=z)
 

@@ -73,7 +73,7 @@ class Constants:
         if load.name == "f":
             coarsest = min(self.problem.cells)
             allowed = max(allowed, min(0.1 if load.lumped else 0.01, 2 / coarsest**2))
-        defect, size = b.sum(self.axes), b.abs().sum(self.axes).clamp_min(load.size)
+        defect, size = b.sum(self.axes), b.abs().sum(self.axes).clamp_min(load.size)  # eq: compatibility
         bad = defect.abs() > allowed * size
         if bad.any():
             row = int(bad.int().argmax())
@@ -104,5 +104,6 @@ class Constants:
             Nodal values.
         """
         weights = self.weights(u)
+        # eq: zero-mean
         mean = (self.space.unknowns(u) * weights).sum(self.axes, keepdim=True) / weights.sum()
         return u - mean

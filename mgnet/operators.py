@@ -149,7 +149,7 @@ class _Operator(nn.Module):
 
 
 class Stencil(_Operator):
-    """A convolution: a torch ``Conv1d``, ``Conv2d`` or ``Conv3d`` whose kernel is fixed or learned.
+    """A convolution, :eq:`convolution`: a torch ``Conv1d``, ``Conv2d`` or ``Conv3d``, fixed or learned.
 
     Parameters
     ----------
@@ -209,7 +209,7 @@ class Stencil(_Operator):
             return self._slices(self.extend(x))
         x, zeros = (self.extend(x), 0) if self.zeros is None else (x, self.zeros)
         with self._precision():
-            return CONVOLVE[self.dim - 1](x, self.weight, self.bias, self.stride, zeros)
+            return CONVOLVE[self.dim - 1](x, self.weight, self.bias, self.stride, zeros)  # eq: convolution
 
     def extend(self, x: Tensor) -> Tensor:
         """Continue a vector past the ends, as the boundary says.
@@ -234,7 +234,7 @@ class Stencil(_Operator):
     def _shifted(self, x: Tensor) -> Iterator[tuple[float, Tensor]]:
         """Give each number of the kernel and the nodes that it multiplies."""
         step, size = self.stride[0], self.kernel_size[0]
-        counts = [(length - size) // step + 1 for length in x.shape[2:]]
+        counts = [(length - size) // step + 1 for length in x.shape[2:]]  # eq: output-size
         offsets = itertools.product(range(size), repeat=self.dim)
         for tap, offset in zip(self._taps(x), offsets, strict=True):
             nodes: list[Any] = [
@@ -251,7 +251,7 @@ class Stencil(_Operator):
         tap, nodes = next(shifted)
         y = torch.mul(nodes, tap, out=spare(nodes.shape, x))
         for tap, nodes in shifted:
-            y.add_(nodes, alpha=tap)
+            y.add_(nodes, alpha=tap)  # eq: convolution
         return y
 
     @property
@@ -285,11 +285,11 @@ def convolution(
     Returns
     -------
     Stencil
-        Its numbers are uniform in ±1/√(channels · size^dim), as torch's own are.
+        Its numbers are uniform in ±1/√(channels · size^dim), as torch's own are, :eq:`uniform-start`.
     """
     for name, value in (("channels", channels[0]), ("channels", channels[1]), ("size", size)):
         count(name, value)
-    reach = (channels[0] * size**dim) ** -0.5
+    reach = (channels[0] * size**dim) ** -0.5  # eq: uniform-start
     kernel = torch.empty(channels[1], channels[0], *[size] * dim, dtype=dtype).uniform_(-reach, reach)
     like: dict[str, Any] = {"dtype": dtype, "device": device}
     made = Stencil(kernel, stride, boundary, learned=True, bias=bias, dim=dim, **like)
@@ -328,7 +328,7 @@ class Restriction(Stencil):
         dtype: torch.dtype = torch.float64,
         device: Any = None,
     ) -> None:
-        kernel = _hats(factor, self.dim) if kernel is None else kernel
+        kernel = _hats(factor, self.dim) if kernel is None else kernel  # eq: restriction
         self._convolution(kernel, factor, boundary, learned, {"dtype": dtype, "device": device})
 
 
@@ -357,7 +357,7 @@ class Prolongation(_Operator):
         dtype: torch.dtype = torch.float64,
         device: Any = None,
     ) -> None:
-        kernel = _hats(factor, self.dim) if kernel is None else kernel
+        kernel = _hats(factor, self.dim) if kernel is None else kernel  # eq: prolongation
         self._convolution(kernel, factor, boundary, learned, {"dtype": dtype, "device": device})
         self.adjoint: type[Stencil] = Restriction
 
@@ -428,7 +428,7 @@ class Prolongation(_Operator):
 
     def _transposed(self, x: Tensor) -> Tensor:
         with self._precision():
-            return SPREAD[self.dim - 1](x, self.weight, stride=self.stride)
+            return SPREAD[self.dim - 1](x, self.weight, stride=self.stride)  # eq: transposed-convolution
 
     def _slices(self, x: Tensor) -> Tensor:
         if self.dim > 1 and self.hats and x.numel() and is_open():
@@ -437,12 +437,13 @@ class Prolongation(_Operator):
             return x
         step, size = self.stride[0], self.kernel_size[0]
         counts = x.shape[2:]
+        # eq: transposed-size
         spread = ((max(count, 0) - 1) * step + size if count else size - step for count in counts)
         y = empty((*x.shape[:2], *spread), x).zero_()
         offsets = itertools.product(range(size), repeat=self.dim)
         for tap, offset in zip(self._taps(x), offsets, strict=True):
             nodes: list[Any] = [slice(o, o + step * c, step) for o, c in zip(offset, counts, strict=True)]
-            y[(..., *nodes)].add_(x, alpha=tap)
+            y[(..., *nodes)].add_(x, alpha=tap)  # eq: transposed-convolution
         return y
 
 

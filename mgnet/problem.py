@@ -178,7 +178,7 @@ class Poisson:
         self.grid = _grid(n, domain, nodes)
         left, right = _ends_of(boundary, left, right)
         self.left, self.right, self.periodic = _conditions(left, right, periodic)
-        self._set_data(f, b, a, c, load)
+        self._set_data(f, b, a, c, load)  # eq: strong-form
 
     @property
     def n(self) -> int:

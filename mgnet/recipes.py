@@ -25,7 +25,7 @@ class Recipe:
     batch_size : int, default 128
         Images per step, of all processes together.
     optimizer : {"sgd", "adamw"}, default "sgd"
-        SGD has momentum, Nesterov's where ``nesterov`` says so.
+        SGD has momentum, :eq:`momentum`, or Nesterov's, :eq:`nesterov`; AdamW is :eq:`adamw`.
     lr : float, default 0.1
         Learning rate; the largest of the schedule.
     momentum : float, default 0.9
@@ -33,15 +33,16 @@ class Recipe:
     nesterov : bool, default True
         Nesterov's form of the momentum.
     weight_decay : float, default 5e-4
-        On kernels and matrices; not on norms and biases.
+        On kernels and matrices, :eq:`weight-decay`; not on norms and biases.
     schedule : {"constant", "milestones", "cosine", "onecycle"}, default "onecycle"
-        How the learning rate changes from step to step.
+        How the learning rate changes from step to step: not, or as :eq:`milestones`, :eq:`cosine` and
+        :eq:`one-cycle` say.
     milestones : tuple of float, default (0.5, 0.75)
         Shares of the run after which the rate is divided by ten.
     warmup : float, default 0.2
         Share of the run in which "onecycle" rises.
     label_smoothing : float, default 0.0
-        Weight of the uniform distribution in the targets.
+        Weight of the uniform distribution in the targets, :eq:`label-smoothing`.
     crop : int, default 0
         Padding of the random crops, in pixels; 0 for none.
     flip : {"random", "alternating"}, optional
@@ -59,9 +60,9 @@ class Recipe:
     compile : bool, default False
         Use ``torch.compile``.
     clip : float, optional
-        Largest norm of the gradient.
+        Largest norm of the gradient, :eq:`clipping`.
     patience : int, optional
-        Epochs without a better validation accuracy after which to stop.
+        Epochs without a better validation accuracy after which to stop, :eq:`early-stopping`.
     """
 
     epochs: int = 10

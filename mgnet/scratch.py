@@ -14,7 +14,7 @@ __all__ = ["Averaging", "BatchNorm", "Dropout"]
 
 
 class Dropout(nn.Module):
-    """Dropout: in training each number becomes 0 with probability p, and the others grow by 1/(1 − p).
+    """Dropout, :eq:`dropout`: in training numbers become 0 with probability p, the others grow by 1/(1 − p).
 
     The mean of a number stays what it was, so that evaluation changes nothing.
 
@@ -54,7 +54,7 @@ class Dropout(nn.Module):
         if not self.training:
             return x
         kept = torch.empty_like(x, requires_grad=False).bernoulli_(1 - self.p)
-        return x * (kept if self.p == 1 else kept.div_(1 - self.p))
+        return x * (kept if self.p == 1 else kept.div_(1 - self.p))  # eq: dropout
 
     def extra_repr(self) -> str:
         """Say the probability."""
@@ -64,8 +64,9 @@ class Dropout(nn.Module):
 class BatchNorm(nn.Module):
     """Batch normalisation of every channel, over the batch and whatever spatial axes there are.
 
-    y = γ (x − μ)/√(σ² + ε) + β. In training μ and σ² are the mean and the variance of the batch, and the
-    running ones move a little towards them; in evaluation they are the running ones.
+    y = γ (x − μ)/√(σ² + ε) + β, :eq:`batch-norm`. In training μ and σ² are the mean and the variance of the
+    batch, and the running ones move a little towards them, :eq:`running-statistics`; in evaluation they are
+    the running ones.
 
     Parameters
     ----------
@@ -141,7 +142,7 @@ class BatchNorm(nn.Module):
         scale = torch.rsqrt(variance + self.eps)
         if self.weight is not None:
             scale = self.weight * scale
-        y = (wide - _per_channel(mean, x)) * _per_channel(scale, x)
+        y = (wide - _per_channel(mean, x)) * _per_channel(scale, x)  # eq: batch-norm
         return (y if self.bias is None else y + _per_channel(self.bias, x)).to(x.dtype)
 
     def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -164,6 +165,7 @@ class BatchNorm(nn.Module):
             return
         self.num_batches_tracked += 1
         part = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
+        # eq: running-statistics
         self.running_mean.lerp_(mean.to(self.running_mean.dtype), part)
         self.running_var.lerp_(variance.to(self.running_var.dtype), part)
 
@@ -182,10 +184,10 @@ def _per_channel(values: Tensor, x: Tensor) -> Tensor:
 
 
 class Averaging(Restriction):
-    """Restriction of nodal values, R/2 per axis, to every channel on its own; its kernel is fixed.
+    """Restriction of nodal values, R/2 per axis, to every channel on its own, :eq:`averaging`.
 
     Restriction itself is for functionals, whose numbers grow with the cells. Values must not: the kernel
-    here sums to 1.
+    here sums to 1. It is fixed.
 
     Parameters
     ----------
@@ -212,7 +214,7 @@ class Averaging(Restriction):
         device: Any = None,
     ) -> None:
         like: dict[str, Any] = {"dtype": dtype, "device": device}
-        kernel = Restriction(factor, dim=self.dim, **like).weight / factor**self.dim
+        kernel = Restriction(factor, dim=self.dim, **like).weight / factor**self.dim  # eq: averaging
         super().__init__(factor, boundary, kernel=kernel, dim=dim, **like)
 
     def forward(self, x: Tensor) -> Tensor:

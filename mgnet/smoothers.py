@@ -84,7 +84,7 @@ class Jacobi:
             x = (
                 torch.mul(b, self.weight, out=spare(b.shape, b))
                 if x is None
-                else residual(A, x, b).mul_(self.weight).add_(x)
+                else residual(A, x, b).mul_(self.weight).add_(x)  # eq: jacobi
             )
         return torch.zeros_like(b) if x is None else x
 
@@ -118,7 +118,7 @@ class RedBlack:
         for _ in range(sweeps):
             for colour in reversed(self.colours) if post else self.colours:
                 nodes: tuple[Any, ...] = (..., *(slice(first, None, 2) for first in colour))
-                x[nodes] += weight[nodes] * residual(A, x, b)[nodes]
+                x[nodes] += weight[nodes] * residual(A, x, b)[nodes]  # eq: red-black
         return x
 
 
@@ -155,7 +155,7 @@ class Chebyshev:
         sigma = self.centre / self.radius
         rho = 1 / sigma
         for _ in range(sweeps - 1):
-            rho, before = 1 / (2 * sigma - rho), rho
+            rho, before = 1 / (2 * sigma - rho), rho  # eq: chebyshev
             factor = 2 * rho / self.radius * self.centre
             d = d.mul_(rho * before).addcmul_(residual(A, x, b), self.first, value=factor)
             x = x.add_(d)

@@ -194,7 +194,7 @@ class Solution:
                 if axis == along:
                     weight = weight * ((1.0 if high else -1.0) / place.width.to(u.device))
                 else:
-                    weight = weight * (t if high else 1 - t)
+                    weight = weight * (t if high else 1 - t)  # eq: hat
             index: list[Any] = [
                 (place.cell + high).to(u.device) for high, place in zip(corner, places, strict=True)
             ]

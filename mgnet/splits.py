@@ -76,7 +76,7 @@ class Split(torch.utils.data.Dataset):
     def normalise(
         self, images: Tensor, dtype: torch.dtype = torch.float32, channels_last: bool = False
     ) -> Tensor:
-        """Return (x/255 − mean)/std, channel by channel.
+        """Return (x/255 − mean)/std, channel by channel, :eq:`normalise`.
 
         Parameters
         ----------
@@ -117,7 +117,7 @@ class Split(torch.utils.data.Dataset):
                 x[:, channel] = images[:, channel]
         else:
             x = images.to(exact, memory_format=layout)
-        return torch.addcmul(shift, x, scale, out=x).to(dtype)
+        return torch.addcmul(shift, x, scale, out=x).to(dtype)  # eq: normalise
 
     def normalised_by(self, mean: Sequence[float], std: Sequence[float]) -> Split:
         """Return the same images with another normalisation: that of the training set of a model, say.

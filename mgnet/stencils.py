@@ -35,7 +35,7 @@ def hat(factor: int = 2) -> np.ndarray:
     >>> hat(4)
     array([0.25, 0.5 , 0.75, 1.  , 0.75, 0.5 , 0.25])
     """
-    return 1 - np.abs(np.arange(1 - factor, factor)) / factor
+    return 1 - np.abs(np.arange(1 - factor, factor)) / factor  # eq: two-scale, wide-hat
 
 
 def tensor(*kernels: np.ndarray) -> np.ndarray:
@@ -87,7 +87,7 @@ def stiffness(h: float | Sequence[float] = 1.0, a: float = 1.0, c: float = 0.0) 
     """
     widths = [float(h)] if isinstance(h, int | float) else list(h)
     masses = [mass(width) for width in widths]
-    rows = [np.array([-1.0, 2.0, -1.0]) / width for width in widths]
+    rows = [np.array([-1.0, 2.0, -1.0]) / width for width in widths]  # eq: stiffness
     parts = [tensor(*masses[:i], row, *masses[i + 1 :]) for i, row in enumerate(rows)]
     return a * sum(parts[1:], parts[0]) + c * tensor(*masses)  # eq: tensor-stiffness, nine-point
 
@@ -105,7 +105,7 @@ def mass(h: float = 1.0) -> np.ndarray:
     numpy.ndarray
         Three numbers, left to right.
     """
-    return h / 6 * np.array([1.0, 4.0, 1.0])
+    return h / 6 * np.array([1.0, 4.0, 1.0])  # eq: mass
 
 
 def element(h: Sequence[float], a: float = 1.0, c: float = 0.0) -> np.ndarray:
@@ -160,7 +160,7 @@ def galerkin(kernel: np.ndarray) -> np.ndarray:
 
 
 def _galerkin(row: np.ndarray) -> np.ndarray:
-    return np.convolve(np.convolve(hat(), row), hat())[1::2]
+    return np.convolve(np.convolve(hat(), row), hat())[1::2]  # eq: galerkin
 
 
 def gauss(points: int) -> tuple[np.ndarray, np.ndarray]:

@@ -137,7 +137,7 @@ class Stiffness1d(Stiffness, nn.Conv1d):
             The loads that belong to them.
         """
         y = self.extend(x).diff(dim=-1)
-        y = torch.sub(y[..., :-1], y[..., 1:]).mul_(self.k)
+        y = torch.sub(y[..., :-1], y[..., 1:]).mul_(self.k)  # eq: varying
         if self.row_sum:
             y.add_(x, alpha=self.row_sum)
         for end, node in ((0, 0), (1, -1)):
@@ -193,6 +193,7 @@ class Stiffness1d(Stiffness, nn.Conv1d):
         Stiffness1d
             The operator of the next coarser grid.
         """
+        # eq: galerkin
         return Stiffness1d(2 * self.h, self.a, self.c, self.boundary, robin=self.robin, **self.like)
 
     def varying(self, cells: int) -> VaryingStiffness:

@@ -119,7 +119,7 @@ def fit(
 
 
 def evaluate(model: nn.Module, split: Split, *, batch_size: int = 1000, bfloat16: bool = False) -> float:
-    """Return the share of images that a model classifies correctly.
+    """Return the share of images that a model classifies correctly, :eq:`accuracy`.
 
     Parameters
     ----------
@@ -252,9 +252,10 @@ class _Run:
         recipe = self.recipe
         with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.bfloat16):
             scores = self.trained(x)
+        # eq: label-smoothing
         losses = F.cross_entropy(scores.float(), y, reduction="sum", label_smoothing=recipe.label_smoothing)
         # The mean over the images of all processes; they average their gradients.
-        loss = losses * (self.processes.world / self.global_size())
+        loss = losses * (self.processes.world / self.global_size())  # eq: batch-loss
         step = len(self.history) * len(self.batches) + self.batches.position
         lr = self.optimizer.param_groups[0]["lr"]
         correct = (scores.detach().argmax(1) == y).sum()
@@ -264,7 +265,7 @@ class _Run:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if recipe.clip is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
+            nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)  # eq: clipping
         self.optimizer.step()
         self.schedule.step()
 
@@ -314,6 +315,7 @@ class _Run:
         best = self.history.best
         assert best is not None  # a row has just been added
         stale = len(self.history) - best["epoch"]
+        # eq: early-stopping
         self.history.stopped_early = self.recipe.patience is not None and stale >= self.recipe.patience
         return self.history.rows[-1]
 
@@ -403,13 +405,15 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """Return the optimiser; norms and biases are not pulled towards zero."""
     numbers = [p for p in model.parameters() if p.requires_grad]
     groups = [
+        # eq: weight-decay
         {"params": [p for p in numbers if p.ndim > 1], "weight_decay": recipe.weight_decay},
         {"params": [p for p in numbers if p.ndim <= 1], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=recipe.lr, betas=(recipe.momentum, 0.999))
-    nesterov = recipe.nesterov and recipe.momentum > 0
+        return torch.optim.AdamW(groups, lr=recipe.lr, betas=(recipe.momentum, 0.999))  # eq: adamw
+    nesterov = recipe.nesterov and recipe.momentum > 0  # eq: nesterov
+    # eq: momentum
     return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=nesterov)
 
 
@@ -422,13 +426,13 @@ def _schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> A
 def _share(recipe: Recipe, step: int, total: int) -> float:
     """Return which share of the largest learning rate a step has."""
     if recipe.schedule == "milestones":
-        return 0.1 ** sum(step >= share * total for share in recipe.milestones)
+        return 0.1 ** sum(step >= share * total for share in recipe.milestones)  # eq: milestones
     if recipe.schedule == "cosine":
-        return 0.5 + 0.5 * math.cos(math.pi * step / total)
+        return 0.5 + 0.5 * math.cos(math.pi * step / total)  # eq: cosine
     if recipe.schedule == "onecycle":
         middle = (step + 0.5) / total  # no step has rate zero
         rise = middle / recipe.warmup if recipe.warmup else 1.0
-        return max(0.0, min(rise, (1 - middle) / (1 - recipe.warmup)))
+        return max(0.0, min(rise, (1 - middle) / (1 - recipe.warmup)))  # eq: one-cycle
     return 1.0
 
 
@@ -455,8 +459,8 @@ def _judge(
     with _evaluating(model), torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
         for x, y in batches:
             scores = model(x).float()
-            loss += F.cross_entropy(scores, y, reduction="sum")
-            correct += (scores.argmax(1) == y).sum()
+            loss += F.cross_entropy(scores, y, reduction="sum")  # eq: softmax-cross-entropy
+            correct += (scores.argmax(1) == y).sum()  # eq: accuracy
     sums = processes.total(float(loss), float(correct), device=device)
     return sums[0] / len(split), sums[1] / len(split)
 

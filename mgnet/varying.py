@@ -59,13 +59,13 @@ def eliminate(k: Tensor, s: Tensor | None) -> Elimination:
     pivot = k_left + k_right
     if s is not None:
         pivot += s[1 : 2 * pairs : 2]
-    left, right = k_left / pivot, k_right / pivot
-    coarse_k = torch.cat((k_left * right, k[2 * pairs :]))
+    left, right = k_left / pivot, k_right / pivot  # eq: interpolation
+    coarse_k = torch.cat((k_left * right, k[2 * pairs :]))  # eq: elimination
     if s is None:
         return Elimination(left, right, pivot, coarse_k, None)
     s_odd = s[1 : 2 * pairs : 2]
     coarse_s = torch.cat((s[0::2], s[-1:]) if k.shape[-1] % 2 else (s[0::2],))
-    coarse_s[:pairs] += left * s_odd
+    coarse_s[:pairs] += left * s_odd  # eq: coarse-row-sums
     coarse_s[1 : pairs + 1] += right * s_odd
     return Elimination(left, right, pivot, coarse_k, coarse_s)
 
@@ -127,7 +127,7 @@ class VaryingStiffness(Chain):
             The loads that belong to them.
         """
         x = self.nodes(x)
-        flux = x.diff(dim=-1).mul_(self.k)
+        flux = x.diff(dim=-1).mul_(self.k)  # eq: varying
         y = self._row_sums() * x
         y[..., :-1] -= flux
         y[..., 1:] += flux
@@ -235,6 +235,7 @@ class VaryingProlongation(Chain):
         pairs = self.left.shape[-1]
         u = e.new_empty((*e.shape[:-1], self.cells + 1))
         u[..., 0 : 2 * pairs + 1 : 2] = e[..., : pairs + 1]
+        # eq: interpolation
         u[..., 1 : 2 * pairs : 2] = self.left * e[..., :pairs] + self.right * e[..., 1 : pairs + 1]
         u[..., -1] = e[..., -1]
         return self.unknowns(u)
@@ -259,7 +260,7 @@ class VaryingProlongation(Chain):
         coarse[..., : pairs + 1] = b[..., 0 : 2 * pairs + 1 : 2]
         if self.cells % 2:
             coarse[..., -1] = b[..., -1]
-        coarse[..., :pairs] += self.left * odd
+        coarse[..., :pairs] += self.left * odd  # eq: coarse-row-sums
         coarse[..., 1 : pairs + 1] += self.right * odd
         return self.loads(coarse)
 

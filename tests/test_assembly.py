@@ -120,6 +120,7 @@ def test_operator(grid: dict[str, Any], a: Any, c: Any, conditions: dict[str, An
         size = problem.unknowns
         dense = A.to_dense(size).double().numpy() if size else np.zeros((0, 0))
         scale = np.abs(expected).max(initial=1.0)  # the largest polynomials here reach 1e6
+        # eq: weak-form, system, conductance, varying
         np.testing.assert_allclose(dense, expected, rtol=0, atol=digits * scale)
         np.testing.assert_allclose(A.diagonal(size), np.diag(expected), rtol=0, atol=digits * scale)
 
@@ -131,6 +132,7 @@ def test_load_of_a_function(grid: dict[str, Any], conditions: dict[str, Any]) ->
         problem = Poisson(f, **grid, **conditions)
         b, _, _, _, speaks_torch, _ = assembly.load(problem, torch.float64, CPU)
         assert not speaks_torch
+        # eq: weak-form, system, load
         np.testing.assert_allclose(b, loads(problem.grid.x, f, problem), rtol=1e-13, atol=1e-12)
 
 
@@ -154,6 +156,7 @@ def test_the_documented_degree_is_integrated_exactly(degree: int) -> None:
         expected[i] += power_load(x[i], x[i + 1] - x[i], degree, False)
         expected[i + 1] += power_load(x[i], x[i + 1] - x[i], degree, True)
     error = max(abs(Fraction(v) - e) / max(expected) for v, e in zip(b.tolist(), expected, strict=True))
+    # eq: load
     assert (error < 3e-15) == (degree <= 8)  # of degree 9 with the hat the tenth power remains
 
 
@@ -165,7 +168,7 @@ def test_load_of_nodal_values(grid: dict[str, Any], conditions: dict[str, Any]) 
     problem = Poisson(f, **grid, load="exact", **conditions)
     x = problem.grid.x
     b, *_ = assembly.load(problem, torch.float64, CPU)
-    expected = [loads(x, row, problem) for row in f]
+    expected = [loads(x, row, problem) for row in f]  # eq: load-consistent
     np.testing.assert_allclose(b, expected, rtol=0, atol=1e-14 * 9)
     # Lumped, the default for arrays: f at a node times the integral of its hat.
     ones = Poisson(1.0, **grid, **conditions)
@@ -175,7 +178,7 @@ def test_load_of_nodal_values(grid: dict[str, Any], conditions: dict[str, Any]) 
     flux = loads(x, 0.0, ones)
     for lumped in (Poisson(f, **grid, **conditions), Poisson(f, **grid, load="nodal", **conditions)):
         b, *_ = assembly.load(lumped, torch.float64, CPU)
-        expected = [joined(weights * row, problem) + flux for row in f]
+        expected = [joined(weights * row, problem) + flux for row in f]  # eq: load-nodal
         np.testing.assert_allclose(b, expected, rtol=0, atol=1e-14 * 9)
 
 

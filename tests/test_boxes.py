@@ -1172,26 +1172,29 @@ def test_estimates_of_slow_cycles_in_single_precision(seed: int) -> None:
     assert sol.status is not Status.CONVERGED or ratio <= 10
 
 
-@pytest.mark.xfail(strict=True, reason="with a loose tolerance a slow component hides for nine steps")
-def test_no_slow_component_hides() -> None:
-    """What is asked for, and not met: no estimate is exceeded more than tenfold."""
-    sol, ratio = exaggeration(11_014, MOST)
-    assert sol.status is not Status.CONVERGED or ratio <= 10
+@pytest.mark.parametrize("seed", [11_014, 11_318, 12_151, 12_396])
+def test_no_slow_component_hides(seed: int) -> None:
+    """Loose tolerances, and a part of the error that shrinks slowly behind others: as found at random."""
+    sol, ratio = exaggeration(seed, MOST)  # eq: hidden
+    assert sol.status is Status.CONVERGED
+    assert ratio <= 10
+
+
+def test_conjugate_gradients_wait_for_slow_directions() -> None:
+    """Jumps of 1e6 in a singular problem: corrections do not shrink for a dozen steps."""
+    keywords, _, expected = random_box(11_391, MOST)
+    for smoother in ("jacobi", "chebyshev", "red-black"):
+        sol = mgnet.solve(**keywords, method="pcg", smoother=smoother, sweeps=(1, 1))
+        assert worst(sol.u, expected) < 1e-9
 
 
 @pytest.mark.slow
 def test_estimates_of_many_random_problems() -> None:
-    """A slow component may hide behind fast ones: a few in a thousand stop early, none with the defaults."""
-    lies, statuses = [], []
+    statuses = []
     for seed in range(10_000, 12_500):
         sol, ratio = exaggeration(seed, MOST)
         statuses.append(sol.status)
-        if sol.status is Status.CONVERGED and ratio > 10:
-            lies.append((seed, ratio, random_options(seed)))
+        assert sol.status is not Status.CONVERGED or ratio <= 10, (seed, ratio)
     counts = {status.name: statuses.count(status) for status in Status}
-    print(counts, lies)
-    assert len(lies) <= 0.004 * len(statuses), (counts, lies)
-    print(max((ratio for _, ratio, _ in lies), default=0.0))
-    assert not [lie for lie in lies if lie[2]["method"] == "auto" and lie[2]["tol"] is None], lies
     assert counts["CONVERGED"] > 0.95 * len(statuses), counts
-    assert not counts["DIVERGED"]
+    assert not counts["DIVERGED"], counts

@@ -13,6 +13,7 @@ import pytest
 import scipy.linalg
 import torch
 
+import mgnet
 from mgnet import memory
 from mgnet.box import Axis, Box
 from mgnet.cells import CellStiffness, StencilStiffness
@@ -394,3 +395,25 @@ def test_factors_of_nothing() -> None:
     lone = BoxStiffness.of(Box([Axis(1, 1.0, ENDS["joined"])] * 2), 1.0, 0.0)
     x = BoxFactorisation(lone.to_sparse((1, 1)), True)(torch.zeros(2, 1, 1, dtype=torch.float64))
     assert x.flatten().tolist() == [0.0, 0.0]
+
+
+def test_constants_stay_in_the_kernel_of_coarse_operators() -> None:
+    """Whatever jumps: the weights of an interpolation sum to one although entries cancel."""
+    keywords = {"dim": 2, "n": (11, 18), "boundary": mgnet.Neumann(0.0), "periodic": (False, True)}
+    a = 10 ** np.random.default_rng(1).uniform(-3, 3, keywords["n"])
+    for level in mgnet.Hierarchy(mgnet.Poisson(a=a, **keywords), method="vcycle").levels:
+        assert level.A.singular
+        one = torch.ones((1, 1, *level.unknowns), dtype=torch.float64)
+        assert largest_entry(level.A(one)) <= 1e-13 * largest_entry(level.A.diagonal(level.unknowns))
+
+
+def test_jumps_do_not_widen_the_interval_of_a_smoother() -> None:
+    a = 10 ** np.random.default_rng(0).uniform(-3, 3, (40, 40))
+    for level in mgnet.Hierarchy(mgnet.Poisson(n=40, dim=2, a=a), method="vcycle").levels:
+        A = level.A.to_dense(level.unknowns).numpy()
+        true = np.linalg.eigvals(A / np.diag(A)[:, None]).real.max()
+        assert true <= level.A.largest <= max(3.0, 1.25 * true)
+
+
+def largest_entry(x: torch.Tensor) -> float:
+    return float(x.abs().max())

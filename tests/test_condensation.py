@@ -106,7 +106,7 @@ def test_a_block_has_greens_function_and_wide_hats(size: int, h: float) -> None:
     result = block(size, cell, cell)
     i, j = np.ogrid[1:size, 1:size]
     expected = h * np.minimum(i, j) * (size - np.maximum(i, j)) / size
-    np.testing.assert_allclose(result.green, expected, rtol=1e-15 * size)
+    np.testing.assert_allclose(result.green, expected, rtol=1e-15 * size)  # eq: block-green
     hats = np.stack((1 - np.arange(1, size) / size, np.arange(1, size) / size))
     np.testing.assert_allclose(result.weights, hats, rtol=1e-15 * size)
     assert result.cell.k == pytest.approx(1 / (h * size), rel=1e-15 * size, abs=0)
@@ -131,6 +131,7 @@ def test_a_block_is_the_inverse_of_its_matrix(
         A[i : i + 2, i : i + 2] += [[k_i + left, -k_i], [-k_i, k_i + right]]
     inside, ends = np.arange(1, size), [0, size]
     green = np.linalg.inv(A[np.ix_(inside, inside)])
+    # eq: block-solution
     np.testing.assert_allclose(result.green, green, rtol=0, atol=1e-12 * np.abs(green).max())
     weights = -A[np.ix_(ends, inside)] @ green
     np.testing.assert_allclose(result.weights, weights, rtol=0, atol=1e-12)
@@ -175,7 +176,7 @@ def test_equal_cells(ends: tuple[str, str], robin: tuple[float, float], reaction
         expected = reference(k, s, ends, robin, b, values)
         A = Stiffness(h, a, c, ends, robin=robin)
         u = Condensation(A, n).solve(tensor(b), *values)
-        close(u, expected, 40)
+        close(u, expected, 40)  # eq: block-solution
         # The path of cells that differ gives the same.
         other = Condensation(A.varying(n), n).solve(tensor(b), *values)
         close(other, expected, 40)
@@ -251,6 +252,30 @@ def test_a_jump_of_a_million(n: int, where: float) -> None:
         right = slice(int(where * n) + 1, n)
         error = np.abs(u[0, right].numpy() - expected[0, right]).max()
         assert error <= 1e-12 * np.abs(expected[0, right]).max()
+
+
+def hats_of_all_levels(n: int) -> np.ndarray:
+    """Give the hats that are new on a level, of all levels, by their values at the unknowns; n = 2**k."""
+    x, columns, width = np.linspace(0, 1, n + 1), [], 1 / n
+    while width < 1:
+        columns += [np.maximum(0, 1 - abs(x - centre) / width) for centre in np.arange(width, 1, 2 * width)]
+        width *= 2
+    return np.array(columns).T[1:-1]
+
+
+@pytest.mark.parametrize("n", [2, 8, 64, 256])
+def test_hats_of_all_levels_are_orthogonal_in_energy(n: int) -> None:
+    """So each adds its load over its energy to the solution, whatever the others do."""
+    A, H = Stiffness(1 / n, 3.0), hats_of_all_levels(n)
+    energies = H.T @ A.to_dense(n - 1).numpy() @ H
+    diagonal = np.diag(energies)
+    # eq: splitting
+    np.testing.assert_allclose(energies, np.diag(diagonal), rtol=0, atol=1e-14 * diagonal.max())
+    b = np.random.default_rng(n).normal(size=(2, n - 1))
+    u = b @ H / diagonal @ H.T
+    close(Condensation(A, n).solve(tensor(b))[:, 1:-1], u, 40)  # eq: exact
+    with_reaction = H.T @ Stiffness(1 / n, 3.0, 5.0).to_dense(n - 1).numpy() @ H
+    assert n == 2 or abs(with_reaction - np.diag(np.diag(with_reaction))).max() > 1e-3
 
 
 # Long chains, where a dense matrix does not go.

@@ -94,6 +94,7 @@ def test_torch_dataloader_gives_the_same_batches(workers: int) -> None:
 def test_normalise_is_the_formula(
     dtype: torch.dtype, atol: float, channels_last: bool, channels: int
 ) -> None:
+    # eq: normalise
     s = split(4, channels, 6, 9)
     for pixels in (s.images, s.images[..., 1:7], s.images[::2].flip(0)):  # gaps in memory are no matter
         x = s.normalise(pixels, dtype, channels_last)

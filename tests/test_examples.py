@@ -1,47 +1,67 @@
-"""The examples run as they stand, hold what they assert themselves, and draw their picture."""
+"""The examples assert what they show, say which lecture system they are, and run as notebooks.
+
+As scripts they are run by the build of the documentation, where an exception is an error.
+"""
 
 from __future__ import annotations
 
-import runpy
-import sys
+import ast
+import json
+import os
+import warnings
 from pathlib import Path
+from typing import Any
 
-import matplotlib.pyplot as plt
 import pytest
-import torch
+
+nbformat = pytest.importorskip("nbformat")
+nbclient = pytest.importorskip("nbclient")
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-# What they print, in part.
-SAID = {
-    "cloning.py": ["mean step across the seam: target 0.00", "clone 0.00"],
-    "inverse.py": ["slope by the adjoint", "relative error of the conductivity 0.0"],
-    "learned_multigrid.py": ["trained in", "Chebyshev with 4 sweeps instead of 2: 0.03"],
-    "mgnet_is_multigrid.py": ["one pass differs from a V-cycle by", "factor 0.07"],
-    "rod.py": ["CONVERGED", "heat in W/m²: "],
-    "there_and_back.py": ["test accuracy", "0.10 0.13", "B helps against: −Δ 100%"],
-}
-SLOW = {"learned_multigrid.py", "there_and_back.py"}  # about ten seconds each: they train
+PARTS = ("learning", "networks", "multigrid", "beyond")
+SCRIPTS = sorted(path for part in PARTS for path in (EXAMPLES / part).glob("*.py"))
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(path.name, marks=[pytest.mark.slow] if path.name in SLOW else [])
-        for path in sorted(EXAMPLES.glob("*.py"))
-    ],
-)
-def test_an_example(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    picture = tmp_path / "picture.png"
-    monkeypatch.setattr(sys, "argv", [name, str(picture)])
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # small operations in many threads wait for each other on a busy machine
-    try:
-        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
-    finally:
-        torch.set_num_threads(threads)
-    plt.close("all")
-    assert picture.read_bytes().startswith(b"\x89PNG")
-    said = capsys.readouterr().out
-    assert all(words in said for words in SAID.get(name, []))
+def named(paths: list[Path]) -> Any:
+    return pytest.mark.parametrize("path", paths, ids=[f"{path.parent.name}/{path.stem}" for path in paths])
+
+
+def notebook(path: Path) -> Any:
+    """The notebook that the gallery offers beside the script."""
+    from sphinx_gallery.gen_gallery import DEFAULT_GALLERY_CONF
+    from sphinx_gallery.notebook import jupyter_notebook
+    from sphinx_gallery.py_source_parser import split_code_and_text_blocks
+
+    settings = {**DEFAULT_GALLERY_CONF, "first_notebook_cell": "%matplotlib inline"}
+    _, blocks = split_code_and_text_blocks(str(path))
+    return nbformat.reads(json.dumps(jupyter_notebook(blocks, settings, str(path.parent))), as_version=4)
+
+
+def test_every_part_has_examples() -> None:
+    assert {path.parent.name for path in SCRIPTS} == set(PARTS)
+    # Nothing lies beside the parts, where the gallery would not find it.
+    assert not list(EXAMPLES.glob("*.py"))
+
+
+@named(SCRIPTS)
+def test_an_example_asserts_and_draws(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert any(isinstance(node, ast.Assert) for node in ast.walk(tree))
+    assert "plt.show()" in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+@named(SCRIPTS)
+def test_an_example_runs_as_a_notebook(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # small operations in two threads wait for each other
+    monkeypatch.delenv("MGNET_DATA", raising=False)  # on the real images some take minutes
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(EXAMPLES.parent), os.environ.get("PYTHONPATH", "")]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the machinery; those of the example are on its stderr
+        book = notebook(path)
+        resources = {"metadata": {"path": str(path.parent)}}
+        nbclient.NotebookClient(book, timeout=300, kernel_name="python3", resources=resources).execute()
+    outputs = [output for cell in book.cells if cell.cell_type == "code" for output in cell.outputs]
+    complaints = [each["text"] for each in outputs if each.get("name") == "stderr"]
+    assert not complaints
+    assert any("image/png" in each.get("data", {}) for each in outputs)

@@ -73,6 +73,7 @@ def test_dropout_at_the_ends_keeps_all_or_nothing() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("p", [0.003, 0.3, 0.9])
 def test_dropout_has_the_distribution_of_torchs(p: float, dtype: torch.dtype) -> None:
+    # eq: dropout
     n = 200_000
     for layer in (Dropout(p), nn.Dropout(p)):
         y = layer(torch.ones(n, dtype=dtype)).double()
@@ -149,6 +150,8 @@ def test_batchnorm_equals_torchs(settings: dict[str, Any], axes: int, dtype: tor
 
 
 def test_batchnorm_normalises_by_hand() -> None:
+    # eq: batch-norm
+    # eq: running-statistics
     x = torch.tensor([[1.0], [2.0], [6.0]], dtype=torch.float64)  # mean 3, variance 14/3, unbiased 7
     norm = BatchNorm(1, eps=0.0).double()
     assert torch.allclose(norm(x), (x - 3) / math.sqrt(14 / 3), rtol=1e-15)
@@ -286,6 +289,7 @@ def test_folding_the_network_of_the_exercise(kinds: tuple[Any, Any]) -> None:
 @pytest.mark.parametrize("dim", [1, 2, 3])
 @pytest.mark.parametrize(("groups", "bias", "affine"), [(1, True, True), (2, False, True), (1, False, False)])
 def test_folding_any_convolution(dim: int, groups: int, bias: bool, affine: bool) -> None:
+    # eq: folding
     convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[dim - 1](4, 6, 3, groups=groups, bias=bias)
     norm = TORCH_NORMS[dim](6, affine=affine, eps=0.1)
     model = randomised(nn.Sequential(convolution, norm)).double()
@@ -434,6 +438,7 @@ FLATTENINGS = {
 @pytest.mark.parametrize("image_shape", [None, (3, 12, 12)], ids=str)
 @pytest.mark.parametrize("flatten", FLATTENINGS.values(), ids=FLATTENINGS)
 def test_convolutions_slide(flatten: Callable[[Tensor], Tensor], image_shape: Any) -> None:
+    # eq: linear-as-convolution
     model = randomised(Flattening(flatten))
     convolutions = linear_to_conv(model, image_shape)
     assert not any(isinstance(m, nn.Linear | nn.Flatten) for m in convolutions.modules())

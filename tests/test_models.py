@@ -186,6 +186,7 @@ def test_parameters_are_those_of_the_published_models(
 
 
 def test_parameters_of_resnet50_by_arithmetic() -> None:
+    # eq: parameters
     def bottleneck(inputs: int, width: int) -> int:
         convolutions = inputs * width + 9 * width**2 + 4 * width**2
         return convolutions + 2 * (width + width + 4 * width)
@@ -225,6 +226,7 @@ def test_multiplications_of_alexnet() -> None:
 
 
 def test_multiplications_of_lenet_by_hand() -> None:
+    # eq: multiply-adds
     expected = (25 * 6 * 28**2, 25 * 6 * 16 * 10**2, 25 * 16 * 120, 120 * 84, 84 * 10)
     assert (
         tuple(row.multiplications for row in models.count(models.create("lenet5"), (1, 32, 32)).rows)
@@ -233,6 +235,7 @@ def test_multiplications_of_lenet_by_hand() -> None:
 
 
 def test_counting_of_shared_grouped_and_transposed_layers() -> None:
+    # eq: parameters
     conv = nn.Conv2d(4, 4, 3, padding=1, groups=2)
     model = nn.Sequential(conv, nn.ReLU(), conv, nn.ConvTranspose2d(4, 2, 2, stride=2))
     rows = models.count(model, (4, 5, 5)).rows
@@ -569,6 +572,7 @@ def test_the_same_seed_gives_the_same_model(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["vgg11", "resnet20", "resnet18", "preact18", "googlenet", "mgnet-64"])
 def test_kernels_start_as_he_et_al_say(name: str) -> None:
+    # eq: kaiming
     for module in small(name).modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             inputs = module.weight[0].numel()
@@ -582,6 +586,7 @@ def test_kernels_start_as_he_et_al_say(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["logistic", "mlp", "lenet5", "net", "maxconvnet", "alexnet-cifar"])
 def test_kernels_of_the_lectures_start_as_torchs_do(name: str) -> None:
+    # eq: uniform-start
     for module in small(name).modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             reach = 1 / math.sqrt(module.weight[0].numel())
@@ -801,6 +806,7 @@ def test_models_equal_plain_torch(name: str, training: bool) -> None:
 
 
 def test_skips_keep_channels_and_end_with_zeros() -> None:
+    # eq: zero-padded-skip
     x = torch.randn(1, 2, 6, 6).contiguous(memory_format=torch.channels_last)
     y = models.resnet.ZeroPadded((2, 5), 2)(x)
     assert torch.equal(y[:, :2], x[:, :, ::2, ::2]) and not y[:, 2:].any() and y.shape == (1, 5, 3, 3)

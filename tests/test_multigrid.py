@@ -122,7 +122,7 @@ def test_cycles_are_the_textbooks(n: int, smoother: str, conditions: dict[str, A
         x, b = torch.randn((2, 2, 1, len(A)), generator=generator, dtype=torch.float64)
         if np.abs(A.sum(0)).max() < 1e-9:
             b -= b.mean(-1, keepdim=True)
-        expected = textbook(A, P, levels, b, x, sweeps, kind)
+        expected = textbook(A, P, levels, b, x, sweeps, kind)  # eq: two-grid, cycle
         got = cycle(levels, b, x, sweeps, kind)
         if np.abs(A.sum(0)).max() < 1e-9:  # a constant is free
             expected, got = (v - v.mean(-1, keepdim=True) for v in (expected, got))
@@ -332,7 +332,7 @@ def test_red_black_is_exact_in_one_cycle(sweeps: tuple[int, int]) -> None:
             u = hierarchy.cycle(b)
             r = b - hierarchy.A(u)
             largest = hierarchy.A.diagonal(b.shape[-1]).max() * u.abs().max()
-            assert r.abs().max() < 1e-13 * largest
+            assert r.abs().max() < 1e-13 * largest  # eq: red-black
 
 
 def test_conjugate_gradients_take_as_many_steps_on_any_grid() -> None:
@@ -365,7 +365,7 @@ def test_conjugate_gradients_are_scipys(preconditioned: bool) -> None:
     load = torch.tensor(np.stack((b, np.zeros(n), -3 * b)))[:, None]
     x = torch.zeros_like(load)
     for iterate in expected:
-        x = x + step(load - Dense(A)(x))
+        x = x + step(load - Dense(A)(x))  # eq: conjugate-gradients
         for row, factor in zip(x, (1, 0, -3), strict=True):  # each row has its own directions
             scale = np.abs(iterate).max()
             np.testing.assert_allclose(row[0], factor * iterate, rtol=0, atol=1e-5 * scale)
@@ -394,6 +394,7 @@ def test_full_multigrid_is_the_textbooks() -> None:
     for kind in "VWF":
         x1 = cycle(levels[1:], b1, levels[1].P(x2), (2, 1), kind)
         x0 = cycle(levels, b, levels[0].P(x1), (2, 1), kind)
+        # eq: full-multigrid
         torch.testing.assert_close(full_multigrid(levels, b, (2, 1), kind), x0, rtol=0, atol=1e-14)
 
 

@@ -533,15 +533,15 @@ def test_the_numbers_of_the_lecture() -> None:
     """Seed (1.22): rows of ½, 1, ½, two columns further on each row; the prolongation is its transpose."""
     R = Restriction().to_dense(7).numpy()
     expected = [[0.5, 1, 0.5, 0, 0, 0, 0], [0, 0, 0.5, 1, 0.5, 0, 0], [0, 0, 0, 0, 0.5, 1, 0.5]]
-    assert R.tolist() == expected
-    assert Prolongation().to_dense(3).numpy().T.tolist() == expected
+    assert R.tolist() == expected  # eq: restriction
+    assert Prolongation().to_dense(3).numpy().T.tolist() == expected  # eq: prolongation
     assert Restriction().weight.flatten().tolist() == [0.5, 1, 0.5]
 
 
 def test_the_stiffness_of_the_design() -> None:
     assert Stiffness(1.0).weight.flatten().tolist() == [-1, 2, -1]
     A = Stiffness(0.25).to_dense(3).numpy()
-    assert A.tolist() == [[8, -4, 0], [-4, 8, -4], [0, -4, 8]]
+    assert A.tolist() == [[8, -4, 0], [-4, 8, -4], [0, -4, 8]]  # eq: stiffness
 
 
 @both_precisions
@@ -556,7 +556,7 @@ def test_restriction_is_the_transpose_of_prolongation(
     )
     R = Restriction(factor, boundary, dtype=dtype).to_dense(fine)
     P = Prolongation(factor, boundary, dtype=dtype).to_dense(coarse)
-    assert (R.T == P).all()
+    assert (R.T == P).all()  # eq: prolongation
 
 
 @pytest.mark.parametrize("boundary", hat_boundaries(), ids=str)
@@ -571,7 +571,7 @@ def test_galerkin_in_one_dimension(boundary: tuple[str, str], factor: int, c: fl
     A = Stiffness(h, 2.0, c, boundary, robin=robin).to_dense(fine)
     R, P = Restriction(factor, boundary).to_dense(fine), Prolongation(factor, boundary).to_dense(coarse)
     expected = poisson(5, factor * h, 2.0, c, boundary if boundary[0] != "periodic" else "periodic", robin)
-    close(R @ A @ P, expected, torch.float64, np.abs(expected).max())
+    close(R @ A @ P, expected, torch.float64, np.abs(expected).max())  # eq: galerkin
     if factor == 2:
         own = Stiffness(h, 2.0, c, boundary, robin=robin).coarse().to_dense(coarse)
         close(own, expected, torch.float64, np.abs(expected).max())
@@ -608,6 +608,7 @@ def test_five_levels_at_once(boundary: tuple[str, str], dtype: torch.dtype) -> N
     steps = b
     for _ in range(5):
         steps = Restriction(2, boundary, dtype=dtype)(steps)
+    # eq: wide-hat
     torch.testing.assert_close(Restriction(32, boundary, dtype=dtype)(b), steps, rtol=0, atol=64 * EPS[dtype])
     e = torch.randn_like(steps)
     up = e
@@ -649,7 +650,7 @@ def test_the_spelled_out_operator_is_the_same(boundary: Ends, c: float) -> None:
     A = Stiffness(0.2, 3.0, c, boundary, robin=robin)
     for cells in (2, 3, 8):
         n = len(nodes_of(cells, boundary))
-        close(A.varying(cells).to_dense(n), A.to_dense(n).numpy(), torch.float64, 40)
+        close(A.varying(cells).to_dense(n), A.to_dense(n).numpy(), torch.float64, 40)  # eq: varying
         close(A.varying(cells).diagonal(n), np.diag(A.to_dense(n).numpy()), torch.float64, 40)
         close(A.diagonal(n), np.diag(A.to_dense(n).numpy()), torch.float64, 40)
 

@@ -58,6 +58,7 @@ def test_jacobi(seed: int, n: int, sweeps: int, omega: float) -> None:
     A = matrix(seed, n)
     step = np.eye(n) - omega * A / np.diag(A)[:, None]
     expected = np.linalg.matrix_power(step, sweeps)
+    # eq: jacobi
     np.testing.assert_allclose(error_matrix("jacobi", A, sweeps, omega=omega), expected, rtol=0, atol=1e-9)
     damped = np.linalg.matrix_power(np.eye(n) - 2 / 3 * A / np.diag(A)[:, None], sweeps)
     np.testing.assert_allclose(error_matrix("jacobi", A, sweeps), damped, rtol=0, atol=1e-10)
@@ -94,6 +95,7 @@ def test_chebyshev(seed: int, n: int, degree: int) -> None:
     values, vectors = np.linalg.eigh(A / root / root[:, None])
     at = polynomial((high + low - 2 * values) / (high - low)) / polynomial((high + low) / (high - low))
     expected = (vectors * at) @ vectors.T * root / root[:, None]
+    # eq: chebyshev
     np.testing.assert_allclose(error_matrix("chebyshev", A, degree), expected, rtol=0, atol=1e-9)
 
 

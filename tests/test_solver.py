@@ -140,7 +140,7 @@ def test_methods_agree(seed: int) -> None:
     f, keywords = random_problem(seed)
     options = random_options(np.random.default_rng(seed), ITERATIVE)
     sol = mgnet.solve(f, **keywords, **options, tol=1e-11)
-    agree(sol.u, dense_solution(f, Poisson(**keywords)), 1e-9)
+    agree(sol.u, dense_solution(f, Poisson(**keywords)), 1e-9)  # eq: lifting
 
 
 @pytest.mark.slow
@@ -259,7 +259,7 @@ def test_compatible_data_give_the_zero_mean_solution(name: str, method: str) -> 
     expected = mgnet.solve(**keywords, method="direct")
     sol = mgnet.solve(**keywords, method=method)
     scale = max(np.abs(sol.u).max(), 1e-300)
-    assert np.abs(mean(sol)).max() <= 1e-14 * scale * (sol.x[-1] - sol.x[0])
+    assert np.abs(mean(sol)).max() <= 1e-14 * scale * (sol.x[-1] - sol.x[0])  # eq: zero-mean
     assert np.abs(sol.u - expected.u).max() <= 1e-9 * scale
     assert scale > 1e-3
     single = mgnet.solve(**keywords, method=method, dtype="float32")
@@ -294,7 +294,7 @@ def test_incompatible_data_are_refused_with_their_defect(
 ) -> None:
     with pytest.raises(ValueError, match="^f: got data that sum to") as caught:
         mgnet.solve(**keywords, n=16, method=method)
-    assert defect in str(caught.value)
+    assert defect in str(caught.value)  # eq: compatibility
     assert "accepted: " in str(caught.value)
 
 

@@ -24,7 +24,7 @@ def hat_at(x: np.ndarray, centre: float, width: float) -> np.ndarray:
 def test_a_coarse_hat_is_a_combination_of_fine_hats(factor: int) -> None:
     x = np.linspace(-1.5 * factor, 1.5 * factor, 997)
     fine = [hat_at(x, j, 1) for j in range(1 - factor, factor)]
-    assert stencils.hat(factor) @ fine == pytest.approx(hat_at(x, 0, factor), abs=1e-14)
+    assert stencils.hat(factor) @ fine == pytest.approx(hat_at(x, 0, factor), abs=1e-14)  # eq: two-scale
 
 
 def test_the_hat_is_the_restriction_of_the_lecture() -> None:
@@ -34,7 +34,7 @@ def test_the_hat_is_the_restriction_of_the_lecture() -> None:
 def test_wide_hats_are_exact_numbers() -> None:
     for factor in (2, 4, 8, 16, 32):
         expected = [Fraction(factor - abs(j), factor) for j in range(1 - factor, factor)]
-        assert [Fraction(value) for value in stencils.hat(factor)] == expected
+        assert [Fraction(value) for value in stencils.hat(factor)] == expected  # eq: wide-hat
 
 
 def integral(polynomial: list[Fraction]) -> Fraction:
@@ -53,13 +53,14 @@ def entries(h: Fraction, a: Fraction, c: Fraction) -> list[Fraction]:
 def test_stiffness_is_the_integral_of_slopes_and_products(h: float, a: float, c: float) -> None:
     expected = [float(value) for value in entries(Fraction(h), Fraction(a), Fraction(c))]
     scale = max(a / h, c * h)
+    # eq: stiffness, mass
     np.testing.assert_allclose(stencils.stiffness(h, a, c), expected, rtol=0, atol=4e-16 * 4 * scale)
 
 
 @given(widths)
 def test_mass_sums_to_the_width(h: float) -> None:
     kernel = stencils.mass(h)
-    assert kernel.sum() == pytest.approx(h, rel=1e-15, abs=0)
+    assert kernel.sum() == pytest.approx(h, rel=1e-15, abs=0)  # eq: mass
     assert kernel[1] == pytest.approx(4 * kernel[0], rel=1e-15, abs=0)
     assert kernel[0] == kernel[2]
 
@@ -68,6 +69,7 @@ def test_mass_sums_to_the_width(h: float) -> None:
 def test_galerkin_gives_the_stencil_of_cells_twice_as_wide(h: float, a: float, c: float) -> None:
     scale = max(a / h, c * h)
     coarse = stencils.stiffness(2 * h, a, c)
+    # eq: galerkin
     np.testing.assert_allclose(stencils.galerkin(stencils.stiffness(h, a, c)), coarse, atol=1e-14 * scale)
 
 

@@ -81,6 +81,7 @@ def test_it_learns_and_keeps_its_figures(data: mgnet.data.Data) -> None:
 
 
 def test_one_step_of_sgd_is_the_formula(data: mgnet.data.Data) -> None:
+    # eq: weight-decay
     model = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
     W, b = (p.detach().clone().requires_grad_() for p in model.parameters())
     change = {"batch_size": 160, "lr": 0.01, "schedule": "constant", "momentum": 0.0, "weight_decay": 0.1}
@@ -120,6 +121,8 @@ def adamw(w: torch.Tensor, gradients: list[torch.Tensor], _: bool) -> torch.Tens
     ("optimizer", "formula", "nesterov"), [("sgd", sgd, False), ("sgd", sgd, True), ("adamw", adamw, False)]
 )
 def test_the_momentum_is_that_of_the_formula(optimizer: str, formula: Any, nesterov: bool) -> None:
+    # eq: momentum
+    # eq: nesterov
     w = nn.Parameter(torch.tensor([[1.0, -2.0]]))
     gradients = [torch.tensor([g]) for g in ([0.5, 1.0], [-0.3, 0.2], [0.1, 2.0])]
     expected = formula(w.detach().clone(), gradients, nesterov)
@@ -168,6 +171,7 @@ def test_a_run_in_another_thread(data: mgnet.data.Data) -> None:
 
 
 def test_evaluate_counts(data: mgnet.data.Data) -> None:
+    # eq: accuracy
     model = small()
     scores = mgnet.predict(model, data.test, batch_size=7)
     assert scores.shape == (96, 10)
@@ -196,6 +200,7 @@ def test_the_test_set_is_looked_at_once(
 
 
 def test_the_best_weights_are_restored(data: mgnet.data.Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    # eq: early-stopping
     accuracies = iter([0.3, 0.9, 0.5, 0.9, 0.1])
     seen: list[dict[str, torch.Tensor]] = []
 
@@ -213,6 +218,7 @@ def test_the_best_weights_are_restored(data: mgnet.data.Data, monkeypatch: pytes
 
 
 def test_patience(data: mgnet.data.Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # eq: early-stopping
     accuracies = iter([0.3, 0.4, 0.4, 0.2, 0.1, 0.9])
     monkeypatch.setattr(train, "_judge", lambda *_: (1.0, next(accuracies, 0.0)))
     options = {**PLAIN, "epochs": 9, "patience": 3, "out": tmp_path}
@@ -278,6 +284,8 @@ def test_every_part_of_a_recipe_runs(data: mgnet.data.Data, change: dict[str, An
     ],
 )
 def test_the_learning_rate_of_every_step(schedule: str, expected: Any) -> None:
+    # eq: milestones
+    # eq: cosine
     recipe = Recipe(epochs=4, lr=1.0, schedule=schedule)
     optimizer = train._optimizer(small(), recipe)
     scheduler = train._schedule(optimizer, recipe, 25)
@@ -313,6 +321,7 @@ def test_only_kernels_and_matrices_decay() -> None:
 
 
 def test_the_gradient_is_clipped(data: mgnet.data.Data) -> None:
+    # eq: clipping
     model = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
     before = weights(model)
     change = {"clip": 1e-3, "schedule": "constant", "momentum": 0.0, "weight_decay": 0.0, "lr": 1.0}

@@ -47,11 +47,12 @@ def test_elimination_is_the_schur_complement(seed: int, n: int, reacts: bool) ->
     schur = A[np.ix_(old, old)] - coupling.T @ np.linalg.solve(inner, coupling)
     coarse_s = np.zeros(len(old)) if e.s is None else e.s.numpy()
     scale = np.abs(A).max()
+    # eq: elimination, coarse-row-sums
     np.testing.assert_allclose(assembled(e.k.numpy(), coarse_s), schur, rtol=0, atol=1e-14 * scale)
     np.testing.assert_allclose(e.pivot, np.diag(inner), rtol=1e-14)
     weights = -np.linalg.solve(inner, coupling)
     rows = np.arange(len(new))
-    np.testing.assert_allclose(e.left, weights[rows, rows], rtol=1e-13)
+    np.testing.assert_allclose(e.left, weights[rows, rows], rtol=1e-13)  # eq: interpolation
     np.testing.assert_allclose(e.right, weights[rows, rows + 1], rtol=1e-13)
     assert (e.s is None) == (not reacts)
 
@@ -106,7 +107,7 @@ def test_coarse_operators_are_galerkin(seed: int, n: int, reacts: bool, ends: tu
     np.testing.assert_allclose(
         dense_P.T @ dense @ dense_P, coarse.to_dense(fewer).numpy(), rtol=0, atol=1e-13 * scale
     )
-    np.testing.assert_allclose(P.T.to_dense(unknowns), dense_P.T, rtol=0, atol=1e-15)
+    np.testing.assert_allclose(P.T.to_dense(unknowns), dense_P.T, rtol=0, atol=1e-15)  # eq: coarse-row-sums
     assert ((dense_P >= 0) & (dense_P <= 1 + 1e-15)).all()
     assert P.T.T is P
 

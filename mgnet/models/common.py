@@ -40,7 +40,7 @@ POOLS = {1: nn.AdaptiveAvgPool1d, 2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool
 
 
 def head(channels: int, num_classes: int, dim: int = 2) -> nn.Sequential:
-    """Return the mean over all pixels and one linear layer.
+    """Return the mean over all pixels, :eq:`mean-pooling`, and one linear layer.
 
     Parameters
     ----------
@@ -56,11 +56,11 @@ def head(channels: int, num_classes: int, dim: int = 2) -> nn.Sequential:
     torch.nn.Sequential
         Pooling, flattening, linear layer.
     """
-    return nn.Sequential(POOLS[dim](1), nn.Flatten(), nn.Linear(channels, num_classes))
+    return nn.Sequential(POOLS[dim](1), nn.Flatten(), nn.Linear(channels, num_classes))  # eq: mean-pooling
 
 
 def kaiming(model: nn.Module) -> None:
-    """Draw new kernels for a network with ReLU: normal numbers of variance 2/(number of inputs).
+    """Draw new kernels for a network with ReLU, normal numbers of variance 2/inputs, :eq:`kaiming`.
 
     He et al. (2015), 'Delving deep into rectifiers', derive it for the forward pass (inputs, "fan in") and
     for the backward pass (outputs, "fan out") and find either one enough. This is the forward one, which
@@ -76,6 +76,6 @@ def kaiming(model: nn.Module) -> None:
         if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear) and isinstance(
             module.weight, nn.Parameter
         ):
-            nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
+            nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")  # eq: kaiming
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

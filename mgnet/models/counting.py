@@ -68,7 +68,7 @@ class Count:
 
 
 def count(model: nn.Module, image_shape: Sequence[int]) -> Count:
-    """Count the multiplications of a model for one image, without computing anything.
+    """Count the multiplications of a model for one image, :eq:`multiply-adds`, without computing anything.
 
     Those of convolutions and linear layers are counted, by their shapes, whatever the numbers are: also
     products with zeros outside of the image. Norms and activations are not.
@@ -108,8 +108,9 @@ def _record(rows: list[Row], name: str, layer: Any, inputs: tuple[Any, ...], out
         Row(
             name,
             "linear" if isinstance(layer, nn.Linear) else "convolution",
+            # eq: parameters
             0 if any(row.name == name for row in rows) else sum(p.numel() for p in layer.parameters()),
-            values.numel() * math.prod(layer.weight.shape[1:]),
+            values.numel() * math.prod(layer.weight.shape[1:]),  # eq: multiply-adds
         )
     )
 

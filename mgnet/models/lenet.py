@@ -95,7 +95,7 @@ class Net(nn.Sequential):
 
 @register("maxconvnet")
 class MaxConvNet(nn.Sequential):
-    """Convolutions and max pooling only: a maximum is nonlinear enough, there is no activation.
+    """Convolutions and max pooling, :eq:`max-pooling`, which is nonlinear enough: there is no activation.
 
     Parameters
     ----------
@@ -111,6 +111,7 @@ class MaxConvNet(nn.Sequential):
         # Windows of 2, 2, 4, 4 and 4 pixels leave 1, 1, 3, 3 and 3 positions fewer; the last are 4 apart.
         size = (count("image_size", image_size, 15) - 11) // 4
         super().__init__(
+            # eq: max-pooling
             *(convolution((in_channels, 4), 2, boundary="valid", bias=True), nn.MaxPool2d(2, stride=1)),
             *(convolution((4, 8), 4, boundary="valid", bias=True), nn.MaxPool2d(4, stride=1)),
             *(convolution((8, 15), 4, boundary="valid", bias=True), nn.MaxPool2d(4)),

@@ -15,7 +15,9 @@ __all__ = ["MLP", "Logistic"]
 
 @register("logistic")
 class Logistic(nn.Sequential):
-    """Logistic regression for several classes: one linear layer, to be trained with the cross-entropy.
+    """Logistic regression for several classes: one linear layer, :eq:`linear-scores`.
+
+    It is to be trained with the cross-entropy, :eq:`softmax-cross-entropy`.
 
     Parameters
     ----------
@@ -29,6 +31,7 @@ class Logistic(nn.Sequential):
 
     def __init__(self, num_classes: int = 10, in_channels: int = 1, image_size: int = 28) -> None:
         pixels = count("in_channels", in_channels) * count("image_size", image_size) ** 2
+        # eq: linear-scores
         super().__init__(nn.Flatten(), nn.Linear(pixels, count("num_classes", num_classes)))
 
 

@@ -16,7 +16,7 @@ __all__ = ["PreActivation", "ResNet", "Residual", "ZeroPadded"]
 
 
 class ZeroPadded(nn.Module):
-    """A skip without parameters: every stride-th pixel, and zeros for the channels that are missing.
+    """A skip without parameters, :eq:`zero-padded-skip`: every stride-th pixel, and zeros as new channels.
 
     Parameters
     ----------
@@ -43,11 +43,12 @@ class ZeroPadded(nn.Module):
         torch.Tensor, shape (N, C + missing, height/stride, width/stride)
             The zeros come last. Its memory format is that of x, if the strides divide the sizes.
         """
+        # eq: zero-padded-skip
         return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.missing))
 
 
 class Residual(nn.Module):
-    """A residual block: relu(body(x) + skip(x)).
+    """A residual block: relu(body(x) + skip(x)), :eq:`residual-block`.
 
     Parameters
     ----------
@@ -74,11 +75,11 @@ class Residual(nn.Module):
         torch.Tensor
             Images of the shape that the body gives.
         """
-        return self.body(x).add_(self.skip(x)).relu_()
+        return self.body(x).add_(self.skip(x)).relu_()  # eq: residual-block
 
 
 class PreActivation(nn.Module):
-    """A residual block with norm and ReLU before each convolution: body(relu(norm(x))) + skip.
+    """A residual block with norm and ReLU before each convolution, :eq:`pre-activation`.
 
     Parameters
     ----------
@@ -117,6 +118,7 @@ class PreActivation(nn.Module):
             Images.
         """
         activated = self.norm(x).relu_()
+        # eq: pre-activation
         return self.body(activated).add_(x if self.projection is None else self.projection(activated))
 
 
