@@ -16,14 +16,13 @@ help: ## list the targets
 
 demo: $(STAMPS)/base ## heat a layered rod: solve, print the table, draw rod.png
 	$(BIN)/mgnet solve --rhs examples/data/rod_sources.csv --a examples/data/rod_conductivity.csv \
-	    --left dirichlet:20 --right robin:10,200 --out rod.csv
-	$(BIN)/python examples/rod.py rod.png
+	    --left dirichlet:20 --right robin:10,200 --out rod.csv --plot rod.png
 
 test: $(STAMPS)/test ## the fast tests and the doctests
 	$(BIN)/python -m pytest
 
-test-slow: $(STAMPS)/test ## only the slow tests
-	$(BIN)/python -m pytest -m slow
+test-slow: $(STAMPS)/test ## only the slow tests, on all cores
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n auto
 
 test-all: $(STAMPS)/test ## every test, with coverage
 	$(BIN)/python -m pytest -m "" --cov --cov-report=term-missing:skip-covered
@@ -50,7 +49,7 @@ bench-train: $(STAMPS)/bench ## that of training, on the images under MGNET_DATA
 	$(BIN)/python benchmarks/train_cpu.py
 
 clean: ## what the other targets made, but not the environment
-	rm -rf build dist docs/_build docs/api docs/_generated htmlcov .coverage rod.png rod.csv
+	rm -rf build dist docs/_build docs/api docs/_generated docs/auto_examples docs/sg_execution_times.rst htmlcov .coverage rod.png rod.csv
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find mgnet tests examples benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 

@@ -85,7 +85,7 @@ class _Operator(nn.Module):
         widths = {(mode, width) for pair in self.margins for mode, width in pair}
         mode, width = widths.pop() if len(widths) == 1 else ("none", 0)
         self.zeros = width if mode == "zero" and width >= 0 else None
-        weight = kernel.to(**like)
+        weight = kernel.to(**like, copy=True)  # the caller's array stays the caller's
         del self._parameters["bias"]  # to stand behind the kernel again, as in torch's own
         if learned:
             self.weight = nn.Parameter(weight)

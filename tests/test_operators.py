@@ -822,6 +822,16 @@ def test_a_loaded_kernel_is_the_one_applied(make: Any) -> None:
     assert (one(x) == other(x)).all()
 
 
+@pytest.mark.parametrize("learned", [False, True])
+def test_a_kernel_is_no_view_of_the_array_it_came_from(learned: bool) -> None:
+    for kernel in (torch.ones(1, 1, 3, dtype=torch.float64), np.ones(3)):
+        one, other = (Stencil(kernel, learned=learned) for _ in range(2))
+        kernel *= 5
+        with torch.no_grad():
+            one.weight.mul_(2)
+        assert one.weight.flatten().tolist() == [2, 2, 2] and other.weight.flatten().tolist() == [1, 1, 1]
+
+
 def test_channels_that_a_convolution_refuses() -> None:
     with pytest.raises(RuntimeError, match="channels"):
         F.conv1d(torch.ones(1, 3, 9), torch.ones(1, 1, 3))

@@ -12,7 +12,7 @@ source s, while on the edge of the patch they agree with the target t,
 and the minimiser solves Poisson's equation −Δu = −Δs. Pixels are the nodes of the grid, the three colours are
 three right-hand sides of one solve.
 
-Run it with the name of a picture to write: ``python examples/cloning.py cloning.png``.
+:Lecture systems: beyond the lectures
 
 .. [1] P. Pérez, M. Gangnet, A. Blake, Poisson image editing, ACM Transactions on Graphics 22 (2003), 313-318.
 """
@@ -23,10 +23,6 @@ Run it with the name of a picture to write: ``python examples/cloning.py cloning
 # Both are generated here, so that the example needs no files: a landscape at dusk, and a balloon before a sky
 # of another colour. A picture is an array of shape (3, rows, columns) with values from 0 to 1. To take your
 # own, read them with ``np.moveaxis(plt.imread("photo.png")[..., :3], -1, 0)``.
-
-from __future__ import annotations
-
-import sys
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -53,6 +49,10 @@ def blend(below: np.ndarray, above: np.ndarray, cover: np.ndarray) -> np.ndarray
     return below + np.clip(cover, 0, 1) * (above - below)
 
 
+# %%
+# The landscape has a sky, a sun, clouds and three ridges of hills.
+
+
 def landscape(rows: int = 360, columns: int = 540) -> np.ndarray:
     y, x = np.mgrid[:rows, :columns] / rows
     heights = [0.0, 0.35, 0.6, 0.78]
@@ -76,11 +76,15 @@ def landscape(rows: int = 360, columns: int = 540) -> np.ndarray:
     return np.clip(picture + 0.012 * noise((rows, columns), 0.6, 0.6), 0, 1)
 
 
+# %%
+# The balloon is a sphere that tapers towards its mouth, with stripes, ropes and a basket.
+
+
 def balloon(rows: int = 200, columns: int = 170) -> np.ndarray:
     y, x = (np.mgrid[:rows, :columns] - np.reshape([rows * 0.41, columns / 2], (2, 1, 1))) / (0.33 * rows)
     grain = noise((rows, columns), 8, 8) + noise((rows, columns), 0.6, 0.6)
     picture = rgb(0.50, 0.62, 0.67) + 0.05 * y + 0.02 * grain
-    # Half the width of the envelope at each height: a sphere that tapers towards its mouth.
+    # Half the width of the envelope at each height.
     t = (y - 0.3) / 0.9
     width = np.where(t < 0, np.sqrt(np.clip(1 - y**2, 0, 1)), 0.954 - 0.283 * t - 0.961 * t**2 + 0.57 * t**3)
     width = np.where((y > -1) & (t < 1), width, 0)
@@ -99,6 +103,22 @@ def balloon(rows: int = 200, columns: int = 170) -> np.ndarray:
 
 
 target, source = landscape(), balloon()
+
+# %%
+# The balloon's sky is grey, that of the landscape is not.
+
+
+def show(pictures: dict[str, np.ndarray], title: str) -> None:
+    size = {"figsize": (9, 2.7), "width_ratios": [picture.shape[2] for picture in pictures.values()]}
+    figure, axes = plt.subplots(1, len(pictures), layout="constrained", **size)
+    for ax, (name, picture) in zip(axes, pictures.items(), strict=True):
+        ax.imshow(np.moveaxis(np.clip(picture, 0, 1), 0, -1))
+        ax.set(title=name, xticks=[], yticks=[])
+    figure.suptitle(title)
+    plt.show()
+
+
+show({"target": target, "source": source}, "A landscape at dusk, and a balloon before another sky")
 
 # %%
 # Cloning
@@ -162,6 +182,17 @@ print("mean step across the seam: " + ", ".join(f"{name} {step:.4f}" for name, s
 assert steps["clone"] < 2 * steps["target"] < 0.2 * steps["paste"]
 
 # %%
+# In the cloned rectangle the sky around the balloon is that of the source in other colours.
+
+show(
+    {
+        f"pasted: a step of {steps['paste']:.2f}": put(source),
+        f"cloned: a step of {steps['clone']:.3f}": put(cloned),
+    },
+    "The rectangle around the pasted balloon shows; around the cloned one hardly",
+)
+
+# %%
 # Mixed gradients
 # ---------------
 # The clouds behind the balloon are gone, because the source has none. They stay if each cell takes the
@@ -222,26 +253,11 @@ box_cloned = clone(inner_load(source[smaller]), patch[smaller])
 assert np.abs(clone_masked(source, patch, box)[smaller] - box_cloned).max() < 1e-4
 
 # %%
-# The pictures
-# ------------
-# In the rectangle the sky around the balloon is that of the source in other colours. With mixed gradients the
-# clouds go on through it, and faintly through the balloon. The mask leaves all of the sky as it was.
+# With mixed gradients the clouds go on through the rectangle, and faintly through the balloon. The mask
+# leaves all of the sky as it was.
 
-figure, axes = plt.subplots(2, 3, figsize=(15, 7), layout="constrained")
-pictures = {
-    "Target": target,
-    "Source": source,
-    f"Naive paste: the seam is a step of {steps['paste']:.2f}": put(source),
-    f"Cloned: {steps['clone']:.3f}": put(cloned),
-    "Mixed gradients": put(mixed),
-    "With a mask": put(masked),
-}
-for ax, (title, picture) in zip(axes.flat, pictures.items(), strict=True):
-    ax.imshow(np.moveaxis(np.clip(picture, 0, 1), 0, -1))
-    ax.set_title(title)
-    ax.axis("off")
-
-if sys.argv[1:]:
-    figure.savefig(sys.argv[1], dpi=100)
-else:
-    plt.show()
+# sphinx_gallery_thumbnail_number = 2
+show(
+    {"mixed gradients": put(mixed), "with a mask": put(masked)},
+    "Two ways to keep the clouds behind the balloon",
+)
