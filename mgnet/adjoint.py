@@ -39,7 +39,7 @@ class LinearSolve(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """Solve once more: A λ = gradient; then db = λ, and dA = −λ uᵀ."""
         u, *numbers = ctx.saved_tensors
-        adjoint = LinearSolve.apply(ctx.system, gradient, *numbers)
+        adjoint = LinearSolve.apply(ctx.system, gradient, *numbers)  # eq: adjoint
         if not numbers:
             return None, adjoint
         of_numbers = [

@@ -233,7 +233,7 @@ class Axis:
         pairs = self.pairs
         inner = new.narrow(axis, 1, pairs - 2)
         for start, factor in ((0, -1), (1, 1), (2, 1), (3, -1)):
-            inner.add_(e.narrow(axis, start, pairs - 2), alpha=factor / 16)
+            inner.add_(e.narrow(axis, start, pairs - 2), alpha=factor / 16)  # eq: cubic
         joined = self.periodic and self.even
         for node, inside in ((0, (0, 1, 2)), (-1, (pairs, pairs - 1, pairs - 2))):
             end, middle, inwards = (e.select(axis, i) for i in inside)
@@ -406,7 +406,7 @@ class Box:
                 t = torch.linspace(0, 1, axis.cells + 1, dtype=values.dtype, device=values.device)
                 t = t.reshape(-1, *[1] * (-1 - place))
                 part = low + t * (high - low)
-                total, rest = total + part, rest - part
+                total, rest = total + part, rest - part  # eq: blending
         return total
 
     def hat_integrals(self, like: Tensor) -> Tensor:

@@ -53,6 +53,7 @@ def operator(problem: BoxPoisson, dtype: torch.dtype, device: torch.device) -> B
     like: dict[str, Any] = {"dtype": dtype, "device": device}
     a, c = problem.a, problem.c
     if isinstance(a, float) and isinstance(c, float):
+        # eq: weak-form-box
         return BoxStiffness.of(problem.space, a, c, **like)
     c_cells = None if isinstance(c, float) and c == 0.0 else _of_cells("c", problem).to(**like)
     return CellStiffness(problem.space, _of_cells("a", problem).to(**like), c_cells, problem.alphas)
@@ -244,6 +245,7 @@ def _against_hats(grids: list[Grid], rows: slice, values: Tensor, sums: bool = F
         if sums:
             values = ((each @ w) * widths).sum(place, keepdim=True)
         else:
+            # eq: load-box
             values = overlap((each @ (w * (1 - t))) * widths, (each @ (w * t)) * widths, place)
     return values
 
@@ -258,7 +260,7 @@ def _fluxes(problem: BoxPoisson, dtype: torch.dtype, device: torch.device) -> Te
         others = problem.grids[:axis] + problem.grids[axis + 1 :]
         if callable(side.g) and problem.load == "exact":
             g, along = _on_side(problem, axis, end, side.g), _others(axis)
-            b, *_ = _quadrature(others, f"{name}: g", g, dtype, along)
+            b, *_ = _quadrature(others, f"{name}: g", g, dtype, along)  # eq: weak-form-box, load-box
         else:
             values = _nodal_data(problem, name, axis, end, side.g).to(dtype)
             b = _from_nodal(others, values, problem.load == "nodal")

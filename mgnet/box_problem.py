@@ -95,7 +95,7 @@ class BoxPoisson(Poisson):
         ]
         self._joined = _joined(periodic, dim)
         self.conditions = self._conditions(boundary, {"left": left, "right": right})
-        self._set_data(f, b, a, c, load)
+        self._set_data(f, b, a, c, load)  # eq: strong-form-box
 
     @property
     def grids(self) -> list[Grid]:

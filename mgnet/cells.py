@@ -95,6 +95,7 @@ class CellStiffness(_BoxOperator):
         found = []
         for flags in self.corners:
             axes = tuple(i for i, flag in enumerate(flags) if flag)
+            # eq: cell-energy
             of_a = volume * sum(self.h[i] ** -2 for i in axes) / 12 ** (len(axes) - 1)
             if axes or self.c is not None:
                 found.append((axes, of_a, volume / 12 ** len(axes)))
@@ -129,7 +130,7 @@ class CellStiffness(_BoxOperator):
             weight = of_a * self.a[rows]
             if self.c is not None:
                 weight = torch.add(weight, self.c[rows], alpha=of_c)
-            weighted[axes] = fields[axes] * weight
+            weighted[axes] = fields[axes] * weight  # eq: cell-energy
         return _spread_differences(weighted, self.dim)
 
     def _robin_sides(self) -> Iterator[tuple[int, int, float]]:
@@ -240,7 +241,7 @@ class CellStiffness(_BoxOperator):
         # The mass matrix of a side of a cell, which Robin's alpha brings in, has the bound 3/2 for each axis.
         bound = 1.5 ** (self.dim - 1) if any(map(any, self.robin)) else 0.0
         for axes, of_a, of_c in self.modes:
-            factor = 4 ** len(axes) / 2**self.dim
+            factor = 4 ** len(axes) / 2**self.dim  # eq: cell-bound
             if self.c is None:
                 bound = max(bound, of_a * factor / K[0, 0])
             else:

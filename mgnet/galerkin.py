@@ -153,7 +153,7 @@ def _equilibrium(
         source = target
         for axis, s in zip(pulled, step, strict=True):
             source = _replaced(source, axis, _shifted(source[axis], s))
-        found.append((source, pull / own))
+        found.append((source, pull / own))  # eq: equilibrium
     return found
 
 
@@ -191,7 +191,7 @@ def galerkin_product(
         e = torch.zeros((1, 1, *shape), **like)
         ones: list[Any] = [slice(first, None, 3) for first in colour]
         e[(..., *ones)] = 1
-        y = P.at_nodes_transposed(A(P.at_nodes(e)))[0, 0]
+        y = P.at_nodes_transposed(A(P.at_nodes(e)))[0, 0]  # eq: probing
         for step, field in fields.items():
             nodes = tuple(slice((first - s) % 3, None, 3) for first, s in zip(colour, step, strict=True))
             field[nodes] = y[nodes]

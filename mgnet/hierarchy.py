@@ -524,7 +524,7 @@ class Hierarchy:
         signs = torch.randint(0, 2, u.shape[1:], generator=generator).to(u) * 2 - 1
         diagonal = A.diagonal(self.problem.shape)
         eps = torch.finfo(self.dtype if not (self._mixed or stopping.refine) else torch.float64).eps
-        e = self._step(A, stopping.refine)(eps * diagonal * u.abs() * signs)
+        e = self._step(A, stopping.refine)(eps * diagonal * u.abs() * signs)  # eq: rounding
         left = 2 * largest(e)
         outcome.error_estimate += float(left.max())
         bad = left > (math.inf if stopping.tol is None else stopping.tol) * largest(u)
@@ -570,6 +570,7 @@ class Hierarchy:
         def step(r: Tensor) -> Tensor:
             if not first:
                 first.append(_row_sizes(r))
+            # eq: mixed
             e = gradients(torch.div(r, first[0], out=empty_like(r, torch.float32)))
             return self._unknowns_without_mean(torch.mul(e, self._scale * first[0], out=empty_like(r)))
 

@@ -117,7 +117,7 @@ class _Corrections:
         quiet = size <= 4 * noise
         self.settled = torch.where(quiet | (factor >= 1), self.settled, factor)
         rest = _tail(size, self.settled.clamp_min(0.5))
-        return torch.where(quiet, torch.minimum(tail, rest), tail) + noise
+        return torch.where(quiet, torch.minimum(tail, rest), tail) + noise  # eq: error-estimate
 
     def factor(self) -> float:
         """Return the mean factor of the last corrections of the slowest row."""
@@ -213,7 +213,7 @@ def iterate(
         error = corrections.estimate(scale)
         # A row without a load has converged when nothing is left of the guess.
         gone = unloaded & (scale + corrections.sizes[-1] <= torch.finfo(u.dtype).eps * start)
-        good = (error <= tol * scale) | gone
+        good = (error <= tol * scale) | gone  # eq: stopping
         if len(corrections.sizes) < WINDOW and bool(good.all()):
             error = torch.maximum(error, hidden() * corrections.sizes[-1])
             good = (error <= tol * scale) | gone

@@ -203,7 +203,7 @@ def train(
             u = cycle(levels, b, u, sweeps)
             errors.append(torch.linalg.vector_norm((u - target).flatten(1), dim=1))
         before = errors[-2] if cycles > 1 else torch.linalg.vector_norm(target.flatten(1), dim=1)
-        loss = (errors[-1] / before).log().mean()
+        loss = (errors[-1] / before).log().mean()  # eq: learned-cycle
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -480,7 +480,7 @@ def every_second(x: Tensor, axis: int, first: int, count: int) -> Tensor:
 def _hats(factor: int, dim: int) -> np.ndarray:
     if isinstance(factor, bool) or not isinstance(factor, int) or factor < 1:
         raise ValueError(f"factor: got {factor!r}; accepted: an integer of at least 1")
-    return stencils.tensor(*[stencils.hat(factor)] * dim)
+    return stencils.tensor(*[stencils.hat(factor)] * dim)  # eq: restriction-box
 
 
 class Stencil1d(Stencil, nn.Conv1d):

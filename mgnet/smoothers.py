@@ -184,12 +184,12 @@ class Relaxation:
 
 def damping(dim: int) -> float:
     """Return the best damping of Jacobi for −Δ on equal cells: 2/3 on a line, 8/9 in more dimensions."""
-    return 2 / 3 if dim == 1 else 8 / 9
+    return 2 / 3 if dim == 1 else 8 / 9  # eq: rough-interval
 
 
 def lowest(dim: int) -> float:
     """Return where Chebyshev's interval begins: below what the coarse grid does not see of D⁻¹ A."""
-    return 0.5 if dim == 1 else 0.42
+    return 0.5 if dim == 1 else 0.42  # eq: rough-interval
 
 
 def chebyshev_weights(sweeps: int, dim: int) -> list[float]:
@@ -209,7 +209,7 @@ def chebyshev_weights(sweeps: int, dim: int) -> list[float]:
     """
     low, high = lowest(dim), 2.0 if dim == 1 else 1.5
     nodes = [math.cos(math.pi * (i + 0.5) / sweeps) for i in range(sweeps)]
-    return [1 / ((high + low) / 2 + (high - low) / 2 * node) for node in nodes]
+    return [1 / ((high + low) / 2 + (high - low) / 2 * node) for node in nodes]  # eq: chebyshev-roots
 
 
 SMOOTHERS: dict[str, Any] = {"jacobi": Jacobi, "red-black": RedBlack, "chebyshev": Chebyshev}

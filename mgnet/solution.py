@@ -198,7 +198,7 @@ class Solution:
             index: list[Any] = [
                 (place.cell + high).to(u.device) for high, place in zip(corner, places, strict=True)
             ]
-            yield weight, u[(..., *index)].double()
+            yield weight, u[(..., *index)].double()  # eq: product-hat
 
     def _places(self, x: tuple[Any, ...]) -> list[_Place]:
         """Find the cell of each point along each axis."""

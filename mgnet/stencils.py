@@ -89,7 +89,7 @@ def stiffness(h: float | Sequence[float] = 1.0, a: float = 1.0, c: float = 0.0) 
     masses = [mass(width) for width in widths]
     rows = [np.array([-1.0, 2.0, -1.0]) / width for width in widths]  # eq: stiffness
     parts = [tensor(*masses[:i], row, *masses[i + 1 :]) for i, row in enumerate(rows)]
-    return a * sum(parts[1:], parts[0]) + c * tensor(*masses)
+    return a * sum(parts[1:], parts[0]) + c * tensor(*masses)  # eq: tensor-stiffness, nine-point
 
 
 def mass(h: float = 1.0) -> np.ndarray:

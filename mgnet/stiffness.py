@@ -314,7 +314,7 @@ class BoxStiffness(Stiffness):
         stiff = [np.array([0.0, -1 / h]) for h in self.h]
         masses = [np.array([h, h / 6]) for h in self.h]
         parts = [stencils.tensor(*masses[:i], K, *masses[i + 1 :]) for i, K in enumerate(stiff)]
-        number = self.a * sum(parts) + self.c * stencils.tensor(*masses)
+        number = self.a * sum(parts) + self.c * stencils.tensor(*masses)  # eq: difference-form
         sets = itertools.product((0, 1), repeat=self.dim - 1)
         return [
             (
@@ -411,6 +411,7 @@ class BoxStiffness(Stiffness):
         kinds = [{h, h if last is None else last} for h, last in zip(self.h, self.last, strict=True)]
         for widths in itertools.product(*kinds):
             element = stencils.element(widths, self.a, self.c)
+            # eq: cell-bound
             bound = max(bound, float(np.linalg.eigvalsh(element).max() / element[0, 0]))
         return bound
 
@@ -443,7 +444,7 @@ class BoxStiffness(Stiffness):
         masses = [M for _, M in pairs]
         parts = [[*masses[:i], K, *masses[i + 1 :]] for i, (K, _) in enumerate(pairs)]
         stiff = sum(reduce(sp.kron, part) for part in parts)
-        return sp.csc_array(self.a * stiff + self.c * reduce(sp.kron, masses))
+        return sp.csc_array(self.a * stiff + self.c * reduce(sp.kron, masses))  # eq: tensor-stiffness
 
     def coarsen(self, shape: Sequence[int]) -> tuple[BoxStiffness, Any] | None:
         """Return the operator of the next coarser box, which is R A P, and the prolongation from it.

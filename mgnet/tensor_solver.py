@@ -43,6 +43,7 @@ class TensorSolver:
     def __call__(self, b: Tensor) -> Tensor:
         """Solve for loads of shape ``(..., *unknowns)``."""
         transposed = [V.T for V in self.vectors]
+        # eq: fast-diagonalization
         return _along_axes(self.vectors, _along_axes(transposed, b) * self.inverse)
 
 
@@ -52,6 +53,7 @@ def _eigenpairs(axis: Axis) -> tuple[Tensor, Tensor]:
     K, M = (torch.from_numpy(matrix.toarray()) for matrix in axis.matrices())
     L = torch.linalg.cholesky(M)
     half = torch.linalg.solve_triangular(L, K, upper=False)
+    # eq: eigenpairs
     values, vectors = torch.linalg.eigh(torch.linalg.solve_triangular(L, half.T, upper=False))
     if "dirichlet" not in axis.ends and not any(axis.robin):
         # What rounding leaves of the zero of constants may be more than the other axes have.

@@ -306,7 +306,7 @@ def test_gradients_on_a_line_are_those_of_a_dense_solve() -> None:
         held = torch.arange(N + 1) == 0
         return held_solution(A, lumped * f + q * last, held, g.expand(N + 1))
 
-    compare(by_mgnet, by_torch, (f, a, c, g, q), w)
+    compare(by_mgnet, by_torch, (f, a, c, g, q), w)  # eq: adjoint
 
 
 @pytest.mark.parametrize("dim", [2, 3])
@@ -360,7 +360,7 @@ def test_gradients_in_a_box_are_those_of_a_dense_solve(dim: int) -> None:
             held.select(axis, -1).fill_(True)
         return held_solution(A, b, held.flatten(), g.flatten()).reshape(nodes)
 
-    compare(by_mgnet, by_torch, (f, a, c, g, q), normal(*nodes, seed=3))
+    compare(by_mgnet, by_torch, (f, a, c, g, q), normal(*nodes, seed=3))  # eq: adjoint
 
 
 def compare(

@@ -166,6 +166,50 @@ def test_transfers_of_an_axis(n: int, ends: tuple[str, str]) -> None:
     assert axis.cells in (2, 3)
 
 
+@every_end
+@pytest.mark.parametrize("n", [8, 9, 16, 31])
+def test_the_cubic_between_four_nodes(n: int, ends: tuple[str, str]) -> None:
+    """A new node between four old ones takes the cubic through them, beside an end the parabola of three."""
+    axis = Axis(n, 0.5, ends)
+    coarse, pairs = axis.coarse, axis.pairs
+    old = np.arange(coarse.cells + 1.0)
+    values = np.random.default_rng(n).standard_normal(len(old))
+    values[[0] * (ends[0] == "dirichlet") + [-1] * (ends[1] == "dirichlet")] = 0.0
+    values[-1] = values[0] if ends[0] == "periodic" else values[-1]
+    e = torch.from_numpy(values[coarse.chain.first : coarse.chain.first + coarse.unknowns])
+    u = axis.chain.nodes(axis.interpolate(e, -1, cubic=True), axis=-1).numpy()
+    np.testing.assert_allclose(u[: 2 * pairs + 1 : 2], values[: pairs + 1], rtol=0, atol=1e-14)
+    joined = ends[0] == "periodic" and axis.even
+    around = np.concatenate((values[-2:-1], values, values[1:2])) if joined else values
+    shift = int(joined)
+    for i in range(pairs):
+        low, high = (i - 1, i + 3) if joined else (max(i - 1, 0), min(i + 3, pairs + 1))
+        x = np.arange(low, high)
+        through = np.polynomial.Polynomial.fit(x, around[x + shift], len(x) - 1)  # eq: cubic
+        assert u[2 * i + 1] == pytest.approx(through(i + 0.5), abs=1e-12)
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+def test_given_sides_are_continued_into_the_box(dim: int) -> None:
+    """By I − ∏ (I − Π) as a matrix, and so that the sides keep their values."""
+    for box in random_boxes(8, dim, 6):
+        axes = [Axis(axis.cells, axis.h, axis.ends) for axis in box.axes]
+        rest, held = [], np.zeros([n + 1 for n in box.cells], dtype=bool)
+        for i, axis in enumerate(axes):
+            t, n = np.linspace(0, 1, axis.cells + 1), axis.cells
+            Pi = np.zeros((n + 1, n + 1))
+            sides = [end for end, kind in zip((0, n), axis.ends, strict=True) if kind == "dirichlet"]
+            for end in sides:
+                Pi[:, end] = 1.0 if len(sides) == 1 else (t if end else 1 - t)
+                np.moveaxis(held, i, 0)[end] = True
+            rest.append(np.eye(n + 1) - Pi)
+        g = np.random.default_rng(dim).standard_normal(held.shape) * held
+        w = Box(axes).blend(torch.from_numpy(g)).numpy()
+        expected = g.ravel() - reduce(np.kron, rest) @ g.ravel()  # eq: blending
+        np.testing.assert_allclose(w.ravel(), expected, rtol=0, atol=1e-13)
+        np.testing.assert_allclose(w[held], g[held], rtol=0, atol=1e-13)
+
+
 def test_an_odd_cell_is_kept_or_merged() -> None:
     axis = Axis(11, 1.0)
     last = []
@@ -276,7 +320,7 @@ def test_a_stiffness_operator_is_a_convolution(dtype: torch.dtype, dim: int) -> 
         scale = expected.abs().max().item()
         y = A(x)
         assert y.dtype == dtype
-        torch.testing.assert_close(y.double(), expected, rtol=0, atol=digits * scale)
+        torch.testing.assert_close(y.double(), expected, rtol=0, atol=digits * scale)  # eq: difference-form
         b = torch.randn_like(x)
         torch.testing.assert_close(
             A.residual(x, b).double(), b.double() - expected, rtol=0, atol=digits * (scale + 4)
@@ -287,7 +331,7 @@ def test_a_stiffness_operator_is_a_convolution(dtype: torch.dtype, dim: int) -> 
 
 
 def test_the_kernel_of_the_plane() -> None:
-    kernel = Stiffness(0.1, dim=2).weight
+    kernel = Stiffness(0.1, dim=2).weight  # eq: nine-point
     torch.testing.assert_close(
         3 * kernel[0, 0], torch.tensor([[-1, -1, -1], [-1, 8, -1], [-1, -1, -1]], dtype=torch.float64)
     )
@@ -303,7 +347,9 @@ def test_a_stiffness_operator_is_a_sum_of_kronecker_products(c: float, dim: int)
         expected = product(box.axes, 1.7, c)
         close = {"rtol": 0, "atol": 1e-13 * np.abs(expected).max()}
         np.testing.assert_allclose(A.to_dense(box.shape), expected, **close)
-        np.testing.assert_allclose(A.to_sparse(box.shape).toarray(), expected, **close)
+        np.testing.assert_allclose(
+            A.to_sparse(box.shape).toarray(), expected, **close
+        )  # eq: tensor-stiffness
         diagonal = A.diagonal(box.shape).expand(box.shape).flatten()
         np.testing.assert_allclose(diagonal, np.diag(expected), **close)
         x, b = torch.randn(2, 2, 1, *box.shape, dtype=torch.float64)
@@ -324,7 +370,7 @@ def test_the_bound_of_the_spectrum(dim: int) -> None:
         A = BoxStiffness.of(box, 1.7, 0.3)
         D = product(box.axes, 1.7, 0.3)
         spectrum = scipy.linalg.eigvalsh(D, np.diag(np.diag(D)))
-        assert spectrum.max() <= A.largest * (1 + 1e-12), box.axes
+        assert spectrum.max() <= A.largest * (1 + 1e-12), box.axes  # eq: cell-bound
     # Robin sides count: beside a large alpha theirs is the largest, 3/2 for each axis of a side.
     box = Box([Axis(4, 1.0, ENDS["free"], (1e4, 0.0))] + [Axis(4, 1.0, ENDS["free"])] * (dim - 1))
     D = product(box.axes, 1.0, 0.0)
@@ -418,6 +464,7 @@ def test_the_tensor_solver(c: float, dim: int) -> None:
             weights = reduce(np.multiply.outer, [axis.hat_integrals() for axis in axes]).ravel()
             assert np.abs(x @ weights).max() < 1e-10 * np.abs(x).max()
             expected -= (expected @ weights / weights.sum())[:, None]
+        # eq: eigenpairs, fast-diagonalization
         np.testing.assert_allclose(x, expected, rtol=0, atol=1e-10 * max(np.abs(expected).max(), 1e-300))
 
 

@@ -69,7 +69,7 @@ def test_loads_of_polynomials_are_exact(power: int, dim: int) -> None:
     powers = [(power, 4 - power, 2)[i] for i in range(dim)]
     f = lambda *x: math.prod(axis**p for axis, p in zip(x, powers, strict=True))  # noqa: E731
     expected = outer(*(against_hats(i, p) for i, p in enumerate(powers)))
-    np.testing.assert_allclose(load_of(problem(f, dim)), expected, rtol=1e-13, atol=1e-14)
+    np.testing.assert_allclose(load_of(problem(f, dim)), expected, rtol=1e-13, atol=1e-14)  # eq: load-box
     single = load_of(problem(f, dim), torch.float32)
     assert single.dtype == np.float32
     np.testing.assert_allclose(single, expected, rtol=1e-5, atol=1e-6)
@@ -279,6 +279,7 @@ def test_fluxes(kind: Any, dim: int) -> None:
             return expected
 
         rest = {other: FREE for other in names(dim) if other != name}
+        # eq: load-box
         found = load_of(problem(None, dim, boundary={name: kind(g), **rest}, load="exact"))
         np.testing.assert_allclose(found, at_side(value * outer(*weights[1])), rtol=1e-12, atol=1e-14)
         for number in (-2, np.float32(-2), lambda *x: -2.0):
@@ -490,4 +491,4 @@ def test_whole_solutions_from_every_kind_of_side_data() -> None:
     ]
     for boundary in sides:
         sol = mgnet.solve(0.0, n, dim=2, boundary=boundary, load="exact", method="direct")
-        np.testing.assert_allclose(sol.u, exact, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(sol.u, exact, rtol=0, atol=1e-12)  # eq: weak-form-box

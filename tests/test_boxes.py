@@ -16,6 +16,7 @@ import torch
 
 import mgnet
 from mgnet import Dirichlet, Hierarchy, Neumann, Poisson, Robin, Status, box_assembly
+from mgnet.hierarchy import Stopping
 from mgnet.iteration import Outcome
 from mgnet.multigrid import cycle, full_multigrid
 from mgnet.smoothers import SMOOTHERS
@@ -449,7 +450,7 @@ def test_orders_of_convergence(dim: int, coefficients: str, kind: str) -> None:
             a=(lambda *x: a(*map(torch.as_tensor, x))) if coefficients != "plain" else 1.0,
         )
         found.append(errors(sol, exact, grad))
-    orders = np.log2(found[0] / found[1])
+    orders = np.log2(found[0] / found[1])  # eq: strong-form-box
     assert orders == pytest.approx([2.0, 1.0], abs=0.1), (orders, found)
 
 
@@ -937,6 +938,42 @@ def test_a_solution_out_of_range() -> None:
         assert sol.status in (Status.DIVERGED, Status.STAGNATED)
 
 
+def test_corrections_in_half_the_digits() -> None:
+    """Each correction is one of float32, and what they add up to has the digits of float64."""
+    f = np.random.default_rng(0).normal(size=(129, 129))
+    problem = Poisson(n=128, dim=2)
+    mixed = Hierarchy(problem)
+    assert {level.A.like["dtype"] for level in mixed.levels} == {torch.float32}
+    double = Hierarchy(problem, method="pcg", levels=len(mixed.levels))
+    r = torch.from_numpy(f[1:-1, 1:-1])[None, None]
+    one, other = (hierarchy._step(hierarchy.A, False)(r) for hierarchy in (mixed, double))
+    assert one.dtype == other.dtype == torch.float64
+    difference = float((one - other).abs().max() / other.abs().max())
+    assert 1e-9 < difference < 1e-5  # eq: mixed
+    expected = mgnet.solve(f, 128, dim=2, method="direct").u
+    sol = mgnet.solve(f, 128, dim=2, tol=1e-13, maxiter=20)
+    assert np.abs(sol.u - expected).max() < 1e-12 * np.abs(expected).max()
+
+
+def test_what_rounding_of_each_row_costs() -> None:
+    """Where a weak Robin side is all that holds u, an error in one row is an error of everything."""
+    free = dict.fromkeys(("right", "bottom", "top"), Neumann(0.0))
+    added = []
+    for alpha in (1.0, 1e-6):
+        problem = Poisson(n=8, dim=2, boundary={"left": Robin(alpha), **free})
+        hierarchy = Hierarchy(problem, method="direct")
+        u = torch.from_numpy(np.random.default_rng(0).uniform(1, 2, (1, 1, 9, 9)))
+        outcome = Outcome(Status.CONVERGED, error_estimate=0.0)
+        hierarchy._add_rounding(u, hierarchy.A, outcome, Stopping(None, None, False, True).of(2))
+        A = hierarchy.A.to_dense((9, 9)).numpy()
+        signs = torch.randint(0, 2, (1, 9, 9), generator=torch.Generator().manual_seed(0)).numpy().ravel()
+        rows = np.finfo(float).eps * np.diag(A) * u.numpy().ravel() * (2 * signs - 1)
+        e = np.linalg.solve(A, rows)
+        assert outcome.error_estimate == pytest.approx(2 * np.abs(e).max(), rel=1e-6)  # eq: rounding
+        added.append(outcome.error_estimate)
+    assert added[1] > 1e4 * added[0]
+
+
 def test_tiny_and_huge_data() -> None:
     """The scale of the data is none of the method's business: nor of the cycles in float32."""
     f = np.random.default_rng(0).normal(size=(41, 41))
@@ -964,7 +1001,7 @@ def test_a_given_tolerance_is_met() -> None:
     expected = mgnet.solve(f, 64, dim=2, method="direct").u
     for method, tol in itertools.product(("auto", "vcycle", "pcg", "fmg"), (1e-3, 1e-6, 1e-9, 1e-12)):
         sol = mgnet.solve(f, 64, dim=2, method=method, tol=tol)
-        assert np.abs(sol.u - expected).max() <= 2 * tol * np.abs(expected).max()
+        assert np.abs(sol.u - expected).max() <= 2 * tol * np.abs(expected).max()  # eq: stopping
     sol = mgnet.solve(f, 64, dim=2, method="direct", tol=1e-12)
     assert sol.error_estimate <= 1e-12 * np.abs(expected).max()
 
@@ -1005,7 +1042,7 @@ def test_evaluation(dim: int) -> None:
         u, du = sol(*x), sol.derivative(*x)
         assert u.shape == (2, 6, 2)
         assert du.shape == (2, 6, 2, dim)
-        np.testing.assert_allclose(u[1], bilinear(*apart), rtol=1e-13, atol=1e-14)
+        np.testing.assert_allclose(u[1], bilinear(*apart), rtol=1e-13, atol=1e-14)  # eq: product-hat
         np.testing.assert_allclose(du[1], slope(*apart), rtol=1e-12, atol=1e-13)
         assert not u[0].any()
         assert not du[0].any()

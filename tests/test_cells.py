@@ -142,7 +142,7 @@ def spectral_radius(D: np.ndarray) -> float:
 def test_an_operator_of_cells_is_assembled_from_them(dim: int) -> None:
     for A, expected in random_cases(dim, dim, 7 if dim == 2 else 5):
         shape = A.box.shape
-        close(A.to_dense(shape), expected)
+        close(A.to_dense(shape), expected)  # eq: cell-energy
         close(A.to_sparse(shape).toarray(), expected)
         close(A.diagonal(shape).flatten(), np.diag(expected))
         close(A.assembled().to_dense(shape), expected)
@@ -183,7 +183,7 @@ def test_the_bounds_of_the_spectrum(dim: int) -> None:
     for seed in range(4 - dim):
         for A, expected in random_cases(dim, 10 * dim + seed, 9 if dim == 2 else 5):
             if not any(axis.periodic and axis.cells == 1 for axis in A.box.axes):  # see test_boxes.py
-                assert spectral_radius(expected) <= A.largest * (1 + 1e-12), A.box.axes
+                assert spectral_radius(expected) <= A.largest * (1 + 1e-12), A.box.axes  # eq: cell-bound
             step = A.coarsen(A.box.shape)
             if step is not None:
                 coarse, _ = step
@@ -248,7 +248,7 @@ def test_every_level_is_a_galerkin_product(dim: int) -> None:
                 expected = dense_P.T @ expected @ dense_P
                 scale = np.sqrt(np.outer(np.diag(expected), np.diag(expected)))
                 found = op.to_dense(coarse.shape).numpy()
-                assert (np.abs(found - expected) <= 1e-11 * scale).all()
+                assert (np.abs(found - expected) <= 1e-11 * scale).all()  # eq: probing
                 diagonal = op.diagonal(coarse.shape).flatten().numpy()
                 np.testing.assert_allclose(diagonal, np.diag(expected), rtol=1e-11)
                 levels += 1
@@ -297,7 +297,35 @@ def test_interpolation_across_a_jump_keeps_the_flux() -> None:
     e[:, :, 1] = 1.0
     u = P(e)[0, 0]
     for j in range(5):
-        assert u[:, j].tolist() == pytest.approx([0, 1000 / 1001, 1, 0.5, 0], abs=1e-14)
+        assert u[:, j].tolist() == pytest.approx([0, 1000 / 1001, 1, 0.5, 0], abs=1e-14)  # eq: equilibrium
+
+
+@every_dim
+def test_new_nodes_are_in_equilibrium(dim: int) -> None:
+    """Node by node from the matrix: along the axes that a node is new on, with the others summed up."""
+    rng = np.random.default_rng(dim)
+    cells = (8, 6, 4)[:dim]
+    box = Box([Axis(n, h, ENDS["free"]) for n, h in zip(cells, (0.5, 0.6, 0.55), strict=False)])
+    A = CellStiffness(box, torch.from_numpy(10 ** rng.uniform(-3, 3, cells)))
+    matrix, nodes = A.to_dense(box.shape).numpy(), box.shape
+    _, P = A.coarsen(nodes)
+    assert all(box.coarsening())
+    e = torch.from_numpy(rng.standard_normal((1, 1, *P.coarse.shape)))
+    u = P(e)[0, 0].numpy()
+    for node in np.ndindex(nodes):
+        new = [i % 2 for i in node]
+        total = 0.0
+        for step in itertools.product((-1, 0, 1), repeat=dim):
+            other = np.add(node, step)
+            if all(0 <= k < n for k, n in zip(other, nodes, strict=True)):
+                entry = matrix[np.ravel_multi_index(node, nodes), np.ravel_multi_index(other, nodes)]
+                seen = tuple(np.add(node, np.multiply(step, new)))  # as if the others did not vary
+                total += entry * u[seen]  # eq: equilibrium
+        if any(new):
+            scale = matrix[(np.ravel_multi_index(node, nodes),) * 2] * np.abs(u).max()
+            assert abs(total) < 1e-11 * scale
+        else:
+            assert u[node] == e[0, 0][tuple(i // 2 for i in node)]
 
 
 def test_entries_between_neighbours() -> None:

@@ -209,6 +209,26 @@ def test_training_in_all_dimensions(dim: int) -> None:
     assert convergence_factor(learned.levels(n)) < min(factor(n, dim, s) for s in ("jacobi", "chebyshev"))
 
 
+@each_dim
+def test_the_loss_is_what_the_last_cycle_leaves(dim: int) -> None:
+    """Of the first step, by Jacobi's cycle and SciPy's solver; and a step goes downhill."""
+    n, m, batch = SIZES[dim], 3, 4
+    first, *_ = train(LearnedCycle(dim), n, steps=1, cycles=m, batch=batch, seed=5)
+    b = torch.randn(
+        (batch, 1, *[n - 1] * dim), generator=torch.Generator().manual_seed(5), dtype=torch.float64
+    )
+    levels = hierarchy(n, dim, "jacobi", levels=len(LearnedCycle(dim).levels(n))).levels
+    u, sizes = torch.zeros_like(b), []
+    inner = (slice(None), *[slice(1, -1)] * dim)
+    exact = torch.as_tensor(mgnet.solve(b=b[:, 0], n=n, dim=dim, method="direct").u)[inner][:, None]
+    for _ in range(m):
+        u = cycle(levels, b, u)
+        sizes.append((u - exact).flatten(1).norm(dim=1))
+    assert first == pytest.approx(math.exp(float((sizes[-1] / sizes[-2]).log().mean())))  # eq: learned-cycle
+    factors = train(LearnedCycle(dim), n, steps=10, cycles=m, batch=batch, lr=0.02, seed=5)
+    assert factors[0] == pytest.approx(first) and factors[-1] < first
+
+
 def test_only_the_chosen_kernels_are_trained() -> None:
     learned = LearnedCycle(1)
     before = copy.deepcopy(learned.state_dict())

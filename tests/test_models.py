@@ -881,6 +881,7 @@ def test_mgnet_is_its_formula(options: dict[str, Any]) -> None:
     state = dict(model.state_dict())
     x = images(model) - 0.5
     with torch.no_grad():
+        # eq: mgnet-smoothing, mgnet-restriction
         assert difference(model(x), formula(state, x, options)) < 1e-12
     channels = options.get("channels", 4)
     levels = len(options["nu"])

@@ -595,6 +595,7 @@ def test_galerkin_in_more_dimensions(dim: int, boundary: str) -> None:
     R, P = Restriction(boundary=boundary, dim=dim), Prolongation(boundary=boundary, dim=dim)
     np.testing.assert_allclose(R.to_dense(fine) @ A @ P.to_dense(coarse), A_H, rtol=0, atol=1e-14)
     if dim == 2:
+        assert (4 * R.weight[0, 0]).tolist() == [[1, 2, 1], [2, 4, 2], [1, 2, 1]]  # eq: restriction-box
         expected = np.array([[-1, -1, -1], [-1, 8, -1], [-1, -1, -1]]) / 3
         np.testing.assert_allclose(kernel(0.5), expected, rtol=0, atol=1e-15)
 

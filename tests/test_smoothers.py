@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mgnet import Stiffness
-from mgnet.smoothers import SMOOTHERS, Chebyshev, Jacobi, RedBlack
+from mgnet.smoothers import SMOOTHERS, Chebyshev, Jacobi, RedBlack, chebyshev_weights, damping
+from mgnet.stencils import stiffness
 
 seeds = st.integers(0, 2**32 - 1)
 sizes = st.integers(1, 30)
@@ -180,6 +181,37 @@ def test_smoothing_factors() -> None:
         bound = 1 / np.polynomial.Chebyshev.basis(k)(5 / 3)
         assert symbol("chebyshev", Chebyshev, k)[1] <= bound * (1 + 1e-12)
         assert symbol("chebyshev", Chebyshev, k)[1] >= 0.5 * bound
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+def test_what_jacobi_has_to_damp_in_a_box(dim: int) -> None:
+    """In the plane 3/4 to 3/2, of which a third is left and no damping leaves less; in space from 1/2 on."""
+    angles = np.linspace(-np.pi, np.pi, 33)
+    kernel = stiffness([1.0] * dim)
+    symbol = kernel / kernel[(1,) * dim]
+    for _ in range(dim):
+        symbol = np.tensordot(symbol, np.exp(1j * np.outer([-1, 0, 1], angles)), (0, 0))
+    t = np.sin(angles / 2) ** 2
+    coarse = np.prod(np.meshgrid(*[t < 0.5 - 1e-12] * dim), axis=0).astype(bool)
+    rough = symbol.real[~coarse]
+    assert np.abs(symbol.imag).max() < 1e-14
+    low = {2: 3 / 4, 3: 1 / 2}[dim]
+    assert (rough.min(), rough.max()) == pytest.approx((low, 3 / 2))  # eq: rough-interval
+    left = [np.abs(1 - (damping(dim) + change) * rough).max() for change in (0.0, 0.01, -0.01)]
+    assert left[0] == pytest.approx({2: 1 / 3, 3: 5 / 9}[dim])
+    if dim == 2:
+        assert left[0] < min(left[1:])
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3])
+@pytest.mark.parametrize("degree", [1, 2, 3, 5])
+def test_the_roots_of_the_polynomial(degree: int, dim: int) -> None:
+    """Sweeps with these weights, one after the other, are the polynomial that is 1 at zero."""
+    low, high = (0.5, 2.0) if dim == 1 else (0.42, 1.5)
+    T = np.polynomial.Chebyshev.basis(degree, domain=[low, high])
+    at = np.linspace(0, 2, 50)
+    swept = np.prod([1 - weight * at for weight in chebyshev_weights(degree, dim)], axis=0)
+    np.testing.assert_allclose(swept, T(at) / T(0.0), rtol=0, atol=1e-12)  # eq: chebyshev-roots
 
 
 def test_red_black_leaves_no_residual_where_it_was_last() -> None:

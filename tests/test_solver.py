@@ -654,7 +654,7 @@ def play(corrections: list[Any], tol: float = 1e-6, rounding: float = 1e-15) -> 
 @pytest.mark.parametrize("factor", [0.01, 0.1, 0.5, 0.9])
 def test_a_geometric_series_is_summed(factor: float) -> None:
     """The estimate is what is still to come; nothing is believed to shrink faster than tenfold."""
-    outcome, (left,) = play(list(factor ** np.arange(1000.0)))
+    outcome, (left,) = play(list(factor ** np.arange(1000.0)))  # eq: error-estimate
     assert outcome.status is Status.CONVERGED
     assert outcome.error_estimate == pytest.approx(
         max(left, outcome.error_estimate / 20), rel=2e-3, abs=0

@@ -89,7 +89,7 @@ def test_tensor_products_are_the_q1_kernels() -> None:
     A = stencils.tensor(K, M) + stencils.tensor(M, K)
     np.testing.assert_allclose(A, np.array([[-1, -1, -1], [-1, 8, -1], [-1, -1, -1]]) / 3, atol=1e-15)
     R = stencils.tensor(stencils.hat(), stencils.hat())
-    assert (R * 4).tolist() == [[1, 2, 1], [2, 4, 2], [1, 2, 1]]
+    assert (R * 4).tolist() == [[1, 2, 1], [2, 4, 2], [1, 2, 1]]  # eq: restriction-box
     x, y, z = np.array([1.0, 2]), np.array([3.0, 5, 7]), np.array([11.0, 13])
     assert stencils.tensor(x, y, z)[1, 2, 0] == 2 * 7 * 11  # first axis first
 

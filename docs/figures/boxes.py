@@ -1,31 +1,19 @@
-"""The pictures and the measured figures of the pages about two and three dimensions.
-
-::
-
-    python docs/figures/boxes.py [FOLDER]
-
-It prints the figures and draws the pictures into FOLDER, which is docs/images by default.
-"""
+"""The measured figures about two and three dimensions: ``python docs/figures/boxes.py`` prints them."""
 
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 from unittest import mock
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 
 import mgnet
-from mgnet import box, cells, stencils
-from mgnet.box import Axis, Box
+from mgnet import box, cells
+from mgnet.box import Box
 from mgnet.galerkin import NodeProlongation
-
-IMAGES = Path(__file__).parent.parent / "images"
 
 
 def factor(n: Any, dim: int = 2, **options: Any) -> float:
@@ -62,7 +50,7 @@ def islands(jump: float, n: int = 128, count: int = 30) -> np.ndarray:
     return a
 
 
-def hats(fine: Box, chosen: Sequence[bool], _: Callable) -> NodeProlongation:
+def hats(fine: Box, chosen: Sequence[bool], *_: object) -> NodeProlongation:
     """Interpolate as the operator with a = 1 dictates, which is linearly."""
     ones = torch.ones(fine.cells, dtype=torch.float64)
     return NodeProlongation(fine, chosen, cells.CellStiffness(fine, ones).assembled().entry)
@@ -88,79 +76,11 @@ def jumps() -> None:
         print(f"  {name:<22}{linear[0]:>14}{linear[1]:>12}{own[0]:>20}{own[1]:>12}{own[2]:>8}")
 
 
-def coarse_axis() -> Figure:
-    """Draw the hats on an axis of 13 cells and on the coarser ones."""
-    axis, rows = Axis(13, 1.0, ("natural", "natural")), []
-    while axis.coarsens:
-        rows.append(axis)
-        axis = axis.coarse
-    rows.append(axis)
-    figure = Figure(figsize=(7, 3.4), layout="constrained")
-    for ax, row in zip(figure.subplots(len(rows), sharex=True), rows, strict=True):
-        x = np.concatenate(([0.0], np.cumsum(row.widths)))
-        for hat in np.eye(len(x)):
-            ax.plot(x, hat, color="tab:blue", linewidth=1)
-        ax.axvspan(x[-2], x[-1], color="tab:orange", alpha=0.25, linewidth=0)
-        ax.plot(x, 0 * x, "k.-", markersize=6, linewidth=1, clip_on=False, zorder=3)
-        title = f"{row.cells} cells, r = {row.widest / row.h:g}"
-        ax.set_title(title, fontsize="medium", loc="left")
-        ax.set_axis_off()
-    return figure
-
-
-def cell_modes() -> Figure:
-    """Draw the four parts of a function on a square cell, each with its eigenvalue of the cell's matrix."""
-    E, t = stencils.element((1.0, 1.0)), np.linspace(-1, 1, 65)
-    names = {
-        "mean": (0, 0),
-        "difference along x": (1, 0),
-        "difference along y": (0, 1),
-        "of both: twist": (1, 1),
-    }
-    figure = Figure(figsize=(7.5, 2.3), layout="constrained")
-    for ax, (name, flags) in zip(figure.subplots(1, 4), names.items(), strict=True):
-        field = np.multiply.outer(*(t**flag for flag in flags))
-        corners = field[::64, ::64]
-        value = corners.ravel() @ E @ corners.ravel() / 4
-        ax.imshow(field.T, origin="lower", cmap="RdBu_r", vmin=-1.3, vmax=1.3, extent=(0, 1, 0, 1))
-        for (i, j), sign in np.ndenumerate(corners):
-            place = 0.12 + 0.76 * i, 0.12 + 0.76 * j
-            ax.text(*place, "+" if sign > 0 else "−", ha="center", va="center", fontsize="large")
-        ax.set_title(name, fontsize="small")
-        ax.set_xlabel(f"eigenvalue {round(value, 3):g}", fontsize="small")
-        ax.set_xticks([])
-        ax.set_yticks([])
-    return figure
-
-
-def plate() -> Figure:
-    """Draw the plate of the page 'Getting started', with lines of equal temperature."""
-    middle = (np.arange(256) + 0.5) / 256
-    disc = (middle[:, None] - 0.4) ** 2 + (middle - 0.5) ** 2 < 0.25**2
-    sol = mgnet.solve(
-        n=256,
-        dim=2,
-        a=np.where(disc, 100.0, 1.0),
-        boundary={
-            "left": mgnet.Dirichlet(1.0),
-            "right": mgnet.Robin(5.0, 0.0),
-            "bottom": mgnet.Neumann(0.0),
-            "top": mgnet.Neumann(lambda x, y: 2 * (x > 0.5)),
-        },
-    )
-    figure = Figure(figsize=(5.6, 4.4), layout="constrained")
-    ax = sol.plot(ax=figure.subplots())
-    ax.contour(*sol.x, sol.u.T, levels=20, colors="white", linewidths=0.5)
-    return figure
-
-
-def main(folder: str | Path = IMAGES) -> None:
-    """Print and draw all."""
+def main() -> None:
+    """Print all."""
     for measure in (smoothers, wide_cells, jumps):
         measure()
-    for name, draw in {"coarse-axis": coarse_axis, "cell-modes": cell_modes, "plate": plate}.items():
-        draw().savefig(Path(folder) / f"{name}.png", dpi=130)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    main()

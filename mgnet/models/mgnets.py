@@ -105,7 +105,7 @@ class Level(nn.Module):
         sigma = self.activation
         for i, (bn_r, bn_u) in enumerate(zip(self.residual_norms, self.correction_norms, strict=True)):
             B = self.B[i % len(self.B)]
-            correction = sigma(bn_u(B(sigma(bn_r(self.residual(u, f))))))
+            correction = sigma(bn_u(B(sigma(bn_r(self.residual(u, f))))))  # eq: mgnet-smoothing
             u = correction if u is None else u + correction
         assert u is not None
         return u
@@ -153,7 +153,7 @@ class Transfer(nn.Module):
         if self.Pi is None or bn_u is None:
             return None, sigma(bn_f(self.R(r)))
         u_next = sigma(bn_u(self.Pi(u)))
-        f_next = sigma(bn_f(self.R(r))) + coarse.A(u_next)
+        f_next = sigma(bn_f(self.R(r))) + coarse.A(u_next)  # eq: mgnet-restriction
         return u_next, f_next
 
 
@@ -190,7 +190,7 @@ class Return(nn.Module):
             Features.
         """
         correction = coarse_u if transfer.Pi is None else coarse_u - transfer.Pi(u)
-        return self.level(u + self.P(correction, u.shape[2:]), f)
+        return self.level(u + self.P(correction, u.shape[2:]), f)  # eq: mgnet-cycle
 
 
 class MgNet(nn.Module):
@@ -360,7 +360,7 @@ class MgNet(nn.Module):
         f = self.data(x)
         states = [(fine(None, f), f)]
         for transfer, coarse in zip(self.transfers, coarser, strict=True):
-            u, f = transfer(*states[-1], fine, coarse)
+            u, f = transfer(*states[-1], fine, coarse)  # eq: mgnet-cycle
             states.append((coarse(u, f), f))
             fine = coarse
         return states
