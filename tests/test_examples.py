@@ -55,7 +55,9 @@ def test_an_example_asserts_and_draws(path: Path) -> None:
 def test_an_example_runs_as_a_notebook(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # small operations in two threads wait for each other
     monkeypatch.delenv("MGNET_DATA", raising=False)  # on the real images some take minutes
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(EXAMPLES.parent), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join([str(EXAMPLES.parent), os.environ.get("PYTHONPATH", "")])
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the machinery; those of the example are on its stderr
         book = notebook(path)
