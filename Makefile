@@ -49,7 +49,7 @@ bench-train: $(STAMPS)/bench ## that of training, on the images under MGNET_DATA
 	$(BIN)/python benchmarks/train_cpu.py
 
 clean: ## what the other targets made, but not the environment
-	rm -rf build dist docs/_build docs/api docs/_generated docs/auto_examples docs/sg_execution_times.rst htmlcov .coverage rod.png rod.csv
+	rm -rf build dist docs/_build docs/api docs/_generated docs/auto_examples htmlcov .coverage rod.png rod.csv
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find mgnet tests examples benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 

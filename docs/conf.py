@@ -97,6 +97,7 @@ sphinx_gallery_conf = {
     "first_notebook_cell": "%matplotlib inline",
     "show_signature": False,
     "min_reported_time": 0,
+    "write_computation_times": False,  # that page loads scripts from other sites; each example says its own
 }
 bibtex_bibfiles = ["references.bib"]
 

@@ -22,6 +22,7 @@ class _Page(HTMLParser):
         self.links: list[str] = []
         self.places: set[str] = set()
         self.bare: list[str] = []
+        self.foreign: list[str] = []
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -32,13 +33,16 @@ class _Page(HTMLParser):
             self.links.append(values["href"])
         if tag in ("img", "script") and values.get("src"):
             self.links.append(values["src"])
+        needed = values.get("src") if tag in ("script", "img") else tag == "link" and values.get("href")
+        if needed and urlsplit(str(needed)).netloc:
+            self.foreign.append(str(needed))
         # The thumbnails of the gallery stand beside the titles and say nothing else.
         if tag == "img" and not values.get("alt", "").strip() and "_thumb." not in values.get("src", ""):
             self.bare.append(values.get("src", ""))
 
 
 def check(app: Sphinx, error: Exception | None) -> None:
-    """Warn of links that lead nowhere and of pictures that say nothing to those who cannot see them."""
+    """Warn of links that lead nowhere, of what needs a network, and of pictures without a description."""
     if error or app.builder.name != "html":
         return
     folder = Path(app.outdir)
@@ -47,6 +51,8 @@ def check(app: Sphinx, error: Exception | None) -> None:
         for link in dict.fromkeys(page.links):
             if not _leads_somewhere(folder, path, link, pages):
                 logger.warning("%s: the link %r leads nowhere", path.relative_to(folder), link)
+        for address in page.foreign:
+            logger.warning("%s: %r is on another site", path.relative_to(folder), address)
         for picture in page.bare:
             logger.warning("%s: the picture %r has no alternative text", path.relative_to(folder), picture)
 
