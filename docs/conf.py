@@ -90,7 +90,7 @@ sphinx_gallery_conf = {
     "filename_pattern": r"\.py$",
     "ignore_pattern": r"/data/",
     "subsection_order": [f"../examples/{part}" for part in ("learning", "networks", "multigrid", "beyond")],
-    "within_subsection_order": "FileNameSortKey",
+    "within_subsection_order": "lectures.ByLecture",
     "doc_module": ("mgnet",),
     "reference_url": {"mgnet": None},
     "backreferences_dir": "_generated/backreferences",

@@ -19,6 +19,25 @@ from sphinx.util.docutils import SphinxDirective
 logger = logging.getLogger(__name__)
 
 
+class ByLecture:
+    """Sort the examples of a part as the lectures go; those beyond them by name, at the end.
+
+    Parameters
+    ----------
+    src_dir : str
+        Folder of the part.
+    """
+
+    def __init__(self, src_dir: str) -> None:
+        self.folder = Path(src_dir)
+
+    def __call__(self, filename: str) -> tuple[int, str]:
+        """Return what an example is sorted by."""
+        here = EXAMPLES / self.folder.name / Path(filename).name
+        numbers = [int(code[1:]) for code, paths in covered(EXAMPLES).items() if here in paths]
+        return min(numbers, default=100), here.name
+
+
 class LectureSystems(SphinxDirective):
     """A table for each part of the course."""
 
