@@ -137,7 +137,7 @@ def load(problem: Poisson, dtype: torch.dtype, device: torch.device, speaks_torc
     else:
         given = f
         b = _from_nodal(problem, _whole_period(problem, f.to(dtype=dtype, device=device)))
-    b = _add_fluxes(problem, Chain(problem.ends).loads(b), own=True)  # eq: system
+    b = _add_fluxes(problem, Chain(problem.ends).loads(b), own=True)
     return Load(b, "f", given, problem.load == "nodal", speaks_torch, size)
 
 
@@ -310,7 +310,7 @@ def _lump(problem: Poisson, f: Tensor) -> Tensor:
         return b
     half = torch.from_numpy(h / 2).to(f)
     weights = torch.cat((half, half[-1:]))
-    weights[1:-1] += half[:-1]  # eq: load-nodal
+    weights[1:-1] += half[:-1]
     return f * weights
 
 
@@ -335,5 +335,5 @@ def _add_fluxes(problem: Poisson, b: Tensor, own: bool) -> Tensor:
         else:
             b = b if own else b.clone()
             own = True
-            b[..., node] += condition.g  # eq: weak-form
+            b[..., node] += condition.g
     return b

@@ -260,7 +260,7 @@ def _fluxes(problem: BoxPoisson, dtype: torch.dtype, device: torch.device) -> Te
         others = problem.grids[:axis] + problem.grids[axis + 1 :]
         if callable(side.g) and problem.load == "exact":
             g, along = _on_side(problem, axis, end, side.g), _others(axis)
-            b, *_ = _quadrature(others, f"{name}: g", g, dtype, along)  # eq: weak-form-box, load-box
+            b, *_ = _quadrature(others, f"{name}: g", g, dtype, along)
         else:
             values = _nodal_data(problem, name, axis, end, side.g).to(dtype)
             b = _from_nodal(others, values, problem.load == "nodal")

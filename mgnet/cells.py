@@ -130,7 +130,7 @@ class CellStiffness(_BoxOperator):
             weight = of_a * self.a[rows]
             if self.c is not None:
                 weight = torch.add(weight, self.c[rows], alpha=of_c)
-            weighted[axes] = fields[axes] * weight  # eq: cell-energy
+            weighted[axes] = fields[axes] * weight
         return _spread_differences(weighted, self.dim)
 
     def _robin_sides(self) -> Iterator[tuple[int, int, float]]:

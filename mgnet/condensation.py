@@ -271,7 +271,7 @@ class Pairs:
     def restrict(self, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Give the loads of the coarse nodes, and what the left and the right end receive."""
         share, coarse = b[:, 0 : 2 * self.pairs : 2] / self._pivot(), b[:, 1::2].clone()
-        coarse[:, : self.pairs - 1].addcmul_(self.left[1:], share[:, 1:])  # eq: coarse-row-sums
+        coarse[:, : self.pairs - 1].addcmul_(self.left[1:], share[:, 1:])
         inner = min(self.pairs, coarse.shape[1])
         coarse[:, :inner].addcmul_(self.right[:inner], share[:, :inner])
         to_right = self.right[-1] * share[:, -1] if self.cells % 2 == 0 else b.new_zeros(b.shape[0])
@@ -281,7 +281,7 @@ class Pairs:
         """Write the interior nodes' values, given all nodes of the coarse grid."""
         out[:, 1::2] = coarse[:, 1:-1]
         total = torch.addcmul(b[:, 0 : 2 * self.pairs : 2], self.left, coarse[:, : self.pairs])
-        total.addcmul_(self.right, coarse[:, 1 : self.pairs + 1])  # eq: interpolation
+        total.addcmul_(self.right, coarse[:, 1 : self.pairs + 1])
         # The pivots stand for a moment where the values come: a fresh vector less.
         odd = out[:, 0 : 2 * self.pairs : 2]
         self._pivot(odd[0])

@@ -736,7 +736,7 @@ def _lifted_ends(b: Tensor, A: Any, values: tuple[Any, Any]) -> Tensor:
         if isinstance(g, Tensor) or g:
             here = torch.zeros(b.shape[-1], dtype=b.dtype, device=b.device)
             here[node] = 1
-            b = b + g * k * here  # eq: lifting
+            b = b + g * k * here
     return b
 
 

@@ -181,7 +181,7 @@ def descend(level: Level, b: Tensor, x: Tensor | None, sweeps: int) -> tuple[Ten
         The better approximation, and the load of the coarser grid.
     """
     x = level.smoother(level.A, x, b, sweeps)
-    return x, level.R(residual(level.A, x, b))  # eq: mgnet-cycle
+    return x, level.R(residual(level.A, x, b))
 
 
 def full_multigrid(

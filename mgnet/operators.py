@@ -251,7 +251,7 @@ class Stencil(_Operator):
         tap, nodes = next(shifted)
         y = torch.mul(nodes, tap, out=spare(nodes.shape, x))
         for tap, nodes in shifted:
-            y.add_(nodes, alpha=tap)  # eq: convolution
+            y.add_(nodes, alpha=tap)
         return y
 
     @property
@@ -443,7 +443,7 @@ class Prolongation(_Operator):
         offsets = itertools.product(range(size), repeat=self.dim)
         for tap, offset in zip(self._taps(x), offsets, strict=True):
             nodes: list[Any] = [slice(o, o + step * c, step) for o, c in zip(offset, counts, strict=True)]
-            y[(..., *nodes)].add_(x, alpha=tap)  # eq: transposed-convolution
+            y[(..., *nodes)].add_(x, alpha=tap)
         return y
 
 

@@ -184,7 +184,7 @@ class Relaxation:
 
 def damping(dim: int) -> float:
     """Return the best damping of Jacobi for −Δ on equal cells: 2/3 on a line, 8/9 in more dimensions."""
-    return 2 / 3 if dim == 1 else 8 / 9  # eq: rough-interval
+    return 2 / 3 if dim == 1 else 8 / 9
 
 
 def lowest(dim: int) -> float:

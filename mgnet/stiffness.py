@@ -137,7 +137,7 @@ class Stiffness1d(Stiffness, nn.Conv1d):
             The loads that belong to them.
         """
         y = self.extend(x).diff(dim=-1)
-        y = torch.sub(y[..., :-1], y[..., 1:]).mul_(self.k)  # eq: varying
+        y = torch.sub(y[..., :-1], y[..., 1:]).mul_(self.k)
         if self.row_sum:
             y.add_(x, alpha=self.row_sum)
         for end, node in ((0, 0), (1, -1)):
@@ -193,7 +193,6 @@ class Stiffness1d(Stiffness, nn.Conv1d):
         Stiffness1d
             The operator of the next coarser grid.
         """
-        # eq: galerkin
         return Stiffness1d(2 * self.h, self.a, self.c, self.boundary, robin=self.robin, **self.like)
 
     def varying(self, cells: int) -> VaryingStiffness:
@@ -411,7 +410,6 @@ class BoxStiffness(Stiffness):
         kinds = [{h, h if last is None else last} for h, last in zip(self.h, self.last, strict=True)]
         for widths in itertools.product(*kinds):
             element = stencils.element(widths, self.a, self.c)
-            # eq: cell-bound
             bound = max(bound, float(np.linalg.eigvalsh(element).max() / element[0, 0]))
         return bound
 
@@ -444,7 +442,7 @@ class BoxStiffness(Stiffness):
         masses = [M for _, M in pairs]
         parts = [[*masses[:i], K, *masses[i + 1 :]] for i, (K, _) in enumerate(pairs)]
         stiff = sum(reduce(sp.kron, part) for part in parts)
-        return sp.csc_array(self.a * stiff + self.c * reduce(sp.kron, masses))  # eq: tensor-stiffness
+        return sp.csc_array(self.a * stiff + self.c * reduce(sp.kron, masses))
 
     def coarsen(self, shape: Sequence[int]) -> tuple[BoxStiffness, Any] | None:
         """Return the operator of the next coarser box, which is R A P, and the prolongation from it.

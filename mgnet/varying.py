@@ -235,7 +235,6 @@ class VaryingProlongation(Chain):
         pairs = self.left.shape[-1]
         u = e.new_empty((*e.shape[:-1], self.cells + 1))
         u[..., 0 : 2 * pairs + 1 : 2] = e[..., : pairs + 1]
-        # eq: interpolation
         u[..., 1 : 2 * pairs : 2] = self.left * e[..., :pairs] + self.right * e[..., 1 : pairs + 1]
         u[..., -1] = e[..., -1]
         return self.unknowns(u)
@@ -260,7 +259,7 @@ class VaryingProlongation(Chain):
         coarse[..., : pairs + 1] = b[..., 0 : 2 * pairs + 1 : 2]
         if self.cells % 2:
             coarse[..., -1] = b[..., -1]
-        coarse[..., :pairs] += self.left * odd  # eq: coarse-row-sums
+        coarse[..., :pairs] += self.left * odd
         coarse[..., 1 : pairs + 1] += self.right * odd
         return self.loads(coarse)
 

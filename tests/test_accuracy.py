@@ -293,5 +293,5 @@ def test_the_manufactured_problem_is_right() -> None:
     x, step = np.linspace(LOW, HIGH, 50), 1e-4
     flux = lambda y: a(y) * (u(y + step) - u(y - step)) / (2 * step)  # noqa: E731
     strong = -(flux(x + step) - flux(x - step)) / (2 * step) + c(x) * u(x)
-    np.testing.assert_allclose(f(x), strong, rtol=0, atol=1e-5)  # eq: strong-form
+    np.testing.assert_allclose(f(x), strong, rtol=0, atol=1e-5)
     np.testing.assert_allclose(du(x), (u(x + step) - u(x - step)) / (2 * step), rtol=0, atol=1e-6)

@@ -360,7 +360,7 @@ def test_gradients_in_a_box_are_those_of_a_dense_solve(dim: int) -> None:
             held.select(axis, -1).fill_(True)
         return held_solution(A, b, held.flatten(), g.flatten()).reshape(nodes)
 
-    compare(by_mgnet, by_torch, (f, a, c, g, q), normal(*nodes, seed=3))  # eq: adjoint
+    compare(by_mgnet, by_torch, (f, a, c, g, q), normal(*nodes, seed=3))
 
 
 def compare(

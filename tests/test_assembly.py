@@ -132,7 +132,7 @@ def test_load_of_a_function(grid: dict[str, Any], conditions: dict[str, Any]) ->
         problem = Poisson(f, **grid, **conditions)
         b, _, _, _, speaks_torch, _ = assembly.load(problem, torch.float64, CPU)
         assert not speaks_torch
-        # eq: weak-form, system, load
+        # eq: load
         np.testing.assert_allclose(b, loads(problem.grid.x, f, problem), rtol=1e-13, atol=1e-12)
 
 
@@ -156,7 +156,6 @@ def test_the_documented_degree_is_integrated_exactly(degree: int) -> None:
         expected[i] += power_load(x[i], x[i + 1] - x[i], degree, False)
         expected[i + 1] += power_load(x[i], x[i + 1] - x[i], degree, True)
     error = max(abs(Fraction(v) - e) / max(expected) for v, e in zip(b.tolist(), expected, strict=True))
-    # eq: load
     assert (error < 3e-15) == (degree <= 8)  # of degree 9 with the hat the tenth power remains
 
 

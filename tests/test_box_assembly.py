@@ -279,7 +279,6 @@ def test_fluxes(kind: Any, dim: int) -> None:
             return expected
 
         rest = {other: FREE for other in names(dim) if other != name}
-        # eq: load-box
         found = load_of(problem(None, dim, boundary={name: kind(g), **rest}, load="exact"))
         np.testing.assert_allclose(found, at_side(value * outer(*weights[1])), rtol=1e-12, atol=1e-14)
         for number in (-2, np.float32(-2), lambda *x: -2.0):

@@ -97,7 +97,7 @@ def test_the_network_is_the_way_down_a_cycle(dim: int, smoother: str, nu: int) -
     expected = going_down(hierarchy(dim, nu, smoother).levels, b, nu)
     assert len(states) == len(expected) == grids(CELLS[dim])
     for (u, f), (x, r) in zip(states, expected, strict=True):
-        assert difference(u, x) < 1e-12  # eq: mgnet-cycle
+        assert difference(u, x) < 1e-12
         assert difference(f, r) < 1e-12
     assert torch.equal(net(b), states[-1][0])
 

@@ -183,7 +183,7 @@ def test_the_bounds_of_the_spectrum(dim: int) -> None:
     for seed in range(4 - dim):
         for A, expected in random_cases(dim, 10 * dim + seed, 9 if dim == 2 else 5):
             if not any(axis.periodic and axis.cells == 1 for axis in A.box.axes):  # see test_boxes.py
-                assert spectral_radius(expected) <= A.largest * (1 + 1e-12), A.box.axes  # eq: cell-bound
+                assert spectral_radius(expected) <= A.largest * (1 + 1e-12), A.box.axes
             step = A.coarsen(A.box.shape)
             if step is not None:
                 coarse, _ = step
@@ -320,7 +320,7 @@ def test_new_nodes_are_in_equilibrium(dim: int) -> None:
             if all(0 <= k < n for k, n in zip(other, nodes, strict=True)):
                 entry = matrix[np.ravel_multi_index(node, nodes), np.ravel_multi_index(other, nodes)]
                 seen = tuple(np.add(node, np.multiply(step, new)))  # as if the others did not vary
-                total += entry * u[seen]  # eq: equilibrium
+                total += entry * u[seen]
         if any(new):
             scale = matrix[(np.ravel_multi_index(node, nodes),) * 2] * np.abs(u).max()
             assert abs(total) < 1e-11 * scale

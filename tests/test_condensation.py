@@ -176,7 +176,7 @@ def test_equal_cells(ends: tuple[str, str], robin: tuple[float, float], reaction
         expected = reference(k, s, ends, robin, b, values)
         A = Stiffness(h, a, c, ends, robin=robin)
         u = Condensation(A, n).solve(tensor(b), *values)
-        close(u, expected, 40)  # eq: block-solution
+        close(u, expected, 40)
         # The path of cells that differ gives the same.
         other = Condensation(A.varying(n), n).solve(tensor(b), *values)
         close(other, expected, 40)

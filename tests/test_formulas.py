@@ -72,7 +72,6 @@ def test_a_batch_that_is_not_full_has_its_own_mean() -> None:
     x = pixels(data.train)
     p = np.exp(log_softmax(x @ W.T.astype(float) + b))
     p[range(7), data.train.labels.numpy()] -= 1
-    # eq: batch-loss
     np.testing.assert_allclose(model[1].weight.detach().numpy(), W - 0.1 * p.T @ x / 7, atol=1e-6)
 
 

@@ -238,7 +238,6 @@ def test_multiplications_of_lenet_by_hand() -> None:
 
 
 def test_counting_of_shared_grouped_and_transposed_layers() -> None:
-    # eq: parameters
     conv = nn.Conv2d(4, 4, 3, padding=1, groups=2)
     model = nn.Sequential(conv, nn.ReLU(), conv, nn.ConvTranspose2d(4, 2, 2, stride=2))
     rows = models.count(model, (4, 5, 5)).rows

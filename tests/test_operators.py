@@ -556,7 +556,7 @@ def test_restriction_is_the_transpose_of_prolongation(
     )
     R = Restriction(factor, boundary, dtype=dtype).to_dense(fine)
     P = Prolongation(factor, boundary, dtype=dtype).to_dense(coarse)
-    assert (R.T == P).all()  # eq: prolongation
+    assert (R.T == P).all()
 
 
 @pytest.mark.parametrize("boundary", hat_boundaries(), ids=str)
@@ -650,7 +650,7 @@ def test_the_spelled_out_operator_is_the_same(boundary: Ends, c: float) -> None:
     A = Stiffness(0.2, 3.0, c, boundary, robin=robin)
     for cells in (2, 3, 8):
         n = len(nodes_of(cells, boundary))
-        close(A.varying(cells).to_dense(n), A.to_dense(n).numpy(), torch.float64, 40)  # eq: varying
+        close(A.varying(cells).to_dense(n), A.to_dense(n).numpy(), torch.float64, 40)
         close(A.varying(cells).diagonal(n), np.diag(A.to_dense(n).numpy()), torch.float64, 40)
         close(A.diagonal(n), np.diag(A.to_dense(n).numpy()), torch.float64, 40)
 

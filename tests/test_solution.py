@@ -55,7 +55,7 @@ def test_evaluation_is_linear_interpolation(seed: int, n: int, uniform: bool, ro
 def test_at_nodes_middles_and_ends(n: int, uniform: bool) -> None:
     sol = random_solution(n, n, (), uniform)
     scale = np.abs(sol.u).max()
-    np.testing.assert_allclose(sol(sol.x), sol.u, rtol=0, atol=1e-12 * scale)  # eq: hat
+    np.testing.assert_allclose(sol(sol.x), sol.u, rtol=0, atol=1e-12 * scale)
     middles = (sol.x[1:] + sol.x[:-1]) / 2
     np.testing.assert_allclose(sol(middles), (sol.u[1:] + sol.u[:-1]) / 2, rtol=0, atol=1e-12 * scale)
     slopes = np.diff(sol.u) / np.diff(sol.x)

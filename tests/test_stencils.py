@@ -34,7 +34,7 @@ def test_the_hat_is_the_restriction_of_the_lecture() -> None:
 def test_wide_hats_are_exact_numbers() -> None:
     for factor in (2, 4, 8, 16, 32):
         expected = [Fraction(factor - abs(j), factor) for j in range(1 - factor, factor)]
-        assert [Fraction(value) for value in stencils.hat(factor)] == expected  # eq: wide-hat
+        assert [Fraction(value) for value in stencils.hat(factor)] == expected
 
 
 def integral(polynomial: list[Fraction]) -> Fraction:
@@ -53,14 +53,14 @@ def entries(h: Fraction, a: Fraction, c: Fraction) -> list[Fraction]:
 def test_stiffness_is_the_integral_of_slopes_and_products(h: float, a: float, c: float) -> None:
     expected = [float(value) for value in entries(Fraction(h), Fraction(a), Fraction(c))]
     scale = max(a / h, c * h)
-    # eq: stiffness, mass
+    # eq: mass
     np.testing.assert_allclose(stencils.stiffness(h, a, c), expected, rtol=0, atol=4e-16 * 4 * scale)
 
 
 @given(widths)
 def test_mass_sums_to_the_width(h: float) -> None:
     kernel = stencils.mass(h)
-    assert kernel.sum() == pytest.approx(h, rel=1e-15, abs=0)  # eq: mass
+    assert kernel.sum() == pytest.approx(h, rel=1e-15, abs=0)
     assert kernel[1] == pytest.approx(4 * kernel[0], rel=1e-15, abs=0)
     assert kernel[0] == kernel[2]
 
@@ -69,7 +69,6 @@ def test_mass_sums_to_the_width(h: float) -> None:
 def test_galerkin_gives_the_stencil_of_cells_twice_as_wide(h: float, a: float, c: float) -> None:
     scale = max(a / h, c * h)
     coarse = stencils.stiffness(2 * h, a, c)
-    # eq: galerkin
     np.testing.assert_allclose(stencils.galerkin(stencils.stiffness(h, a, c)), coarse, atol=1e-14 * scale)
 
 
@@ -89,7 +88,7 @@ def test_tensor_products_are_the_q1_kernels() -> None:
     A = stencils.tensor(K, M) + stencils.tensor(M, K)
     np.testing.assert_allclose(A, np.array([[-1, -1, -1], [-1, 8, -1], [-1, -1, -1]]) / 3, atol=1e-15)
     R = stencils.tensor(stencils.hat(), stencils.hat())
-    assert (R * 4).tolist() == [[1, 2, 1], [2, 4, 2], [1, 2, 1]]  # eq: restriction-box
+    assert (R * 4).tolist() == [[1, 2, 1], [2, 4, 2], [1, 2, 1]]
     x, y, z = np.array([1.0, 2]), np.array([3.0, 5, 7]), np.array([11.0, 13])
     assert stencils.tensor(x, y, z)[1, 2, 0] == 2 * 7 * 11  # first axis first
 

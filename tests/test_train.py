@@ -218,7 +218,6 @@ def test_the_best_weights_are_restored(data: mgnet.data.Data, monkeypatch: pytes
 
 
 def test_patience(data: mgnet.data.Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # eq: early-stopping
     accuracies = iter([0.3, 0.4, 0.4, 0.2, 0.1, 0.9])
     monkeypatch.setattr(train, "_judge", lambda *_: (1.0, next(accuracies, 0.0)))
     options = {**PLAIN, "epochs": 9, "patience": 3, "out": tmp_path}

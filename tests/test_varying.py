@@ -107,7 +107,7 @@ def test_coarse_operators_are_galerkin(seed: int, n: int, reacts: bool, ends: tu
     np.testing.assert_allclose(
         dense_P.T @ dense @ dense_P, coarse.to_dense(fewer).numpy(), rtol=0, atol=1e-13 * scale
     )
-    np.testing.assert_allclose(P.T.to_dense(unknowns), dense_P.T, rtol=0, atol=1e-15)  # eq: coarse-row-sums
+    np.testing.assert_allclose(P.T.to_dense(unknowns), dense_P.T, rtol=0, atol=1e-15)
     assert ((dense_P >= 0) & (dense_P <= 1 + 1e-15)).all()
     assert P.T.T is P
 

@@ -2,8 +2,8 @@
 
 A comment ``# eq: label`` in the package marks the line that implements the equation of that label; the same
 comment within a test function marks the test that checks it. An equation says where its code is and what
-checks it; the page of the source leads back. An equation without code or without a test is a warning, and so
-is a mark without an equation; the build turns warnings into errors.
+checks it; the page of the source leads back. Each equation has one mark of each kind, so that none is lost
+unseen: fewer, more, or a mark without an equation is a warning, and the build turns warnings into errors.
 """
 
 from __future__ import annotations
@@ -107,12 +107,15 @@ def _test_name(mark: Mark) -> str:
 
 
 def check(app: Sphinx, env: BuildEnvironment) -> None:
-    """Warn of equations without code or test, and of marks without an equation."""
+    """Warn of equations without their one line of code and one test, and of marks without an equation."""
     marks, labels = app.equations, env.domains["math"].equations
     for what, found in (("code", marks.code), ("test", marks.tests)):
         for label in sorted(labels.keys() - found.keys()):
             page = str(env.doc2path(labels[label][0]))
             logger.warning("equation %r has no %s: no '# eq: %s'", label, what, label, location=page)
+        for label in sorted(label for label in found if len(found[label]) > 1):
+            places = ", ".join(f"{mark.path}:{mark.line}" for mark in found[label])
+            logger.warning("equation %r has more than one %s: %s", label, what, places)
         for label in sorted(found.keys() - labels.keys()):
             for mark in found[label]:
                 logger.warning("'# eq: %s' names no equation", label, location=f"{mark.path}:{mark.line}")

@@ -190,7 +190,7 @@ class Return(nn.Module):
             Features.
         """
         correction = coarse_u if transfer.Pi is None else coarse_u - transfer.Pi(u)
-        return self.level(u + self.P(correction, u.shape[2:]), f)  # eq: mgnet-cycle
+        return self.level(u + self.P(correction, u.shape[2:]), f)
 
 
 class MgNet(nn.Module):
