@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,19 +31,7 @@ each_dim = pytest.mark.parametrize("dim", [1, 2, 3])
 each_smoother = pytest.mark.parametrize("smoother", SMOOTHERS)
 each_nu = pytest.mark.parametrize("nu", [1, 2, 3])
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small operations in many threads wait for each other, on a busy machine for long."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(autouse=True)
-def seed() -> None:
-    torch.manual_seed(0)
+pytestmark = pytest.mark.usefixtures("one_thread", "seed")
 
 
 def grids(n: int) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -21,14 +20,7 @@ from mgnet.stiffness import Stiffness
 each_dim = pytest.mark.parametrize("dim", [1, 2, 3])
 SIZES = {1: 32, 2: 16, 3: 8}
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small operations in many threads wait for each other, on a busy machine for long."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def hierarchy(n: int, dim: int, smoother: str, **options: Any) -> mgnet.Hierarchy:

@@ -85,19 +85,7 @@ MGNETS: dict[str, dict[str, Any]] = {
     "linear": {"nu": [2, 2], "norm": "none", "activation": "identity"},
 }
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small operations in many threads wait for each other, on a busy machine for long."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(autouse=True)
-def seed() -> None:
-    torch.manual_seed(0)
+pytestmark = pytest.mark.usefixtures("one_thread", "seed")
 
 
 @pytest.fixture
