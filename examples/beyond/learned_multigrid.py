@@ -56,10 +56,10 @@ assert np.allclose(factors(learned.levels), table["damped Jacobi"], rtol=0.02)
 # %%
 # Smoother first, then transfers
 # ------------------------------
-# Each step makes four cycles for each of four random loads on 32 × 32 cells and takes the logarithm of what
-# the last one did to the error. At first only B is learned, then everything. After each step R changes as
-# little as possible so that P maps constants to constants; without that, errors that are smooth on fine
-# grids would stay.
+# Each step makes four cycles for each of four random loads and takes the logarithm of what the last one did
+# to the error. At first only B is learned, on 16 × 16 cells, then everything, on 32 × 32. After each step R
+# changes as little as possible so that P maps constants to constants; without that, errors that are smooth on
+# fine grids would stay.
 
 start = time.perf_counter()
 train(learned, 16, steps=80, lr=0.1, parameters=list(learned.B.parameters()))

@@ -17,8 +17,8 @@ products of those along the axes, :eq:`product-hat`.
 # A solution that is known
 # ------------------------
 # Choose u = cos(x) sin(y) eᶻ and a = 1 + xyz. Since Δu = −u, the right-hand side is f = a u − ∇a·∇u. Five
-# sides hold the values of u, and through the top, z = 1, goes the flux a ∂u/∂z. In space the sides of the
-# third axis are called "back" and "front".
+# sides hold the values of u, and through the sixth, z = 1, goes the flux a ∂u/∂z. The sides of the third axis
+# are called "back" and "front"; "bottom" and "top" are those of the second, as in the plane.
 
 import time
 
