@@ -9,7 +9,7 @@ training made of them: the factor by which a cycle shrinks an error, and the Gal
 
 .. math:: \frac{\| R A P - A_H \|}{\| A_H \|}, \qquad P = R^{\mathsf T},
 
-which is zero where the operator A_H of the coarse grid is what the fine one looks like from there.
+which is zero where the operator :math:`A_H` of the coarse grid is what the fine one looks like from there.
 
 :Lecture systems: M6, and beyond the lectures
 """

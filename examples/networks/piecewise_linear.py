@@ -7,8 +7,8 @@ polygons, and on each of them the network
 
 .. math:: f(x) = W_3\,\sigma(W_2\,\sigma(W_1 x + b_1) + b_2) + b_3, \qquad \sigma(t) = \max(t, 0),
 
-is a linear function plus a constant. Its Hessian is zero except on the edges, where it does not exist. Finite
-elements are of this kind too, on polygons that one chooses; a network learns its own.
+is a linear function plus a constant. Its Hessian is zero except on the edges, where it does not exist. Linear
+finite elements are of this kind too, on polygons that one chooses; a network learns its own.
 
 :Lecture systems: C13
 
