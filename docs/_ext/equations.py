@@ -29,6 +29,8 @@ from sphinx.util.docutils import SphinxDirective
 logger = logging.getLogger(__name__)
 ROOT = Path(__file__).parents[2]
 LABELS = r"# eq: ([a-z0-9-]+(?:, [a-z0-9-]+)*)"
+# Where a long name may go on in the next line: after a dot, an underscore, a slash, a double colon.
+BREAKS = re.compile(r"(?<=\.)(?!py\b)|(?<=[^\W_]_)(?=[^\W_])|(?<=/)|(?<=::)")
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ def _number(env: BuildEnvironment, label: str) -> str:
 
 def _link(app: Sphinx, page: str, target: str, text: str, anchor: str, literal: bool = True) -> nodes.Node:
     uri = app.builder.get_relative_uri(page, target) + anchor
-    inner = nodes.literal(text, text) if literal else nodes.Text(text)
+    inner = _name(text) if literal else nodes.Text(text)
     return nodes.reference("", "", inner, internal=True, refuri=uri)
 
 
@@ -147,7 +149,15 @@ def _code_links(app: Sphinx, page: str, label: str) -> list[nodes.Node]:
 
 def _test_names(app: Sphinx, label: str) -> list[nodes.Node]:
     names = dict.fromkeys(_test_name(mark) for mark in app.equations.tests[label])
-    return [nodes.literal(name, name) for name in names]
+    return [_name(name) for name in names]
+
+
+def _name(text: str) -> nodes.literal:
+    """Make a name in code that may be broken between its parts and nowhere else."""
+    literal = nodes.literal(text, "")
+    for i, part in enumerate(filter(None, BREAKS.split(text))):
+        literal += [nodes.raw("", "<wbr>", format="html")] * bool(i) + [nodes.Text(part)]
+    return literal
 
 
 def _joined(parts: list[nodes.Node]) -> list[nodes.Node]:
@@ -184,11 +194,11 @@ class EquationIndex(SphinxDirective):
 
 def _table(app: Sphinx, page: str) -> nodes.table:
     domain = app.env.domains["math"]
-    titles = ("Equation", "Label", "Code", "Checked by", "Gallery")
-    group = nodes.tgroup(cols=len(titles))
-    group += [nodes.colspec(colwidth=1) for _ in titles]
+    columns = {"No.": 8, "Label": 16, "Code": 22, "Checked by": 30, "Gallery": 24}  # with their widths
+    group = nodes.tgroup(cols=len(columns))
+    group += [nodes.colspec(colwidth=width) for width in columns.values()]
     head, body = nodes.thead(), nodes.tbody()
-    head += _row([[nodes.Text(title)] for title in titles])
+    head += _row([[nodes.Text(title)] for title in columns])
     order = {label: tuple(map(int, _number(app.env, label).split("."))) for label in domain.equations}
     for label in sorted(order, key=order.__getitem__):
         home = domain.equations[label][0]
@@ -197,7 +207,7 @@ def _table(app: Sphinx, page: str) -> nodes.table:
         cells = [[shown], [nodes.Text(label)], _joined(_code_links(app, page, label))]
         body += _row([*cells, _joined(_test_names(app, label)), _joined(gallery)])
     group += [head, body]
-    table = nodes.table(classes=["equation-index"])
+    table = nodes.table(classes=["equation-index", "colwidths-given"])
     table += group
     return table
 

@@ -13,6 +13,7 @@ and the minimiser solves Poisson's equation −Δu = −Δs. Pixels are the node
 three right-hand sides of one solve.
 
 :Lecture systems: beyond the lectures
+:Chapter: :doc:`/book/boxes`
 
 .. [1] P. Pérez, M. Gangnet, A. Blake, Poisson image editing, ACM Transactions on Graphics 22 (2003), 313-318.
 """
@@ -123,9 +124,10 @@ show({"target": target, "source": source}, "A landscape at dusk, and a balloon b
 # %%
 # Cloning
 # -------
-# ``Stiffness`` with natural ends says which load belongs to each pixel of a picture; the unknowns, the inner
-# pixels, are to have the load of the source. The edge comes from the target: of the array that ``Dirichlet``
-# is given, the values on the sides count.
+# ``Stiffness`` with natural ends says which load belongs to each pixel of a picture, the left side of
+# :eq:`weak-form-box` for its hat; the unknowns, the inner pixels, are to have the load of the source. The
+# edge comes from the target: of the array that ``Dirichlet`` is given, the values on the sides count. Their
+# continuation into the patch, :eq:`blending`, is where the iteration starts.
 
 A = mgnet.Stiffness(dim=2, boundary="natural")
 
@@ -229,7 +231,8 @@ assert np.abs(clone(mixed_load(0 * source, patch), patch) - patch).max() < 1e-8
 # %%
 # A patch of any shape
 # --------------------
-# A patch need not be a rectangle. A large coefficient c outside a mask holds the target fast,
+# A patch need not be a rectangle. The coefficient c of :eq:`strong-form-box`, large outside a mask, holds the
+# target fast,
 #
 # .. math:: -\Delta u + c\,u = -\Delta s + c\,t, \quad c = 0 \text{ in the mask}, \; 10^6 \text{ outside}.
 #

@@ -8,6 +8,7 @@ of the guess should change. So an ordinary optimiser of torch finds the conducti
 how sure it is. At the end the same lines find what is hidden in a plate.
 
 :Lecture systems: beyond the lectures
+:Chapter: :doc:`/book/learning-kernels`
 
 The derivative of a solve is another solve with the same operator, :eq:`adjoint`, so a gradient by 80 unknown
 numbers costs no more than one by a single number.

@@ -8,8 +8,10 @@ page compares it with the interpolation that the package takes from the operator
 gradients do about the few errors that are left.
 
 :Lecture systems: M5, and beyond the lectures
+:Chapter: :doc:`/book/jumps`
 
-The problem is :math:`-\nabla \cdot (a \nabla u) = f` on the unit square, with one value of a for each cell.
+The problem is :math:`-\nabla \cdot (a \nabla u) = f` on the unit square, with one value of a for each cell,
+:eq:`cell-energy`.
 """
 
 # %%

@@ -12,6 +12,7 @@ where C is one V-cycle. The kernels know no grid. Trained on one size they make 
 there they are compared with two textbook smoothers that make as many sweeps: damped Jacobi and Chebyshev.
 
 :Lecture systems: M5, and beyond the lectures
+:Chapter: :doc:`/book/learning-kernels`
 """
 
 # %%
@@ -19,8 +20,8 @@ there they are compared with two textbook smoothers that make as many sweeps: da
 # ---------------
 # The problem is −Δu = f on the unit square. A ``LearnedCycle`` has a kernel B for each of two sweeps, which
 # are made before the coarse correction and again after it, and a kernel R with P = Rᵀ. Untrained it is the
-# V-cycle with damped Jacobi. All kernels are the same on every grid; B reaches one node to either side, R
-# two.
+# V-cycle with damped Jacobi, :eq:`jacobi`. All kernels are the same on every grid; B reaches one node to
+# either side, R two.
 
 import time
 from collections.abc import Callable
@@ -56,10 +57,10 @@ assert np.allclose(factors(learned.levels), table["damped Jacobi"], rtol=0.02)
 # %%
 # Smoother first, then transfers
 # ------------------------------
-# Each step makes four cycles for each of four random loads on 32 × 32 cells and takes the logarithm of what
-# the last one did to the error. At first only B is learned, then everything. After each step R changes as
-# little as possible so that P maps constants to constants; without that, errors that are smooth on fine
-# grids would stay.
+# Each step makes four cycles for each of four random loads and takes the logarithm of what the last one did
+# to the error, :eq:`learned-cycle`. At first only B is learned, on a grid of 16 × 16 cells, then everything,
+# on one of 32 × 32. After each step R changes as little as possible so that P maps constants to constants;
+# without that, errors that are smooth on fine grids would stay.
 
 start = time.perf_counter()
 train(learned, 16, steps=80, lr=0.1, parameters=list(learned.B.parameters()))
@@ -165,9 +166,10 @@ assert table["and transfers"][SIZES.index(n)] < 0.8 * twice
 # What was learned
 # ----------------
 # Beside the kernels, what two sweeps leave of a wave, by its frequencies along the two axes, shows why they
-# help. Outside the dashed square are the waves that the coarse grid does not see. There the learned sweeps
-# are no better than Jacobi's, but inside they leave only the smoothest waves, which the coarse grid treats
-# best. Four sweeps of Jacobi, which cost about as much, leave more of those inside.
+# help. Outside the dashed square are the waves that the coarse grid does not see, those of
+# :eq:`rough-interval`. There the learned sweeps are no better than Jacobi's, but inside they leave only the
+# smoothest waves, which the coarse grid treats best. Four sweeps of Jacobi, which cost about as much, leave
+# more of those inside.
 
 
 def left_by_sweeps(B: list[torch.Tensor]) -> np.ndarray:

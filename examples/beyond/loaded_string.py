@@ -7,6 +7,7 @@ springs? All three have solutions in closed form, so each deflection is checked.
 clearest case of a load that is not a function but a functional.
 
 :Lecture systems: M1 and M3, and beyond the lectures
+:Chapter: :doc:`/book/hat-functions`
 
 A string of length L under the tension T, pulled down by the force f per length, is deflected by a small u
 with
@@ -43,9 +44,9 @@ assert np.abs(own.u - parabola(own.x)).max() < 1e-15
 # A weight at a point
 # -------------------
 # A force F at the point s does the work F v(s) for a deflection v. That is a functional of v, evaluation at s
-# times F, and its entries are its values on the hats, :math:`b_i = F v_i(s)`. No function f has this load. If
-# s is not a node, the two nodes beside it share the force, so that its moment is right too. The string takes
-# the form of a tent,
+# times F, and takes the place of the right side of :eq:`weak-form`. Its entries are its values on the hats,
+# :math:`b_i = F v_i(s)`. No function f has this load. If s is not a node, the two nodes beside it share the
+# force, so that its moment is right too. The string takes the form of a tent,
 #
 # .. math:: u(x) = \frac{F}{T L} \min(x, s)\,\bigl(L - \max(x, s)\bigr) .
 
@@ -142,8 +143,9 @@ assert np.isclose(at_left + at_right, force, rtol=1e-13)
 # %%
 # On a bed of springs
 # -------------------
-# Springs all along the string, of the stiffness κ per length, push back with κ u: the term c of the package.
-# Under a single force the string is bent only near it, over a length :math:`\ell = \sqrt{T/\kappa}`,
+# Springs all along the string, of the stiffness κ per length, push back with κ u: the term with c in
+# :eq:`strong-form`. Under a single force the string is bent only near it, over a length :math:`\ell =
+# \sqrt{T/\kappa}`,
 #
 # .. math:: u(x) = \frac{F \ell}{T}\, \frac{\sinh(x_</\ell)\, \sinh((L - x_>)/\ell)}{\sinh(L/\ell)},
 #

@@ -7,6 +7,7 @@ node relaxed once, the first cycle gives the solution: for any coefficients, any
 cells. It also keeps the digits that elimination with the matrix loses, on a million nodes eight of them.
 
 :Lecture systems: beyond the lectures
+:Chapter: :doc:`/book/one-cycle`
 
 The reason is that the hats of the new nodes of all levels are orthogonal in energy, so their corrections do
 not disturb each other and the solution is their sum, :eq:`exact`.
@@ -69,11 +70,11 @@ plt.show()
 # A jumping coefficient, uneven nodes, any number of cells
 # --------------------------------------------------------
 # A straight line between two nodes fits −u″, not −(a u′)′ with a coefficient that jumps. The interpolation is
-# then taken from the operator, :eq:`interpolation`, and one cycle is cyclic reduction. Here a jumps at random
-# between 10⁻³ and 10³ from cell to cell, c is not zero, 997 cells have random widths, and the right end is of
-# Robin's kind. LAPACK's tridiagonal solver gets the matrix that is assembled below by hand. Alone it agrees
-# to eight digits or so. One step of refinement, with a residual that is computed from differences, brings
-# LAPACK to the result of the cycle.
+# then taken from the operator, :eq:`interpolation`, and one cycle is cyclic reduction, :eq:`elimination`.
+# Here a jumps at random between 10⁻³ and 10³ from cell to cell, c is not zero, 997 cells have random widths,
+# and the right end is of Robin's kind. LAPACK's tridiagonal solver gets the matrix that is assembled below by
+# hand. Alone it agrees to eight digits or so. One step of refinement, with a residual that is computed from
+# differences, brings LAPACK to the result of the cycle.
 
 rng = np.random.default_rng(0)
 cells = 997
@@ -115,7 +116,8 @@ assert apart[1] < 1e-13 < apart[0]
 # -------------------
 # Elimination with the entries of a matrix loses digits as n grows: the diagonal is 2/h, and what the solution
 # depends on is how little 2uᵢ differs from uᵢ₋₁ + uᵢ₊₁. The error may grow like n². The cycle works with
-# conductances and row sums, where nothing cancels. For −u″ = π² sin πx the solution at the nodes is known.
+# conductances and row sums, :eq:`coarse-row-sums`, where nothing cancels. For −u″ = π² sin πx the solution at
+# the nodes is known.
 
 
 def errors(n: int, dtype: torch.dtype) -> tuple[float, float]:

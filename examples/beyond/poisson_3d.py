@@ -8,6 +8,7 @@ of metal in it, up to ten thousand times as conducting as the rest. How well doe
 whole?
 
 :Lecture systems: beyond the lectures
+:Chapter: :doc:`/book/boxes`
 
 The equation is :eq:`strong-form-box`, :math:`-\nabla \cdot (a \nabla u) + c u = f` in a box, and the hats are
 products of those along the axes, :eq:`product-hat`.
@@ -17,8 +18,9 @@ products of those along the axes, :eq:`product-hat`.
 # A solution that is known
 # ------------------------
 # Choose u = cos(x) sin(y) eᶻ and a = 1 + xyz. Since Δu = −u, the right-hand side is f = a u − ∇a·∇u. Five
-# sides hold the values of u, and through the top, z = 1, goes the flux a ∂u/∂z. In space the sides of the
-# third axis are called "back" and "front".
+# sides hold the values of u, and through the sixth, z = 1, goes the flux a ∂u/∂z; source and flux are
+# integrated against the hats, :eq:`load-box`. The sides of the third axis are called "back" and "front";
+# "bottom" and "top" are those of the second, as in the plane.
 
 import time
 
@@ -77,7 +79,7 @@ assert slope < 0.05
 # A block with balls in it
 # ------------------------
 # Twenty balls of metal lie in a cube of conductivity 1. The left side is held at 1, the right one at 0, the
-# others are insulated. One number for each cell says what it conducts.
+# others are insulated. One number for each cell says what it conducts, the a of :eq:`cell-energy`.
 
 n = 40
 middle = (np.arange(n) + 0.5) / n

@@ -6,9 +6,11 @@ A rod of copper, stainless steel, ceramic and aluminium, with heat sources, from
 lines: nodes that are finer at the interfaces, the sources at the nodes, and one conductivity for each cell.
 
 :Lecture systems: beyond the lectures
+:Chapter: :doc:`/book/hat-functions`
 
 Heat is made in the steel and in the ceramic, and a channel in the aluminium takes some away. The left end is
-held at 20 °C, the right end gives heat off to air of 20 °C. The temperature solves
+held at 20 °C, the right end gives heat off to air of 20 °C. The temperature solves :eq:`strong-form` with c =
+0,
 
 .. math:: -(a u')' = f, \qquad u(0) = 20, \qquad a u' + \alpha u = 20\,\alpha \text{ at the right end},
 
@@ -46,8 +48,8 @@ print(f"{len(a)} cells, {widths.min() * 1e6:.0f} to {widths.max() * 1e6:.0f} mic
 # %%
 # One call
 # --------
-# ``nodes`` are the coordinates, nodal values of f are lumped, :eq:`load-nodal`, and a has one value per cell.
-# In one dimension the solver needs one cycle, whatever a and the nodes are.
+# ``nodes`` are the coordinates, nodal values of f are lumped, :eq:`load-nodal`, and a has one value per cell,
+# as :eq:`conductance` needs it. In one dimension the solver needs one cycle, whatever a and the nodes are.
 
 transfer, air = 10.0, 20.0  # W/(m² K) and °C
 sol = mgnet.solve(f, nodes=x, a=a, left=mgnet.Dirichlet(20.0), right=mgnet.Robin(transfer, transfer * air))
@@ -117,7 +119,8 @@ above.margins(x=0)
 plt.show()
 
 # %%
-# The flow on both sides of an interface agrees, apart from the source in the two half cells there.
+# The flow on both sides of an interface agrees, apart from the source in the two half cells there:
+# :eq:`varying` without row sums.
 
 for place in interfaces:
     i = int(np.searchsorted(x, place))

@@ -9,9 +9,10 @@ training made of them: the factor by which a cycle shrinks an error, and the Gal
 
 .. math:: \frac{\| R A P - A_H \|}{\| A_H \|}, \qquad P = R^{\mathsf T},
 
-which is zero where the operator A_H of the coarse grid is what the fine one looks like from there.
+which is zero where the operator :math:`A_H` of the coarse grid is what the fine one looks like from there.
 
 :Lecture systems: M6, and beyond the lectures
+:Chapter: :doc:`/book/mgnet`
 """
 
 # %%
@@ -56,7 +57,8 @@ for name, letters in LEARNED.items():
 # And back
 # --------
 # ``levels_of`` takes A, B and R out of a network, on images of 16 × 16 here, and leaves norms and activations
-# out. Then they are a cycle as the solver knows it. Two sweeps before and two after the coarse correction.
+# out. Then they are a cycle as the solver knows it, :eq:`mgnet-cycle`. Two sweeps before and two after the
+# coarse correction.
 
 
 def levels(model: mgnet.models.MgNet) -> list[Level]:
@@ -75,7 +77,8 @@ for name, (first, second) in defects.items():
 # %%
 # A classifier is no solver: nothing asks its A and B to shrink an error, and the norms between them take any
 # scale. What stays fixed stays a solver. The defect of −Δ is not zero here, since an image has its coarse
-# pixels 0, 2, 4, … and the first one's hat is cut off; with the interior nodes of a grid it is zero.
+# pixels 0, 2, 4, … and the first one's hat is cut off; with the interior nodes of a grid it is zero,
+# :eq:`galerkin`.
 
 assert accuracy["learned"] > accuracy["fixed"] > 0.5
 assert accuracy["learned"] > 0.75

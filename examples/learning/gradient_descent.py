@@ -8,6 +8,7 @@ be drawn with replacement, from all data every time, or without: shuffle, deal t
 all were dealt.
 
 :Lecture systems: T7
+:Chapter: :doc:`/book/training`
 
 First a least-squares problem in the plane, where theory has formulas: the rate of gradient descent, the exact
 mean error of sampling with replacement, and the order in which sampling without replacement is better. Then a
@@ -275,10 +276,10 @@ plt.show()
 # A network
 # ---------
 # For a network on a thousand images the first question is another one: what does a pass over the data buy?
-# Whole gradients make one step of it, batches of 20 make fifty. With whole gradients a step five times as
-# large is still stable, and not enough. Between the two ways of drawing little is to be seen: after so few
-# epochs the training is far from a minimum, and the noise is not yet what limits it. (The loss is the mean
-# over what was drawn, while the weights changed.)
+# Whole gradients make one step of it, batches of 20, :eq:`batch-loss`, make fifty. With whole gradients a
+# step five times as large is still stable, and not enough. Between the two ways of drawing little is to be
+# seen: after so few epochs the training is far from a minimum, and the noise is not yet what limits it. (The
+# loss is the mean over what was drawn, while the weights changed.)
 
 data = mgnet.data.synthetic(train=1000, validation=0, test=200)
 ways = {

@@ -8,6 +8,7 @@ course does it, by stochastic gradient descent with the fixed learning rate 0.00
 learning rate that rises and falls. The network is the same, and so are the images; only the recipe differs.
 
 :Lecture systems: T8
+:Chapter: :doc:`/book/training`
 
 By default the images are the synthetic ones of :func:`mgnet.data.synthetic`, which are drawn in a moment.
 With the environment variable ``MGNET_DATA`` they are the handwritten digits of MNIST; the figures for these,
@@ -51,9 +52,9 @@ print(data)
 # %%
 # The network
 # -----------
-# A convolution of c channels with d kernels of 5 × 5 has :math:`d\,(25\,c + 1)` numbers and leaves four rows
-# and columns fewer. A linear layer from m to n numbers has :math:`n\,(m + 1)`. We add them up by hand, and
-# compare.
+# A convolution of c channels with d kernels of 5 × 5 has :math:`d\,(25\,c + 1)` numbers, :eq:`parameters`,
+# and leaves four rows and columns fewer, :eq:`output-size`. A linear layer from m to n numbers has
+# :math:`n\,(m + 1)`. We add them up by hand, and compare.
 
 by_hand = {
     "convolution to 6 channels": 6 * (25 * channels + 1),
@@ -98,9 +99,10 @@ assert first.shape == (6, 28, 28) and second.shape == (16, 10, 10)
 # Two recipes
 # -----------
 # The first recipe is the plain one: pixels between 0 and 1, batches of 32, learning rate 0.001, no momentum.
-# The second subtracts the mean of all training pixels and divides by their standard deviation, and takes the
-# recipe ``fast`` for digits: momentum 0.9, a learning rate that rises to 0.05 in a fifth of the run and falls
-# to zero after that, a little weight decay, and images that are shifted by up to two pixels.
+# The second subtracts the mean of all training pixels and divides by their standard deviation,
+# :eq:`normalise`, and takes the recipe ``fast`` for digits: momentum 0.9, a learning rate that rises to 0.05
+# in a fifth of the run and falls to zero after that, :eq:`one-cycle`, a little weight decay, and images that
+# are shifted by up to two pixels.
 #
 # ``device`` is all that has to be said to train on a GPU. The course reports fifteen minutes on a processor
 # and one or two on a GPU for fifteen epochs of the plain recipe.

@@ -7,6 +7,7 @@ A hundred points lie exactly on the plane :math:`y = w \cdot x + b` with :math:`
 formula, then with more and more of it left to torch: a layer, an optimiser, a module for the loss.
 
 :Lecture systems: T2
+:Chapter: :doc:`/book/linear-models`
 
 All four take the same steps to rounding, and arrive where a direct solve of the least-squares problem
 arrives. How fast they arrive is a question about eigenvalues, and the answer is the one that makes multigrid
@@ -16,8 +17,8 @@ work.
 # %%
 # The data
 # --------
-# A column of ones turns :math:`b` into one more weight: :math:`y = X \theta` with :math:`\theta = (w, b)`.
-# The direct solution is the oracle for everything below.
+# The model is :eq:`linear-scores` with a single score. A column of ones turns :math:`b` into one more weight:
+# :math:`y = X \theta` with :math:`\theta = (w, b)`. The direct solution is the oracle for everything below.
 
 import matplotlib.pyplot as plt
 import torch

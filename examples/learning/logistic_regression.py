@@ -7,6 +7,7 @@ Four measurements of a flower, two species: which one is it? Logistic regression
 and :math:`b` by minimising the binary cross-entropy.
 
 :Lecture systems: T4
+:Chapter: :doc:`/book/linear-models`
 
 The loss can be computed from the probability or from the score :math:`z`, which is called the logit. Both
 agree to rounding on the irises; where they part, only one is right. For the two species that no plane
@@ -211,8 +212,9 @@ plt.show()
 # Two classes of many
 # -------------------
 # The classifiers of the package give one score per class and are trained with the cross-entropy of their
-# softmax. For two classes with the scores 0 and :math:`z` that is logistic regression: :math:`e^z / (e^0 +
-# e^z) = \sigma(z)`. The model ``"logistic"`` takes images; a flower is one of four channels and one pixel.
+# softmax, :eq:`softmax-cross-entropy`. For two classes with the scores 0 and :math:`z` that is logistic
+# regression: :math:`e^z / (e^0 + e^z) = \sigma(z)`. The model ``"logistic"`` takes images; a flower is one of
+# four channels and one pixel.
 
 model = mgnet.models.create("logistic", num_classes=2, in_channels=4, image_size=1).double()
 with torch.no_grad():

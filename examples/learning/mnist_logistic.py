@@ -8,6 +8,7 @@ the cross-entropy says how good they are. With 28 × 28 pixels it has 7,850 para
 right about 92 times in a hundred.
 
 :Lecture systems: T6
+:Chapter: :doc:`/book/linear-models`
 
 By default the digits are drawn here, from the seven strokes of a pocket calculator, with enough noise that
 they are not easy. With the environment variable ``MGNET_DATA`` they are those of MNIST. The last section
@@ -77,16 +78,16 @@ plt.show()
 # %%
 # The model and its gradient
 # --------------------------
-# For an image x, as a vector of 784 pixels, the model gives scores :math:`s = W x + b` and probabilities
-# :math:`p = \mathrm{softmax}(s)`. The cross-entropy with the class y is :math:`-\log p_y`, and its gradient
-# is
+# For an image x, as a vector of 784 pixels, the model gives scores :math:`s = W x + b`, :eq:`linear-scores`,
+# and probabilities :math:`p = \mathrm{softmax}(s)`. The cross-entropy with the class y is :math:`-\log p_y`.
+# Its gradient by the scores, :eq:`softmax-cross-entropy`, gives by the chain rule
 #
 # .. math::
 #
 #    \frac{\partial}{\partial W} = (p - e_y)\, x^{\mathsf T}, \qquad
 #    \frac{\partial}{\partial b} = p - e_y,
 #
-# the mean of these over the images of a batch. Automatic differentiation must find the same.
+# and for a batch the mean of these over its images. Automatic differentiation must find the same.
 
 
 def network(seed: int = 0, **sizes: int) -> torch.nn.Module:
@@ -113,7 +114,8 @@ assert error < 1e-14
 # Training
 # --------
 # :func:`mgnet.fit` without further words takes the recipe ``fast``, which for a model without convolutions
-# is: batches of 64, momentum 0.9, a learning rate that rises to 0.02 and falls to zero, five epochs.
+# is: batches of 64, momentum 0.9, a learning rate that rises to 0.02 and falls to zero, :eq:`one-cycle`, five
+# epochs.
 
 model = network()
 history = mgnet.fit(model, data, progress=False)

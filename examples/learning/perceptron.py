@@ -6,6 +6,7 @@ Four linear layers with rectifiers in between learn the parabola :math:`x^2 + 3`
 the rectifiers are taken out: the same number of weights, and all that remains is a straight line.
 
 :Lecture systems: T3
+:Chapter: :doc:`/book/models`
 
 Two facts that need no training serve as oracles. A network of linear layers *is* one linear layer, and the
 best line is known. And a network with rectifiers is piecewise linear, so it cannot come closer to a parabola
@@ -17,7 +18,7 @@ than its number of pieces allows.
 # ----------------
 # The inputs are normally distributed, so most lie between −2 and 2. In the package the perceptron is a model
 # for images. An image of one pixel is a number, and one class makes one answer; the hidden layers have 6, 10
-# and 6 neurons.
+# and 6 neurons. A layer has as many parameters as :eq:`parameters` says for kernels of size 1.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -52,8 +53,8 @@ assert parameters == (1 * 6 + 6) + (6 * 10 + 10) + (10 * 6 + 6) + (6 * 1 + 1)
 # With so few weights, and a loss that is computed from all points in every step, a quasi-Newton method is the
 # right tool: L-BFGS estimates second derivatives from the gradients that it has seen. It takes the loss as a
 # function, because it may evaluate it several times in a step. What it finds is a local minimum, and which
-# one depends on the random start: where all rectifiers of a layer are silent nothing can be learned. So there
-# are four starts, and the lowest loss wins.
+# one depends on the random start, :eq:`uniform-start`: where all rectifiers of a layer are silent nothing can
+# be learned. So there are four starts, and the lowest loss wins.
 
 
 def train(net, steps):

@@ -7,6 +7,7 @@ how far these are from the truth. Behind both stands one function, the logarithm
 maximum without corners, whose gradient is the softmax.
 
 :Lecture systems: T5
+:Chapter: :doc:`/book/linear-models`
 
 The identities are checked against independent formulas and the limits against bounds that hold for every
 :math:`\beta`, not only in the limit.
@@ -141,9 +142,9 @@ assert float(torch.distributions.kl_divergence(truth, truth).abs().max()) < 1e-1
 
 # %%
 # With one class certain, :math:`p = e_y`, the entropy is 0 and what is left is :math:`-\ln q_y`, or in terms
-# of the scores the soft maximum minus the score of the true class, :math:`\nu_1(x) - x_y`. This is what
-# :class:`torch.nn.CrossEntropyLoss` computes: it wants scores, not probabilities, and its gradient is
-# :math:`\operatorname{softmax}(x) - e_y`.
+# of the scores the soft maximum minus the score of the true class, :math:`\nu_1(x) - x_y`. This is
+# :eq:`softmax-cross-entropy`, and :class:`torch.nn.CrossEntropyLoss` computes it: it wants scores, not
+# probabilities, and its gradient is :math:`\operatorname{softmax}(x) - e_y`.
 
 labels = torch.randint(5, (200,), generator=generator)
 scores.requires_grad_()

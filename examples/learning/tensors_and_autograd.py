@@ -7,6 +7,7 @@ the computation backwards and multiplies, step by step, by the derivative of eac
 at the rules of that walk, adds an operation of its own, and ends with an operation that is a whole solver.
 
 :Lecture systems: T1
+:Chapter: :doc:`/book/tensors`
 
 Each gradient that torch gives is compared with one that it had no part in: a formula, difference quotients,
 or Green's function of the string.
@@ -192,8 +193,8 @@ plt.show()
 #
 # .. math:: G(x_0, x) = \min(x_0, x)\,\bigl(1 - \max(x_0, x)\bigr),
 #
-# and a load that is lumped at a node counts with the width :math:`h` of a cell. One backward walk gives all
-# nodes.
+# and a load that is lumped at a node, :eq:`load-nodal`, counts with the width :math:`h` of a cell. One
+# backward walk gives all nodes.
 
 n, place = 64, 16
 load = torch.ones(n + 1, dtype=torch.float64, requires_grad=True)

@@ -8,6 +8,7 @@ what a basis of V′ is, why both kinds of arrays have the same length and yet b
 between spaces acts on their functionals in the opposite direction.
 
 :Lecture systems: M1
+:Chapter: :doc:`/book/dual-spaces`
 
 To a basis :math:`v_1, \dots, v_n` of V belongs one basis of V′, the dual basis, by
 
@@ -119,7 +120,8 @@ assert abs(load * cells / np.pi**2 - 1) < 1e-3
 # A linear map P : W → V takes functions of W to functions of V. Followed by a functional of V it is a
 # functional of W. So P gives a map V′ → W′ in the opposite direction, and its matrix is the transpose. With
 # W, the functions linear on twice as wide cells, a part of V, P only says how a function of W looks on the
-# fine grid, and the map back restricts a functional to W. These are prolongation and restriction.
+# fine grid, and the map back restricts a functional to W. These are prolongation, :eq:`prolongation`, and
+# restriction, :eq:`restriction`.
 
 R = mgnet.Restriction()
 P = R.T
@@ -151,9 +153,10 @@ print(f"largest difference from Green's function: {np.abs(green.u - exact).max()
 assert np.abs(green.u - exact).max() < 1e-15
 
 # %%
-# The mass matrix M, with the entries :math:`\int v_i v_j`, gives another such map. The function of V that
-# integrates to the value at a node, :math:`\int r_i v = v(x_i)`, is neither the hat nor Green's function: it
-# has both signs. Which function belongs to a functional is a matter of choice; the functional is not.
+# The mass matrix M, :eq:`mass`, with the entries :math:`\int v_i v_j`, gives another such map. The function
+# of V that integrates to the value at a node, :math:`\int r_i v = v(x_i)`, is neither the hat nor Green's
+# function: it has both signs. Which function belongs to a functional is a matter of choice; the functional is
+# not.
 
 M = mgnet.Stencil(mgnet.stencils.mass(1 / n)).to_dense(n - 1).numpy()
 representer = mgnet.solve(b=A @ np.linalg.inv(M), n=n)

@@ -8,6 +8,7 @@ without knowing the formulas, and the errors fall at the rates that theory gives
 order 1 for the slope.
 
 :Lecture systems: M3
+:Chapter: :doc:`/book/hat-functions`
 
 On a grid of n cells of width h = 1/n the hats :math:`v_1, \dots, v_{n-1}` are a basis of V. Multiply the
 equation by each of them and integrate by parts. For the coefficients of :math:`u = \sum_j u_j v_j` that gives

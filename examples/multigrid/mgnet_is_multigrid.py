@@ -7,15 +7,17 @@ restriction, and a convolution with a ReLU is a smoothing step. The first part s
 second puts the layers together, and a whole network agrees with the solver to rounding.
 
 :Lecture systems: M6
+:Chapter: :doc:`/book/mgnet`
 
 MgNet [1]_ keeps two kinds of images on each grid ℓ: data f, and features u that are to explain them. An
-iteration corrects u by what is not explained yet, and pooling hands that on to the next coarser grid,
+iteration, :eq:`mgnet-smoothing`, corrects u by what is not explained yet, and pooling hands that on to the
+next coarser grid, :eq:`mgnet-restriction` with Π = 0,
 
 .. math:: u \leftarrow u + \sigma\bigl(B\,\sigma(f - A u)\bigr), \qquad f' = R\,(f - A u).
 
 Leave out the activation σ, give the convolutions A and R the values that hat functions dictate for −Δ, take
-damped Jacobi as B, and these are smoothing and restriction: the fine-to-coarse half of a multigrid cycle.
-With the way back up the network solves Poisson's equation.
+damped Jacobi as B, and these are smoothing and restriction: the fine-to-coarse half of a multigrid cycle,
+:eq:`mgnet-cycle`. With the way back up the network solves Poisson's equation.
 
 .. [1] J. He, J. Xu, MgNet: a unified framework of multigrid and convolutional neural network, Science China
    Mathematics 62 (2019), 1331-1354.
@@ -194,9 +196,9 @@ plt.show()
 # The way back up
 # ---------------
 # With ``up`` the corrections come back, u ← u + P u′ with P the transpose of R, each followed by two more
-# iterations: a V-cycle. One forward pass is one cycle, so the network solves by being called again with
-# what is left of the load. With a B for each root of a Chebyshev polynomial it takes fewer calls, as the
-# solver does.
+# iterations: a V-cycle. One forward pass is one cycle, so the network solves by being called again with what
+# is left of the load. With a B for each root of a Chebyshev polynomial, :eq:`chebyshev-roots`, it takes fewer
+# calls, as the solver does.
 
 exact = torch.as_tensor(mgnet.solve(b=b[:, 0], n=n, dim=2, method="direct").u)[:, None, 1:-1, 1:-1]
 

@@ -7,6 +7,7 @@ by a factor that does not depend on the number of unknowns. This page shows both
 ways of going through the grids (V, W and F), three smoothers, and the factor: at most 0.12 for all sizes.
 
 :Lecture systems: M5
+:Chapter: :doc:`/book/cycles`
 
 A cycle on level ℓ smooths, restricts the residual, finds a correction on the next coarser grid in the same
 way, adds it, and smooths again, :eq:`two-grid` and :eq:`cycle`.
@@ -41,8 +42,8 @@ def levels_of(n: int, smoother: str = "jacobi", **options: object) -> list[Level
 
 
 # %%
-# Two sweeps on all waves at once; the right-hand side is zero, so what comes out is what is left of each
-# wave.
+# Two sweeps on all waves at once, of Jacobi and of Chebyshev's polynomial, :eq:`chebyshev`; the right-hand
+# side is zero, so what comes out is what is left of each wave.
 
 left = {}
 for smoother in ("jacobi", "chebyshev"):
@@ -216,8 +217,9 @@ plt.show()
 # %%
 # As a solver
 # -----------
-# ``method="vcycle"`` repeats cycles until the estimated error is small. The number of cycles does not depend
-# on the size, so the work is proportional to the number of unknowns. Against SciPy's sparse factorisation:
+# ``method="vcycle"`` repeats cycles until the estimated error is small, :eq:`stopping`. The number of cycles
+# does not depend on the size, so the work is proportional to the number of unknowns. Against SciPy's sparse
+# factorisation:
 
 for cells in (32, 64, 128):
     sol = mgnet.solve(lambda x, y: np.exp(x * y), n=cells, dim=2, method="vcycle")

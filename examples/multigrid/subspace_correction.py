@@ -7,6 +7,7 @@ subspace W of V. Restrict the residual equation A v = b − A u to W, solve it t
 Then take the next subspace. The methods differ in the subspaces only.
 
 :Lecture systems: M2
+:Chapter: :doc:`/book/dual-spaces`
 
 Let the columns of P be a basis of W, so P : W → V, and its transpose restricts functionals,
 :math:`V' \to W'`. One step is
@@ -78,9 +79,9 @@ def run(subspaces: list[np.ndarray], steps: int) -> tuple[list[np.ndarray], list
 # Four choices
 # ------------
 # One hat after the other is Gauss-Seidel's method. Overlapping intervals of 8 nodes are the method of
-# Schwarz. Intervals and, as one more subspace, the hats that are four cells wide to each side are its method
-# with two levels. The last choice is multigrid: on each level, the hats at the nodes that the next coarser
-# level does not have.
+# Schwarz. Intervals and, as one more subspace, the hats that are four cells wide to each side,
+# :eq:`wide-hat`, are its method with two levels. The last choice is multigrid: on each level, the hats at the
+# nodes that the next coarser level does not have.
 
 identity = np.eye(n - 1)
 hats = [identity[:, [i]] for i in range(n - 1)]
@@ -137,7 +138,8 @@ assert np.abs(any_order - solution).max() < 1e-13
 # The package's steps
 # -------------------
 # A sweep of the red-black smoother of the package is two of these steps, one for every second hat, one for
-# the others. And a two-grid cycle adds a step on the coarse hats between such sweeps, :eq:`two-grid`.
+# the others. Hats of one colour do not overlap, so each step divides by a diagonal, as by the D of
+# :eq:`red-black`. And a two-grid cycle adds a step on the coarse hats between such sweeps, :eq:`two-grid`.
 
 two_grids = mgnet.Hierarchy(mgnet.Poisson(n=n), method="vcycle", smoother="red-black", levels=2)
 smoother, operator = two_grids.levels[0].smoother, two_grids.levels[0].A

@@ -7,6 +7,7 @@ correction comes up by the transposed convolution. No factor is free: the kernel
 dictate, and with it the coarse operator is the fine one seen from the coarse grid, R A P.
 
 :Lecture systems: M4
+:Chapter: :doc:`/book/transfers`
 
 A coarse hat is a combination of three fine ones, :eq:`two-scale`. A functional is linear, so what it does to
 the coarse hat follows from what it does to the fine ones, :eq:`restriction`:

@@ -12,6 +12,7 @@ evaluation an image must not depend on its neighbours in the batch, so they are 
 of what the batches had.
 
 :Lecture systems: C5
+:Chapter: :doc:`/book/layers`
 
 :class:`mgnet.layers.BatchNorm` is written out with a handful of tensor operations. It is held against
 torch's, looked at in both modes, and put into the lecture's network for CIFAR-10.
@@ -54,9 +55,10 @@ for their_norm, shape in norms.items():
 # %%
 # n or n − 1
 # ----------
-# There are two variances. The batch is divided by the root of the one with 1/n, so that the output, measured
-# in the same way, has variance 1. The running variance follows the one with 1/(n − 1), since it is to
-# estimate the variance of all images. With 4 numbers per channel the difference is a third.
+# There are two variances. The batch is divided by the root of the one with 1/n, :eq:`batch-norm`, so that the
+# output, measured in the same way, has variance 1. The running variance follows the one with 1/(n − 1),
+# :eq:`running-statistics`, since it is to estimate the variance of all images. With 4 numbers per channel the
+# difference is a third.
 
 x = torch.randn(4, 1, dtype=torch.float64)
 norm = BatchNorm(1, eps=0.0, momentum=1.0).double()

@@ -8,6 +8,7 @@ the network is trained anew, with two seeds. What comes out is a table in which 
 above it in one thing.
 
 :Lecture systems: C8
+:Chapter: :doc:`/book/training`
 
 The images are those of :func:`mgnet.data.synthetic`; with the environment variable ``MGNET_DATA`` they are
 CIFAR-10, and the figures measured for that are at the end of the page.
@@ -57,10 +58,10 @@ for name, changes in INGREDIENTS.items():
 
 # %%
 # *Momentum* goes on in the direction of earlier steps. *One cycle* lets the learning rate rise to five times
-# the plain one and fall to zero, so that the last steps do not jump about; with it comes Nesterov's form of
-# the momentum. *Weight decay* pulls kernels and matrices towards zero. *Label smoothing* asks for the
-# probability :math:`1 - \varepsilon` instead of 1 and gives every class its share of the rest: for scores s
-# and the class y the loss is
+# the plain one and fall to zero, :eq:`one-cycle`, so that the last steps do not jump about; with it comes
+# Nesterov's form of the momentum, :eq:`nesterov`. *Weight decay* pulls kernels and matrices towards zero,
+# :eq:`weight-decay`. *Label smoothing* asks for the probability :math:`1 - \varepsilon` instead of 1 and
+# gives every class its share of the rest: for scores s and the class y the loss is :eq:`label-smoothing`,
 #
 # .. math::
 #

@@ -8,6 +8,7 @@ network is the ``Net`` of many first courses: two convolutions with max pooling 
 layers, 62,006 parameters.
 
 :Lecture systems: C1
+:Chapter: :doc:`/book/training`
 
 By default the images are ten shapes and textures, drawn by :func:`mgnet.data.synthetic` in the form of
 CIFAR-10: three channels of 32 × 32 pixels, ten classes. With the environment variable ``MGNET_DATA`` they are
@@ -19,8 +20,8 @@ the photographs of CIFAR-10 themselves; the figures measured for these are at th
 # -------
 # A data set has a training, a validation and a test part, each a :class:`mgnet.data.Split`. Its images stay
 # bytes until they are used; then the mean of the training pixels is subtracted, channel by channel, and the
-# result is divided by their standard deviation. Over the training set the pixels have mean 0 and standard
-# deviation 1 afterwards.
+# result is divided by their standard deviation, :eq:`normalise`. Over the training set the pixels have mean 0
+# and standard deviation 1 afterwards.
 
 import os
 
@@ -109,10 +110,10 @@ assert difference < 1e-6
 # %%
 # 3. A loss and an optimiser
 # --------------------------
-# The cross-entropy: minus the logarithm of the probability that the network gives to the right class. A
-# network that knows nothing gives every class a tenth, and has the loss log 10. The optimiser is stochastic
-# gradient descent with momentum. For the photographs it is as in the lectures, four images at a time with
-# learning rate 0.001; for the few synthetic images both are larger.
+# The cross-entropy, :eq:`softmax-cross-entropy`: minus the logarithm of the probability that the network
+# gives to the right class. A network that knows nothing gives every class a tenth, and has the loss log 10.
+# The optimiser is stochastic gradient descent with momentum. For the photographs it is as in the lectures,
+# four images at a time with learning rate 0.001; for the few synthetic images both are larger.
 
 criterion = nn.CrossEntropyLoss()
 batch_size, rate, epochs = (4, 0.001, 2) if real else (16, 0.005, 4)
@@ -152,7 +153,8 @@ plt.show()
 # %%
 # 5. Test
 # -------
-# Images that took no part in training. The class with the largest score is the answer.
+# Images that took no part in training. The class with the largest score is the answer, and the accuracy is
+# the share of right ones, :eq:`accuracy`.
 
 net.eval()
 with torch.no_grad():
@@ -180,7 +182,8 @@ plt.show()
 # With the photographs
 # --------------------
 # The measured figures for CIFAR-10. The last line is the same network trained by :func:`mgnet.fit` with the
-# recipe ``fast``: AdamW, a learning rate that rises and falls, and mirrored images, for five epochs.
+# recipe ``fast``: AdamW, :eq:`adamw`, a learning rate that rises and falls, and mirrored images, for five
+# epochs.
 #
 # .. literalinclude:: /results/cifar10_classifier.txt
 

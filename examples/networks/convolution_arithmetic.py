@@ -12,12 +12,13 @@ formula against torch for 864 combinations, draws which pixels an output reads, 
 :class:`mgnet.Stencil`, the operator that the solver and the networks of this package share.
 
 :Lecture systems: C2
+:Chapter: :doc:`/book/convolutions`
 """
 
 # %%
 # The definition
 # --------------
-# What is called a convolution here does not flip the kernel: it is a cross-correlation,
+# What is called a convolution here does not flip the kernel: it is a cross-correlation, :eq:`convolution`,
 #
 # .. math:: y_{ij} = \sum_{a=0}^{k-1} \sum_{b=0}^{k-1} w_{ab}\, x_{si + da - p,\; sj + db - p},
 #
@@ -51,9 +52,9 @@ assert (y[0, 0] - flipped).abs().max() > 0.1
 # %%
 # The size of the output
 # ----------------------
-# The axes do not mix, so one of them is enough. The formula counts the positions at which the kernel,
-# d·(k−1) + 1 pixels wide, fits into the padded row. The loop below holds it against torch, and also against
-# the count itself.
+# The axes do not mix, so one of them is enough. The formula is :eq:`output-size` for a dilated kernel. It
+# counts the positions at which the kernel, d·(k−1) + 1 pixels wide, fits into the padded row. The loop below
+# holds it against torch, and also against the count itself.
 
 
 def output_size(n: int, k: int, s: int, p: int, d: int) -> int:
@@ -147,8 +148,8 @@ assert (mgnet.Stencil(spread, boundary="valid", dim=2)(x) - dilated).abs().max()
 #
 # .. math:: y_i = b_i + \sum_{j=1}^{C_\text{in}} K_{ij} \star x_j,
 #
-# so a layer has :math:`C_\text{out}\,(C_\text{in} k^2 + 1)` parameters: 10 for one channel to one with a
-# 3 × 3 kernel, 38 for two to two. The image may have any size.
+# so a layer has :math:`C_\text{out}\,(C_\text{in} k^2 + 1)` parameters, :eq:`parameters`: 10 for one channel
+# to one with a 3 × 3 kernel, 38 for two to two. The image may have any size.
 
 for channels in [(1, 1), (2, 2), (3, 6)]:
     layer = nn.Conv2d(*channels, 3)
@@ -168,8 +169,8 @@ with torch.no_grad():
 # What kernels do
 # ---------------
 # Four kernels on one synthetic image. The restriction of the solver sums to 4 in the plane, because loads
-# grow with the cells that they belong to; divided by 4 it is an average. Stride 2 halves the image,
-# everything else keeps its size.
+# grow with the cells that they belong to; divided by 4 it is an average. The kernel of −Δ is
+# :eq:`nine-point`. Stride 2 halves the image, everything else keeps its size.
 
 picture = mgnet.data.synthetic(train=50, validation=0, test=1).train
 disc = picture.images[picture.labels == 0][0].double().mean(0)[None, None]

@@ -8,6 +8,7 @@ multiplications 91.8 % are in the convolutions and 8.2 % in the linear layers. A
 pixel, an entry of a matrix once.
 
 :Lecture systems: C10
+:Chapter: :doc:`/book/models`
 
 The page counts in three ways: by hand, with :func:`mgnet.models.count`, and with torch's own counter of
 floating-point operations.
@@ -16,11 +17,11 @@ floating-point operations.
 # %%
 # By hand
 # -------
-# A convolution from C to D channels with a k × k kernel has :math:`D\,(C k^2 + 1)` parameters, and each of
-# its outputs, D channels of m × m pixels, takes :math:`C k^2` multiplications and as many additions, those of
-# the bias not counted. A linear layer is the case k = m = 1. Sizes follow from
-# :math:`m = \lfloor (n + 2p - k)/s \rfloor + 1`, starting with 227 pixels; each pooling takes windows of 3 at
-# stride 2.
+# A convolution from C to D channels with a k × k kernel has :math:`D\,(C k^2 + 1)` parameters,
+# :eq:`parameters`, and each of its outputs, D channels of m × m pixels, takes :math:`C k^2` multiplications
+# and as many additions, :eq:`multiply-adds`, those of the bias not counted. A linear layer is the case k = m
+# = 1. Sizes follow from :math:`m = \lfloor (n + 2p - k)/s \rfloor + 1`, :eq:`output-size`, starting with 227
+# pixels; each pooling takes windows of 3 at stride 2.
 
 import matplotlib.pyplot as plt
 import numpy as np

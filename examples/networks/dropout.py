@@ -11,10 +11,11 @@ and in evaluation y = x. So every batch trains another, thinner network. Dividin
 that is why evaluation has nothing to do.
 
 :Lecture systems: C4
+:Chapter: :doc:`/book/layers`
 
-:class:`mgnet.layers.Dropout` is written out in a dozen lines. Below it is held against the formulas and
-against torch's, against the sum over *all* thinner networks, and then it is put into the lecture's network
-for CIFAR-10.
+:class:`mgnet.layers.Dropout` is this formula, :eq:`dropout`, written out in a dozen lines. Below it is held
+against the formulas and against torch's, against the sum over *all* thinner networks, and then it is put into
+the lecture's network for CIFAR-10.
 """
 
 # %%

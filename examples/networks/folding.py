@@ -11,6 +11,7 @@ stands right before it, both can be taken into that layer's kernel and bias,
 and the norm is gone. The network computes the same, with fewer operations.
 
 :Lecture systems: C11
+:Chapter: :doc:`/book/layers`
 
 :func:`mgnet.layers.fold_batchnorm` does it to any network. Here it is compared with the formula written out,
 on the small network of the lecture, which is trained first so that its norms have something to say; then it
@@ -48,8 +49,9 @@ print(f"test accuracy after two epochs: {history.test_accuracy:.1%}")
 # %%
 # Folding
 # -------
-# The formula, channel by channel, for each of the three pairs. The package finds the pairs itself, by
-# following a forward pass, and refuses a network in training mode: there the norm depends on the batch.
+# The formula, :eq:`folding`, channel by channel, for each of the three pairs. The package finds the pairs
+# itself, by following a forward pass, and refuses a network in training mode: there the norm depends on the
+# batch.
 
 try:
     fold_batchnorm(model.train())
@@ -113,9 +115,9 @@ plt.show()
 # Where it can be done
 # --------------------
 # Not every norm stands right behind a layer. The lecture's ``net`` has ReLU and pooling in between. In a
-# residual network with the norms first, half of them stand where a skip branches off. In MgNet the norm of
-# f − A u stands behind a difference, and a kernel B that several iterations share feeds several norms. Those
-# stay, and the network is the same function all the same.
+# residual network with the norms first, :eq:`pre-activation`, half of them stand where a skip branches off.
+# In MgNet the norm of f − A u stands behind a difference, and a kernel B that several iterations share feeds
+# several norms. Those stay, and the network is the same function all the same.
 
 torch.manual_seed(1)
 images = torch.randn(1, 3, 32, 32, dtype=torch.float64)

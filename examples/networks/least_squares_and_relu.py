@@ -12,6 +12,7 @@ inputs and hidden weights are not negative, no ReLU ever cuts anything off, the 
 losses are equal. If the weights are free, the network contains the linear model and can do better.
 
 :Lecture systems: C14
+:Chapter: :doc:`/book/linear-models`
 
 Two linear models and three networks are fitted to the same data here. The linear ones are solved by
 ``numpy.linalg.lstsq`` and, with non-negative weights, by ``scipy.optimize.nnls``. The networks, trained by
@@ -21,8 +22,8 @@ L-BFGS, have to come out equal to them, or below.
 # %%
 # Data
 # ----
-# Each input is (t, 1) with t from 0 to 1, so that the second weight is a constant term and no input is
-# negative. The data fall at first and stay level then.
+# Each input is (t, 1) with t from 0 to 1, so that the second weight is a constant term, the b of
+# :eq:`linear-scores`, and no input is negative. The data fall at first and stay level then.
 
 import matplotlib.pyplot as plt
 import numpy as np

@@ -8,6 +8,7 @@ multigrid. Restriction is linear, a maximum is not: a network of convolutions an
 activation.
 
 :Lecture systems: C3
+:Chapter: :doc:`/book/layers`
 
 The network of the lecture has 4,885 parameters. It is trained here twice, once as it is and once with
 averages in the place of the maxima. The second one is an affine map of the pixels, and learns next to
@@ -17,8 +18,9 @@ nothing.
 # %%
 # Windows
 # -------
-# For a window of k pixels and stride s, n pixels give :math:`\lfloor (n - k)/s \rfloor + 1`. If no stride is
-# given, it is k: six pixels become three. With stride 1 they become five, and the windows overlap.
+# For a window of k pixels and stride s, :eq:`max-pooling`, n pixels give :math:`\lfloor (n - k)/s \rfloor +
+# 1`, as :eq:`output-size` says of kernels. If no stride is given, it is k: six pixels become three. With
+# stride 1 they become five, and the windows overlap.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -81,10 +83,10 @@ assert linear.abs().max() < 1e-14
 # To a coarser grid
 # -----------------
 # Three ways to halve an image. Restriction of nodal values, :class:`mgnet.layers.Averaging`, weighs each
-# pixel and its neighbours by [1 2 1]/4 along each axis. The mean of 2 × 2 pixels is another average. Both
-# keep, within a few grey values, how bright an image is, and lose what changes sign from pixel to pixel. The
-# maximum keeps that, and makes the image brighter: bright dots grow, dark dots shrink, so that an image and
-# its negative are treated differently.
+# pixel and its neighbours by [1 2 1]/4 along each axis, :eq:`averaging`. The mean of 2 × 2 pixels is another
+# average. Both keep, within a few grey values, how bright an image is, and lose what changes sign from pixel
+# to pixel. The maximum keeps that, and makes the image brighter: bright dots grow, dark dots shrink, so that
+# an image and its negative are treated differently.
 
 example = mgnet.data.synthetic(train=20, validation=0, test=1, seed=2).train
 dots = example.images[example.labels == 9][0].float().mean(0)[None, None]
@@ -115,8 +117,8 @@ plt.show()
 # %%
 # The network
 # -----------
-# ``maxconvnet`` has three convolutions, each followed by max pooling, and one linear layer. A layer with
-# k × k kernels from C to D channels has D (C k² + 1) parameters.
+# ``maxconvnet`` has three convolutions, each followed by max pooling, and one linear layer. A layer with k ×
+# k kernels from C to D channels has D (C k² + 1) parameters, :eq:`parameters`.
 
 model = mgnet.models.create("maxconvnet")
 by_hand = [4 * (1 * 2**2 + 1), 8 * (4 * 4**2 + 1), 15 * (8 * 4**2 + 1), 10 * (15 * 4**2 + 1)]

@@ -9,6 +9,7 @@ what shrinking means: which layers stay, which go, and why the count of paramete
 time that a network takes.
 
 :Lecture systems: C9
+:Chapter: :doc:`/book/models`
 """
 
 # %%
@@ -45,8 +46,8 @@ for name, expected in published.items():
 # ------------------
 # Two 3 × 3 convolutions in a row see 5 × 5 pixels, and three see 7 × 7, with fewer parameters and more
 # activations in between: 18 C² against 25 C², 27 C² against 49 C². So VGG has nothing else. The form for
-# CIFAR-10 can be counted by hand from the widths of its 13 convolutions: kernel and bias, two numbers per
-# channel for the norm, and one linear layer.
+# CIFAR-10 can be counted by hand from the widths of its 13 convolutions: kernel and bias, :eq:`parameters`,
+# two numbers per channel for the norm, and one linear layer.
 
 widths = [64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512]
 inputs = [3, *widths[:-1]]
@@ -124,8 +125,8 @@ except ValueError as error:
 #
 # * Leave out the first strides. ResNet-50 starts with a 7 × 7 kernel of stride 2 and a pooling of stride 2,
 #   for CIFAR-10 with a 3 × 3 kernel of stride 1. Everything behind stays what it is.
-# * Replace the linear layers by the mean over all pixels and one linear layer. It fits images of any size,
-#   and takes the parameters away that made AlexNet and VGG so large.
+# * Replace the linear layers by the mean over all pixels, :eq:`mean-pooling`, and one linear layer. It fits
+#   images of any size, and takes the parameters away that made AlexNet and VGG so large.
 # * Take fewer channels and fewer layers: ResNet-20 has three stages of 16, 32 and 64 channels.
 #
 # The first can be checked against the published figures of ResNet-50: 25,557,032 parameters and 4.09·10⁹

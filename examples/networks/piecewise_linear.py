@@ -7,10 +7,11 @@ polygons, and on each of them the network
 
 .. math:: f(x) = W_3\,\sigma(W_2\,\sigma(W_1 x + b_1) + b_2) + b_3, \qquad \sigma(t) = \max(t, 0),
 
-is a linear function plus a constant. Its Hessian is zero except on the edges, where it does not exist. Finite
-elements are of this kind too, on polygons that one chooses; a network learns its own.
+is a linear function plus a constant. Its Hessian is zero except on the edges, where it does not exist. Linear
+finite elements are of this kind too, on polygons that one chooses; a network learns its own.
 
 :Lecture systems: C13
+:Chapter: :doc:`/book/models`
 
 The page draws the pieces of a network with 25 and 25 neurons, counts those of its first layer, and ends with
 a finite element function of :func:`mgnet.solve` written as a ReLU network.
@@ -134,8 +135,8 @@ assert found == 326
 # %%
 # Finite elements are ReLU networks
 # ---------------------------------
-# The hat function of a grid is three ReLUs, and a piecewise linear function with nodes :math:`x_i` and slopes
-# :math:`s_i` is a network with one hidden layer,
+# The hat function of a grid, :eq:`hat`, is three ReLUs, and a piecewise linear function with nodes
+# :math:`x_i` and slopes :math:`s_i` is a network with one hidden layer,
 #
 # .. math:: u_h(x) = u_0 + s_1 (x - x_0) + \sum_{i=1}^{n-1} (s_{i+1} - s_i)\, \sigma(x - x_i).
 #

@@ -9,6 +9,7 @@ counted by hand, and the random numbers they start from chosen so that the signa
 the end a small one is trained.
 
 :Lecture systems: C6
+:Chapter: :doc:`/book/models`
 
 By default the small network sees the synthetic images; with the environment variable ``MGNET_DATA`` a
 ResNet-20 is trained on CIFAR-10 as well.
@@ -17,9 +18,10 @@ ResNet-20 is trained on CIFAR-10 as well.
 # %%
 # The block
 # ---------
-# Two convolutions of 3 × 3, without bias, each followed by batch normalisation. Where the block changes the
-# number of channels and takes every second pixel, the skip must do so too: it leaves out pixels and fills up
-# with channels of zeros, without a parameter.
+# The F of :eq:`residual-block` is two convolutions of 3 × 3, without bias, each followed by batch
+# normalisation. Where the block changes the number of channels and takes every second pixel, the skip must do
+# so too: it leaves out pixels and fills up with channels of zeros, :eq:`zero-padded-skip`, without a
+# parameter.
 
 import math
 import os
@@ -147,9 +149,10 @@ assert difference < 1e-5
 #
 # .. math:: v = \frac{2}{n}, \qquad n = 9c \text{ for 3 × 3 kernels on } c \text{ channels},
 #
-# the rule of Kaiming He and his colleagues. Xavier Glorot's, which does not count the ReLU, has 1/n, and
-# torch's default for convolutions has 1/(3n). Through a layer the root mean square is multiplied by 1, by
-# :math:`1/\sqrt 2` and by :math:`1/\sqrt 6`. Thirty layers without norms show it.
+# the rule of Kaiming He and his colleagues, :eq:`kaiming`. Xavier Glorot's, which does not count the ReLU,
+# has 1/n, and torch's default for convolutions, :eq:`uniform-start`, has 1/(3n). Through a layer the root
+# mean square is multiplied by 1, by :math:`1/\sqrt 2` and by :math:`1/\sqrt 6`. Thirty layers without norms
+# show it.
 
 VARIANCE = {"Kaiming, 2/n": 2.0, "Xavier, 1/n": 1.0, "torch's default, 1/(3n)": 1 / 3}
 layers, channels = 30, 64

@@ -8,10 +8,11 @@ linear layers are written as convolutions, the network takes the large picture a
 answers of all windows at once.
 
 :Lecture systems: C12
+:Chapter: :doc:`/book/convolutions`
 
 A linear layer behind m × m pixels of C channels is a convolution with a kernel of m × m: it has the same
-numbers, in the same order, and there is one position where it fits. :func:`mgnet.layers.linear_to_conv`
-rewrites a network in this way.
+numbers, in the same order, and there is one position where it fits, :eq:`linear-as-convolution`.
+:func:`mgnet.layers.linear_to_conv` rewrites a network in this way.
 """
 
 # %%
@@ -112,7 +113,7 @@ assert right >= 9
 # %%
 # What it costs
 # -------------
-# Multiplications for the whole picture at once, and for its 425 windows one by one.
+# Multiplications, :eq:`multiply-adds`, for the whole picture at once, and for its 425 windows one by one.
 
 once = mgnet.models.count(sliding, tuple(picture.shape)).total
 window_by_window = 17 * 25 * mgnet.models.count(network, (3, 32, 32)).total

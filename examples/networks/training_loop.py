@@ -9,6 +9,7 @@ early stopping; and then :func:`mgnet.fit`, which has all of these, is run besid
 same weights.
 
 :Lecture systems: C7
+:Chapter: :doc:`/book/training`
 
 The images are those of :func:`mgnet.data.synthetic`. With the environment variable ``MGNET_DATA`` the
 package's loop then trains on CIFAR-10 as well.
@@ -83,10 +84,11 @@ plt.show()
 #
 # .. math:: v \leftarrow \mu v + g, \qquad w \leftarrow w - \eta v,
 #
-# where g is the gradient of the loss, and of :math:`\tfrac12 \lambda \lVert w \rVert^2` for kernels and
-# matrices. The rate :math:`\eta` is divided by ten at each milestone. After every epoch the validation set is
-# looked at; if it is the best epoch so far its weights are copied; after four epochs in a row without a
-# better one the loop ends. The copy is what is kept.
+# which is :eq:`momentum`; g is the gradient of the loss, and of :math:`\tfrac12 \lambda \lVert w \rVert^2`
+# for kernels and matrices, :eq:`weight-decay`. The rate :math:`\eta` is divided by ten at each milestone,
+# :eq:`milestones`. After every epoch the validation set is looked at; if it is the best epoch so far its
+# weights are copied; after four epochs in a row without a better one the loop ends, :eq:`early-stopping`. The
+# copy is what is kept.
 
 
 def accuracy(model: torch.nn.Module, split: mgnet.data.Split) -> float:
