@@ -1190,12 +1190,12 @@ def test_conjugate_gradients_wait_for_slow_directions() -> None:
 
 
 @pytest.mark.slow
-def test_estimates_of_many_random_problems() -> None:
+@pytest.mark.parametrize("first", range(10_000, 12_500, 250))
+def test_estimates_of_many_random_problems(first: int) -> None:
     statuses = []
-    for seed in range(10_000, 12_500):
+    for seed in range(first, first + 250):
         sol, ratio = exaggeration(seed, MOST)
         statuses.append(sol.status)
         assert sol.status is not Status.CONVERGED or ratio <= 10, (seed, ratio)
-    counts = {status.name: statuses.count(status) for status in Status}
-    assert counts["CONVERGED"] > 0.95 * len(statuses), counts
-    assert not counts["DIVERGED"], counts
+    assert statuses.count(Status.CONVERGED) > 0.95 * len(statuses), statuses
+    assert Status.DIVERGED not in statuses
