@@ -18,8 +18,8 @@ demo: $(STAMPS)/base ## heat a layered rod: solve, print the table, draw rod.png
 	$(BIN)/mgnet solve --rhs examples/data/rod_sources.csv --a examples/data/rod_conductivity.csv \
 	    --left dirichlet:20 --right robin:10,200 --out rod.csv --plot rod.png
 
-test: $(STAMPS)/test ## the fast tests and the doctests
-	$(BIN)/python -m pytest
+test: $(STAMPS)/test ## the fast tests and the doctests, on all cores
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 test-slow: $(STAMPS)/test ## only the slow tests, on all cores
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n auto --dist worksteal

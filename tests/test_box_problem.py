@@ -347,7 +347,7 @@ def test_batches_that_do_not_fit() -> None:
         (lambda x, y: None, TypeError, "f: the function returned dtype object; accepted: real numbers"),
         (lambda x, y: x + 1j * y, TypeError, "f: got dtype complex128; accepted: real numbers"),
     ],
-    ids=lambda value: str(value)[:40],
+    ids=lambda value: "function" if callable(value) and not isinstance(value, type) else str(value)[:40],
 )
 def test_right_hand_sides_that_are_none(f: Any, error: type[Exception], words: str) -> None:
     refuses(error, words, f=f)
