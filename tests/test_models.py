@@ -13,7 +13,7 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
@@ -24,7 +24,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mgnet import models
 from mgnet.layers import BatchNorm, Dropout, fold_batchnorm, foldable, linear_to_conv
-from mgnet.models import registry
 from mgnet.operators import Stencil
 
 
@@ -86,15 +85,6 @@ MGNETS: dict[str, dict[str, Any]] = {
 }
 
 pytestmark = pytest.mark.usefixtures("one_thread", "seed")
-
-
-@pytest.fixture
-def own_names() -> Iterator[None]:
-    """Forget what a test registers."""
-    before = dict(registry._MODELS)
-    yield
-    registry._MODELS.clear()
-    registry._MODELS.update(before)
 
 
 def every(slow: set[str]) -> Any:
@@ -372,7 +362,6 @@ def test_options_stand_in_the_spec_with_their_defaults() -> None:
         models.defaults("lenet")
 
 
-@pytest.mark.usefixtures("own_names")
 def test_a_model_of_ones_own() -> None:
     @models.register("mine", width=3)
     @models.register("mine-wide", width=8, num_classes=5)
@@ -403,7 +392,6 @@ def test_a_name_cannot_be_taken_twice() -> None:
         models.register(3)
 
 
-@pytest.mark.usefixtures("own_names")
 @pytest.mark.parametrize(
     "factory",
     [
@@ -419,7 +407,6 @@ def test_a_factory_must_say_what_it_takes(factory: Callable[..., nn.Module]) -> 
     assert "factory" not in models.names()
 
 
-@pytest.mark.usefixtures("own_names")
 def test_a_factory_must_make_a_module() -> None:
     models.register("none")(lambda num_classes, in_channels, image_size: None)
     with pytest.raises(TypeError, match="^factory: 'none' made a NoneType; accepted: a torch.nn.Module"):

@@ -1,4 +1,4 @@
-"""The pages' doctests leave nothing behind: what one registers is forgotten after it."""
+"""What tests and doctests share: a model that one registers is forgotten after it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mgnet.models import registry
 
 @pytest.fixture(autouse=True)
 def own_names() -> Iterator[None]:
-    """Forget the models that a page registers."""
+    """Forget what a test or a page registers."""
     before = dict(registry._MODELS)
     yield
     registry._MODELS.clear()
