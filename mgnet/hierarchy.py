@@ -492,12 +492,12 @@ class Hierarchy:
     @cached_property
     def _slowness(self) -> float:
         """How many times its last correction an error may be, where that is not known beforehand."""
-        if isinstance(self.A, Stiffness) or self.method == "direct":
+        options = self.options
+        plain = options.levels is None and options.omega is None and min(options.sweeps) >= 2
+        if self.method == "direct" or (plain and isinstance(self.A, Stiffness)):
             return 0.0
         generator = torch.Generator().manual_seed(0)
-        e = torch.randn((1, 1, *self.problem.shape), generator=generator).to(
-            self.A.diagonal(self.problem.shape)
-        )
+        e = torch.randn((1, 1, *self.problem.shape), generator=generator, dtype=self.dtype).to(self.device)
         # Of the cycles themselves: conjugate gradients would soon be done with a few slow parts.
         cycle = self._scaled_cycle if self._mixed else self.cycle
         return slowness(

@@ -1173,10 +1173,12 @@ def test_estimates_of_slow_cycles_in_single_precision(seed: int) -> None:
     assert sol.status is not Status.CONVERGED or ratio <= 10
 
 
-@pytest.mark.parametrize("seed", [11_014, 11_318, 12_151, 12_396])
-def test_no_slow_component_hides(seed: int) -> None:
+@pytest.mark.parametrize(
+    ("seed", "most"), [(11_014, MOST), (11_318, MOST), (12_151, MOST), (12_396, MOST), (31_896, SMALL)]
+)
+def test_no_slow_component_hides(seed: int, most: dict[int, int]) -> None:
     """Loose tolerances, and a part of the error that shrinks slowly behind others: as found at random."""
-    sol, ratio = exaggeration(seed, MOST)  # eq: hidden
+    sol, ratio = exaggeration(seed, most)  # eq: hidden
     assert sol.status is Status.CONVERGED
     assert ratio <= 10
 
