@@ -162,16 +162,16 @@ class Blocks:
         low, high = (b[:, self.stop :] @ matrices.tail_weights.T).T
         if not self.full:
             return b[:, :0], low, high
-        body = b[:, : self.stop].reshape(-1, self.factor)
-        loads = _empty(matrices.weights, len(body))
+        body = b[:, : self.stop].reshape(b.shape[0], self.full, self.factor)
+        loads = _empty(matrices.weights, len(body) * self.full).reshape(2, len(body), self.full)
 
         def work(chunks: Iterator[slice]) -> None:
-            for rows in chunks:
+            for blocks in chunks:
                 for weights, sums in zip(matrices.weights, loads, strict=True):
-                    _multiply(body[rows], weights, sums[rows])
+                    _multiply(body[:, blocks], weights, sums[:, blocks])
 
-        share(work, _chunks(body))
-        to_left, coarse = loads.reshape(2, b.shape[0], self.full)
+        share(work, _chunks(body[0], len(body)))
+        to_left, coarse = loads
         coarse[:, :-1] += to_left[:, 1:]
         coarse[:, -1] += low
         return coarse, to_left[:, 0], high
@@ -226,31 +226,34 @@ _ROOM = _Room()
 
 
 def _chunks(rows: Any, batch: int = 1) -> list[slice]:
-    """Cut the rows into slices: on a CPU so short that they stay in its cache."""
-    step = max(1, CHUNK // (batch * rows.shape[1])) if isinstance(rows, np.ndarray) else max(1, len(rows))
+    """Cut the rows into slices of one length: on a CPU so short that they stay in its cache."""
+    count = max(1, round(len(rows) * batch * rows.shape[1] / CHUNK)) if isinstance(rows, np.ndarray) else 1
+    step = max(1, -(-len(rows) // count))
     return [slice(start, min(start + step, len(rows))) for start in range(0, len(rows), step)]
 
 
 def _multiply(x: Any, matrix: Any, out: Any) -> None:
-    """Write ``x @ matrix``; in NumPy as a stack of products so small that BLAS starts no threads for them."""
-    shape = (-1, *matrix.shape[1:])
-    flat, direct = x.reshape(-1, x.shape[-1]), x.ndim == 2 or len(x) == 1
+    """Write ``x @ matrix`` for x of shape (batch, blocks, m)."""
     if isinstance(x, Tensor):
-        if direct:
-            torch.matmul(flat, matrix, out=out.reshape(shape))
-        else:
-            out.copy_((flat @ matrix).reshape(out.shape))
-        return
-    target = (out if direct else _ROOM.take("values", out, out.shape)).reshape(shape)
+        torch.matmul(x, matrix, out=out)
+    elif matrix.ndim == 1 or len(x) == 1:
+        _stacked(x, matrix, out)
+    else:
+        # Short rows are taken together: their own products are too small to be fast.
+        target = _ROOM.take("values", out, out.shape)
+        _stacked(x.reshape(1, -1, x.shape[-1]), matrix, target.reshape(1, -1, x.shape[-1]))
+        out[:] = target
+
+
+def _stacked(x: np.ndarray, matrix: np.ndarray, out: np.ndarray) -> None:
+    """Multiply in NumPy as a stack of products so small that BLAS starts no threads for them."""
     size = PRODUCT[matrix.ndim] // matrix.size
-    whole = len(flat) // size * size
+    whole = x.shape[1] // size * size
     if whole:
-        pieces, results = (y[:whole].reshape(-1, size, *y.shape[1:]) for y in (flat, target))
+        pieces, results = (y[:, :whole].reshape(len(y), -1, size, *y.shape[2:]) for y in (x, out))
         np.matmul(pieces, matrix, out=results)
-    if whole < len(flat):
-        np.matmul(flat[whole:], matrix, out=target[whole:])
-    if not direct:
-        out[:] = target.reshape(out.shape)
+    if whole < x.shape[1]:
+        np.matmul(x[:, whole:], matrix, out=out[:, whole:])
 
 
 class Pairs:
@@ -333,10 +336,14 @@ class Condensation:
         # On a CPU by NumPy: its calls cost a third of torch's, and in tall and narrow products its BLAS was
         # the faster one on the machine of the benchmarks.
         loads, rows = (b.numpy(), u.numpy()) if self.uniform and u.device.type == "cpu" else (b, u)
+
+        def work(chunks: Iterator[slice]) -> None:
+            for some in chunks:
+                self._solve(loads[some], rows[some], left, right)
+
         # NaN and infinity are looked for where they must show; NumPy need not warn of them.
         with np.errstate(all="ignore"):
-            for some in _chunks(rows):
-                self._solve(loads[some], rows[some], left, right)
+            share(work, _chunks(rows))
         return u
 
     def _solve(self, b: Any, u: Any, left: float, right: float) -> None:

@@ -13,9 +13,6 @@ import torch
 
 __all__ = ["share"]
 
-# Fewest chunks that are worth waking a thread for.
-WORTH = 16
-
 
 def share(work: Callable[[Iterator[slice]], None], chunks: Sequence[slice]) -> None:
     """Call ``work`` in several threads, each with an iterator; together they give every chunk once.
@@ -29,9 +26,9 @@ def share(work: Callable[[Iterator[slice]], None], chunks: Sequence[slice]) -> N
     work : callable
         What is done with the chunks; it releases Python's lock, as NumPy does in loops and products.
     chunks : sequence of slice
-        The loop.
+        The loop; each worth about a tenth of a millisecond, or waking the threads costs more than they do.
     """
-    if len(chunks) < WORTH:
+    if len(chunks) < 2:
         return work(iter(chunks))
     todo = deque(chunks)
 
@@ -43,12 +40,16 @@ def share(work: Callable[[Iterator[slice]], None], chunks: Sequence[slice]) -> N
     helpers = []
     # Past the interpreter's last line there are no new threads.
     with contextlib.suppress(RuntimeError):
-        for _ in range(torch.get_num_threads() - 1):
+        for _ in range(min(torch.get_num_threads(), len(chunks)) - 1):
             helpers.append(_pool().submit(run))
-    run()
-    for helper in helpers:
-        if not helper.cancel():
-            helper.result()
+    try:
+        run()
+    finally:
+        # After an error nobody begins another chunk, and nobody works on when this function is left.
+        todo.clear()
+        for helper in helpers:
+            if not helper.cancel():
+                helper.result()
 
 
 def _taken(todo: deque[slice]) -> Iterator[slice]:

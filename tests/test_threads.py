@@ -28,7 +28,7 @@ def two_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("count", [0, 1, threads.WORTH - 1, threads.WORTH, 200])
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 200])
 @pytest.mark.usefixtures("two_threads")
 def test_every_chunk_is_worked_on_once(count: int) -> None:
     done = np.zeros(200, int)
@@ -44,7 +44,7 @@ def test_every_chunk_is_worked_on_once(count: int) -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 @pytest.mark.usefixtures("two_threads")
-def test_as_many_threads_take_part_as_torch_uses_and_few_chunks_wake_none(count: int) -> None:
+def test_as_many_threads_take_part_as_torch_uses_and_one_chunk_wakes_none(count: int) -> None:
     seen: set[int] = set()
 
     def work(chunks: Iterator[slice]) -> None:
@@ -53,7 +53,7 @@ def test_as_many_threads_take_part_as_torch_uses_and_few_chunks_wake_none(count:
             time.sleep(0.01)
 
     torch.set_num_threads(count)
-    threads.share(work, CHUNKS[: threads.WORTH - 1])
+    threads.share(work, CHUNKS[:1])
     assert seen == {threading.get_ident()}
     threads.share(work, CHUNKS)
     assert len(seen) == count
@@ -69,6 +69,25 @@ def test_an_error_comes_through_whichever_thread_meets_it() -> None:
 
     with pytest.raises(KeyError, match="chunk 100"):
         threads.share(work, CHUNKS)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_after_an_error_no_thread_works_on() -> None:
+    begun: list[int] = []
+    here = threading.get_ident()
+
+    def work(chunks: Iterator[slice]) -> None:
+        for some in chunks:
+            begun.append(some.start)
+            time.sleep(0.005)
+            if threading.get_ident() == here and len(begun) > 4:
+                raise KeyError("enough")
+
+    with pytest.raises(KeyError, match="enough"):
+        threads.share(work, CHUNKS)
+    count = len(begun)
+    time.sleep(0.05)
+    assert count == len(begun) < 20
 
 
 @pytest.mark.usefixtures("two_threads")
