@@ -153,7 +153,7 @@ def _equilibrium(
         source = target
         for axis, s in zip(pulled, step, strict=True):
             source = _replaced(source, axis, _shifted(source[axis], s))
-        found.append((source, pull / own))  # eq: equilibrium
+        found.append((source, pull.div_(own)))  # eq: equilibrium
     return found
 
 
