@@ -140,11 +140,11 @@ class _Corrections:
         sizes = torch.stack(self.sizes)
         return sizes[-window:].amin(0) >= SHRINKAGE * sizes[:-window].amin(0)
 
-    def diverged(self, scale: Tensor) -> Tensor:
+    def diverged(self, scale: Tensor, stagnated: Tensor) -> Tensor:
         """Say which rows' corrections grow, beyond what rounding does, or are not finite."""
         size, first = self.sizes[-1], torch.maximum(self.sizes[0], self.start)
         grown = size > 1.5 * self.sizes[-min(WINDOW, len(self.sizes))]
-        slowly = self.stagnated(scale) & grown & (size > 100 * self.rounding * scale)
+        slowly = stagnated & grown & (size > 100 * self.rounding * scale)
         return ~size.isfinite() | (size > 1e6 * first) | slowly
 
 
@@ -217,9 +217,10 @@ def iterate(
         if len(corrections.sizes) < WINDOW and bool(good.all()):
             error = torch.maximum(error, hidden() * corrections.sizes[-1])
             good = (error <= tol * scale) | gone
+        stagnated = corrections.stagnated(scale)
         for bad, name in (
-            (corrections.diverged(scale), Status.DIVERGED),
-            (corrections.stagnated(scale) & ~good, Status.STAGNATED),
+            (corrections.diverged(scale, stagnated), Status.DIVERGED),
+            (stagnated & ~good, Status.STAGNATED),
         ):
             if status is Status.MAXITER and bool(bad.any()):
                 status, row = name, int(bad.int().argmax())
