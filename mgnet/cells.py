@@ -358,12 +358,15 @@ class StencilStiffness(_BoxOperator):
     @cached_property
     def largest(self) -> float:
         """A bound of the eigenvalues of D⁻¹ A: its row sums or, where entries jump, what ARPACK finds."""
-        bound = self._largest_row_sum()
+        diagonal = self.diagonal(self.box.shape)
+        bound = float((self._row_sums() / diagonal).max())
         # Of large row sums most is not true, and a smoother for an interval that wide does little.
-        return bound if bound < DOUBTED or self.diagonal(self.box.shape).numel() < 32 else self._found(bound)
+        if bound < DOUBTED or diagonal.numel() < 32:
+            return bound
+        return min(bound, 1.1 * self._found(diagonal.rsqrt()))
 
-    def _found(self, bound: float) -> float:
-        weight = self.diagonal(self.box.shape).rsqrt()
+    def _found(self, weight: Tensor) -> float:
+        """Find the largest eigenvalue of D⁻¹ A roughly, with weight = D^(−1/2)."""
         size = weight.numel()
 
         def scaled(x: np.ndarray) -> np.ndarray:
@@ -373,16 +376,17 @@ class StencilStiffness(_BoxOperator):
         operator = spla.LinearOperator((size, size), matvec=scaled, dtype=np.float64)
         start = np.random.default_rng(0).standard_normal(size)
         (found,) = spla.eigsh(operator, k=1, which="LA", tol=0.05, v0=start, return_eigenvectors=False)
-        return min(bound, 1.1 * float(found))
+        return float(found)
 
-    def _largest_row_sum(self) -> float:
+    def _row_sums(self) -> Tensor:
+        """Sum the sizes of the entries of each row."""
         # The steps along a lone joined cell lead to the same node, so their entries are one.
         lone = [axis.periodic and axis.cells == 1 for axis in self.box.axes]
         total = torch.zeros_like(self.centre)
         for step in itertools.product(*((0,) if alone else (-1, 0, 1) for alone in lone)):
             same = [(-1, 0, 1) if alone else (s,) for s, alone in zip(step, lone, strict=True)]
             total += sum(self.entry(each) for each in itertools.product(*same)).abs()  # type: ignore[union-attr]
-        return float((self.box.unknowns(total) / self.diagonal(self.box.shape)).max())
+        return self.box.unknowns(total)
 
     def coarsen(self, shape: Sequence[int]) -> tuple[StencilStiffness, NodeProlongation] | None:
         """Return the operator R A P of the next coarser box, and P; None where no axis can be coarsened."""
