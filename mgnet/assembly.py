@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from . import stencils
-from .box import overlap
+from .box import gathered, overlap
 from .chain import Chain
 from .checks import array, first_bad, hidden, require_finite
 from .problem import BOUNDS, Poisson, nothing
@@ -52,24 +52,22 @@ def operator(problem: Poisson, dtype: torch.dtype, device: torch.device) -> Stif
         like: dict[str, Any] = {"dtype": dtype, "device": device}
         return Stiffness1d(grid.length / grid.n, a, c, problem.ends, robin=problem.robin, **like)
     reacts = not (isinstance(c, float) and c == 0.0)
-    pieces = [
-        tuple(part.to(dtype=dtype, device=device) for part in _cells(problem, cells, reacts))
+    pieces = (
+        (cells, [part.to(dtype=dtype, device=device) for part in _cells(problem, cells, reacts)])
         for cells in _chunks(grid.n)
-    ]
-    k, *sums = (torch.cat(parts) for parts in zip(*pieces, strict=True))
-    s = overlap(sums[0], sums[1], -1) if sums else None
-    return VaryingStiffness(k, s, problem.ends, problem.robin)  # eq: system
+    )
+    k, *s = gathered(pieces, grid.n, -1)
+    return VaryingStiffness(k, s[0] if s else None, problem.ends, problem.robin)  # eq: system
 
 
 def _cells(problem: Poisson, cells: slice, reacts: bool) -> Iterator[Tensor]:
-    """Give the conductances of some cells, and what they add to the row sums of their two nodes."""
+    """Give the conductances of some cells, and what they add to the row sums of their nodes."""
     widths = torch.from_numpy(problem.grid.widths(cells.start, cells.stop))
     k = _cell_average(problem, cells) / widths
     if reacts:
         off_diagonal, low, high = _masses(problem, cells, widths)
         yield k - off_diagonal  # eq: weak-form, conductance
-        yield low
-        yield high
+        yield overlap(low, high, -1)
     else:
         yield k
 
@@ -283,16 +281,21 @@ def _quadrature(problem: Poisson, f: Any, dtype: torch.dtype) -> tuple[Tensor, b
         values, speaks_torch = evaluate("f", f, problem.grid.x.copy())
         return _lump(problem, _whole_period(problem, values.to(dtype))), speaks_torch, 0.0
     t, w = torch.from_numpy(POINTS), torch.from_numpy(WEIGHTS)
-    pieces, speaks_torch, size = [], False, 0.0
-    for cells in _chunks(problem.n):
-        values, speaks_torch = evaluate("f", f, problem.grid.inside(cells.start, cells.stop, POINTS))
-        values = values.reshape(*values.shape[:-1], -1, len(POINTS))
-        widths = torch.from_numpy(problem.grid.widths(cells.start, cells.stop))
-        pieces.append([(values @ (w * hat) * widths).to(dtype) for hat in (1 - t, t)])  # eq: load
-        if not hidden(values):
-            size += float((values.detach().abs() @ w * widths).sum(-1).max())
-    low, high = (torch.cat(parts, -1) for parts in zip(*pieces, strict=True))
-    return overlap(low, high, -1), speaks_torch, size
+    speaks_torch, size = False, 0.0
+
+    def pieces() -> Iterator[tuple[slice, list[Tensor]]]:
+        nonlocal speaks_torch, size
+        for cells in _chunks(problem.n):
+            values, speaks_torch = evaluate("f", f, problem.grid.inside(cells.start, cells.stop, POINTS))
+            values = values.reshape(*values.shape[:-1], -1, len(POINTS))
+            widths = torch.from_numpy(problem.grid.widths(cells.start, cells.stop))
+            low, high = ((values @ (w * hat) * widths).to(dtype) for hat in (1 - t, t))  # eq: load
+            if not hidden(values):
+                size += float((values.detach().abs() @ w * widths).sum(-1).max())
+            yield cells, [overlap(low, high, -1)]
+
+    (b,) = gathered(pieces(), problem.n, -1)
+    return b, speaks_torch, size
 
 
 def _whole_period(problem: Poisson, f: Tensor) -> Tensor:

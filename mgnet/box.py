@@ -6,7 +6,7 @@ Everything in two and three dimensions is a tensor product of what one axis is.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 from typing import Any
@@ -20,7 +20,7 @@ from .chain import Chain, Transpose
 from .memory import empty, is_open, owned
 from .operators import every_second
 
-__all__ = ["Axis", "Box", "BoxProlongation", "integrate_linear", "overlap"]
+__all__ = ["Axis", "Box", "BoxProlongation", "gathered", "integrate_linear", "overlap"]
 
 # An axis is coarsened as long as its cells are no wider than the narrowest by this factor: point smoothers
 # do not see errors that vary along the wide side of a cell only.
@@ -304,6 +304,37 @@ def overlap(low: Tensor, high: Tensor, axis: int) -> Tensor:
     n = low.shape[axis]
     inner = low.narrow(axis, 1, n - 1) + high.narrow(axis, 0, n - 1)
     return torch.cat((low.narrow(axis, 0, 1), inner, high.narrow(axis, n - 1, 1)), axis)
+
+
+def gathered(pieces: Iterable[tuple[slice, Sequence[Tensor]]], n: int, axis: int) -> list[Tensor]:
+    """Add up what some cells of an axis after others give, each let go of before the next is asked for.
+
+    Parameters
+    ----------
+    pieces : iterable of (slice, sequence of torch.Tensor)
+        Which cells, and arrays of theirs, or of their nodes with one entry more along ``axis``.
+    n : int
+        Number of cells along the axis.
+    axis : int
+        Which axis.
+
+    Returns
+    -------
+    list of torch.Tensor
+        The arrays of all cells, or of all nodes.
+    """
+    whole: list[Tensor] = []
+    for cells, parts in pieces:
+        if cells == slice(0, n):
+            return list(parts)
+        for i, part in enumerate(parts):
+            count = part.shape[axis]
+            if i == len(whole):
+                shape = list(part.shape)
+                shape[axis] = n + count - (cells.stop - cells.start)
+                whole.append(part.new_zeros(shape))
+            whole[i].narrow(axis, cells.start, count).add_(part)
+    return whole
 
 
 class Box:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from . import stencils
 from .assembly import Load, evaluate
-from .box import integrate_linear, overlap
+from .box import gathered, integrate_linear, overlap
 from .box_problem import BoxPoisson
 from .cells import CellStiffness
 from .checks import array, hidden, require_finite
@@ -65,7 +65,9 @@ def _of_cells(name: str, problem: BoxPoisson) -> Tensor:
     if isinstance(value, float):
         return torch.full(problem.cells, value, dtype=torch.float64)
     if callable(value):
-        return torch.cat([_cell_averages(name, problem, value, rows) for rows in _chunks(problem.grids)])
+        grids = problem.grids
+        pieces = ((rows, [_cell_averages(name, problem, value, rows)]) for rows in _chunks(grids))
+        return gathered(pieces, grids[0].n, 0)[0]
     if name == "c":
         for place in range(problem.dim):
             n = value.shape[place] - 1
@@ -215,21 +217,17 @@ def _quadrature(
     grids: list[Grid], name: str, f: Callable[..., Any], dtype: torch.dtype, names: str = "xyz"
 ) -> tuple[Tensor, bool, float]:
     """Integrate a function against the hats of all nodes, and its absolute value."""
-    pieces, speaks_torch, size = [], False, torch.zeros(())
-    for rows in _chunks(grids):
-        values, speaks_torch = evaluate(name, f, *_quadrature_points(grids, rows), names=names)
-        if not hidden(values):
-            size = size + _against_hats(grids, rows, values.detach().abs(), sums=True).amax()
-        pieces.append((rows, _against_hats(grids, rows, values).to(dtype)))
-    if len(pieces) == 1:
-        return pieces[0][1], speaks_torch, float(size)
-    first = pieces[0][1]
-    place = -len(grids)
-    shape = list(first.shape)
-    shape[place] = grids[0].n + 1
-    b = first.new_zeros(shape)
-    for rows, part in pieces:
-        b.narrow(place, rows.start, rows.stop - rows.start + 1).add_(part)
+    speaks_torch, size = False, torch.zeros(())
+
+    def pieces() -> Iterator[tuple[slice, list[Tensor]]]:
+        nonlocal speaks_torch, size
+        for rows in _chunks(grids):
+            values, speaks_torch = evaluate(name, f, *_quadrature_points(grids, rows), names=names)
+            if not hidden(values):
+                size = size + _against_hats(grids, rows, values.detach().abs(), sums=True).amax()
+            yield rows, [_against_hats(grids, rows, values).to(dtype)]
+
+    (b,) = gathered(pieces(), grids[0].n, -len(grids))
     return b, speaks_torch, float(size)
 
 
