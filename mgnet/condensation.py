@@ -267,9 +267,9 @@ class Pairs:
         self.left, self.right = k[0 : 2 * self.pairs : 2], k[1 : 2 * self.pairs : 2]
         self.s = None if s is None else s[1 : 2 * self.pairs : 2]
 
-    def _pivot(self, out: Tensor | None = None) -> Tensor:
-        pivot = torch.add(self.left, self.right, out=out)
-        return pivot if self.s is None else pivot.add_(self.s)
+    def _pivot(self, some: slice = slice(None)) -> Tensor:
+        pivot = self.left[some] + self.right[some]
+        return pivot if self.s is None else pivot.add_(self.s[some])
 
     def restrict(self, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Give the loads of the coarse nodes, and what the left and the right end receive."""
@@ -283,12 +283,15 @@ class Pairs:
     def correct(self, b: Tensor, coarse: Tensor, out: Tensor) -> None:
         """Write the interior nodes' values, given all nodes of the coarse grid."""
         out[:, 1::2] = coarse[:, 1:-1]
-        total = torch.addcmul(b[:, 0 : 2 * self.pairs : 2], self.left, coarse[:, : self.pairs])
-        total.addcmul_(self.right, coarse[:, 1 : self.pairs + 1])
-        # The pivots stand for a moment where the values come: a fresh vector less.
-        odd = out[:, 0 : 2 * self.pairs : 2]
-        self._pivot(odd[0])
-        torch.div(total, odd[:1].clone() if len(out) > 1 else odd, out=odd)
+        loads, odd = (x[:, 0 : 2 * self.pairs : 2] for x in (b, out))
+        # A few at a time: what is computed on the way takes no memory and stays in a cache.
+        step = CHUNK if b.device.type == "cpu" else self.pairs
+        for start in range(0, self.pairs, step):
+            stop = min(start + step, self.pairs)
+            some = slice(start, stop)
+            total = torch.addcmul(loads[:, some], self.left[some], coarse[:, some])
+            total.addcmul_(self.right[some], coarse[:, start + 1 : stop + 1])
+            torch.div(total, self._pivot(some), out=odd[:, some])
 
 
 class Condensation:
