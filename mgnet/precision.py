@@ -21,15 +21,18 @@ def full_precision() -> Iterator[None]:
         torch_backends.mkldnn.matmul,
         torch_backends.mkldnn.conv,
     )
-    before = [backend.fp32_precision for backend in backends]
+    changed = [
+        (backend, precision) for backend in backends if (precision := backend.fp32_precision) != "ieee"
+    ]
     cast = [device for device in ("cpu", "cuda") if torch.is_autocast_enabled(device)]
     try:
-        for backend in backends:
+        for backend, _ in changed:
             backend.fp32_precision = "ieee"
-        with contextlib.ExitStack() as stack:
-            for device in cast:
-                stack.enter_context(torch.autocast(device, enabled=False))
-            yield
+        for device in cast:
+            torch.set_autocast_enabled(device, False)
+        yield
     finally:
-        for backend, precision in zip(backends, before, strict=True):
+        for backend, precision in changed:
             backend.fp32_precision = precision
+        for device in cast:
+            torch.set_autocast_enabled(device, True)
