@@ -88,7 +88,8 @@ class Load(NamedTuple):
     speaks_torch : bool
         Whether the solution is to be a tensor.
     size : float, default 0.0
-        The integral of the absolute value of a function f, which its load may hide.
+        What the sum of the absolute values of the load may hide: the integral of that of a function f, and of
+        the boundary fluxes.
     """
 
     b: Tensor
@@ -123,12 +124,13 @@ def load(problem: Poisson, dtype: torch.dtype, device: torch.device, speaks_torc
     ValueError
         When the function f fails, or returns something else than finite numbers.
     """
-    f, given, size = problem.f, problem.b, 0.0
+    f, given, size = problem.f, problem.b, _flux_size(problem)
     if given is not None:
         b = given.to(dtype=dtype, device=device)
-        return Load(_add_fluxes(problem, b, own=b is not given), "b", given, False, speaks_torch)
+        return Load(_add_fluxes(problem, b, own=b is not given), "b", given, False, speaks_torch, size)
     if callable(f):
-        b, tensor, size = _quadrature(problem, f, dtype)
+        b, tensor, of_f = _quadrature(problem, f, dtype)
+        size += of_f
         b, speaks_torch = b.to(device), speaks_torch or tensor
     elif isinstance(f, float):
         b = _lump(problem, torch.full((problem.n + 1,), f, dtype=dtype, device=device))
@@ -327,16 +329,25 @@ def _integrate_linear(problem: Poisson, f: Tensor) -> Tensor:
     return b
 
 
+def _fluxes(problem: Poisson) -> Iterator[tuple[int, Any]]:
+    """Give the ends with data of a Neumann or Robin condition, as nodes, and those data."""
+    for node, end, condition in ((0, problem.ends[0], problem.left), (-1, problem.ends[1], problem.right)):
+        if end == "natural" and not nothing(condition.g):
+            yield node, condition.g
+
+
+def _flux_size(problem: Poisson) -> float:
+    return sum(abs(float(torch.as_tensor(g).detach())) for _, g in _fluxes(problem) if not hidden(g))
+
+
 def _add_fluxes(problem: Poisson, b: Tensor, own: bool) -> Tensor:
-    for end, node, condition in ((0, 0, problem.left), (1, -1, problem.right)):
-        if problem.ends[end] != "natural" or nothing(condition.g):
-            continue
-        if isinstance(condition.g, Tensor):
+    for node, g in _fluxes(problem):
+        if isinstance(g, Tensor):
             here = torch.zeros(b.shape[-1], dtype=b.dtype, device=b.device)
             here[node] = 1
-            b = b + condition.g.to(b) * here
+            b = b + g.to(b) * here
         else:
             b = b if own else b.clone()
             own = True
-            b[..., node] += condition.g
+            b[..., node] += g
     return b

@@ -133,14 +133,17 @@ def load(problem: BoxPoisson, dtype: torch.dtype, device: torch.device, speaks_t
     """
     f, given, size, space = problem.f, problem.b, 0.0, problem.space
     fluxes = _fluxes(problem, dtype, device)
+    if fluxes is not None and not hidden(fluxes):
+        size = float(fluxes.detach().abs().sum(tuple(range(-problem.dim, 0))).amax())
     batch = () if fluxes is None else fluxes.shape[: -problem.dim]
     if given is not None:
         b = given.to(dtype=dtype, device=device)
         common_batch("b", b, problem.dim, batch)
         b = b if fluxes is None else b + space.loads(fluxes)
-        return Load(b, "b", given, False, speaks_torch)
+        return Load(b, "b", given, False, speaks_torch, size)
     if callable(f) and problem.load == "exact":
-        b, tensor, size = _quadrature(problem.grids, "f", f, dtype)
+        b, tensor, of_f = _quadrature(problem.grids, "f", f, dtype)
+        size += of_f
         b, speaks_torch = b.to(device), speaks_torch or tensor
     else:
         if callable(f):

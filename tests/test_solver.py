@@ -325,6 +325,17 @@ def test_rounding_is_no_defect(dtype: Any) -> None:
             mgnet.solve(b=b, n=n, periodic=True)
 
 
+@pytest.mark.parametrize("box", [False, True])
+def test_rounding_beside_fluxes_is_no_defect(box: bool) -> None:
+    """The load takes the fluxes away, and what is left is rounding of both."""
+    nearly = -np.nextafter(0.7, 1)
+    if box:
+        sol = mgnet.solve(b=np.full((2, 2), nearly), n=1, dim=2, boundary=Neumann(0.7))
+    else:
+        sol = mgnet.solve(b=np.full(2, nearly), n=1, left=Neumann(0.7), right=Neumann(0.7))
+    assert np.abs(sol.u).max() < 1e-15
+
+
 def test_what_is_nearly_free_is_not_free() -> None:
     """A reaction of 1e-12 makes a solution of 1e12."""
     for keywords in ({"c": 1e-12}, {"right": Robin(1e-12), "left": Neumann()}, {"c": np.full(9, 1e-12)}):
