@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from docutils import nodes
+from pages import table
 from sources import BENCHMARKS, Run, docstring, found, script_of
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
@@ -30,29 +31,19 @@ def _paragraph(text: str) -> nodes.paragraph:
     return paragraph
 
 
-def _table(rows: list[list[str]], heads: tuple[str, ...]) -> nodes.table:
-    group = nodes.tgroup(cols=len(heads))
-    group += [nodes.colspec(colwidth=width) for width in (52, 16, 20, 12)[: len(heads)]]
-    head, body = nodes.thead(), nodes.tbody()
-    head += _row(list(heads))
-    body += [_row(row) for row in rows]
-    group += [head, body]
-    table = nodes.table(classes=["benchmark"], support_smartquotes=False)  # u'' is no quotation
-    table += group
-    return table
+COLUMNS = {"What": 52, "Measured": 16, "Required": 20, "Holds": 12}
 
 
-def _row(cells: list[str]) -> nodes.row:
-    row = nodes.row()
-    for index, cell in enumerate(cells):
-        entry = nodes.entry()
-        inset = index == 0 and cell.startswith("    ")
-        paragraph = nodes.paragraph("", "", classes=["inset"] if inset else [])
-        text = cell.strip()
-        paragraph += [nodes.strong("", "no")] if text == "NO" else [nodes.Text(text)]
-        entry += paragraph
-        row += entry
-    return row
+def _table(rows: list[list[str]], columns: int = 4) -> nodes.table:
+    heads = dict(list(COLUMNS.items())[:columns])
+    # No smart quotes: u'' is no quotation.
+    return table(heads, (map(_cell, row) for row in rows), classes=["benchmark"], support_smartquotes=False)
+
+
+def _cell(text: str) -> nodes.paragraph:
+    paragraph = nodes.paragraph("", "", classes=["inset"] * text.startswith("    "))
+    paragraph += nodes.strong("", "no") if text == "NO" else nodes.Text(text.strip())
+    return paragraph
 
 
 class _FromResults(SphinxDirective):
@@ -81,7 +72,7 @@ class Shortfalls(_FromResults):
             if script.stem not in NO_SCRIPTS and script not in printed:
                 what = docstring(script)[0].split(". ")[0]
                 rows.append([f"{what} (benchmarks/{script.name})", "never run", ""])
-        return [_table(rows, ("What", "Measured", "Required"))]
+        return [_table(rows, 3)]
 
 
 class Results(_FromResults):
@@ -106,7 +97,7 @@ class Results(_FromResults):
                 section += _paragraph(f"Run {number} of {len(runs)}, {run.facts.get('machine', '')}:")
             for heading, rows in run.sections.items():
                 section += nodes.rubric("", heading)
-                section += _table(rows, ("What", "Measured", "Required", "Holds"))
+                section += _table(rows)
             section += _paragraph(run.verdict)
         section += _paragraph(f"The file: ``benchmarks/results/{path.name}``.")
         return section

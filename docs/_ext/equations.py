@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
+from pages import listed, table
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
@@ -49,8 +50,8 @@ class Mark:
 
     @property
     def anchor(self) -> str:
-        """Its place on the page of the source; a label may be marked there more than once."""
-        return f"eq-{self.label}-{self.line}"
+        """Its place on the page of the source."""
+        return f"eq-{self.label}"
 
 
 class Equations:
@@ -65,6 +66,10 @@ class Equations:
         for path in _sources("examples"):
             for label in sorted(set(re.findall(r":eq:`([a-z0-9-]+)`", path.read_text(encoding="utf-8")))):
                 self.examples[label].append(path)
+
+    def of(self, label: str | None) -> tuple[Mark | None, Mark | None]:
+        """Give the mark in the code and that in the tests; :func:`check` warns where there is not one."""
+        return tuple(next(iter(marks.get(label, [])), None) for marks in (self.code, self.tests))
 
 
 def _sources(folder: str) -> list[Path]:
@@ -137,19 +142,9 @@ def _link(app: Sphinx, page: str, target: str, text: str, anchor: str, literal: 
     return nodes.reference("", "", inner, internal=True, refuri=uri)
 
 
-def _code_links(app: Sphinx, page: str, label: str) -> list[nodes.Node]:
-    marks = app.equations.code[label]
-    return [
-        _link(app, page, mark.page, f"{mark.path}:{mark.line}", f"#{mark.anchor}")
-        if mark.function == ""
-        else _link(app, page, mark.page, f"{Path(mark.path).stem}.{mark.function}", f"#{mark.anchor}")
-        for mark in marks
-    ]
-
-
-def _test_names(app: Sphinx, label: str) -> list[nodes.Node]:
-    names = dict.fromkeys(_test_name(mark) for mark in app.equations.tests[label])
-    return [_name(name) for name in names]
+def _code_link(app: Sphinx, page: str, mark: Mark) -> nodes.Node:
+    text = f"{Path(mark.path).stem}.{mark.function}" if mark.function else f"{mark.path}:{mark.line}"
+    return _link(app, page, mark.page, text, f"#{mark.anchor}")
 
 
 def _name(text: str) -> nodes.literal:
@@ -160,21 +155,15 @@ def _name(text: str) -> nodes.literal:
     return literal
 
 
-def _joined(parts: list[nodes.Node]) -> list[nodes.Node]:
-    found: list[nodes.Node] = []
-    for part in parts:
-        found += [nodes.Text(", "), part] if found else [part]
-    return found
-
-
 def add_links(app: Sphinx, doctree: nodes.document, page: str) -> None:
     """Put below each equation where its code is and what checks it; fill in the index."""
     for block in list(doctree.findall(nodes.math_block)):
         label = block.get("label")
-        if label and app.equations.code.get(label) and app.equations.tests.get(label):
+        code, test = app.equations.of(label)
+        if code and test:
             line = nodes.paragraph(classes=["equation-links"])
-            line += [nodes.Text("Code: "), *_joined(_code_links(app, page, label))]
-            line += [nodes.Text(" · Checked by: "), *_joined(_test_names(app, label))]
+            line += [nodes.Text("Code: "), _code_link(app, page, code)]
+            line += [nodes.Text(" · Checked by: "), _name(_test_name(test))]
             block.parent.insert(block.parent.index(block) + 1, line)
     for place in list(doctree.findall(Index)):
         place.replace_self(_table(app, page))
@@ -194,38 +183,24 @@ class EquationIndex(SphinxDirective):
 
 def _table(app: Sphinx, page: str) -> nodes.table:
     domain = app.env.domains["math"]
-    columns = {"No.": 8, "Label": 16, "Code": 22, "Checked by": 30, "Gallery": 24}  # with their widths
-    group = nodes.tgroup(cols=len(columns))
-    group += [nodes.colspec(colwidth=width) for width in columns.values()]
-    head, body = nodes.thead(), nodes.tbody()
-    head += _row([[nodes.Text(title)] for title in columns])
     order = {label: tuple(map(int, _number(app.env, label).split("."))) for label in domain.equations}
+    rows = []
     for label in sorted(order, key=order.__getitem__):
         home = domain.equations[label][0]
         shown = _link(app, page, home, f"({_number(app.env, label)})", f"#equation-{label}", literal=False)
-        gallery = [_example_link(app, page, path) for path in app.equations.examples[label]]
-        cells = [[shown], [nodes.Text(label)], _joined(_code_links(app, page, label))]
-        body += _row([*cells, _joined(_test_names(app, label)), _joined(gallery)])
-    group += [head, body]
-    table = nodes.table(classes=["equation-index", "colwidths-given"])
-    table += group
-    return table
+        code, test = app.equations.of(label)
+        links = [_code_link(app, page, code)] if code else []
+        tests = [_name(_test_name(test))] if test else []
+        gallery = listed(_example_link(app, page, path) for path in app.equations.examples[label])
+        rows.append(([shown], [nodes.Text(label)], links, tests, gallery))
+    columns = {"No.": 8, "Label": 16, "Code": 22, "Checked by": 30, "Gallery": 24}
+    return table(columns, rows, classes=["equation-index", "colwidths-given"])
 
 
 def _example_link(app: Sphinx, page: str, path: Path) -> nodes.Node:
     target = "auto_examples/" + path.relative_to(ROOT / "examples").with_suffix("").as_posix()
     title = app.env.titles.get(target)
     return _link(app, page, target, title.astext() if title else path.stem, "", literal=False)
-
-
-def _row(cells: list[list[nodes.Node]]) -> nodes.row:
-    row = nodes.row()
-    for cell in cells:
-        entry, paragraph = nodes.entry(), nodes.paragraph()
-        paragraph += cell
-        entry += paragraph
-        row += entry
-    return row
 
 
 def link_back(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
@@ -243,10 +218,11 @@ def link_back(app: Sphinx, page: str, template: str, context: dict[str, Any], do
                     parts.append(label)
                     continue
                 uri = app.builder.get_relative_uri(page, labels[label][0]) + f"#equation-{label}"
-                tests = ", ".join(dict.fromkeys(map(_test_name, app.equations.tests.get(label, []))))
+                _, test = app.equations.of(label)
+                name = html.escape(_test_name(test)) if test else "nothing"
                 parts.append(
-                    f'<a id="{mark.anchor}" class="equation" href="{uri}" title="checked by'
-                    f' {html.escape(tests)}">{label} ({_number(app.env, label)})</a>, checked by {tests}'
+                    f'<a id="{mark.anchor}" class="equation" href="{uri}" title="checked by {name}">'
+                    f"{label} ({_number(app.env, label)})</a>, checked by {name}"
                 )
             return "# eq: " + "; ".join(parts)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from docutils import nodes
+from pages import listed, table
 from sources import EXAMPLES, SYSTEMS, covered, lecture_systems
 from sphinx import addnodes
 from sphinx.application import Sphinx
@@ -55,20 +56,13 @@ class LectureSystems(SphinxDirective):
         return [node for part in parts.values() for node in self._part(part, pages)]
 
     def _part(self, part: dict, pages: dict[str, list[Path]]) -> list[nodes.Node]:
-        group = nodes.tgroup(cols=3)
-        group += [nodes.colspec(colwidth=width) for width in (8, 52, 40)]
-        head, body = nodes.thead(), nodes.tbody()
-        head += _row([nodes.Text("Code")], [nodes.Text("System")], [nodes.Text("In the gallery")])
+        rows = []
         for code, words in part["systems"].items():
-            links: list[nodes.Node] = []
-            for path in pages.get(code, []):
-                links += [nodes.Text(", ")] * bool(links) + [self._link(path)]
             inline, problems = self.state.inline_text(words, self.lineno)
-            body += _row([nodes.Text(code)], [*inline, *problems], links)
-        group += [head, body]
-        table = nodes.table(classes=["lecture-systems"])
-        table += group
-        return [nodes.rubric("", part["title"]), table]
+            links = listed(map(self._link, pages.get(code, [])))
+            rows.append(([nodes.Text(code)], [*inline, *problems], links))
+        columns = {"Code": 8, "System": 52, "In the gallery": 40}
+        return [nodes.rubric("", part["title"]), table(columns, rows, classes=["lecture-systems"])]
 
     def _link(self, path: Path) -> nodes.Node:
         page = "/auto_examples/" + path.relative_to(EXAMPLES).with_suffix("").as_posix()
@@ -78,16 +72,6 @@ class LectureSystems(SphinxDirective):
         link["refdoc"] = self.env.docname
         link += nodes.inline("", path.stem.replace("_", " "), classes=["std", "std-doc"])
         return link
-
-
-def _row(*cells: list[nodes.Node]) -> nodes.row:
-    row = nodes.row()
-    for cell in cells:
-        entry, paragraph = nodes.entry(), nodes.paragraph()
-        paragraph += cell
-        entry += paragraph
-        row += entry
-    return row
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
