@@ -17,49 +17,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from command import KEYS, answer, complaint
 
 import mgnet
 from mgnet.cli import main
 
 DATA = Path(__file__).parent.parent / "examples" / "data"
 SINE = ["solve", "--rhs", "pi**2*sin(pi*x)", "--n", "64"]
-KEYS = [
-    "status",
-    "n",
-    "dim",
-    "dtype",
-    "device",
-    "method",
-    "iterations",
-    "residual",
-    "error_estimate",
-    "seconds",
-]
 
-
-@pytest.fixture(autouse=True)
-def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
-def answer(capsys: pytest.CaptureFixture[str], *argv: str, code: int = 0) -> dict[str, Any]:
-    """Run with --json and return the one object on stdout."""
-    assert main([*argv, "--json"]) == code, capsys.readouterr().err
-    out, err = capsys.readouterr()
-    assert err == "" or code
-    (line,) = out.splitlines()
-    figures: dict[str, Any] = json.loads(line, parse_constant=pytest.fail)  # no NaN, no Infinity
-    return figures
-
-
-def complaint(capsys: pytest.CaptureFixture[str], *argv: str, code: int) -> str:
-    """Run what must fail and return the one line on stderr."""
-    assert main(list(argv)) == code
-    out, err = capsys.readouterr()
-    assert out == ""
-    (line,) = err.splitlines()
-    assert line.startswith("mgnet: error: ")
-    return line
+pytestmark = pytest.mark.usefixtures("own_folder")
 
 
 def columns(path: str) -> tuple[np.ndarray, np.ndarray]:

@@ -9,48 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command import KEYS, answer, complaint
 
 import mgnet
 from mgnet.cli import main
 
-KEYS = [
-    "status",
-    "n",
-    "dim",
-    "dtype",
-    "device",
-    "method",
-    "iterations",
-    "residual",
-    "error_estimate",
-    "seconds",
-]
 PLANE = ["solve", "--rhs", "2*pi**2*sin(pi*x)*sin(pi*y)", "--dim", "2", "--n", "16"]
 SPACE = ["solve", "--rhs", "3*pi**2*sin(pi*x)*sin(pi*y)*sin(pi*z)", "--dim", "3", "--n", "8"]
 WAVE = {2: "sin(pi*x)*sin(pi*y)", 3: "sin(pi*x)*sin(pi*y)*sin(pi*z)"}
 
-
-@pytest.fixture(autouse=True)
-def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
-def answer(capsys: pytest.CaptureFixture[str], *argv: str, code: int = 0) -> dict[str, Any]:
-    """Run with --json and return the one object on stdout."""
-    assert main([*argv, "--json"]) == code, capsys.readouterr().err
-    (line,) = capsys.readouterr().out.splitlines()
-    figures: dict[str, Any] = json.loads(line, parse_constant=pytest.fail)
-    return figures
-
-
-def complaint(capsys: pytest.CaptureFixture[str], *argv: str, code: int) -> str:
-    """Run what must fail and return the one line on stderr."""
-    assert main(list(argv)) == code
-    out, err = capsys.readouterr()
-    assert out == ""
-    (line,) = err.splitlines()
-    assert line.startswith("mgnet: error: ")
-    return line
+pytestmark = pytest.mark.usefixtures("own_folder")
 
 
 # The answer

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,16 +32,13 @@ KEYS = {
 }
 TRAIN = ["train", "logistic", "--dataset", "synthetic", "--recipe", "lecture", "--epochs", "2"]
 
+pytestmark = pytest.mark.usefixtures("own_folder", "one_thread")
+
 
 @pytest.fixture(autouse=True)
-def small_and_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.chdir(tmp_path)
-    few = data.synthetic(train=320, validation=32, test=64)
-    monkeypatch.setattr(data, "synthetic", lambda **_: few)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = data.synthetic(train=320, validation=32, test=64)
+    monkeypatch.setattr(data, "synthetic", lambda **_: images)
 
 
 def answer(capsys: pytest.CaptureFixture[str], *argv: str) -> Any:
