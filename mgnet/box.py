@@ -6,7 +6,7 @@ Everything in two and three dimensions is a tensor product of what one axis is.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 from typing import Any
@@ -388,14 +388,7 @@ class Box:
                 x = axis.chain.nodes(x, axis=place)
             return x if values is None else x + values
         u = (owned if own else empty)((*x.shape[: x.ndim - self.dim], *(n + 1 for n in self.cells)), x)
-        self.unknowns(u).copy_(x)
-        # The sides in turn: joined ones repeat what is there by then, edges included.
-        for axis, place in zip(self.axes, self.places, strict=True):
-            if axis.periodic:
-                u.select(place, -1).copy_(u.select(place, 0))
-            for node, end in zip((0, -1), axis.ends, strict=True):
-                if end == "dirichlet":
-                    u.select(place, node).zero_()
+        self._fill(u, x)
         return u if values is None else u.add_(values)
 
     def unknowns(self, u: Tensor) -> Tensor:
@@ -415,6 +408,73 @@ class Box:
         for axis, place in zip(self.axes, self.places, strict=True):
             b = axis.chain.spread(b, place)
         return b
+
+    def _fill(self, u: Tensor, x: Tensor) -> None:
+        """Write values at the nodes, zero at Dirichlet ones, from those at the unknowns."""
+        self.unknowns(u).copy_(x)
+        # The sides in turn: joined ones repeat what is there by then, edges included.
+        for axis, place in zip(self.axes, self.places, strict=True):
+            if axis.periodic:
+                u.select(place, -1).copy_(u.select(place, 0))
+            for node, end in zip((0, -1), axis.ends, strict=True):
+                if end == "dirichlet":
+                    u.select(place, node).zero_()
+
+    def strip(self, x: Tensor, cells: slice) -> Tensor:
+        """Return the values at the nodes of some cells of the first axis, as ``nodes`` does of all.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape ``(..., *unknowns)``
+            Values at the unknowns.
+        cells : slice
+            Which cells along the first axis.
+
+        Returns
+        -------
+        torch.Tensor, shape ``(..., their nodes, *nodes of the other axes)``
+            Values at the nodes.
+        """
+        others, count = Box(self.axes[1:]), cells.stop - cells.start + 1
+        u = empty((*x.shape[: x.ndim - self.dim], count, *(n + 1 for n in others.cells)), x)
+        first, last = self._held(cells)
+        u.narrow(-self.dim, 0, first).zero_()
+        u.narrow(-self.dim, last, count - last).zero_()
+        for here, there in self._rows(u, cells, x):
+            others._fill(here, there)
+        return u
+
+    def add_strip(self, y: Tensor, cells: slice, b: Tensor, factor: float = 1.0) -> None:
+        """Add a multiple of loads of the nodes of some cells of the first axis: the transpose of ``strip``.
+
+        Parameters
+        ----------
+        y : torch.Tensor, shape ``(..., their nodes, *nodes of the other axes)``
+            Loads of the nodes.
+        cells : slice
+            Which cells along the first axis.
+        b : torch.Tensor, shape ``(..., *unknowns)``
+            Loads of the unknowns, which become more.
+        factor : float, default 1.0
+            Times what.
+        """
+        for here, there in self._rows(y, cells, b):
+            there.add_(Box(self.axes[1:]).loads(here), alpha=factor)
+
+    def _held(self, cells: slice) -> tuple[int, int]:
+        """Give the first unknown among the nodes of some cells of the first axis, and the one behind all."""
+        first = self.axes[0].chain.first
+        low, high = max(cells.start, first), min(cells.stop + 1, first + self.axes[0].unknowns)
+        return low - cells.start, high - cells.start
+
+    def _rows(self, u: Tensor, cells: slice, x: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Give rows of nodes of some cells of the first axis, and the rows of unknowns that they are."""
+        axis, place = self.axes[0], -self.dim
+        first, last = self._held(cells)
+        start = cells.start + first - axis.chain.first
+        yield u.narrow(place, first, last - first), x.narrow(place, start, last - first)
+        if axis.periodic and cells.stop == axis.cells:
+            yield u.narrow(place, -1, 1), x.narrow(place, 0, 1)
 
     def blend(self, values: Tensor) -> Tensor:
         """Continue values at the Dirichlet nodes into the box, linearly from side to side, :eq:`blending`.

@@ -23,7 +23,7 @@ from . import stencils
 from .box import Box, integrate_linear, overlap
 from .checks import hidden
 from .galerkin import NodeProlongation, galerkin_product
-from .memory import empty, is_open, spare
+from .memory import copy, empty, empty_like, is_open, spare, strips
 
 __all__ = ["CellStiffness", "StencilStiffness"]
 
@@ -101,26 +101,28 @@ class CellStiffness(_BoxOperator):
                 found.append((axes, of_a, volume / 12 ** len(axes)))
         return found
 
+    def __call__(self, x: Tensor) -> Tensor:
+        """Apply the operator to values of shape ``(N, 1, *unknowns)``."""
+        return self._in_strips(x, empty_like(x).zero_(), 1) if is_open() else super().__call__(x)
+
+    def residual(self, x: Tensor, b: Tensor) -> Tensor:
+        """Return b − A x."""
+        return self._in_strips(x, copy(b), -1) if is_open() else b - self(x)
+
     def at_nodes(self, u: Tensor) -> Tensor:
         """Return the loads of all nodes that belong to values at all nodes, shape ``(N, 1, *nodes)``."""
-        if is_open():
-            y = self._in_strips(u)
-        else:  # gradients may flow
-            y = self._of_cells(u, slice(None))
-        for place, end, alpha in self._robin_sides():
-            side = u.select(place, end)
-            y.select(place, end).add_(self._side_mass(side, place), alpha=alpha)
+        if not is_open():  # gradients may flow
+            return self._of_cells(u, slice(0, self.box.cells[0]))
+        y = empty_like(u).zero_()
+        for rows in strips(self.box.cells[0], u, STRIP):
+            nodes = -self.dim, rows.start, rows.stop - rows.start + 1
+            y.narrow(*nodes).add_(self._of_cells(u.narrow(*nodes), rows))
         return y
 
-    def _in_strips(self, u: Tensor) -> Tensor:
-        """Go through the cells row by row of the first axis, so that what is made of them is small."""
-        y = empty(u.shape, u).zero_()
-        place, rows = -self.dim, self.box.cells[0]
-        step = max(1, STRIP * rows // max(1, u.numel() * u.element_size()))
-        for start in range(0, rows, step):
-            count = min(step, rows - start)
-            part = self._of_cells(u.narrow(place, start, count + 1), slice(start, start + count))
-            y.narrow(place, start, count + 1).add_(part)
+    def _in_strips(self, x: Tensor, y: Tensor, sign: int) -> Tensor:
+        """Add A x to y."""
+        for rows in strips(self.box.cells[0], x, STRIP):
+            self.box.add_strip(self._of_cells(self.box.strip(x, rows), rows), rows, y, sign)
         return y
 
     def _of_cells(self, u: Tensor, rows: slice) -> Tensor:
@@ -131,7 +133,12 @@ class CellStiffness(_BoxOperator):
             if self.c is not None:
                 weight = torch.add(weight, self.c[rows], alpha=of_c)
             weighted[axes] = fields[axes] * weight
-        return _spread_differences(weighted, self.dim)
+        y = _spread_differences(weighted, self.dim)
+        for place, end, alpha in self._robin_sides():
+            if place > -self.dim or (rows.stop == self.box.cells[0] if end else rows.start == 0):
+                side = u.select(place, end)
+                y.select(place, end).add_(self._side_mass(side, place), alpha=alpha)
+        return y
 
     def _robin_sides(self) -> Iterator[tuple[int, int, float]]:
         for place, alphas in zip(self.box.places, self.robin, strict=True):
@@ -190,13 +197,13 @@ class CellStiffness(_BoxOperator):
     def assembled(self) -> StencilStiffness:
         """Return the same operator as entries between neighbouring nodes."""
         K, M = self._unit_elements
-        centre = self.a.new_zeros([n + 1 for n in self.box.cells])
+        centre = _zeros(self.box, self.a)
         pairs: dict[tuple[int, ...], Tensor] = {}
         for (i, low), (j, high) in itertools.product(enumerate(self.corners), repeat=2):
             step = tuple(q - p for p, q in zip(low, high, strict=True))
             if step >= (0,) * self.dim:
                 if any(step) and step not in pairs:
-                    pairs[step] = torch.zeros_like(centre)
+                    pairs[step] = _zeros(self.box, self.a)
                 here = (pairs[step] if any(step) else centre)[_corner(low, self.box.cells)]
                 here.add_(self.a, alpha=float(K[i, j]))
                 if self.c is not None:
@@ -406,11 +413,11 @@ class StencilStiffness(_BoxOperator):
             Zero where there is no neighbour.
         """
         if step in self.pairs or not any(step):
-            field = self.pairs.get(step, self.centre).clone()
+            field = copy(self.pairs.get(step, self.centre))
         else:
             opposite = tuple(-s for s in step)
             here, there = _ends_of(opposite, self.centre.shape)
-            field = torch.zeros_like(self.centre)
+            field = _zeros(self.box, self.centre)
             field[there] = self.pairs[opposite][here]
         for place, axis in enumerate(self.box.axes):
             if axis.periodic:
@@ -426,6 +433,12 @@ def _coarsen(A: CellStiffness | StencilStiffness, entries: StencilStiffness) -> 
     fields = galerkin_product(A.at_nodes, P, A.like)
     centre = fields.pop((0,) * A.box.dim)
     return StencilStiffness(P.coarse, centre, fields, A.singular), P
+
+
+def _zeros(box: Box, like: Tensor) -> Tensor:
+    """Return zeros at all nodes, for use while a level is made."""
+    shape = [n + 1 for n in box.cells]
+    return empty(shape, like).zero_() if is_open() else like.new_zeros(shape)
 
 
 def _ends_of(step: Sequence[int], shape: Sequence[int]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:

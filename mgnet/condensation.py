@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .memory import strips
 from .stiffness import Stiffness1d
 from .threads import share
 from .varying import VaryingStiffness, eliminate
@@ -30,6 +31,8 @@ __all__ = ["Condensation", "NonFiniteError"]
 FACTOR, LONG = 32, 2**15
 # Values that a CPU works on at a time, so that what is written stays in its cache until it is complete.
 CHUNK = 2**18
+# Bytes of the values of pairs of cells that are worked out at a time.
+STRIP = 2**20
 # Most multiplications of a product with a vector or a matrix for which OpenBLAS starts no threads.
 PRODUCT = {1: 2**13, 2: 2**18}
 
@@ -284,13 +287,9 @@ class Pairs:
         """Write the interior nodes' values, given all nodes of the coarse grid."""
         out[:, 1::2] = coarse[:, 1:-1]
         loads, odd = (x[:, 0 : 2 * self.pairs : 2] for x in (b, out))
-        # A few at a time: what is computed on the way takes no memory and stays in a cache.
-        step = CHUNK if b.device.type == "cpu" else self.pairs
-        for start in range(0, self.pairs, step):
-            stop = min(start + step, self.pairs)
-            some = slice(start, stop)
+        for some in strips(self.pairs, odd, STRIP):
             total = torch.addcmul(loads[:, some], self.left[some], coarse[:, some])
-            total.addcmul_(self.right[some], coarse[:, start + 1 : stop + 1])
+            total.addcmul_(self.right[some], coarse[:, some.start + 1 : some.stop + 1])
             torch.div(total, self._pivot(some), out=odd[:, some])
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .box import Axis, Box
 from .chain import Transpose
-from .memory import empty, empty_like
+from .memory import copy, empty
 
 __all__ = ["NodeProlongation", "galerkin_product"]
 
@@ -89,7 +89,7 @@ class NodeProlongation:
 
     def at_nodes_transposed(self, b: Tensor) -> Tensor:
         """Restrict loads of all nodes to all coarse nodes."""
-        b = empty_like(b).copy_(b)
+        b = copy(b)
         for target, sources in reversed(self.steps):
             new = b[(..., *target)]
             for source, weight in sources:

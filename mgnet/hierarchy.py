@@ -29,7 +29,7 @@ from .checks import (
 from .condensation import Condensation, NonFiniteError
 from .direct import BoxFactorisation, solve_direct
 from .iteration import Outcome, Status, iterate, largest, relative_norm, slowness
-from .memory import empty_like, own_copy, reused
+from .memory import empty_like, own_copy, reused, strips
 from .multigrid import (
     ConjugateGradients,
     Level,
@@ -51,6 +51,8 @@ __all__ = ["Hierarchy", "Stopping"]
 
 # Boxes of no more unknowns have what rounding does measured, at the cost of a cycle.
 SMALL = 2**16
+# Bytes that are converted at a time.
+STRIP = 2**19
 # Default number of cycles on an interval; ten times as many in a box.
 MAXITER = 100
 # Default tolerance, relative to the largest nodal value; more is asked of neither precision.
@@ -496,12 +498,14 @@ class Hierarchy:
         plain = options.levels is None and options.omega is None and min(options.sweeps) >= 2
         if self.method == "direct" or (plain and isinstance(self.A, Stiffness)):
             return 0.0
+        # In the precision of the cycles, and of the cycles themselves: conjugate gradients would soon be done
+        # with a few slow parts.
+        A = self.levels[0].A if self._mixed else self.A
+        dtype = torch.float32 if self._mixed else self.dtype
         generator = torch.Generator().manual_seed(0)
-        e = torch.randn((1, 1, *self.problem.shape), generator=generator, dtype=self.dtype).to(self.device)
-        # Of the cycles themselves: conjugate gradients would soon be done with a few slow parts.
-        cycle = self._scaled_cycle if self._mixed else self.cycle
+        e = torch.randn((1, 1, *self.problem.shape), generator=generator, dtype=dtype).to(self.device)
         return slowness(
-            lambda r: self._unknowns_without_mean(cycle(r)), self.A, self._unknowns_without_mean(e)
+            lambda r: self._unknowns_without_mean(self.cycle(r)), A, self._unknowns_without_mean(e)
         )
 
     def _rounded(self, u: Tensor) -> float:
@@ -571,8 +575,8 @@ class Hierarchy:
             if not first:
                 first.append(_row_sizes(r))
             # eq: mixed
-            e = gradients(torch.div(r, first[0], out=empty_like(r, torch.float32)))
-            return self._unknowns_without_mean(torch.mul(e, self._scale * first[0], out=empty_like(r)))
+            e = gradients(_multiplied(r, 1 / first[0], torch.float32))
+            return self._unknowns_without_mean(_multiplied(e, self._scale * first[0], r.dtype))
 
         return step
 
@@ -583,9 +587,7 @@ class Hierarchy:
     def _scaled(self, solve: Callable[[Tensor], Tensor], r: Tensor) -> Tensor:
         size = _row_sizes(r)
         low, factor = (torch.float32, self._scale) if self._mixed else (self.dtype, 1.0)
-        scaled = torch.div(r, size, out=empty_like(r))
-        e = solve(scaled if low == r.dtype else empty_like(scaled, low).copy_(scaled))
-        return torch.mul(e, factor * size, out=scaled)
+        return _multiplied(solve(_multiplied(r, 1 / size, low)), factor * size, r.dtype)
 
     def _second_look(self, b: Tensor, values: Any, u: Tensor, tol: float = math.inf) -> Outcome:
         """Estimate the error of a solution by the exact correction for its residual, in float64."""
@@ -743,6 +745,14 @@ def _lifted_ends(b: Tensor, A: Any, values: tuple[Any, Any]) -> Tensor:
 def _row_sizes(r: Tensor) -> Tensor:
     """Give the largest absolute value of each row, to be divided by."""
     return largest(r).clamp_min(torch.finfo(r.dtype).tiny).reshape(-1, *[1] * (r.ndim - 1))
+
+
+def _multiplied(x: Tensor, factor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Multiply the rows, into another precision; in pieces, since torch converts whole tensors by the way."""
+    y = empty_like(x, dtype)
+    for rows in strips(x.shape[2], x, STRIP):
+        torch.mul(x[:, :, rows], factor, out=y[:, :, rows])
+    return y
 
 
 def _require_all_finite(b: Tensor) -> None:

@@ -17,10 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["empty", "empty_like", "is_open", "own_copy", "owned", "reused", "spare"]
+__all__ = ["copy", "empty", "empty_like", "is_open", "own_copy", "owned", "reused", "spare", "strips"]
 
 # In bytes: smaller blocks are quickly had from the allocator; and how much is asked from the system at once.
 LEAST, SLAB = 2**16, 2**23
+# A block may be that many times as large as what is asked for.
+SPARE = 1.25
 
 
 class _Pool:
@@ -31,12 +33,15 @@ class _Pool:
         self.rest = np.empty(0, dtype=np.uint8)
 
     def block(self, size: int) -> np.ndarray:
-        """Return a block that nobody holds."""
+        """Return a block that nobody holds, of the size or little more."""
+        for known in sorted(self.blocks):
+            if size <= known <= SPARE * size:
+                blocks = self.blocks[known]
+                for i in range(len(blocks)):
+                    # A tensor, and every view of it, holds the array that it was made from.
+                    if sys.getrefcount(blocks[i]) == _UNHELD:
+                        return blocks[i]
         blocks = self.blocks.setdefault(size, [])
-        for i in range(len(blocks)):
-            # A tensor, and every view of it, holds the array that it was made from.
-            if sys.getrefcount(blocks[i]) == _UNHELD:
-                return blocks[i]
         if size > len(self.rest):
             # NumPy asks the system for huge pages where an array is large.
             self.rest = np.empty(max(size, SLAB), dtype=np.uint8)
@@ -123,6 +128,33 @@ def own_copy(x: Tensor) -> Tensor:
 def empty_like(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """Return a contiguous tensor without values, of the shape of another."""
     return empty(x.shape, x, dtype)
+
+
+def copy(x: Tensor) -> Tensor:
+    """Return a copy, in memory that may have been used before."""
+    return empty_like(x).copy_(x)
+
+
+def strips(rows: int, x: Tensor, most: int) -> Iterator[slice]:
+    """Cut rows into slices, so that what is made of each stays in a processor's cache.
+
+    Parameters
+    ----------
+    rows : int
+        How many there are.
+    x : torch.Tensor
+        What belongs to all of them.
+    most : int
+        Bytes of it for a slice. A GPU, where each slice is a launch, takes all rows at once.
+
+    Yields
+    ------
+    slice
+        Some rows.
+    """
+    step = max(1, most * rows // max(1, x.nbytes)) if x.device.type == "cpu" else max(1, rows)
+    for start in range(0, rows, step):
+        yield slice(start, min(start + step, rows))
 
 
 _UNHELD = [sys.getrefcount(blocks[i]) for blocks in ([np.empty(0)],) for i in range(1)][0]

@@ -15,8 +15,9 @@ from .box import Box, BoxProlongation
 from .chain import Chain
 from .checks import count, number
 from .condensation import Condensation
+from .memory import copy
 from .operators import Prolongation
-from .smoothers import SMOOTHERS, Smoother, copy, damping, lowest, residual
+from .smoothers import SMOOTHERS, Smoother, damping, lowest, residual
 from .stiffness import BoxStiffness, Stiffness1d
 from .tensor_solver import TensorSolver
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from .memory import empty_like, is_open, spare
+from .memory import copy, is_open, spare
 
 __all__ = [
     "SMOOTHERS",
@@ -57,11 +57,6 @@ def residual(A: Any, x: Tensor, b: Tensor) -> Tensor:
         return A.residual(x, b)
     y = A(x)
     return y.neg_().add_(b) if is_open() else b - y
-
-
-def copy(x: Tensor) -> Tensor:
-    """Return a copy, in memory that may have been used before."""
-    return empty_like(x).copy_(x)
 
 
 class Jacobi:

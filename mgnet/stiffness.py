@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from . import stencils
 from .box import Axis, Box, BoxProlongation
 from .margins import Boundary
-from .memory import is_open, spare
+from .memory import is_open, spare, strips
 from .operators import Prolongation, Stencil
 from .varying import VaryingStiffness
 
@@ -329,11 +329,10 @@ class BoxStiffness(Stiffness):
         y, first, size = spare(x.shape, x), -self.dim, x.shape[-self.dim]
         if y is None:
             return self._strip(x, 0, size, b, None)
-        rows = max(1, STRIP * size // max(1, x.numel() * x.element_size()))
-        for start in range(0, size, rows):
-            stop = min(start + rows, size)
-            part = None if b is None else b.narrow(first, start, stop - start)
-            self._strip(x, start, stop, part, y.narrow(first, start, stop - start))
+        for rows in strips(size, x, STRIP):
+            place = first, rows.start, rows.stop - rows.start
+            part = None if b is None else b.narrow(*place)
+            self._strip(x, rows.start, rows.stop, part, y.narrow(*place))
         return y
 
     def _strip(self, x: Tensor, start: int, stop: int, b: Tensor | None, out: Tensor | None) -> Tensor:

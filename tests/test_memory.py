@@ -9,8 +9,7 @@ import pytest
 import torch
 
 import mgnet
-from mgnet import memory
-from mgnet.memory import LEAST, SLAB, empty, empty_like, is_open, own_copy, reused, spare
+from mgnet.memory import LEAST, SLAB, empty, empty_like, is_open, own_copy, reused, spare, strips
 
 LIKE = torch.empty(0)
 MANY = LEAST  # entries of 4 bytes: large enough to be reused
@@ -53,6 +52,8 @@ def test_a_block_is_used_again_when_nobody_holds_it() -> None:
         # Nearly the same size, and another precision.
         assert empty((MANY - 5,), LIKE).data_ptr() == place
         assert empty((MANY // 2,), LIKE, torch.float64).data_ptr() == place
+        assert empty((9 * MANY // 10,), LIKE).data_ptr() == place
+        assert empty((MANY // 2,), LIKE).data_ptr() != place
         del other
 
 
@@ -196,5 +197,13 @@ def test_solves_in_threads() -> None:
         np.testing.assert_allclose(other, one, rtol=0, atol=1e-12 * np.abs(one).max())
 
 
-def test_the_module_says_what_it_offers() -> None:
-    assert set(memory.__all__) == {"empty", "empty_like", "is_open", "own_copy", "owned", "reused", "spare"}
+@pytest.mark.parametrize("rows", [0, 1, 7, 64])
+@pytest.mark.parametrize("most", [1, 100, 4096, 10**9])
+def test_strips_are_all_rows_and_no_larger_than_asked(rows: int, most: int) -> None:
+    x = torch.empty(2, rows, 8, dtype=torch.float64)
+    found = list(strips(rows, x, most))
+    assert [i for some in found for i in range(rows)[some]] == list(range(rows))
+    assert all(some.stop - some.start == 1 or x[:, some].nbytes <= most for some in found)
+    assert all(x[:, some.start : some.stop + 1].nbytes > most for some in found[:-1])
+    # A stand-in for a tensor of a GPU, which takes them at once.
+    assert list(strips(rows, x.to("meta"), most)) == [slice(0, rows)] * bool(rows)
