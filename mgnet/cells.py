@@ -29,6 +29,8 @@ __all__ = ["CellStiffness", "StencilStiffness"]
 
 # Row sums above this say little of the eigenvalues of D⁻¹ A.
 DOUBTED = 3.0
+# Unknowns of a matrix whose eigenvalues are all computed.
+FEW = 32
 
 # Bytes of a strip of nodes.
 STRIP = 2**19
@@ -124,6 +126,23 @@ class CellStiffness(_BoxOperator):
         for rows in strips(self.box.cells[0], x, STRIP):
             self.box.add_strip(self._of_cells(self.box.strip(x, rows), rows), rows, y, sign)
         return y
+
+    @cached_property
+    def smooth(self) -> bool:
+        """Whether c is zero and a of neighbouring cells differs by a factor of two at most."""
+        if self.c is not None:
+            return False
+        pairs = [
+            (part.narrow(axis, 0, part.shape[axis] - 1), part.narrow(axis, 1, part.shape[axis] - 1))
+            for part in (self.a[rows.start : rows.stop + 1] for rows in strips(len(self.a), self.a, STRIP))
+            for axis in range(self.dim)
+        ]
+        ends = [
+            (self.a.select(i, 0), self.a.select(i, -1))
+            for i, axis in enumerate(self.box.axes)
+            if axis.periodic
+        ]
+        return not any(bool(((x > 2 * y) | (y > 2 * x)).any()) for x, y in (*pairs, *ends))
 
     def _of_cells(self, u: Tensor, rows: slice) -> Tensor:
         """Return what some rows of cells give to their nodes."""
@@ -368,13 +387,14 @@ class StencilStiffness(_BoxOperator):
         diagonal = self.diagonal(self.box.shape)
         bound = float((self._row_sums() / diagonal).max())
         # Of large row sums most is not true, and a smoother for an interval that wide does little.
-        if bound < DOUBTED or diagonal.numel() < 32:
-            return bound
-        return min(bound, 1.1 * self._found(diagonal.rsqrt()))
+        return bound if bound < DOUBTED else min(bound, 1.1 * self._found(diagonal.rsqrt()))
 
     def _found(self, weight: Tensor) -> float:
         """Find the largest eigenvalue of D⁻¹ A roughly, with weight = D^(−1/2)."""
         size = weight.numel()
+        if size < FEW:  # too few for a Krylov space
+            dense = weight.ravel()[:, None] * self.to_dense(weight.shape) * weight.ravel()
+            return float(torch.linalg.eigvalsh(dense.double())[-1])
 
         def scaled(x: np.ndarray) -> np.ndarray:
             v = weight * torch.from_numpy(x).to(weight).reshape(weight.shape)

@@ -44,7 +44,6 @@ from .precision import full_precision
 from .problem import Dirichlet, Poisson
 from .smoothers import residual
 from .solution import ConvergenceError, Solution
-from .stiffness import Stiffness
 from .varying import VaryingStiffness
 
 __all__ = ["Hierarchy", "Stopping"]
@@ -496,7 +495,7 @@ class Hierarchy:
         """How many times its last correction an error may be, where that is not known beforehand."""
         options = self.options
         plain = options.levels is None and options.omega is None and min(options.sweeps) >= 2
-        if self.method == "direct" or (plain and isinstance(self.A, Stiffness)):
+        if self.method == "direct" or (plain and self.A.smooth):
             return 0.0
         # In the precision of the cycles, and of the cycles themselves: conjugate gradients would soon be done
         # with a few slow parts.

@@ -56,6 +56,8 @@ class Stiffness(Stencil):
             [ 0., -2.,  4.]], dtype=torch.float64)
     """
 
+    smooth = True  # all cells are alike
+
     def __init__(
         self,
         h: float | Sequence[float] = 1.0,

@@ -85,6 +85,8 @@ class VaryingStiffness(Chain):
         Robin's alpha at the two ends.
     """
 
+    smooth = False  # neighbouring cells may differ by any factor
+
     def __init__(
         self, k: Tensor, s: Tensor | None, ends: tuple[str, str], robin: tuple[float, float] = (0.0, 0.0)
     ) -> None:

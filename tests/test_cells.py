@@ -177,6 +177,30 @@ def test_an_operator_of_cells_goes_in_strips(dim: int, strip: int, monkeypatch: 
 
 
 @every_dim
+def test_which_coefficients_are_smooth(dim: int) -> None:
+    """Neighbours that differ by up to a factor of two, ends that are joined among them."""
+
+    def smooth(a: torch.Tensor, ends: str = "held", c: torch.Tensor | None = None) -> bool:
+        return CellStiffness(Box([Axis(n, 0.1, ENDS[ends]) for n in a.shape]), a, c).smooth
+
+    shape = (5,) * dim
+    a = torch.ones(shape, dtype=torch.float64)
+    a[(2, *(1,) * (dim - 1))] = 2.0
+    assert smooth(a)
+    assert not smooth(a, c=torch.zeros(shape, dtype=torch.float64))
+    assert not smooth(1 / (a + a.gt(1)))  # a third beside a whole
+    assert smooth(torch.ones((1,) * dim))
+    for axis in range(dim):
+        steps = (
+            torch.tensor([1.0, 2, 4, 8, 16]).reshape(-1, *[1] * (dim - 1 - axis)).expand(*(5,) * (dim - axis))
+        )
+        steps = steps.expand(shape)
+        assert smooth(steps)
+        assert not smooth(steps, "joined")
+        assert not smooth(steps.flip(axis) ** 1.1)
+
+
+@every_dim
 def test_an_operator_of_cells_without_robin_data(dim: int) -> None:
     box = Box([Axis(3, 0.5, ENDS["free"])] * dim)
     a = torch.rand(box.cells, dtype=torch.float64) + 0.1
@@ -424,8 +448,10 @@ def test_constants_stay_in_the_kernel_of_coarse_operators() -> None:
         assert largest_entry(level.A(one)) <= 1e-13 * largest_entry(level.A.diagonal(level.unknowns))
 
 
-def test_jumps_do_not_widen_the_interval_of_a_smoother() -> None:
-    a = 10 ** np.random.default_rng(0).uniform(-3, 3, (40, 40))
+@pytest.mark.parametrize(("seed", "shape"), [(55, (40, 40)), (19, (40, 1))])
+def test_jumps_do_not_widen_the_interval_of_a_smoother(seed: int, shape: tuple[int, int]) -> None:
+    """Row sums are 13 and 26 times too large on these coarse grids."""
+    a = 10 ** np.random.default_rng(seed).uniform(-3, 3, shape) * np.ones((40, 40))
     for level in mgnet.Hierarchy(mgnet.Poisson(n=40, dim=2, a=a), method="vcycle").levels:
         A = level.A.to_dense(level.unknowns).numpy()
         true = np.linalg.eigvals(A / np.diag(A)[:, None]).real.max()
