@@ -405,9 +405,15 @@ class Box:
 
     def spread(self, b: Tensor) -> Tensor:
         """Return loads of all nodes from those of the unknowns: the transpose of ``unknowns``."""
+        if not is_open():
+            for axis, place in zip(self.axes, self.places, strict=True):
+                b = axis.chain.spread(b, place)
+            return b
+        y = self.nodes(b)
         for axis, place in zip(self.axes, self.places, strict=True):
-            b = axis.chain.spread(b, place)
-        return b
+            if axis.periodic:
+                y.select(place, -1).zero_()
+        return y
 
     def _fill(self, u: Tensor, x: Tensor) -> None:
         """Write values at the nodes, zero at Dirichlet ones, from those at the unknowns."""

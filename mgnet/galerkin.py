@@ -88,8 +88,7 @@ class NodeProlongation:
         return u
 
     def at_nodes_transposed(self, b: Tensor) -> Tensor:
-        """Restrict loads of all nodes to all coarse nodes."""
-        b = copy(b)
+        """Restrict loads of all nodes, which are overwritten, to all coarse nodes."""
         for target, sources in reversed(self.steps):
             new = b[(..., *target)]
             for source, weight in sources:
@@ -109,7 +108,8 @@ class NodeProlongation:
 
     def restrict(self, b: Tensor) -> Tensor:
         """Restrict loads of shape ``(N, 1, *unknowns)``."""
-        return self.coarse.loads(self.at_nodes_transposed(self.box.spread(b)))
+        nodes = self.box.spread(b)
+        return self.coarse.loads(self.at_nodes_transposed(copy(b) if nodes is b else nodes))
 
     @property
     def T(self) -> Transpose:

@@ -574,8 +574,8 @@ class Hierarchy:
             if not first:
                 first.append(_row_sizes(r))
             # eq: mixed
-            e = gradients(_multiplied(r, 1 / first[0], torch.float32))
-            return self._unknowns_without_mean(_multiplied(e, self._scale * first[0], r.dtype))
+            e = gradients(_multiplied(r, 1 / first[0], empty_like(r, torch.float32)))
+            return self._unknowns_without_mean(_multiplied(e, self._scale * first[0], r))
 
         return step
 
@@ -586,7 +586,8 @@ class Hierarchy:
     def _scaled(self, solve: Callable[[Tensor], Tensor], r: Tensor) -> Tensor:
         size = _row_sizes(r)
         low, factor = (torch.float32, self._scale) if self._mixed else (self.dtype, 1.0)
-        return _multiplied(solve(_multiplied(r, 1 / size, low)), factor * size, r.dtype)
+        e = solve(_multiplied(r, 1 / size, empty_like(r, low)))
+        return _multiplied(e, factor * size, empty_like(r))
 
     def _second_look(self, b: Tensor, values: Any, u: Tensor, tol: float = math.inf) -> Outcome:
         """Estimate the error of a solution by the exact correction for its residual, in float64."""
@@ -746,12 +747,11 @@ def _row_sizes(r: Tensor) -> Tensor:
     return largest(r).clamp_min(torch.finfo(r.dtype).tiny).reshape(-1, *[1] * (r.ndim - 1))
 
 
-def _multiplied(x: Tensor, factor: Tensor, dtype: torch.dtype) -> Tensor:
+def _multiplied(x: Tensor, factor: Tensor, out: Tensor) -> Tensor:
     """Multiply the rows, into another precision; in pieces, since torch converts whole tensors by the way."""
-    y = empty_like(x, dtype)
     for rows in strips(x.shape[2], x, STRIP):
-        torch.mul(x[:, :, rows], factor, out=y[:, :, rows])
-    return y
+        torch.mul(x[:, :, rows], factor, out=out[:, :, rows])
+    return out
 
 
 def _require_all_finite(b: Tensor) -> None:

@@ -169,7 +169,8 @@ def iterate(
     Parameters
     ----------
     step : callable
-        Gives a correction from a residual; the next approximation is ``u + step(b - A(u))``.
+        Gives a correction from a residual, which it may overwrite; the next approximation is
+        ``u + step(b - A(u))``.
     A : callable
         The operator.
     b, u : torch.Tensor, shape ``(batch, 1, *unknowns)``
@@ -203,12 +204,12 @@ def iterate(
     residuals = [_relative(r, unit)]
     for _ in range(maxiter):
         e = step(r)
-        del r  # its memory is wanted
+        del r  # its memory is wanted, and that of e
         u = u.add_(e)
-        r = residual(A, u, b)
-        residuals.append(_relative(r, unit))
         corrections.sizes.append(largest(e))
         del e
+        r = residual(A, u, b)
+        residuals.append(_relative(r, unit))
         scale = largest(u)
         error = corrections.estimate(scale)
         # A row without a load has converged when nothing is left of the guess.

@@ -135,7 +135,7 @@ class Chebyshev:
 
     def __init__(self, diagonal: Tensor, largest: float = 2.0, fraction: float = 0.25) -> None:
         self.centre, self.radius = (1 + fraction) / 2 * largest, (1 - fraction) / 2 * largest
-        self.first = 1 / (self.centre * diagonal)
+        self.first = (self.centre * diagonal).reciprocal_()
 
     def __call__(self, A: Any, x: Tensor | None, b: Tensor, sweeps: int, post: bool = False) -> Tensor:
         """Apply the polynomial of degree ``sweeps``; see :class:`Smoother`."""

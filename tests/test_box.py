@@ -240,8 +240,11 @@ def test_nodes_and_unknowns(dim: int) -> None:
         np.testing.assert_allclose(box.loads(y).flatten(2), flat_y @ E, rtol=0, atol=1e-14)
         assert torch.equal(box.unknowns(box.nodes(x)), x)
         # spread is the transpose of unknowns.
-        assert box.spread(x).shape == y.shape
-        assert (box.spread(x) * y).sum() == pytest.approx(float((x * box.unknowns(y)).sum()), rel=1e-12)
+        spread = box.spread(x)
+        assert spread.shape == y.shape
+        assert (spread * y).sum() == pytest.approx(float((x * box.unknowns(y)).sum()), rel=1e-12)
+        with memory.reused():
+            assert torch.equal(box.spread(x).clone(), spread)
         integrals = reduce(np.multiply.outer, [axis.hat_integrals() for axis in box.axes])
         np.testing.assert_allclose(box.hat_integrals(x), integrals, rtol=1e-14)
         assert box.hat_integrals(x.float()).dtype == torch.float32

@@ -312,10 +312,14 @@ def test_constants_are_interpolated_exactly(dim: int) -> None:
             assert rows.max() <= 1 + 1e-10
         e = torch.rand((2, 1, *(n + 1 for n in P.coarse.cells)), dtype=torch.float64)
         b = torch.rand((2, 1, *(n + 1 for n in A.box.cells)), dtype=torch.float64)
-        before = b.clone()
         assert float((P.at_nodes(e) * b).sum()) == pytest.approx(
-            float((e * P.at_nodes_transposed(b)).sum()), rel=1e-12
+            float((e * P.at_nodes_transposed(b.clone())).sum()), rel=1e-12
         )
+        b = torch.rand((2, 1, *P.box.shape), dtype=torch.float64)
+        before = b.clone()
+        restricted = P.restrict(b)
+        with memory.reused():
+            torch.testing.assert_close(P.restrict(b), restricted)
         assert torch.equal(b, before)
 
 
