@@ -7,7 +7,9 @@ any more are handed out once more; when it closes all of them are given back.
 
 from __future__ import annotations
 
+import bisect
 import contextlib
+import itertools
 import math
 import sys
 import threading
@@ -30,17 +32,20 @@ class _Pool:
 
     def __init__(self) -> None:
         self.blocks: dict[int, list[np.ndarray]] = {}
+        self.sizes: list[int] = []  # in order
         self.rest = np.empty(0, dtype=np.uint8)
 
     def block(self, size: int) -> np.ndarray:
         """Return a block that nobody holds, of the size or little more."""
-        for known in sorted(self.blocks):
-            if size <= known <= SPARE * size:
-                blocks = self.blocks[known]
-                for i in range(len(blocks)):
-                    # A tensor, and every view of it, holds the array that it was made from.
-                    if sys.getrefcount(blocks[i]) == _UNHELD:
-                        return blocks[i]
+        place = bisect.bisect_left(self.sizes, size)
+        for known in itertools.takewhile(lambda known: known <= SPARE * size, self.sizes[place:]):
+            blocks = self.blocks[known]
+            for i in range(len(blocks)):
+                # A tensor, and every view of it, holds the array that it was made from.
+                if sys.getrefcount(blocks[i]) == _UNHELD:
+                    return blocks[i]
+        if size not in self.blocks:
+            self.sizes.insert(place, size)
         blocks = self.blocks.setdefault(size, [])
         if size > len(self.rest):
             # NumPy asks the system for huge pages where an array is large.
