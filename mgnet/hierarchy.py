@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -348,7 +349,7 @@ class Hierarchy:
             return self._run_tracked(load, values, stopping, x0)
         batch, rows, values = self._rows(load.b.to(dtype=wide, device=self.device), values)
         guess = None if x0 is None else self._guess(x0, rows)
-        with torch.no_grad(), full_precision(), reused():
+        with torch.no_grad(), self._full_precision(), reused():
             try:
                 if self.constants:
                     rows = self.constants.compatible(rows, load)
@@ -370,6 +371,11 @@ class Hierarchy:
         if stopping.throw and sol.status is not Status.CONVERGED:
             raise ConvergenceError(sol)
         return sol
+
+    def _full_precision(self) -> AbstractContextManager[None]:
+        """Keep products in float32 precise, if there are any."""
+        any_single = self.dtype == torch.float32 or self.options.mixed
+        return full_precision() if any_single else nullcontext()
 
     @property
     def _numbers(self) -> tuple[Tensor, ...]:
@@ -677,7 +683,7 @@ class _System:
         shape = mine.problem.shape
         rows = b.detach().reshape(math.prod(b.shape[: b.ndim - len(shape)]), *shape)
         guess = None if self.x0 is None else mine._guess(self.x0, rows)
-        with torch.no_grad(), full_precision(), reused():
+        with torch.no_grad(), mine._full_precision(), reused():
             if mine.constants:
                 rows = mine.constants.project(rows)
             try:
