@@ -32,7 +32,7 @@ DOUBTED = 3.0
 # Unknowns of a matrix whose eigenvalues are all computed.
 FEW = 32
 
-# Bytes of a strip of nodes.
+# Bytes of a strip of nodes; a dozen arrays are made of it.
 STRIP = 2**19
 
 

@@ -31,8 +31,6 @@ __all__ = ["Condensation", "NonFiniteError"]
 FACTOR, LONG = 32, 2**15
 # Values that a CPU works on at a time, so that what is written stays in its cache until it is complete.
 CHUNK = 2**18
-# Bytes of the values of pairs of cells that are worked out at a time.
-STRIP = 2**20
 # Most multiplications of a product with a vector or a matrix for which OpenBLAS starts no threads.
 PRODUCT = {1: 2**13, 2: 2**18}
 
@@ -287,7 +285,7 @@ class Pairs:
         """Write the interior nodes' values, given all nodes of the coarse grid."""
         out[:, 1::2] = coarse[:, 1:-1]
         loads, odd = (x[:, 0 : 2 * self.pairs : 2] for x in (b, out))
-        for some in strips(self.pairs, odd, STRIP):
+        for some in strips(self.pairs, odd):
             total = torch.addcmul(loads[:, some], self.left[some], coarse[:, some])
             total.addcmul_(self.right[some], coarse[:, some.start + 1 : some.stop + 1])
             torch.div(total, self._pivot(some), out=odd[:, some])

@@ -51,8 +51,6 @@ __all__ = ["Hierarchy", "Stopping"]
 
 # Boxes of no more unknowns have what rounding does measured, at the cost of a cycle.
 SMALL = 2**16
-# Bytes that are converted at a time.
-STRIP = 2**19
 # Default number of cycles on an interval; ten times as many in a box.
 MAXITER = 100
 # Default tolerance, relative to the largest nodal value; more is asked of neither precision.
@@ -755,7 +753,7 @@ def _row_sizes(r: Tensor) -> Tensor:
 
 def _multiplied(x: Tensor, factor: Tensor, out: Tensor) -> Tensor:
     """Multiply the rows, into another precision; in pieces, since torch converts whole tensors by the way."""
-    for rows in strips(x.shape[2], x, STRIP):
+    for rows in strips(x.shape[2], x):
         torch.mul(x[:, :, rows], factor, out=out[:, :, rows])
     return out
 

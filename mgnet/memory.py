@@ -24,7 +24,9 @@ __all__ = ["copy", "empty", "empty_like", "is_open", "own_copy", "owned", "reuse
 # In bytes: smaller blocks are quickly had from the allocator; and how much is asked from the system at once.
 LEAST, SLAB = 2**16, 2**23
 # A block may be that many times as large as what is asked for.
-SPARE = 1.25
+LARGER = 1.25
+# Bytes of a strip: what is made of it should stay in the second-level cache.
+STRIP = 2**20
 
 
 class _Pool:
@@ -38,7 +40,7 @@ class _Pool:
     def block(self, size: int) -> np.ndarray:
         """Return a block that nobody holds, of the size or little more."""
         place = bisect.bisect_left(self.sizes, size)
-        for known in itertools.takewhile(lambda known: known <= SPARE * size, self.sizes[place:]):
+        for known in itertools.takewhile(lambda known: known <= LARGER * size, self.sizes[place:]):
             blocks = self.blocks[known]
             for i in range(len(blocks)):
                 # A tensor, and every view of it, holds the array that it was made from.
@@ -140,7 +142,7 @@ def copy(x: Tensor) -> Tensor:
     return empty_like(x).copy_(x)
 
 
-def strips(rows: int, x: Tensor, most: int) -> Iterator[slice]:
+def strips(rows: int, x: Tensor, most: int = STRIP) -> Iterator[slice]:
     """Cut rows into slices, so that what is made of each stays in a processor's cache.
 
     Parameters
@@ -149,7 +151,7 @@ def strips(rows: int, x: Tensor, most: int) -> Iterator[slice]:
         How many there are.
     x : torch.Tensor
         What belongs to all of them.
-    most : int
+    most : int, default 2²⁰
         Bytes of it for a slice. A GPU, where each slice is a launch, takes all rows at once.
 
     Yields

@@ -22,9 +22,6 @@ from .varying import VaryingStiffness
 
 __all__ = ["BoxStiffness", "Stiffness", "Stiffness1d", "second_difference"]
 
-# Bytes of a strip: what an operator makes of it should stay in the second-level cache.
-STRIP = 2**20
-
 
 class Stiffness(Stencil):
     """The stiffness operator −∇·(a ∇u) + c u on a uniform grid, :eq:`stiffness`, :eq:`tensor-stiffness`.
@@ -331,7 +328,7 @@ class BoxStiffness(Stiffness):
         y, first, size = spare(x.shape, x), -self.dim, x.shape[-self.dim]
         if y is None:
             return self._strip(x, 0, size, b, None)
-        for rows in strips(size, x, STRIP):
+        for rows in strips(size, x):
             place = first, rows.start, rows.stop - rows.start
             part = None if b is None else b.narrow(*place)
             self._strip(x, rows.start, rows.stop, part, y.narrow(*place))

@@ -17,7 +17,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.func import grad, hessian, jacfwd, jacrev, vmap
 
 import mgnet
-from mgnet import ConvergenceError, Dirichlet, Neumann, Robin, Status
+from mgnet import ConvergenceError, Dirichlet, Neumann, Robin, Status, assembly, box_assembly
 from mgnet.condensation import Condensation
 
 METHODS = ("auto", "exact", "vcycle", "fmg", "pcg", "direct") + tuple(
@@ -455,6 +455,33 @@ def row_by_row(function: Callable[..., Tensor], inputs: tuple[Any, ...], dims: t
             for row in range(rows)
         ]
     )
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3])
+def test_functions_evaluated_piece_by_piece(dim: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many quadrature points exist a few at a time; derivatives by what a function refers to are the same."""
+
+    def total(p: Tensor) -> Tensor:
+        def f(*x: Any) -> Tensor:
+            return p[0] * torch.as_tensor(np.exp(sum(x)))
+
+        def a(*x: Any) -> Tensor:
+            return 1 + p[1] ** 2 * torch.as_tensor(x[0] ** 2 + sum(x))
+
+        def c(*x: Any) -> Tensor:
+            return p[2] ** 2 * torch.as_tensor(1 + sum(x))
+
+        return solved(f, n=7, dim=dim, a=a, c=c, **({} if dim == 1 else TIGHT)).square().sum()
+
+    p = normal(3, 3)
+    whole = vmap(total)(p), jacrev(total)(p[0]), jacfwd(total)(p[0]), total(p[0])
+    monkeypatch.setattr(assembly, "CELLS", 2)
+    monkeypatch.setattr(box_assembly, "MOST", 1)
+    pieces = vmap(total)(p), jacrev(total)(p[0]), jacfwd(total)(p[0]), total(p[0])
+    for found, expected in zip(pieces, whole, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=0)
+    (gradient,) = torch.autograd.grad(total(q := p[0].clone().requires_grad_()), q)
+    torch.testing.assert_close(gradient, whole[1], rtol=1e-9, atol=0)
 
 
 @pytest.mark.parametrize("name", LINE)

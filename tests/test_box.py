@@ -17,7 +17,7 @@ import torch.nn.functional as F  # noqa: N812
 from mgnet import memory
 from mgnet.box import Axis, Box, BoxProlongation
 from mgnet.operators import Prolongation
-from mgnet.stiffness import STRIP, BoxStiffness, Stiffness, second_difference
+from mgnet.stiffness import BoxStiffness, Stiffness, second_difference
 from mgnet.tensor_solver import TensorSolver
 
 ENDS = {
@@ -389,7 +389,7 @@ def test_the_bound_of_the_spectrum(dim: int) -> None:
 def test_strips_are_seamless(dtype: torch.dtype, dim: int) -> None:
     """Inside reused() large arrays are worked on in strips; the numbers are the same."""
     shape = {2: (700, 901), 3: (60, 70, 80)}[dim]
-    assert 2 * math.prod(shape) * dtype.itemsize > STRIP
+    assert 2 * math.prod(shape) * dtype.itemsize > memory.STRIP
     generator = torch.Generator().manual_seed(dim)
     for ends in ENDS.values():
         robin = (0.5 * (ends[0] == "natural"), 0.0)
