@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,15 @@ import numpy as np
 import torch
 
 __all__ = ["share"]
+
+
+class _Here(threading.local):
+    """Whether this thread is within shared work."""
+
+    shares = False
+
+
+_here = _Here()
 
 
 def share(work: Callable[[Iterator[slice]], None], chunks: Sequence[slice]) -> None:
@@ -28,14 +38,19 @@ def share(work: Callable[[Iterator[slice]], None], chunks: Sequence[slice]) -> N
     chunks : sequence of slice
         The loop; each worth about a tenth of a millisecond, or waking the threads costs more than they do.
     """
-    if len(chunks) < 2:
+    # Within shared work the processors are taken.
+    if len(chunks) < 2 or _here.shares:
         return work(iter(chunks))
     todo = deque(chunks)
 
     def run() -> None:
-        # NumPy's error state belongs to a thread; that of this one is its caller's.
-        with np.errstate(all="ignore"):
-            work(_taken(todo))
+        _here.shares = True
+        try:
+            # NumPy's error state belongs to a thread; that of this one is its caller's.
+            with np.errstate(all="ignore"):
+                work(_taken(todo))
+        finally:
+            _here.shares = False
 
     helpers = []
     # Past the interpreter's last line there are no new threads.

@@ -60,6 +60,30 @@ def test_as_many_threads_take_part_as_torch_uses_and_one_chunk_wakes_none(count:
 
 
 @pytest.mark.usefixtures("two_threads")
+def test_shared_work_that_shares_takes_no_more_threads() -> None:
+    """Rows of a batch are shared, and each may be long enough to be shared itself."""
+    seen: set[int] = set()
+    done = np.zeros((20, 20), int)
+
+    def outer(rows: Iterator[slice]) -> None:
+        for row in rows:
+
+            def inner(columns: Iterator[slice], row: slice = row) -> None:
+                for column in columns:
+                    seen.add(threading.get_ident())
+                    done[row, column] += 1
+                    time.sleep(0.0005)
+
+            threads.share(inner, CHUNKS[:20])
+
+    for _ in range(3):
+        seen.clear()
+        threads.share(outer, CHUNKS[:20])
+        assert len(seen) == 2
+    assert (done == 3).all()
+
+
+@pytest.mark.usefixtures("two_threads")
 def test_an_error_comes_through_whichever_thread_meets_it() -> None:
     def work(chunks: Iterator[slice]) -> None:
         for some in chunks:
