@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,8 +32,7 @@ class TensorSolver:
     """
 
     def __init__(self, box: Box, a: float, c: float, like: dict[str, Any]) -> None:
-        found = {axis: _eigenpairs(axis) for axis in set(box.axes)}
-        pairs = [found[axis] for axis in box.axes]
+        pairs = [tuple(map(torch.from_numpy, _eigenpairs(axis))) for axis in box.axes]
         total = torch.zeros((), dtype=torch.float64)
         for values, _ in pairs:
             total = total[..., None] + a * values
@@ -47,8 +48,12 @@ class TensorSolver:
         return _along_axes(self.vectors, _along_axes(transposed, b) * self.inverse)
 
 
-def _eigenpairs(axis: Axis) -> tuple[Tensor, Tensor]:
-    """Give λ and V of K V = M V λ, with Vᵀ M V the identity."""
+@lru_cache(maxsize=4)
+def _eigenpairs(axis: Axis) -> tuple[np.ndarray, np.ndarray]:
+    """Give λ and V of K V = M V λ, with Vᵀ M V the identity; those of the last axes are kept.
+
+    As arrays: tensors would remember whether they were made in inference mode.
+    """
     # By torch and not by SciPy, whose threads would keep the processors from torch's for a while.
     K, M = (torch.from_numpy(matrix.toarray()) for matrix in axis.matrices())
     L = torch.linalg.cholesky(M)
@@ -58,7 +63,7 @@ def _eigenpairs(axis: Axis) -> tuple[Tensor, Tensor]:
     if "dirichlet" not in axis.ends and not any(axis.robin):
         # What rounding leaves of the zero of constants may be more than the other axes have.
         values[0] = 0.0
-    return values, torch.linalg.solve_triangular(L.T, vectors, upper=True)
+    return values.numpy(), torch.linalg.solve_triangular(L.T, vectors, upper=True).numpy()
 
 
 def _along_axes(matrices: Sequence[Tensor], x: Tensor) -> Tensor:
