@@ -507,9 +507,7 @@ class Hierarchy:
         dtype = torch.float32 if self._mixed else self.dtype
         generator = torch.Generator().manual_seed(0)
         e = torch.randn((1, 1, *self.problem.shape), generator=generator, dtype=dtype).to(self.device)
-        return slowness(
-            lambda r: self._unknowns_without_mean(self.cycle(r)), A, self._unknowns_without_mean(e)
-        )
+        return slowness(self.cycle, A, e, self._unknowns_without_mean)
 
     def _rounded(self, u: Tensor) -> float:
         """What rounding of nodal values costs: those at Dirichlet nodes may be the largest."""

@@ -185,7 +185,8 @@ def iterate(
         Whether corrections shrink evenly, as those of cycles do and those of conjugate gradients do not.
     hidden : callable, optional
         Gives how many times the last correction an error may be, whatever the corrections before it say: see
-        :func:`slowness`. Asked when the iteration would end early; later a slow error shows itself.
+        :func:`slowness`. Asked when the iteration would end; of conjugate gradients, which look for the slow
+        parts of an error, only when that is early.
 
     Returns
     -------
@@ -215,7 +216,7 @@ def iterate(
         # A row without a load has converged when nothing is left of the guess.
         gone = unloaded & (scale + corrections.sizes[-1] <= torch.finfo(u.dtype).eps * start)
         good = (error <= tol * scale) | gone  # eq: stopping
-        if len(corrections.sizes) < WINDOW and bool(good.all()):
+        if (steady or len(corrections.sizes) < WINDOW) and bool(good.all()):
             error = torch.maximum(error, hidden() * corrections.sizes[-1])
             good = (error <= tol * scale) | gone
         stagnated = corrections.stagnated(scale)
@@ -235,7 +236,9 @@ def iterate(
     )
 
 
-def slowness(cycle: Callable[[Tensor], Tensor], A: Any, e: Tensor) -> float:
+def slowness(
+    cycle: Callable[[Tensor], Tensor], A: Any, e: Tensor, project: Callable[[Tensor], Tensor]
+) -> float:
     """Return how many times its last correction an error may be, seen on an error that is known.
 
     The parts of an error that shrink slowest are small among the first corrections, :eq:`hidden`; after some
@@ -247,6 +250,8 @@ def slowness(cycle: Callable[[Tensor], Tensor], A: Any, e: Tensor) -> float:
         From a residual to a correction, always the same; the operator.
     e : torch.Tensor, shape ``(1, 1, *unknowns)``
         An error that has something of everything; it is overwritten.
+    project : callable
+        Takes away what no correction can: constants, in a singular problem.
 
     Returns
     -------
@@ -254,9 +259,11 @@ def slowness(cycle: Callable[[Tensor], Tensor], A: Any, e: Tensor) -> float:
         The largest ratio of the last three of ten steps.
     """
     ratios = []
+    e = project(e)
     for _ in range(WINDOW):
-        c = cycle(A(e))
-        e = e.sub_(c)
+        c = project(cycle(A(e)))
+        # What rounding leaves of constants would stay while all else shrinks.
+        e = project(e.sub_(c))
         left, shrunk = float(largest(e)), float(largest(c))
         ratios.append(left / shrunk if shrunk else 0.0)
     return max(ratios[-3:])  # eq: hidden

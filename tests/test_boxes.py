@@ -1174,13 +1174,21 @@ def test_estimates_of_slow_cycles_in_single_precision(seed: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seed", "most"), [(11_014, MOST), (11_318, MOST), (12_151, MOST), (12_396, MOST), (31_896, SMALL)]
+    ("seed", "most"),
+    [(11_014, MOST), (11_318, MOST), (12_151, MOST), (12_396, MOST), (31_896, SMALL)],
 )
 def test_no_slow_component_hides(seed: int, most: dict[int, int]) -> None:
     """Loose tolerances, and a part of the error that shrinks slowly behind others: as found at random."""
     sol, ratio = exaggeration(seed, most)  # eq: hidden
     assert sol.status is Status.CONVERGED
     assert ratio <= 10
+
+
+def test_a_slow_component_does_not_hide_for_long_either() -> None:
+    """Corrections that shrink by 0.95 for a hundred steps, and an error that shrinks by 0.998."""
+    sol, _ = exaggeration(66_456, SMALL)
+    assert sol.status is Status.STAGNATED
+    assert sol.convergence_factor > 0.99
 
 
 def test_conjugate_gradients_wait_for_slow_directions() -> None:
