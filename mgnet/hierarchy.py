@@ -191,6 +191,22 @@ class Hierarchy:
             return Hierarchy(self.problem, device=self.device, operator=A)
         return Hierarchy(self.problem, dtype=torch.float64, device=self.device)
 
+    @cached_property
+    def _unmixed(self) -> Hierarchy:
+        """The same with all cycles in float64."""
+        options = self.options
+        return Hierarchy(
+            self.problem,
+            method="pcg",
+            smoother=options.smoother,
+            sweeps=options.sweeps,
+            levels=options.levels,
+            coarse=options.coarse,
+            omega=options.omega,
+            device=self.device,
+            operator=self.A if self._own_operator else None,
+        )
+
     def __str__(self) -> str:
         sizes = self._sizes()
         precision = f"{str(self.dtype).removeprefix('torch.')} on {self.device}"
@@ -487,6 +503,9 @@ class Hierarchy:
         u, outcome = iterate(
             step, A, load, u, tol, stopping.maxiter, rounding, steady, lambda: self._slowness
         )
+        if self._mixed and outcome.status in (Status.STAGNATED, Status.DIVERGED):
+            # Float32 is too coarse for this operator, in which the constants may be lost, say.
+            return self._unmixed._iterate(b, values, None, stopping)
         if isinstance(self.problem, BoxPoisson) and self.problem.unknowns <= SMALL:
             self._add_rounding(u, A, outcome, stopping)
         u = self._remove_mean(self._own_nodes(u[:, 0], values))

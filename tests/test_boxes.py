@@ -1191,6 +1191,16 @@ def test_a_slow_component_does_not_hide_for_long_either() -> None:
     assert sol.convergence_factor > 0.99
 
 
+def test_where_float32_is_too_coarse_cycles_are_in_float64() -> None:
+    """Cells twenty times as long as wide, jumps of 5e4, and nothing that holds the solution."""
+    keywords, _, expected = random_box(66_073, SMALL)
+    for options in ({}, {"levels": 2, "sweeps": (3, 3)}, {"refine": True}):
+        sol = mgnet.solve(**keywords, **options)
+        assert worst(sol.u, expected) < 1e-9
+    hierarchy = mgnet.Hierarchy(Poisson(**{name: keywords[name] for name in keywords if name != "b"}))
+    assert hierarchy.levels[0].A.like["dtype"] == torch.float32
+
+
 def test_conjugate_gradients_wait_for_slow_directions() -> None:
     """Jumps of 1e6 in a singular problem: corrections do not shrink for a dozen steps."""
     keywords, _, expected = random_box(11_391, MOST)
