@@ -383,7 +383,7 @@ class StencilStiffness(_BoxOperator):
 
     @cached_property
     def largest(self) -> float:
-        """A bound of the eigenvalues of D⁻¹ A: its row sums or, where entries jump, what ARPACK finds."""
+        """A bound of the eigenvalues of D⁻¹ A: its row sums or, where entries jump, what is found."""
         diagonal = self.diagonal(self.box.shape)
         bound = float((self._row_sums() / diagonal).max())
         # Of large row sums most is not true, and a smoother for an interval that wide does little.

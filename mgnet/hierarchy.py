@@ -194,17 +194,22 @@ class Hierarchy:
     @cached_property
     def _unmixed(self) -> Hierarchy:
         """The same with all cycles in float64."""
+        return self._again("pcg", self.A if self._own_operator else None)
+
+    def _again(self, method: str, operator: Any) -> Hierarchy:
+        """Set up the same with another method, or for another operator than the problem's own."""
         options = self.options
         return Hierarchy(
             self.problem,
-            method="pcg",
+            method=method,
             smoother=options.smoother,
             sweeps=options.sweeps,
             levels=options.levels,
             coarse=options.coarse,
             omega=options.omega,
+            dtype=self.dtype,
             device=self.device,
-            operator=self.A if self._own_operator else None,
+            operator=operator,
         )
 
     def __str__(self) -> str:
@@ -503,8 +508,11 @@ class Hierarchy:
         u, outcome = iterate(
             step, A, load, u, tol, stopping.maxiter, rounding, steady, lambda: self._slowness
         )
-        if self._mixed and outcome.status in (Status.STAGNATED, Status.DIVERGED):
-            # Float32 is too coarse for this operator, in which the constants may be lost, say.
+        # What stagnates at the rounding of float64 is as good as it gets; before that float32 is too coarse
+        # for the operator, in which the constants may be lost, say.
+        early = outcome.error_estimate > 10 * rounding * float(largest(u).max())
+        failed = outcome.status is Status.DIVERGED or (outcome.status is Status.STAGNATED and early)
+        if self._mixed and failed:
             return self._unmixed._iterate(b, values, None, stopping)
         if isinstance(self.problem, BoxPoisson) and self.problem.unknowns <= SMALL:
             self._add_rounding(u, A, outcome, stopping)
@@ -718,19 +726,8 @@ class _System:
     def _with(self, numbers: Sequence[Tensor]) -> Hierarchy:
         """Give the hierarchy for other numbers in A."""
         mine = self.hierarchy
-        options = mine.options
-        return Hierarchy(
-            mine.problem,
-            method="auto" if options.mixed else options.method,
-            smoother=options.smoother,
-            sweeps=options.sweeps,
-            levels=options.levels,
-            coarse=options.coarse,
-            omega=options.omega,
-            dtype=mine.dtype,
-            device=mine.device,
-            operator=mine.A.replaced(*numbers),
-        )
+        method = "auto" if mine.options.mixed else mine.options.method
+        return mine._again(method, mine.A.replaced(*numbers))
 
     def _require_finite(self, rows: Tensor) -> None:
         """Name what is not finite: the data, or a gradient that came back."""

@@ -1201,6 +1201,19 @@ def test_where_float32_is_too_coarse_cycles_are_in_float64() -> None:
     assert hierarchy.levels[0].A.like["dtype"] == torch.float32
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("method", ["auto", "vcycle", "pcg"])
+def test_autocast_does_not_reach_the_cycles(method: str, dtype: str) -> None:
+    """Nor those in float32 of a problem in float64."""
+    for a in (1.0, 1.0 + np.random.default_rng(0).random((40, 40))):
+        keywords = {"n": 40, "dim": 2, "a": a, "method": method, "dtype": dtype}
+        expected = mgnet.solve(1.0, **keywords)
+        with torch.autocast("cpu", torch.bfloat16):
+            sol = mgnet.solve(1.0, **keywords)
+        assert sol.iterations == expected.iterations
+        np.testing.assert_array_equal(sol.u, expected.u)
+
+
 def test_conjugate_gradients_wait_for_slow_directions() -> None:
     """Jumps of 1e6 in a singular problem: corrections do not shrink for a dozen steps."""
     keywords, _, expected = random_box(11_391, MOST)
