@@ -2,7 +2,7 @@
 
 The system hands out memory in pages of 4 KiB and clears each at its first use, which takes longer than a
 stencil does. While ``reused()`` is open, blocks are cut from slabs of huge pages, and those that nobody holds
-any more are handed out once more; when it closes all of them are given back.
+any more are handed out once more. When it closes they are given back, but for a few that the next one finds.
 """
 
 from __future__ import annotations
@@ -14,15 +14,31 @@ import math
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["copy", "empty", "empty_like", "is_open", "own_copy", "owned", "reused", "spare", "strips"]
+__all__ = [
+    "copy",
+    "empty",
+    "empty_like",
+    "is_open",
+    "own_copy",
+    "owned",
+    "reused",
+    "scratch",
+    "spare",
+    "strips",
+]
 
 # In bytes: smaller blocks are quickly had from the allocator; and how much is asked from the system at once.
 LEAST, SLAB = 2**16, 2**23
+# Bytes that a thread keeps from one ``reused()`` to the next; of more it keeps nothing.
+KEPT = 2**27
+# A page, where the system is asked for huge ones.
+PAGE = 2**21
 # A block may be that many times as large as what is asked for.
 LARGER = 1.25
 # Bytes of a strip: what is made of it should stay in the second-level cache.
@@ -36,6 +52,8 @@ class _Pool:
         self.blocks: dict[int, list[np.ndarray]] = {}
         self.sizes: list[int] = []  # in order
         self.rest = np.empty(0, dtype=np.uint8)
+        self.scratch: dict[tuple[Any, ...], Tensor] = {}
+        self.total = 0  # bytes of all slabs
 
     def block(self, size: int) -> np.ndarray:
         """Return a block that nobody holds, of the size or little more."""
@@ -50,17 +68,28 @@ class _Pool:
             self.sizes.insert(place, size)
         blocks = self.blocks.setdefault(size, [])
         if size > len(self.rest):
-            # NumPy asks the system for huge pages where an array is large.
-            self.rest = np.empty(max(size, SLAB), dtype=np.uint8)
+            self.rest = _pages(max(size, SLAB))
+            self.total += len(self.rest)
         blocks.append(self.rest[:size])
         self.rest = self.rest[size:]
         return blocks[-1]
 
 
+def _pages(size: int) -> np.ndarray:
+    """Return memory that begins with a huge page, if it is large: what lies before one is in small ones."""
+    if size < 2 * PAGE:
+        return np.empty(size, dtype=np.uint8)
+    # NumPy asks the system for huge pages where an array is large.
+    block = np.empty(size + PAGE, dtype=np.uint8)
+    start = -block.ctypes.data % PAGE
+    return block[start : start + size]
+
+
 class _Here(threading.local):
-    """The pool of this thread, if ``reused()`` is open."""
+    """The pool of this thread, if ``reused()`` is open, and the one that the next will have."""
 
     pool: _Pool | None = None
+    kept: _Pool | None = None
 
 
 _here = _Here()
@@ -69,12 +98,15 @@ _here = _Here()
 @contextlib.contextmanager
 def reused() -> Iterator[None]:
     """Use blocks of memory again, in this thread, until the context is left."""
-    before = _here.pool
-    _here.pool = before or _Pool()
+    if _here.pool is not None:
+        yield
+        return
+    pool, _here.kept = _here.kept or _Pool(), None
+    _here.pool = pool
     try:
         yield
     finally:
-        _here.pool = before
+        _here.pool, _here.kept = None, pool if pool.total <= KEPT else None
 
 
 def empty(shape: Sequence[int], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
@@ -102,7 +134,7 @@ def empty(shape: Sequence[int], like: Tensor, dtype: torch.dtype | None = None) 
     # In steps of an eighth, so that arrays of nearly one size share their blocks.
     step = 1 << (size.bit_length() - 4)
     block = _here.pool.block(-(-size // step) * step)
-    return torch.from_numpy(block).view(dtype)[:count].view(*shape)
+    return torch.frombuffer(block, dtype=dtype, count=count).view(*shape)
 
 
 def is_open() -> bool:
@@ -118,13 +150,27 @@ def spare(shape: Sequence[int], like: Tensor, dtype: torch.dtype | None = None) 
     return None if _here.pool is None else empty(shape, like, dtype)
 
 
+def scratch(name: Any, shape: Sequence[int], like: Tensor) -> Tensor | None:
+    """Return what :func:`spare` does, but the same tensor for the same name, shape and precision.
+
+    It is for what nobody needs any more when the function that asks returns: to look a tensor up costs less
+    than to cut it from a block, which counts where arrays are small. On a GPU it is another one each time.
+    """
+    pool = _here.pool
+    if pool is None or like.device.type != "cpu":
+        return spare(shape, like)
+    key = name, tuple(shape), like.dtype
+    if key not in pool.scratch:
+        pool.scratch[key] = empty(shape, like)
+    return pool.scratch[key]
+
+
 def owned(shape: Sequence[int], like: Tensor) -> Tensor:
     """Return a tensor without values in memory that is nobody else's, to outlive ``reused()``."""
     if like.device.type != "cpu" or not math.prod(shape):
         return like.new_empty(tuple(shape))
-    # NumPy asks the system for huge pages.
-    block = np.empty(math.prod(shape) * like.element_size(), dtype=np.uint8)
-    return torch.from_numpy(block).view(like.dtype).view(*shape)
+    block = _pages(math.prod(shape) * like.element_size())
+    return torch.frombuffer(block, dtype=like.dtype).view(*shape)
 
 
 def own_copy(x: Tensor) -> Tensor:

@@ -9,7 +9,20 @@ import pytest
 import torch
 
 import mgnet
-from mgnet.memory import LEAST, SLAB, empty, empty_like, is_open, own_copy, reused, spare, strips
+from mgnet import memory
+from mgnet.memory import (
+    KEPT,
+    LEAST,
+    SLAB,
+    empty,
+    empty_like,
+    is_open,
+    own_copy,
+    reused,
+    scratch,
+    spare,
+    strips,
+)
 
 LIKE = torch.empty(0)
 MANY = LEAST  # entries of 4 bytes: large enough to be reused
@@ -148,6 +161,38 @@ def test_what_outlives_the_context_is_intact() -> None:
     assert bool((kept == 7).all())
     assert bool((copied == 7).all())
     assert len({x.data_ptr() for x in (kept, copied, *others)}) == 10
+
+
+def test_a_few_blocks_are_found_again() -> None:
+    """By the next context of the same thread, and by nobody once they are many."""
+    with reused():
+        place = empty((MANY,), LIKE).data_ptr()
+    with reused():
+        kept = empty((MANY,), LIKE)
+        assert kept.data_ptr() == place
+    with reused():
+        assert empty((MANY,), LIKE).data_ptr() != place
+        empty((KEPT // 4 + 1,), LIKE)
+    assert memory._here.kept is None
+    with reused():
+        x = empty((MANY,), LIKE)
+        assert memory._here.pool.total <= SLAB
+        del x
+
+
+def test_a_name_is_one_tensor() -> None:
+    """For each shape and precision; and no other block is cut from it."""
+    assert scratch("y", (MANY,), LIKE) is None
+    with reused():
+        x = scratch("x", (MANY,), LIKE)
+        assert scratch("x", (MANY,), LIKE) is x
+        others = [
+            scratch("y", (MANY,), LIKE),
+            scratch("x", (2, MANY), LIKE),
+            scratch("x", (MANY,), LIKE.double()),
+        ]
+        others += [empty((MANY,), LIKE) for _ in range(3)]
+        assert len({y.data_ptr() for y in (x, *others)}) == 7
 
 
 def test_own_copies() -> None:
