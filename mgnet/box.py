@@ -262,7 +262,7 @@ class Axis:
 
 def _at_both_ends(cells: np.ndarray) -> np.ndarray:
     """Give to each node what its two cells have."""
-    return np.pad(cells, (0, 1)) + np.pad(cells, (1, 0))
+    return np.convolve(cells, [1.0, 1.0])
 
 
 def integrate_linear(f: Tensor, widths: Any, axis: int) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, reduce
 from typing import Any
 
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from . import stencils
 from .box import Axis, Box, BoxProlongation
-from .margins import Boundary
-from .memory import is_open, spare, strips
+from .margins import Boundary, extend, margin
+from .memory import is_open, scratch, spare, strips
 from .operators import Prolongation, Stencil
 from .varying import VaryingStiffness
 
@@ -219,7 +219,9 @@ class BoxStiffness(Stiffness):
     """The stiffness operator of a box of cells that are alike, but for the last of each axis.
 
     It is the sum of tensor products K⊗M + M⊗K, :eq:`tensor-stiffness`, built up axis by axis from second
-    differences. Parameters are those of :class:`Stiffness`, and the ``last`` cell widths.
+    differences. Parameters are those of :class:`Stiffness`, the ``last`` cell widths, and ``sums``: to build
+    it up from sums of neighbours instead, which is faster and rounds at the size of the values. That is good
+    enough for corrections.
     """
 
     def __init__(
@@ -231,6 +233,7 @@ class BoxStiffness(Stiffness):
         *,
         robin: Any = (0.0, 0.0),
         last: Sequence[float | None] | None = None,
+        sums: bool = False,
         dim: int = 2,
         dtype: torch.dtype = torch.float64,
         device: Any = None,
@@ -239,7 +242,7 @@ class BoxStiffness(Stiffness):
         if len(widths) != self.dim:
             raise ValueError(f"h: got {h!r}; accepted: a number, or {self.dim} of them")
         super().__init__(widths, a, c, boundary, dtype=dtype, device=device)
-        self.h, self.last = widths, tuple(last or (None,) * self.dim)
+        self.h, self.last, self.sums = widths, tuple(last or (None,) * self.dim), sums
         self.robin: tuple[tuple[float, float], ...] = (
             ((robin,) * self.dim) if isinstance(robin[0], int | float) else tuple(robin)
         )
@@ -255,7 +258,7 @@ class BoxStiffness(Stiffness):
         a, c : float
             Coefficients.
         **like
-            Precision and device.
+            Precision and device; ``sums``.
 
         Returns
         -------
@@ -302,15 +305,39 @@ class BoxStiffness(Stiffness):
         self._correct(x, y, -1.0)
         return y
 
+    def relaxed(self, x: Tensor, b: Tensor, inverse: Tensor, weight: float) -> Tensor:
+        """Return x + w D⁻¹ (b − A x), a sweep, each strip while it is in the cache.
+
+        Parameters
+        ----------
+        x, b : torch.Tensor, shape ``(N, 1, *unknowns)``
+            Approximation and load.
+        inverse : torch.Tensor
+            D⁻¹, that of :meth:`diagonal`.
+        weight : float
+            w.
+
+        Returns
+        -------
+        torch.Tensor, shape ``(N, 1, *unknowns)``
+            The better approximation.
+        """
+        if self._even:
+            return self._uniform(x, b, lambda r, x: torch.addcmul(x, r, inverse, value=weight, out=r))
+        r = self.residual(x, b)
+        return torch.addcmul(x, r, inverse, value=weight, out=r)
+
     @cached_property
     def _terms(self) -> list[tuple[tuple[int, ...], float, float]]:
         """The kernel as a polynomial in the second differences D of the axes, :eq:`difference-form`.
 
         Each set of axes but the last, with the factor of the product of their D, and of that times the last.
+        With ``sums`` in D + 2, the sums of neighbours.
         """
         # Of u and of D u in the stiffness and in the mass matrix of an axis.
-        stiff = [np.array([0.0, -1 / h]) for h in self.h]
-        masses = [np.array([h, h / 6]) for h in self.h]
+        change = np.array([[1.0, -2.0 * self.sums], [0.0, 1.0]])
+        stiff = [change @ [0.0, -1 / h] for h in self.h]
+        masses = [change @ [h, h / 6] for h in self.h]
         parts = [stencils.tensor(*masses[:i], K, *masses[i + 1 :]) for i, K in enumerate(stiff)]
         number = self.a * sum(parts) + self.c * stencils.tensor(*masses)  # eq: difference-form
         sets = itertools.product((0, 1), repeat=self.dim - 1)
@@ -323,35 +350,67 @@ class BoxStiffness(Stiffness):
             for flags in sets
         ]
 
-    def _uniform(self, x: Tensor, b: Tensor | None = None) -> Tensor:
+    @cached_property
+    def _even(self) -> bool:
+        """Whether the kernel is all there is: no end has a row of its own, no last cell another width."""
+        natural = any("natural" in ends for ends in self.pairs)
+        return not natural and all(last in (None, h) for last, h in zip(self.last, self.h, strict=True))
+
+    def _uniform(
+        self, x: Tensor, b: Tensor | None = None, then: Callable[[Tensor, Tensor], Any] | None = None
+    ) -> Tensor:
         """Apply the kernel everywhere; or subtract that from b. In strips that stay in the cache."""
         y, first, size = spare(x.shape, x), -self.dim, x.shape[-self.dim]
         if y is None:
-            return self._strip(x, 0, size, b, None)
+            return self._rows(x, slice(0, size), b, None)
         for rows in strips(size, x):
             place = first, rows.start, rows.stop - rows.start
             part = None if b is None else b.narrow(*place)
-            self._strip(x, rows.start, rows.stop, part, y.narrow(*place))
+            here = self._rows(x, rows, part, y.narrow(*place))
+            if then:
+                then(here, x.narrow(*place))
         return y
 
-    def _strip(self, x: Tensor, start: int, stop: int, b: Tensor | None, out: Tensor | None) -> Tensor:
-        """Apply the kernel to some rows of the first axis."""
-        sign = 1.0 if b is None else -1.0
-        fields: dict[tuple[int, ...], Tensor] = {(): x.narrow(-self.dim, start, stop - start)}
-        fields[(0,)] = second_difference(x, self.pairs[0], -self.dim, start, stop)
+    def _rows(self, x: Tensor, rows: slice, b: Tensor | None, out: Tensor | None) -> Tensor:
+        """Apply the kernel to some rows of the first axis; or subtract that from those of b."""
+        here = x.narrow(-self.dim, rows.start, rows.stop - rows.start)
+        fields: dict[tuple[int, ...], Tensor] = {(): here, (0,): self._pairwise(x, 0, (0,), rows)}
         for axis in range(1, self.dim - 1):
             for axes, field in list(fields.items()):
-                fields[(*axes, axis)] = second_difference(field, self.pairs[axis], axis - self.dim)
-        z, factor = _combination([(fields[axes], last) for axes, _, last in self._terms])
-        D = second_difference(z, self.pairs[-1], -1)
-        y = torch.mul(D, factor, out=out) if b is None else torch.add(b, D, alpha=-factor, out=out)
+                fields[(*axes, axis)] = self._pairwise(field, axis, (*axes, axis))
+        sign = 1.0 if b is None else -1.0
+        y = b
         for axes, own, _ in self._terms:
-            if own:
-                y.add_(fields[axes], alpha=sign * own)
-        return y
+            if own and y is not None:
+                y = torch.add(y, fields[axes], alpha=sign * own, out=out)
+            elif own:
+                y = torch.mul(fields[axes], own, out=out)
+        z, factor = _combination([(fields[axes], last) for axes, _, last in self._terms], here)
+        return self._add_last(z, sign * factor, y, out)
+
+    def _add_last(self, z: Tensor, factor: float, y: Tensor | None, out: Tensor | None) -> Tensor:
+        """Add to y, if there is one, a multiple of what D or D + 2 of the last axis makes of z."""
+        if self.sums and y is not None and y is out:
+            return _add_neighbours(z, self.pairs[-1], factor, y)
+        D = self._pairwise(z, self.dim - 1, "last")
+        return torch.mul(D, factor, out=out) if y is None else torch.add(y, D, alpha=factor, out=out)
+
+    def _pairwise(self, x: Tensor, axis: int, name: Any, rows: slice | None = None) -> Tensor:
+        """Return D or, with ``sums``, D + 2 along an axis, of all entries or some; its memory has a name."""
+        ends, place = self.pairs[axis], axis - self.dim
+        rows = rows or slice(0, x.shape[place])
+        shape = list(x.shape)
+        shape[place] = rows.stop - rows.start
+        out = scratch(("pairwise", name), shape, x)
+        if out is None:  # gradients may flow
+            D = second_difference(x, ends, place)
+            return D + 2 * x if self.sums else D
+        return _written(x, ends, place, rows, self.sums, out)
 
     def _correct(self, x: Tensor, y: Tensor, sign: float) -> None:
         """Add what natural ends, Robin's alpha and last cells change, side by side."""
+        if self._even:
+            return
         box = self.box(x.shape[2:])
         for i, (axis, place) in enumerate(zip(box.axes, box.places, strict=True)):
             for row, column, k, m in axis.corrections:
@@ -412,7 +471,7 @@ class BoxStiffness(Stiffness):
         return bound
 
     def scaled(self, factor: float, dtype: torch.dtype) -> BoxStiffness:
-        """Return a multiple of the operator in another precision."""
+        """Return a multiple of the operator in another precision, for corrections: by sums."""
         robin = [(factor * low, factor * high) for low, high in self.robin]
         return BoxStiffness(
             self.h,
@@ -421,6 +480,7 @@ class BoxStiffness(Stiffness):
             self.boundary,
             robin=robin,
             last=self.last,
+            sums=True,
             dim=self.dim,
             dtype=dtype,
             device=self.weight.device,
@@ -464,7 +524,7 @@ class BoxStiffness(Stiffness):
             P: Any = Prolongation(boundary=box.ends, dim=self.dim, **self.like)
         else:
             P = BoxProlongation(box, chosen)
-        return BoxStiffness.of(box.coarse(chosen), self.a, self.c, **self.like), P
+        return BoxStiffness.of(box.coarse(chosen), self.a, self.c, sums=self.sums, **self.like), P
 
     def coarse(self) -> BoxStiffness:
         """Return the operator of cells twice as wide along every axis; it equals R A P, :eq:`galerkin`."""
@@ -487,19 +547,30 @@ class Stiffness3d(BoxStiffness, nn.Conv3d):
 Stiffness.members = (Stiffness1d, Stiffness2d, Stiffness3d)
 
 
-def _combination(terms: list[tuple[Tensor, float]]) -> tuple[Tensor, float]:
-    """Give Σ factor · field as a tensor and a factor of its own, which spares a pass."""
-    (first, factor), *others = terms
-    total = first
+def _combination(terms: list[tuple[Tensor, float]], kept: Tensor) -> tuple[Tensor, float]:
+    """Give Σ factor · field as a tensor and a factor of its own; its memory is that of any field but one."""
+    # The largest factor: others may be zero, where c is to a as the mass matrix likes it.
+    (total, factor), *others = sorted(terms, key=lambda term: -abs(term[1]))
+    out = None
+    if others and is_open():
+        out = others[0][0] if total is kept else total
     for field, other in others:
-        out = total if total is not first and is_open() else spare(first.shape, first)
         total = torch.add(total, field, alpha=other / factor, out=out)
     return total, factor
 
 
-def second_difference(
-    x: Tensor, ends: tuple[str, str], axis: int, start: int = 0, stop: int | None = None
-) -> Tensor:
+def _add_neighbours(z: Tensor, ends: tuple[str, str], factor: float, y: Tensor) -> Tensor:
+    """Add to y a multiple of the sum of the neighbours along the last axis."""
+    n = z.shape[-1]
+    y.narrow(-1, 1, n - 1).add_(z.narrow(-1, 0, n - 1), alpha=factor)
+    y.narrow(-1, 0, n - 1).add_(z.narrow(-1, 1, n - 1), alpha=factor)
+    for end, node, other in ((ends[0], 0, n - 1), (ends[1], n - 1, 0)):
+        if end != "dirichlet":
+            y.select(-1, node).add_(z.select(-1, node if end == "natural" else other), alpha=factor)
+    return y
+
+
+def second_difference(x: Tensor, ends: tuple[str, str], axis: int) -> Tensor:
     """Return the difference of the differences along an axis, u₋ − 2 u + u₊.
 
     Parameters
@@ -510,42 +581,50 @@ def second_difference(
         Past a Dirichlet end there is zero, past a natural one the end's own value, joined ends go on.
     axis : int
         Which axis.
-    start, stop : int, optional
-        Of which entries; of all by default.
 
     Returns
     -------
     torch.Tensor
-        Of the shape of ``x``, but for the entries left out.
+        Of the shape of ``x``.
     """
-    size = x.shape[axis]
-    stop = size if stop is None else stop
-    if not x.numel():
-        return torch.zeros_like(x)
-    count, shape = stop - start, list(x.shape)
-    shape[axis] = count + 1
-    steps = _steps(x, ends, axis, start, stop, spare(shape, x))
-    shape[axis] = count
-    return torch.sub(steps.narrow(axis, 1, count), steps.narrow(axis, 0, count), out=spare(shape, x))
+    return extend(x, (margin(ends[0], 1, 1, 0), margin(ends[1], 1, 1, 1)), axis).diff(2, axis)
 
 
-def _steps(x: Tensor, ends: tuple[str, str], axis: int, start: int, stop: int, out: Tensor | None) -> Tensor:
-    """Give the differences that lead to the entries from ``start`` on, and out of the last."""
+def _written(x: Tensor, ends: tuple[str, str], axis: int, rows: slice, sums: bool, out: Tensor) -> Tensor:
+    """Write D or D + 2 of some entries of an axis."""
     size = x.shape[axis]
-    low, high = max(start, 1), min(stop, size - 1)
-    count = max(high - low + 1, 0)
-    pieces = [
-        x.narrow(axis, min(low, size - count), count),
-        x.narrow(axis, min(low, size - count) - (count > 0), count),
-    ]
-    first, last = x.narrow(axis, 0, 1), x.narrow(axis, size - 1, 1)
-    outer = {"natural": torch.zeros_like(first), "dirichlet": first, "periodic": first - last}
-    into = [outer[ends[0]]] if start == 0 else []
-    outer["dirichlet"] = -last
-    out_of = [outer[ends[1]]] if stop == size else []
-    if out is None:
-        return torch.cat((*into, pieces[0] - pieces[1], *out_of), axis)
-    torch.sub(*pieces, out=out.narrow(axis, len(into), count))
-    for node, step in [(0, step) for step in into] + [(-1, step) for step in out_of]:
-        out.select(axis, node).copy_(step.squeeze(axis))
+    start, stop = max(rows.start, 1), min(rows.stop, size - 1)
+    count = stop - start
+    if count > 0:
+        here = out.narrow(axis, start - rows.start, count)
+        if sums:
+            torch.add(x.narrow(axis, start - 1, count), x.narrow(axis, start + 1, count), out=here)
+        else:
+            steps = x.narrow(axis, start, count + 1), x.narrow(axis, start - 1, count + 1)
+            shape = list(here.shape)
+            shape[axis] += 1
+            between = torch.sub(*steps, out=scratch("steps", shape, x))
+            torch.sub(between.narrow(axis, 1, count), between.narrow(axis, 0, count), out=here)
+    for node in {0, size - 1} if size else ():
+        if rows.start <= node < rows.stop:
+            _write_end(x, ends, axis, node, sums, out.select(axis, node - rows.start))
     return out
+
+
+def _write_end(x: Tensor, ends: tuple[str, str], axis: int, node: int, sums: bool, out: Tensor) -> None:
+    """Write D or D + 2 of the first or the last entry of an axis."""
+    own, last = x.select(axis, node), x.shape[axis] - 1
+
+    def past(end: str) -> Any:
+        if end == "dirichlet":
+            return 0.0
+        return own if end == "natural" else x.select(axis, last - node)
+
+    side = int(node > 0)
+    outside = past(ends[side])
+    # A lone entry has no other neighbours than what lies past its ends.
+    inside = x.select(axis, abs(node - 1)) if last else torch.zeros_like(own).add_(past(ends[1 - side]))
+    if sums:
+        torch.add(inside, outside, out=out)
+    else:
+        torch.sub(inside, own, out=out).sub_(own - outside)

@@ -14,6 +14,7 @@ import scipy.linalg
 import torch
 import torch.nn.functional as F  # noqa: N812
 
+import mgnet
 from mgnet import memory
 from mgnet.box import Axis, Box, BoxProlongation
 from mgnet.operators import Prolongation
@@ -357,7 +358,16 @@ def test_a_stiffness_operator_is_a_sum_of_kronecker_products(c: float, dim: int)
         np.testing.assert_allclose(diagonal, np.diag(expected), **close)
         x, b = torch.randn(2, 2, 1, *box.shape, dtype=torch.float64)
         r = (b.flatten(1).numpy() - x.flatten(1).numpy() @ expected).reshape(b.shape)
-        np.testing.assert_allclose(A.residual(x, b), r, rtol=0, atol=1e-12 * np.abs(r).max())
+        close_to_r = {"rtol": 0, "atol": 1e-12 * np.abs(r).max()}
+        for form in (A, BoxStiffness.of(box, 1.7, c, sums=True)):
+            np.testing.assert_allclose(form.residual(x, b), r, **close_to_r)
+            np.testing.assert_allclose(form(x), b.numpy() - r, **close_to_r)
+            inverse = 1 / form.diagonal(box.shape)
+            with memory.reused():  # where no gradients flow
+                np.testing.assert_allclose(form.residual(x, b), r, **close_to_r)
+                np.testing.assert_allclose(form(x), b.numpy() - r, **close_to_r)
+                swept = form.relaxed(x, b, inverse, 0.7)
+                np.testing.assert_allclose(swept, x.numpy() + 0.7 * inverse.numpy() * r, **close_to_r)
         # At all nodes, nothing held and nothing joined.
         free = Box([Axis(axis.cells, axis.h, ENDS["free"], axis.robin, axis.last) for axis in box.axes])
         np.testing.assert_allclose(as_matrix(A.at_nodes, free.shape), product(free.axes, 1.7, c), **close)
@@ -385,8 +395,9 @@ def test_the_bound_of_the_spectrum(dim: int) -> None:
 
 
 @pytest.mark.parametrize("dim", [2, 3])
+@pytest.mark.parametrize("sums", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_strips_are_seamless(dtype: torch.dtype, dim: int) -> None:
+def test_strips_are_seamless(dtype: torch.dtype, sums: bool, dim: int) -> None:
     """Inside reused() large arrays are worked on in strips; the numbers are the same."""
     shape = {2: (700, 901), 3: (60, 70, 80)}[dim]
     assert 2 * math.prod(shape) * dtype.itemsize > memory.STRIP
@@ -394,16 +405,31 @@ def test_strips_are_seamless(dtype: torch.dtype, dim: int) -> None:
     for ends in ENDS.values():
         robin = (0.5 * (ends[0] == "natural"), 0.0)
         lost = 0 if ends[0] == "periodic" else 1 - ends.count("dirichlet")
-        box = Box([Axis(size - lost, 1 / size, ends, robin, 0.7 / size) for size in shape])
-        A = BoxStiffness.of(box, 1.3, 40.0, dtype=dtype)
+        last = None if sums and ends in (ENDS["held"], ENDS["joined"]) else 0.7 / shape[0]
+        box = Box([Axis(size - lost, 1 / shape[0], ends, robin, last) for size in shape])
+        A = BoxStiffness.of(box, 1.3, 40.0, sums=sums, dtype=dtype)
         assert box.shape == shape
         x, b = torch.randn((2, 2, 1, *shape), generator=generator, dtype=dtype)
-        outside = A(x), A.residual(x, b)
+        inverse = 1 / A.diagonal(shape)
+        outside = A(x), A.residual(x, b), x + 0.7 * inverse * A.residual(x, b)
         with memory.reused():
-            inside = [memory.own_copy(y) for y in (A(x), A.residual(x, b))]
+            results = A(x), A.residual(x, b), A.relaxed(x, b, inverse, 0.7)
+            inside = [memory.own_copy(y) for y in results]
         for y, z in zip(outside, inside, strict=True):
             scale = y.abs().max().item()
             torch.testing.assert_close(z, y, rtol=0, atol=8 * torch.finfo(dtype).eps * scale)
+
+
+def test_a_factor_of_the_kernel_may_vanish() -> None:
+    """With c h² = 6 a there are no entries to the neighbours along an axis."""
+    for dim in (2, 3):
+        A = Stiffness(1.0, 1.0, 6.0, dim=dim)
+        x = torch.randn(1, 1, *[9] * dim, dtype=torch.float64)
+        convolved = (F.conv2d if dim == 2 else F.conv3d)(x, A.weight, padding=1)
+        torch.testing.assert_close(A(x), convolved, rtol=0, atol=1e-13)
+    sol = mgnet.solve(1.0, 8, dim=2, domain=(0, 8), c=6.0)
+    expected = mgnet.solve(1.0, 8, dim=2, domain=(0, 8), c=6.0, method="direct")
+    np.testing.assert_allclose(sol.u, expected.u, rtol=0, atol=1e-13)
 
 
 def test_a_fine_grid_keeps_its_digits() -> None:
