@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from .memory import copy, is_open, spare
+from .memory import is_open, spare
 
 __all__ = [
     "SMOOTHERS",
@@ -21,7 +22,7 @@ __all__ = [
     "Smoother",
     "chebyshev_weights",
     "damping",
-    "lowest",
+    "rough_interval",
 ]
 
 
@@ -59,7 +60,33 @@ def residual(A: Any, x: Tensor, b: Tensor) -> Tensor:
     return y.neg_().add_(b) if is_open() else b - y
 
 
-class Jacobi:
+def _relaxed(A: Any, x: Tensor | None, b: Tensor, inverse: Tensor, weight: float) -> Tensor:
+    """Return x + w D⁻¹ (b − A x), by the operator's own way if it has one and no gradients flow."""
+    if x is None:
+        return torch.addcmul(b.new_zeros(()), b, inverse, value=weight, out=spare(b.shape, b))
+    if is_open() and hasattr(A, "relaxed"):
+        return A.relaxed(x, b, inverse, weight)
+    r = residual(A, x, b)
+    return torch.addcmul(x, r, inverse, value=weight, out=r if is_open() else None)
+
+
+class _Polynomial:
+    """x ← x + w D⁻¹ (b − A x), with one weight after the other; see :class:`Smoother`."""
+
+    inverse: Tensor  # of the diagonal
+
+    def weights(self, sweeps: int) -> Sequence[float]:
+        """Return the weight of each sweep."""
+        raise NotImplementedError
+
+    def __call__(self, A: Any, x: Tensor | None, b: Tensor, sweeps: int, post: bool = False) -> Tensor:
+        """Apply ``sweeps`` sweeps; see :class:`Smoother`."""
+        for weight in self.weights(sweeps):
+            x = _relaxed(A, x, b, self.inverse, weight)
+        return torch.zeros_like(b) if x is None else x
+
+
+class Jacobi(_Polynomial):
     """Damped Jacobi: x ← x + ω D⁻¹ (b − A x), :eq:`jacobi`.
 
     Parameters
@@ -71,17 +98,11 @@ class Jacobi:
     """
 
     def __init__(self, diagonal: Tensor, omega: float = 2 / 3) -> None:
-        self.weight = omega / diagonal
+        self.inverse, self.omega = diagonal.reciprocal(), omega
 
-    def __call__(self, A: Any, x: Tensor | None, b: Tensor, sweeps: int, post: bool = False) -> Tensor:
-        """Apply ``sweeps`` sweeps; see :class:`Smoother`."""
-        for _ in range(sweeps):
-            x = (
-                torch.mul(b, self.weight, out=spare(b.shape, b))
-                if x is None
-                else residual(A, x, b).mul_(self.weight).add_(x)  # eq: jacobi
-            )
-        return torch.zeros_like(b) if x is None else x
+    def weights(self, sweeps: int) -> Sequence[float]:
+        """Return the weight of each sweep, the same."""
+        return [self.omega] * sweeps  # eq: jacobi
 
 
 class RedBlack:
@@ -117,11 +138,11 @@ class RedBlack:
         return x
 
 
-class Chebyshev:
+class Chebyshev(_Polynomial):
     """Chebyshev polynomial of degree ``sweeps`` in D⁻¹ A, :eq:`chebyshev`.
 
     It is the polynomial that is smallest on the part of the spectrum that the coarse grid does not see,
-    from a quarter of the largest eigenvalue on.
+    from a quarter of the largest eigenvalue on, and is applied root by root, :eq:`chebyshev-roots`.
 
     Parameters
     ----------
@@ -134,27 +155,11 @@ class Chebyshev:
     """
 
     def __init__(self, diagonal: Tensor, largest: float = 2.0, fraction: float = 0.25) -> None:
-        self.centre, self.radius = (1 + fraction) / 2 * largest, (1 - fraction) / 2 * largest
-        self.first = (self.centre * diagonal).reciprocal_()
+        self.inverse, self.interval = diagonal.reciprocal(), (fraction * largest, largest)
 
-    def __call__(self, A: Any, x: Tensor | None, b: Tensor, sweeps: int, post: bool = False) -> Tensor:
-        """Apply the polynomial of degree ``sweeps``; see :class:`Smoother`."""
-        if not sweeps:
-            return torch.zeros_like(b) if x is None else x
-        d = (
-            torch.mul(b, self.first, out=spare(b.shape, b))
-            if x is None
-            else residual(A, x, b).mul_(self.first)
-        )
-        x = copy(d) if x is None else torch.add(x, d, out=spare(x.shape, x))
-        sigma = self.centre / self.radius
-        rho = 1 / sigma
-        for _ in range(sweeps - 1):
-            rho, before = 1 / (2 * sigma - rho), rho  # eq: chebyshev
-            factor = 2 * rho / self.radius * self.centre
-            d = d.mul_(rho * before).addcmul_(residual(A, x, b), self.first, value=factor)
-            x = x.add_(d)
-        return x
+    def weights(self, sweeps: int) -> Sequence[float]:
+        """Return the reciprocals of the roots, in an order that keeps what is between them small."""
+        return chebyshev_weights(sweeps, *self.interval)  # eq: chebyshev
 
 
 class Relaxation:
@@ -182,29 +187,47 @@ def damping(dim: int) -> float:
     return 2 / 3 if dim == 1 else 8 / 9
 
 
-def lowest(dim: int) -> float:
-    """Return where Chebyshev's interval begins: below what the coarse grid does not see of D⁻¹ A."""
-    return 0.5 if dim == 1 else 0.42  # eq: rough-interval
+def rough_interval(dim: int) -> tuple[float, float]:
+    """Return what of the spectrum of D⁻¹ A Chebyshev is to damp: a little more than coarse grids do not see.
+
+    Parameters
+    ----------
+    dim : int
+        Number of dimensions, for −Δ on equal cells.
+
+    Returns
+    -------
+    (float, float)
+        The ends of the interval.
+    """
+    return (0.5, 2.0) if dim == 1 else (0.42, 1.5)  # eq: rough-interval
 
 
-def chebyshev_weights(sweeps: int, dim: int) -> list[float]:
+@lru_cache
+def chebyshev_weights(sweeps: int, low: float, high: float) -> tuple[float, ...]:
     """Return the polynomial of :class:`Chebyshev` as one weight of D⁻¹ for each of ``sweeps`` sweeps.
 
     Parameters
     ----------
     sweeps : int
         Degree of the polynomial.
-    dim : int
-        Number of dimensions, for −Δ on equal cells.
+    low, high : float
+        The interval on which it is smallest.
 
     Returns
     -------
-    list of float
-        The reciprocals of the roots, :eq:`chebyshev-roots`.
+    tuple of float
+        The reciprocals of the roots, :eq:`chebyshev-roots`, in Leja's order: each is as far as possible from
+        those before it, or the errors of many sweeps would grow in between and leave their rounding.
     """
-    low, high = lowest(dim), 2.0 if dim == 1 else 1.5
     nodes = [math.cos(math.pi * (i + 0.5) / sweeps) for i in range(sweeps)]
-    return [1 / ((high + low) / 2 + (high - low) / 2 * node) for node in nodes]  # eq: chebyshev-roots
+    ordered: list[float] = []
+    while nodes:
+        farthest = max(nodes, key=lambda node: math.prod(abs(node - other) for other in ordered))
+        nodes.remove(farthest)
+        ordered.append(farthest)
+    centre, radius = (high + low) / 2, (high - low) / 2
+    return tuple(1 / (centre + radius * node) for node in ordered)  # eq: chebyshev-roots
 
 
 SMOOTHERS: dict[str, Any] = {"jacobi": Jacobi, "red-black": RedBlack, "chebyshev": Chebyshev}

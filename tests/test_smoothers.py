@@ -15,7 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mgnet import Stiffness
-from mgnet.smoothers import SMOOTHERS, Chebyshev, Jacobi, RedBlack, chebyshev_weights, damping
+from mgnet.smoothers import (
+    SMOOTHERS,
+    Chebyshev,
+    Jacobi,
+    RedBlack,
+    chebyshev_weights,
+    damping,
+    rough_interval,
+)
 from mgnet.stencils import stiffness
 
 seeds = st.integers(0, 2**32 - 1)
@@ -207,11 +215,30 @@ def test_what_jacobi_has_to_damp_in_a_box(dim: int) -> None:
 @pytest.mark.parametrize("degree", [1, 2, 3, 5])
 def test_the_roots_of_the_polynomial(degree: int, dim: int) -> None:
     """Sweeps with these weights, one after the other, are the polynomial that is 1 at zero."""
-    low, high = (0.5, 2.0) if dim == 1 else (0.42, 1.5)
+    low, high = rough_interval(dim)
     T = np.polynomial.Chebyshev.basis(degree, domain=[low, high])
     at = np.linspace(0, 2, 50)
-    swept = np.prod([1 - weight * at for weight in chebyshev_weights(degree, dim)], axis=0)
+    swept = np.prod([1 - weight * at for weight in chebyshev_weights(degree, low, high)], axis=0)
     np.testing.assert_allclose(swept, T(at) / T(0.0), rtol=0, atol=1e-12)  # eq: chebyshev-roots
+
+
+@pytest.mark.parametrize("degree", [2, 8, 50, 200])
+def test_many_sweeps_keep_their_digits(degree: int) -> None:
+    """In the order of their size what is left in between would overflow, or its rounding would."""
+    low, high = 0.1, 2.0
+    factors = 1 - np.outer(chebyshev_weights(degree, low, high), np.linspace(low, high, 999))
+    for ordered in (factors, factors[::-1]):
+        assert np.abs(np.cumprod(ordered, 0)).max() < 10
+    A = Stiffness(1.0, c=0.3, dtype=torch.float32)
+    dense = A.to_dense(63).double().numpy()
+    smoother = Chebyshev(A.diagonal(63), largest=high, fraction=low / high)
+    b = torch.randn(1, 1, 63, generator=torch.Generator().manual_seed(0))
+    values, vectors = np.linalg.eigh(dense)
+    T = np.polynomial.Chebyshev.basis(degree, domain=[low, high])
+    left = T(values / dense[0, 0]) / T(0.0)
+    expected = vectors @ ((1 - left) / values * (vectors.T @ b[0, 0].double().numpy()))
+    got = smoother(A, None, b, degree)[0, 0].numpy()
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
 def test_red_black_leaves_no_residual_where_it_was_last() -> None:

@@ -21,7 +21,7 @@ from .. import stencils
 from ..checks import count
 from ..layers import Averaging
 from ..operators import Prolongation, Restriction, Stencil, convolution
-from ..smoothers import chebyshev_weights, damping
+from ..smoothers import chebyshev_weights, damping, rough_interval
 from ..stiffness import Stiffness
 from .common import head, kaiming
 from .registry import register
@@ -468,7 +468,8 @@ class _Poisson:
         elif self.smoother == "jacobi":
             weights = [damping(self.dim) / diagonal]
         else:
-            weights = [weight / diagonal for weight in chebyshev_weights(times, self.dim)]
+            interval = rough_interval(self.dim)
+            weights = [weight / diagonal for weight in chebyshev_weights(times, *interval)]
         if len(weights) == 1 and kind == "iteration":
             weights *= times
         shape = (1,) * self.dim if self.linear else (3,) * self.dim
