@@ -29,8 +29,19 @@ from .checks import (
 )
 from .condensation import Condensation, NonFiniteError
 from .direct import BoxFactorisation, solve_direct
-from .iteration import Outcome, Status, iterate, largest, relative_norm, slowness
-from .memory import empty_like, own_copy, reused, strips
+from .iteration import (
+    ENOUGH,
+    Correction,
+    Outcome,
+    Status,
+    iterate,
+    largest,
+    norms,
+    relative_norm,
+    single,
+    slowness,
+)
+from .memory import copy, empty_like, own_copy, reused, strips
 from .multigrid import (
     ConjugateGradients,
     Level,
@@ -556,7 +567,7 @@ class Hierarchy:
         signs = torch.randint(0, 2, u.shape[1:], generator=generator).to(u) * 2 - 1
         diagonal = A.diagonal(self.problem.shape)
         eps = torch.finfo(self.dtype if not (self._mixed or stopping.refine) else torch.float64).eps
-        e = self._step(A, stopping.refine)(eps * diagonal * u.abs() * signs)  # eq: rounding
+        e = self._step(A, stopping.refine)(eps * diagonal * u.abs() * signs, 1).e  # eq: rounding
         left = 2 * largest(e)
         outcome.error_estimate += float(left.max())
         bad = left > (math.inf if stopping.tol is None else stopping.tol) * largest(u)
@@ -576,35 +587,48 @@ class Hierarchy:
             return self._scaled(lambda b: full_multigrid(self.levels, b, self.options.sweeps, "V"), load)
         return full_multigrid(self.levels, load.to(self.dtype), self.options.sweeps).to(load)
 
-    def _step(self, A: Any, refine: bool) -> Callable[[Tensor], Tensor]:
+    def _step(self, A: Any, refine: bool) -> Callable[[Tensor, int], Correction]:
         """Give the map from a residual to a correction."""
         if self.method == "direct":
-            return lambda r: self._direct(r[:, 0])[:, None]
+            return single(lambda r: self._direct(r[:, 0])[:, None])
         if self._mixed and self.method == "pcg":
-            return self._single_step()
+            return self._mixed_step()
         cycle = self._scaled_cycle if refine else self.cycle
 
         def correct(r: Tensor) -> Tensor:
             # The mean that a cycle adds is no part of the solution, and the size of u is what tol refers to.
             return self._unknowns_without_mean(cycle(r))
 
-        return ConjugateGradients(A, correct) if self.method == "pcg" else correct
+        return single(ConjugateGradients(A, correct) if self.method == "pcg" else correct)
 
-    def _single_step(self) -> Callable[[Tensor], Tensor]:
-        """Give conjugate gradients in float32, from residuals and to corrections in float64.
+    def _mixed_step(self) -> Callable[[Tensor, int], Correction]:
+        """Give steps of conjugate gradients in float32, from residuals and to corrections in float64.
 
         Only how fast they converge depends on the precision of their products; the scale is that of the first
-        residual, since products of residuals must be comparable.
+        residual, since products of residuals must be comparable. Of as many steps as an estimate of the error
+        needs, all but the last come at once. That one, from a residual in float64, meets what they left.
         """
         gradients = ConjugateGradients(self.levels[0].A, self.cycle)
         first: list[Tensor] = []
 
-        def step(r: Tensor) -> Tensor:
+        def step(r: Tensor, most: int) -> Correction:
+            count = 1 if first else min(ENOUGH - 1, most)
             if not first:
                 first.append(_row_sizes(r))
-            # eq: mixed
-            e = gradients(_multiplied(r, 1 / first[0], empty_like(r, torch.float32)))
-            return self._unknowns_without_mean(_multiplied(e, self._scale * first[0], r))
+            scale = self._scale * first[0]
+            low = _multiplied(r, 1 / first[0], empty_like(r, torch.float32))  # eq: mixed
+            found = Correction(r, [])
+            total: Tensor | None = None
+            for left in reversed(range(count)):
+                e = self._unknowns_without_mean(gradients(low))
+                found.sizes.append(largest(e) * scale.flatten())
+                total = (copy(e) if left else e) if total is None else total.add_(e)
+                if left:
+                    low = gradients.residual(low)
+                    found.norms.append(norms(low) * first[0].flatten())
+            assert total is not None
+            _multiplied(total, scale, r)
+            return found
 
         return step
 

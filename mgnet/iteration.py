@@ -19,7 +19,18 @@ from torch import Tensor
 
 from .smoothers import residual
 
-__all__ = ["Outcome", "Status", "iterate", "largest", "relative_norm", "slowness"]
+__all__ = [
+    "ENOUGH",
+    "Correction",
+    "Outcome",
+    "Status",
+    "iterate",
+    "largest",
+    "norms",
+    "relative_norm",
+    "single",
+    "slowness",
+]
 
 # An iteration whose smallest correction shrinks by less than this over this many steps has stagnated;
 # conjugate gradients may stand still for longer before they find the slow directions.
@@ -27,6 +38,8 @@ WINDOW, PATIENCE, SHRINKAGE = 10, 60, 0.95
 # Conjugate gradients that are slower than this shrink by fits and starts: the largest of the last three
 # corrections counts, and the mean factor over more of them.
 SLOW = 0.05
+# Corrections that an estimate of the error needs.
+ENOUGH = 3
 # No iteration is believed to shrink its error by more than this.
 QUICKEST = 0.05
 
@@ -85,6 +98,35 @@ class Outcome:
     row: int = 0
 
 
+@dataclass
+class Correction:
+    """What a step adds to an approximation: one correction, or the sum of several.
+
+    Parameters
+    ----------
+    e : torch.Tensor, shape ``(batch, 1, *unknowns)``
+        The sum.
+    sizes : list of torch.Tensor, shape (batch,)
+        The largest absolute value of each of them.
+    norms : list of torch.Tensor, shape (batch,)
+        The Euclidean norm of the residual after each of them but the last.
+    """
+
+    e: Tensor
+    sizes: list[Tensor]
+    norms: list[Tensor] = field(default_factory=list)
+
+
+def single(correct: Callable[[Tensor], Tensor]) -> Callable[[Tensor, int], Correction]:
+    """Return the step of :func:`iterate` that corrects once."""
+
+    def step(r: Tensor, most: int) -> Correction:
+        e = correct(r)
+        return Correction(e, [largest(e)])
+
+    return step
+
+
 class _Corrections:
     """The sizes of the successive corrections, (batch,) each, and the error that they let expect."""
 
@@ -101,15 +143,15 @@ class _Corrections:
         the last two counts, and none counts as less than ``QUICKEST``.
         """
         size, noise = self.sizes[-1], self.rounding * scale
-        if len(self.sizes) < 3:
+        if len(self.sizes) < ENOUGH:
             return torch.where(size <= 4 * noise, size + noise, math.inf)
-        ratios = [(new / old).nan_to_num(0.0) for old, new in itertools.pairwise(self.sizes[-3:])]
+        ratios = [(new / old).nan_to_num(0.0) for old, new in itertools.pairwise(self.sizes[-ENOUGH:])]
         factor = torch.maximum(*ratios)
         if not self.steady:
             last = self.sizes[-WINDOW:]
             mean = (last[-1] / last[0]).nan_to_num(0.0) ** (1 / (len(last) - 1))
             factor = torch.maximum(factor, mean)
-            size = torch.where(factor > SLOW, torch.stack(self.sizes[-3:]).amax(0), size)
+            size = torch.where(factor > SLOW, torch.stack(self.sizes[-ENOUGH:]).amax(0), size)
         factor = factor.clamp_min(QUICKEST)
         tail = _tail(size, factor)
         # Corrections that are rounding themselves follow no series, but slow ones before them leave more.
@@ -154,7 +196,7 @@ def _tail(size: Tensor, factor: Tensor) -> Tensor:
 
 
 def iterate(
-    step: Callable[[Tensor], Tensor],
+    step: Callable[[Tensor, int], Correction],
     A: Any,
     b: Tensor,
     u: Tensor,
@@ -169,8 +211,8 @@ def iterate(
     Parameters
     ----------
     step : callable
-        Gives a correction from a residual, which it may overwrite; the next approximation is
-        ``u + step(b - A(u))``.
+        Gives a :class:`Correction` from a residual, which it may overwrite, and the most that it may be the
+        sum of; the next approximation is ``u + step(b - A(u), most).e``.
     A : callable
         The operator.
     b, u : torch.Tensor, shape ``(batch, 1, *unknowns)``
@@ -200,17 +242,17 @@ def iterate(
     status, row, error = Status.MAXITER, 0, torch.full_like(start, math.inf)
     r = residual(A, u, b)
     # Without a load, from a guess, residuals are relative to the first one.
-    reference = b if bool(b.any()) else r
-    unit = torch.linalg.vector_norm(reference.flatten(1), dim=1)
-    residuals = [_relative(r, unit)]
-    for _ in range(maxiter):
-        e = step(r)
-        del r  # its memory is wanted, and that of e
-        u = u.add_(e)
-        corrections.sizes.append(largest(e))
-        del e
+    unit = norms(r if bool(unloaded.all()) else b)
+    residuals = [_relative(norms(r), unit)]
+    while len(corrections.sizes) < maxiter:
+        correction = step(r, maxiter - len(corrections.sizes))
+        del r  # its memory is wanted, and that of the correction
+        u = u.add_(correction.e)
+        corrections.sizes += correction.sizes
+        between = correction.norms
+        del correction
         r = residual(A, u, b)
-        residuals.append(_relative(r, unit))
+        residuals += [_relative(norm, unit) for norm in (*between, norms(r))]
         scale = largest(u)
         error = corrections.estimate(scale)
         # A row without a load has converged when nothing is left of the guess.
@@ -301,9 +343,24 @@ def relative_norm(r: Tensor, b: Tensor) -> float:
     float
         The largest over the batch.
     """
-    return _relative(r, torch.linalg.vector_norm(b.flatten(1), dim=1))
+    return _relative(norms(r), norms(b))
 
 
-def _relative(r: Tensor, size: Tensor) -> float:
-    norm = torch.linalg.vector_norm(r.flatten(1), dim=1)
-    return float(torch.where(size > 0, norm / size, norm).max())
+def norms(x: Tensor) -> Tensor:
+    """Return the Euclidean norm of each row.
+
+    Parameters
+    ----------
+    x : torch.Tensor, shape (batch, ...)
+        Any values.
+
+    Returns
+    -------
+    torch.Tensor, shape (batch,)
+        Zero for an empty row.
+    """
+    return torch.linalg.vector_norm(x.flatten(1), dim=1)
+
+
+def _relative(norm: Tensor, unit: Tensor) -> float:
+    return float(torch.where(unit > 0, norm / unit, norm).max())

@@ -15,9 +15,8 @@ from .box import Box, BoxProlongation
 from .chain import Chain
 from .checks import count, number
 from .condensation import Condensation
-from .memory import copy
 from .operators import Prolongation
-from .smoothers import SMOOTHERS, Smoother, damping, lowest, residual
+from .smoothers import SMOOTHERS, Smoother, damping, residual, rough_interval
 from .stiffness import BoxStiffness, Stiffness1d
 from .tensor_solver import TensorSolver
 
@@ -25,11 +24,13 @@ __all__ = ["ConjugateGradients", "Level", "Options", "build_levels", "cycle", "d
 
 METHODS = ("auto", "exact", "vcycle", "wcycle", "fcycle", "fmg", "pcg", "direct")
 COARSE = ("exact", "direct", "smoother")
+# Two directions whose angle has a square sine below this, in energy, are taken for one.
+PARALLEL = 1e-6
 # Largest coarse grid that is solved as a dense matrix.
 DENSE = 4096
 # Unknowns of the largest coarse grid that is solved at once, although it could be coarsened, where speed is
 # all: as a dense matrix, or by the eigenvectors of its axes, by number of axes.
-SMALL, SMALL_BOX = 256, {2: 128**2, 3: 32**3}
+SMALL, SMALL_BOX = 256, {2: 256**2, 3: 64**3}
 
 
 @dataclass(frozen=True)
@@ -217,7 +218,9 @@ def full_multigrid(
 class ConjugateGradients:
     """Preconditioned conjugate gradients as a step from residual to correction.
 
-    β is Polak and Ribière's, which allows for the rounding of a residual that is computed afresh.
+    Each correction is the best one in the plane of the preconditioned residual and the last correction. In
+    exact arithmetic one number fixes it, since the residual is orthogonal to the last correction. Two allow
+    for a residual that is computed afresh and is not.
 
     Parameters
     ----------
@@ -229,8 +232,8 @@ class ConjugateGradients:
 
     def __init__(self, A: Any, precondition: Callable[[Tensor], Tensor]) -> None:
         self.A, self.precondition = A, precondition
-        # Residual, its product with the preconditioned one, and direction of the last step.
-        self.last: tuple[Tensor, Tensor, Tensor] | None = None
+        # The last correction and its image.
+        self.last: tuple[Tensor, Tensor] | None = None
 
     def __call__(self, r: Tensor) -> Tensor:
         """Return the next correction, :eq:`conjugate-gradients`.
@@ -243,17 +246,44 @@ class ConjugateGradients:
         Returns
         -------
         torch.Tensor, shape ``(batch, 1, *unknowns)``
-            Correction.
+            Correction; the next step needs it, so it is not to be overwritten.
         """
         z = self.precondition(r)
-        rz = _dot(r, z)
+        Az = self.A(z)
         if self.last is None:
-            p = copy(z)
+            length = _ratio(_dot(r, z), _dot(z, Az))
+            self.last = z.mul_(length), Az.mul_(length)
         else:
-            before, before_z, direction = self.last
-            p = direction.mul_(_ratio(rz - _dot(before, z), before_z)).add_(z)  # eq: conjugate-gradients
-        self.last = r, rz, p
-        return torch.mul(p, _ratio(_dot(r, p), _dot(p, self.A(p))), out=z)
+            e, Ae = self.last
+            along_z, along_e = _best((_dot(r, z), _dot(r, e)), (_dot(z, Az), _dot(z, Ae), _dot(e, Ae)))
+            e.mul_(along_e).addcmul_(z, along_z)  # eq: conjugate-gradients
+            Ae.mul_(along_e).addcmul_(Az, along_z)
+        return self.last[0]
+
+    def residual(self, r: Tensor) -> Tensor:
+        """Return what the last correction leaves of a residual, without another product with A.
+
+        Parameters
+        ----------
+        r : torch.Tensor, shape ``(batch, 1, *unknowns)``
+            What the correction was made from; it is overwritten.
+
+        Returns
+        -------
+        torch.Tensor, shape ``(batch, 1, *unknowns)``
+            r − A e.
+        """
+        assert self.last
+        return r.sub_(self.last[1])
+
+
+def _best(products: tuple[Tensor, Tensor], energies: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Solve the symmetric system of two equations; of one, where the second direction adds nothing new."""
+    (rz, re), (zz, ze, ee) = products, energies
+    shared = _ratio(ze, zz)
+    rest = ee - shared * ze  # no product of two energies, which may be too small to hold
+    along_e = torch.where(rest <= PARALLEL * ee, 0.0, _ratio(re - shared * rz, rest))
+    return _ratio(rz, zz) - shared * along_e, along_e
 
 
 def _dot(x: Tensor, y: Tensor) -> Tensor:
@@ -362,7 +392,7 @@ def _box_smoother(A: Any, box: Box, options: Options) -> Smoother:
     elif options.smoother == "chebyshev":
         # What the coarse grid does not see begins at a fraction of the bound for equal cells.
         largest = _largest(A, box)
-        extra |= {"largest": largest, "fraction": min(lowest(box.dim) / largest, 0.9)}
+        extra |= {"largest": largest, "fraction": min(rough_interval(box.dim)[0] / largest, 0.9)}
     return _smoother(A.diagonal(box.shape), options, extra)
 
 

@@ -18,7 +18,7 @@ import mgnet
 from mgnet import Dirichlet, Hierarchy, Neumann, Poisson, Robin, Status, box_assembly
 from mgnet.hierarchy import Stopping
 from mgnet.iteration import Outcome
-from mgnet.multigrid import cycle, full_multigrid
+from mgnet.multigrid import ConjugateGradients, cycle, full_multigrid
 from mgnet.smoothers import SMOOTHERS
 
 SIDES = (("left", "right"), ("bottom", "top"), ("back", "front"))
@@ -946,13 +946,41 @@ def test_corrections_in_half_the_digits() -> None:
     assert {level.A.like["dtype"] for level in mixed.levels} == {torch.float32}
     double = Hierarchy(problem, method="pcg", levels=len(mixed.levels))
     r = torch.from_numpy(f[1:-1, 1:-1])[None, None]
-    one, other = (hierarchy._step(hierarchy.A, False)(r.clone()) for hierarchy in (mixed, double))
+    one, other = (hierarchy._step(hierarchy.A, False)(r.clone(), 1).e for hierarchy in (mixed, double))
     assert one.dtype == other.dtype == torch.float64
     difference = float((one - other).abs().max() / other.abs().max())
     assert 1e-9 < difference < 1e-5  # eq: mixed
     expected = mgnet.solve(f, 128, dim=2, method="direct").u
     sol = mgnet.solve(f, 128, dim=2, tol=1e-13, maxiter=20)
     assert np.abs(sol.u - expected).max() < 1e-12 * np.abs(expected).max()
+
+
+def test_two_corrections_come_before_a_residual_in_float64() -> None:
+    """They are those of conjugate gradients in float64, and so is what is said of them."""
+    problem = Poisson(n=300, dim=2, right=Neumann(0.0))
+    mixed = Hierarchy(problem)
+    assert len(mixed.levels) == 2
+    double = Hierarchy(problem, method="pcg", levels=len(mixed.levels), coarse="exact")
+    A = mixed.A
+    r = torch.from_numpy(np.random.default_rng(1).normal(size=(3, 1, *problem.shape)))
+    r[1] *= 1e-100
+    r[2] = 0
+    found = mixed._step(A, False)(r.clone(), 5)
+    gradients, left, expected, sizes = ConjugateGradients(A, double.cycle), r, torch.zeros_like(r), []
+    for _ in range(2):
+        e = gradients(left)
+        expected, left = expected + e, left - A(e)
+        sizes.append(e.abs().amax((1, 2, 3)))
+        if len(sizes) == 1:
+            torch.testing.assert_close(found.norms[0], left.flatten(1).norm(dim=1), rtol=1e-3, atol=0)
+    assert (len(found.sizes), len(found.norms)) == (2, 1)
+    torch.testing.assert_close(torch.stack(found.sizes), torch.stack(sizes), rtol=1e-3, atol=0)
+    for e, exact in zip(found.e, expected, strict=True):
+        assert float((e - exact).abs().max()) <= 1e-5 * float(exact.abs().max())
+    assert len(mixed._step(A, False)(r.clone(), 1).sizes) == 1
+    step = mixed._step(A, False)
+    step(r.clone(), 9)
+    assert len(step(left.clone(), 9).sizes) == 1
 
 
 def test_what_rounding_of_each_row_costs() -> None:

@@ -13,7 +13,7 @@ import torch
 
 import mgnet
 from mgnet import ConvergenceError, Dirichlet, Hierarchy, Neumann, Poisson, Robin, Status
-from mgnet.iteration import iterate
+from mgnet.iteration import Correction, iterate, single
 from mgnet.smoothers import SMOOTHERS
 
 METHODS = ("exact", "direct", "vcycle", "wcycle", "fcycle", "fmg", "pcg")
@@ -651,7 +651,7 @@ def play(corrections: list[Any], tol: float = 1e-6, rounding: float = 1e-15) -> 
     steps = torch.tensor(np.atleast_2d(np.array(corrections, dtype=float).T))  # (rows, steps)
     left = iter(steps.T)
     u, outcome = iterate(
-        lambda r: next(left)[:, None, None].clone(),
+        single(lambda r: next(left)[:, None, None].clone()),
         lambda x: x,
         torch.ones(len(steps), 1, 1, dtype=torch.float64),
         torch.zeros(len(steps), 1, 1, dtype=torch.float64),
@@ -660,6 +660,36 @@ def play(corrections: list[Any], tol: float = 1e-6, rounding: float = 1e-15) -> 
         rounding,
     )
     return outcome, (steps.sum(1) - u[:, 0, 0]).abs().tolist()
+
+
+@pytest.mark.parametrize("maxiter", [2, 3, 4, 60])
+def test_corrections_may_come_in_sums(maxiter: int) -> None:
+    """The history, the estimate and the number of corrections are those of one after the other."""
+    factors = torch.tensor([0.5, 0.3], dtype=torch.float64)[:, None, None]
+
+    def in_sums(r: torch.Tensor, most: int) -> Correction:
+        found = Correction(torch.zeros_like(r), [])
+        for _ in range(min(3, most)):
+            found.norms.append(r.abs().flatten())
+            e = (1 - factors) * r
+            found.sizes.append(e.flatten())
+            found.e += e
+            r = r - e
+        return Correction(found.e, found.sizes, found.norms[1:])
+
+    def run(step: Any) -> tuple[torch.Tensor, Any]:
+        b = torch.ones(2, 1, 1, dtype=torch.float64)
+        return iterate(step, lambda x: x, b, torch.zeros_like(b), 1e-6, maxiter, 1e-15)
+
+    (u, found), (v, expected) = run(in_sums), run(single(lambda r: (1 - factors) * r))
+    assert expected.iterations <= found.iterations <= min(expected.iterations + 2, maxiter)
+    assert found.status is expected.status
+    shared = expected.iterations + 1
+    assert found.residuals[:shared] == pytest.approx(expected.residuals)
+    assert len(found.residuals) == found.iterations + 1
+    if found.iterations == expected.iterations:
+        assert found.error_estimate == pytest.approx(expected.error_estimate)
+        torch.testing.assert_close(u, v)
 
 
 @pytest.mark.parametrize("factor", [0.01, 0.1, 0.5, 0.9])
