@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from .chain import Chain, Transpose
-from .memory import empty, is_open, owned
+from .memory import empty, is_open, owned, spare
 from .operators import every_second
 
 __all__ = ["Axis", "Box", "BoxProlongation", "gathered", "integrate_linear", "overlap"]
@@ -189,9 +189,10 @@ class Axis:
         u, pairs = empty(shape, e), self.pairs
         low, high = e.narrow(axis, 0, pairs), e.narrow(axis, 1, pairs)
         every_second(u, axis, 0, pairs + 1).copy_(e.narrow(axis, 0, pairs + 1))
-        new = every_second(u, axis, 1, pairs).copy_(low).add_(high).mul_(0.5)
+        new = torch.lerp(low, high, 0.5, out=spare(low.shape, e))
         if cubic and pairs >= 2:
             self._bend(new, e, axis)
+        every_second(u, axis, 1, pairs).copy_(new)
         left, right = e.select(axis, -2), e.select(axis, -1)
         for node, t in self.new_in_last:
             u.select(axis, node).copy_((1 - t) * left + t * right)

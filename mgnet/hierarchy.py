@@ -511,19 +511,13 @@ class Hierarchy:
             u = self.space.nodes(b, *values)
             return u, Outcome(Status.CONVERGED, 0, [0.0], self._rounded(u))
         _require_all_finite(load)
-        u = self._start(load, values) if guess is None else guess
-        u = self._unknowns_without_mean(u)
-        if (self.method == "fmg" or self.options.mixed) and guess is None and stopping.maxiter:
-            u = u.add_(self._full_multigrid(residual(A, u, load) if guess is None and values else load))
+        u = self._start(A, load, values, stopping) if guess is None else self._unknowns_without_mean(guess)
         step, steady = self._step(A, stopping.refine), self.method != "pcg"
         u, outcome = iterate(
             step, A, load, u, tol, stopping.maxiter, rounding, steady, lambda: self._slowness
         )
-        # What stagnates at the rounding of float64 is as good as it gets; before that float32 is too coarse
-        # for the operator, in which the constants may be lost, say.
-        early = outcome.error_estimate > 10 * rounding * float(largest(u).max())
-        failed = outcome.status is Status.DIVERGED or (outcome.status is Status.STAGNATED and early)
-        if self._mixed and failed:
+        if self._mixed and _failed(outcome, u, rounding):
+            # Float32 is too coarse for the operator, in which the constants may be lost, say.
             return self._unmixed._iterate(b, values, None, stopping)
         if isinstance(self.problem, BoxPoisson) and self.problem.unknowns <= SMALL:
             self._add_rounding(u, A, outcome, stopping)
@@ -574,12 +568,14 @@ class Hierarchy:
         if outcome.status is Status.CONVERGED and bool(bad.any()):
             outcome.status, outcome.row = Status.STAGNATED, int(bad.int().argmax())
 
-    def _start(self, load: Tensor, values: Any) -> Tensor:
-        """Give a first guess: zero, or in a box what continues the values of its sides."""
+    def _start(self, A: Any, load: Tensor, values: Any, stopping: Stopping) -> Tensor:
+        """Give a first guess: zero, or in a box what continues the values of its sides; and full multigrid."""
+        space: Any = self.problem.space
+        full = (self.method == "fmg" or self.options.mixed) and stopping.maxiter
         if isinstance(self.problem, BoxPoisson) and values:
-            space = self.problem.space
-            return space.unknowns(space.blend(values[0]))[:, None].contiguous()
-        return empty_like(load).zero_()
+            u = self._unknowns_without_mean(space.unknowns(space.blend(values[0]))[:, None].contiguous())
+            return u.add_(self._full_multigrid(residual(A, u, load))) if full else u
+        return self._full_multigrid(load) if full else empty_like(load).zero_()
 
     def _full_multigrid(self, load: Tensor) -> Tensor:
         if self._mixed:
@@ -782,6 +778,13 @@ def _lifted_ends(b: Tensor, A: Any, values: tuple[Any, Any]) -> Tensor:
             here[node] = 1
             b = b + g * k * here
     return b
+
+
+def _failed(outcome: Outcome, u: Tensor, rounding: float) -> bool:
+    """Say whether an iteration went wrong; what stagnates at the rounding of u is as good as it gets."""
+    if outcome.status is not Status.STAGNATED:
+        return outcome.status is Status.DIVERGED
+    return outcome.error_estimate > 10 * rounding * float(largest(u).max())
 
 
 def _row_sizes(r: Tensor) -> Tensor:

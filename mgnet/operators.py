@@ -451,8 +451,7 @@ def _weighted_sums(x: Tensor, axis: int) -> Tensor:
     """Restrict along one axis by the weights ½, 1, ½."""
     count = max((x.shape[axis] - 1) // 2, 0)
     low, middle, high = (every_second(x, axis, first, count) for first in range(3))
-    y = torch.add(low, high, out=empty(middle.shape, x))
-    return y.mul_(0.5).add_(middle)
+    return torch.add(middle, low, alpha=0.5, out=empty(middle.shape, x)).add_(high, alpha=0.5)
 
 
 def _spread_out(x: Tensor, axis: int) -> Tensor:
@@ -464,8 +463,7 @@ def _spread_out(x: Tensor, axis: int) -> Tensor:
     torch.mul(x.select(axis, 0), 0.5, out=y.select(axis, 0))
     torch.mul(x.select(axis, -1), 0.5, out=y.select(axis, -1))
     between = every_second(y, axis, 2, count - 1)
-    torch.add(x.narrow(axis, 0, count - 1), x.narrow(axis, 1, count - 1), out=between)
-    between.mul_(0.5)
+    torch.lerp(x.narrow(axis, 0, count - 1), x.narrow(axis, 1, count - 1), 0.5, out=between)
     return y
 
 
