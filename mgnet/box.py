@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from .chain import Chain, Transpose
-from .memory import empty, is_open, owned, spare
+from .memory import empty, is_open, owned, spare, strips
 from .operators import every_second
 
 __all__ = ["Axis", "Box", "BoxProlongation", "gathered", "integrate_linear", "overlap"]
@@ -419,6 +419,16 @@ class Box:
     def _fill(self, u: Tensor, x: Tensor) -> None:
         """Write values at the nodes, zero at Dirichlet ones, from those at the unknowns."""
         self.unknowns(u).copy_(x)
+        self.fill_sides(u)
+
+    def fill_sides(self, u: Tensor) -> None:
+        """Write the values at nodes that are no unknowns: those of joined ends, and zero at Dirichlet ones.
+
+        Parameters
+        ----------
+        u : torch.Tensor, shape ``(..., *nodes)``
+            Values at the unknowns are there already.
+        """
         # The sides in turn: joined ones repeat what is there by then, edges included.
         for axis, place in zip(self.axes, self.places, strict=True):
             if axis.periodic:
@@ -483,29 +493,37 @@ class Box:
         if axis.periodic and cells.stop == axis.cells:
             yield u.narrow(place, -1, 1), x.narrow(place, 0, 1)
 
-    def blend(self, values: Tensor) -> Tensor:
+    def blend(self, values: Tensor, out: Tensor) -> Tensor:
         """Continue values at the Dirichlet nodes into the box, linearly from side to side, :eq:`blending`.
 
         Parameters
         ----------
         values : torch.Tensor, shape ``(..., *nodes)``
             Values at the Dirichlet nodes; others do not count.
+        out : torch.Tensor, shape ``(..., *nodes)``
+            What the result is written into.
 
         Returns
         -------
         torch.Tensor, shape ``(..., *nodes)``
             A function that is smooth where the values are, and has them.
         """
-        rest, total = values, torch.zeros_like(values)
-        for axis, place in zip(self.axes, self.places, strict=True):
-            held = [i for i, end in enumerate(axis.ends) if end == "dirichlet"]
-            if held:
-                low, high = (rest.narrow(place, -i % rest.shape[place], 1) for i in (held[0], held[-1]))
-                t = torch.linspace(0, 1, axis.cells + 1, dtype=values.dtype, device=values.device)
-                t = t.reshape(-1, *[1] * (-1 - place))
-                part = low + t * (high - low)
-                total, rest = total + part, rest - part  # eq: blending
-        return total
+        first = self.places[0]
+        ends = [values.narrow(first, i, 1) for i in (0, self.axes[0].cells)]
+        for rows in strips(values.shape[first], values):
+            rest = values.narrow(first, rows.start, rows.stop - rows.start).clone()
+            total = out.narrow(first, rows.start, rows.stop - rows.start).zero_()
+            for axis, place in zip(self.axes, self.places, strict=True):
+                held = [i for i, end in enumerate(axis.ends) if end == "dirichlet"]
+                if held:
+                    sides = ends if place == first else [rest.narrow(place, i, 1) for i in (0, axis.cells)]
+                    low, high = sides[held[0]], sides[held[-1]]
+                    t = torch.linspace(0, 1, axis.cells + 1, dtype=values.dtype, device=values.device)
+                    t = (t[rows] if place == first else t).reshape(-1, *[1] * (-1 - place))
+                    part = low + t * (high - low)
+                    total += part  # eq: blending
+                    rest -= part
+        return out
 
     def hat_integrals(self, like: Tensor) -> Tensor:
         """Return the integral of each unknown's hat, in the precision of another tensor."""

@@ -41,7 +41,7 @@ from .iteration import (
     single,
     slowness,
 )
-from .memory import copy, empty_like, own_copy, reused, strips
+from .memory import empty_like, own_copy, owned, reused, strips
 from .multigrid import (
     ConjugateGradients,
     Level,
@@ -511,7 +511,11 @@ class Hierarchy:
             u = self.space.nodes(b, *values)
             return u, Outcome(Status.CONVERGED, 0, [0.0], self._rounded(u))
         _require_all_finite(load)
-        u = self._start(A, load, values, stopping) if guess is None else self._unknowns_without_mean(guess)
+        u, whole = self._room(load)
+        if guess is None:
+            self._start(u, whole, A, load, values, stopping.maxiter)
+        else:
+            u.copy_(self._unknowns_without_mean(guess))
         step, steady = self._step(A, stopping.refine), self.method != "pcg"
         u, outcome = iterate(
             step, A, load, u, tol, stopping.maxiter, rounding, steady, lambda: self._slowness
@@ -521,7 +525,12 @@ class Hierarchy:
             return self._unmixed._iterate(b, values, None, stopping)
         if isinstance(self.problem, BoxPoisson) and self.problem.unknowns <= SMALL:
             self._add_rounding(u, A, outcome, stopping)
-        u = self._remove_mean(self._own_nodes(u[:, 0], values))
+        if isinstance(self.problem, BoxPoisson):
+            self.problem.space.fill_sides(whole)
+            u = whole.add_(*values) if values else whole
+        else:
+            u = self._own_nodes(u[:, 0], values)
+        u = self._remove_mean(u)
         rounded = self._rounded(u)
         outcome.error_estimate = max(outcome.error_estimate + rounded * stopping.refine, rounded)
         return u, outcome
@@ -568,20 +577,32 @@ class Hierarchy:
         if outcome.status is Status.CONVERGED and bool(bad.any()):
             outcome.status, outcome.row = Status.STAGNATED, int(bad.int().argmax())
 
-    def _start(self, A: Any, load: Tensor, values: Any, stopping: Stopping) -> Tensor:
-        """Give a first guess: zero, or in a box what continues the values of its sides; and full multigrid."""
-        space: Any = self.problem.space
-        full = (self.method == "fmg" or self.options.mixed) and stopping.maxiter
-        if isinstance(self.problem, BoxPoisson) and values:
-            u = self._unknowns_without_mean(space.unknowns(space.blend(values[0]))[:, None].contiguous())
-            return u.add_(self._full_multigrid(residual(A, u, load))) if full else u
-        return self._full_multigrid(load) if full else empty_like(load).zero_()
+    def _room(self, load: Tensor) -> tuple[Tensor, Tensor]:
+        """Give memory for the unknowns; in a box among all nodes, in memory that is nobody else's."""
+        if not isinstance(self.problem, BoxPoisson):
+            u = empty_like(load)
+            return u, u
+        whole = owned((load.shape[0], *self.problem.node_shape), load)
+        return self.problem.space.unknowns(whole)[:, None], whole
 
-    def _full_multigrid(self, load: Tensor) -> Tensor:
+    def _start(self, u: Tensor, whole: Tensor, A: Any, load: Tensor, values: Any, maxiter: int) -> None:
+        """Write a first guess: zero or what continues the values of a box's sides, and full multigrid."""
+        full = (self.method == "fmg" or self.options.mixed) and maxiter > 0
+        if isinstance(self.problem, BoxPoisson) and values:
+            self.problem.space.blend(values[0], whole)
+            if full:
+                r = residual(A, u, load)
+                u.add_(self._full_multigrid(r, r))
+        elif full:
+            self._full_multigrid(load, u)
+        else:
+            u.zero_()
+
+    def _full_multigrid(self, load: Tensor, out: Tensor) -> Tensor:
         if self._mixed:
             # For a first guess V-cycles will do.
-            return self._scaled(lambda b: full_multigrid(self.levels, b, self.options.sweeps, "V"), load)
-        return full_multigrid(self.levels, load.to(self.dtype), self.options.sweeps).to(load)
+            return self._scaled(lambda b: full_multigrid(self.levels, b, self.options.sweeps, "V"), load, out)
+        return out.copy_(full_multigrid(self.levels, load.to(self.dtype), self.options.sweeps))
 
     def _step(self, A: Any, refine: bool) -> Callable[[Tensor, int], Correction]:
         """Give the map from a residual to a correction."""
@@ -613,30 +634,27 @@ class Hierarchy:
                 first.append(_row_sizes(r))
             scale = self._scale * first[0]
             low = _multiplied(r, 1 / first[0], empty_like(r, torch.float32))  # eq: mixed
-            found = Correction(r, [])
-            total: Tensor | None = None
-            for left in reversed(range(count)):
-                e = self._unknowns_without_mean(gradients(low))
-                found.sizes.append(largest(e) * scale.flatten())
-                total = (copy(e) if left else e) if total is None else total.add_(e)
-                if left:
+            found = Correction(r, [])  # what r was for is in low
+            for i in range(count):
+                if i:
                     low = gradients.residual(low)
                     found.norms.append(norms(low) * first[0].flatten())
-            assert total is not None
-            _multiplied(total, scale, r)
+                e = self._unknowns_without_mean(gradients(low))
+                found.sizes.append(largest(e) * scale.flatten())
+                _multiplied(e, scale, r, more=i > 0)
             return found
 
         return step
 
     def _scaled_cycle(self, r: Tensor) -> Tensor:
         """Apply a cycle to a residual of another precision; late ones would underflow in float32."""
-        return self._scaled(self.cycle, r)
+        return self._scaled(self.cycle, r, empty_like(r))
 
-    def _scaled(self, solve: Callable[[Tensor], Tensor], r: Tensor) -> Tensor:
+    def _scaled(self, solve: Callable[[Tensor], Tensor], r: Tensor, out: Tensor) -> Tensor:
         size = _row_sizes(r)
         low, factor = (torch.float32, self._scale) if self._mixed else (self.dtype, 1.0)
         e = solve(_multiplied(r, 1 / size, empty_like(r, low)))
-        return _multiplied(e, factor * size, empty_like(r))
+        return _multiplied(e, factor * size, out)
 
     def _second_look(self, b: Tensor, values: Any, u: Tensor, tol: float = math.inf) -> Outcome:
         """Estimate the error of a solution by the exact correction for its residual, in float64."""
@@ -792,10 +810,16 @@ def _row_sizes(r: Tensor) -> Tensor:
     return largest(r).clamp_min(torch.finfo(r.dtype).tiny).reshape(-1, *[1] * (r.ndim - 1))
 
 
-def _multiplied(x: Tensor, factor: Tensor, out: Tensor) -> Tensor:
-    """Multiply the rows, into another precision; in pieces, since torch converts whole tensors by the way."""
+def _multiplied(x: Tensor, factor: Tensor, out: Tensor, more: bool = False) -> Tensor:
+    """Multiply the rows, into another precision, or add that to what is there.
+
+    In pieces, since torch converts whole tensors by the way.
+    """
     for rows in strips(x.shape[2], x):
-        torch.mul(x[:, :, rows], factor, out=out[:, :, rows])
+        if more:
+            out[:, :, rows] += x[:, :, rows] * factor
+        else:
+            torch.mul(x[:, :, rows], factor, out=out[:, :, rows])
     return out
 
 

@@ -326,8 +326,8 @@ def largest(x: Tensor) -> Tensor:
     """
     if not x.numel():
         return x.new_zeros(x.shape[0])
-    rows = x.flatten(1)
-    return torch.maximum(-rows.amin(1), rows.amax(1))  # twenty times as fast as aminmax
+    entries = tuple(range(1, x.ndim))
+    return torch.maximum(-x.amin(entries), x.amax(entries))  # twenty times as fast as aminmax
 
 
 def relative_norm(r: Tensor, b: Tensor) -> float:

@@ -66,13 +66,18 @@ class _Pool:
                     return blocks[i]
         if size not in self.blocks:
             self.sizes.insert(place, size)
-        blocks = self.blocks.setdefault(size, [])
+        self.blocks.setdefault(size, []).append(block := self._cut(size))
+        return block
+
+    def _cut(self, size: int) -> np.ndarray:
+        if size >= SLAB:  # what is left of the last slab is for others
+            self.total += size
+            return _pages(size)
         if size > len(self.rest):
-            self.rest = _pages(max(size, SLAB))
-            self.total += len(self.rest)
-        blocks.append(self.rest[:size])
-        self.rest = self.rest[size:]
-        return blocks[-1]
+            self.total += SLAB
+            self.rest = _pages(SLAB)
+        block, self.rest = self.rest[:size], self.rest[size:]
+        return block
 
 
 def _pages(size: int) -> np.ndarray:
@@ -131,8 +136,8 @@ def empty(shape: Sequence[int], like: Tensor, dtype: torch.dtype | None = None) 
     size = count * dtype.itemsize
     if _here.pool is None or size < LEAST or like.device.type != "cpu":
         return torch.empty(tuple(shape), dtype=dtype, device=like.device)
-    # In steps of an eighth, so that arrays of nearly one size share their blocks.
-    step = 1 << (size.bit_length() - 4)
+    # In steps of a 32nd or less, so that arrays of nearly one size share their blocks.
+    step = 1 << (size.bit_length() - 6)
     block = _here.pool.block(-(-size // step) * step)
     return torch.frombuffer(block, dtype=dtype, count=count).view(*shape)
 

@@ -190,9 +190,11 @@ def test_the_cubic_between_four_nodes(n: int, ends: tuple[str, str]) -> None:
         assert u[2 * i + 1] == pytest.approx(through(i + 0.5), abs=1e-12)
 
 
+@pytest.mark.parametrize("rows", [1, 2, 1000])
 @pytest.mark.parametrize("dim", [2, 3])
-def test_given_sides_are_continued_into_the_box(dim: int) -> None:
+def test_given_sides_are_continued_into_the_box(dim: int, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """By I − ∏ (I − Π) as a matrix, and so that the sides keep their values."""
+    monkeypatch.setattr(mgnet.box, "strips", lambda n, x: memory.strips(n, x, rows * x.nbytes // n))
     for box in random_boxes(8, dim, 6):
         axes = [Axis(axis.cells, axis.h, axis.ends) for axis in box.axes]
         rest, held = [], np.zeros([n + 1 for n in box.cells], dtype=bool)
@@ -205,7 +207,8 @@ def test_given_sides_are_continued_into_the_box(dim: int) -> None:
                 np.moveaxis(held, i, 0)[end] = True
             rest.append(np.eye(n + 1) - Pi)
         g = np.random.default_rng(dim).standard_normal(held.shape) * held
-        w = Box(axes).blend(torch.from_numpy(g)).numpy()
+        out = torch.full(g.shape, torch.nan, dtype=torch.float64)
+        w = Box(axes).blend(torch.from_numpy(g), out).numpy()
         expected = g.ravel() - reduce(np.kron, rest) @ g.ravel()  # eq: blending
         np.testing.assert_allclose(w.ravel(), expected, rtol=0, atol=1e-13)
         np.testing.assert_allclose(w[held], g[held], rtol=0, atol=1e-13)
