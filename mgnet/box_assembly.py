@@ -63,7 +63,7 @@ def _of_cells(name: str, problem: BoxPoisson) -> Tensor:
     """Give a coefficient's average over each cell, in float64."""
     value = getattr(problem, name)
     if isinstance(value, float):
-        return torch.full(problem.cells, value, dtype=torch.float64)
+        return torch.tensor(value, dtype=torch.float64).expand(problem.cells)  # in the memory of one number
     if callable(value):
         grids = problem.grids
         pieces = ((rows, [_cell_averages(name, problem, value, rows)]) for rows in _chunks(grids))

@@ -22,11 +22,13 @@ from torch import Tensor
 from . import stencils
 from .box import Box, integrate_linear, overlap
 from .checks import hidden
-from .galerkin import NodeProlongation, galerkin_product
+from .galerkin import NodeProlongation, galerkin_product, shifted
 from .memory import copy, empty, empty_like, is_open, spare, strips
 
 __all__ = ["CellStiffness", "StencilStiffness"]
 
+# A coefficient or an entry for each of some nodes, and the nodes that it ties them to, each with a factor.
+Pull = tuple[Tensor, list[tuple[tuple[slice, ...], float]]]
 # Row sums above this say little of the eigenvalues of D⁻¹ A.
 DOUBTED = 3.0
 # Unknowns of a matrix whose eigenvalues are all computed.
@@ -204,8 +206,8 @@ class CellStiffness(_BoxOperator):
 
     def scaled(self, factor: float, dtype: torch.dtype) -> CellStiffness:
         """Return a multiple of the operator in another precision."""
-        a = (factor * self.a).to(dtype)
-        c = None if self.c is None else (factor * self.c).to(dtype)
+        a, c = (None if x is None else _scaled(x, factor, dtype) for x in (self.a, self.c))
+        assert a is not None
         robin = [(factor * low, factor * high) for low, high in self.robin]
         return CellStiffness(self.box, a, c, robin)
 
@@ -244,11 +246,11 @@ class CellStiffness(_BoxOperator):
         """Return the diagonal of the matrix, shape ``(*unknowns)``."""
         if any(axis.periodic and axis.cells == 1 for axis in self.box.axes):
             return self.assembled().diagonal(shape)
-        K, M = self._unit_elements
-        weight = K[0, 0] * self.a if self.c is None else K[0, 0] * self.a + M[0, 0] * self.c
-        y = self.a.new_zeros([n + 1 for n in self.box.cells])
+        y = _zeros(self.box, self.a)
         for corner in self.corners:
-            y[_corner(corner, self.box.cells)] += weight
+            here = y[_corner(corner, self.box.cells)]
+            for coefficient, element in zip(self.numbers, self._unit_elements, strict=False):
+                here.add_(coefficient, alpha=float(element[0, 0]))
         for place, end, alpha in self._robin_sides():
             others = [axis for i, axis in enumerate(self.box.axes, -self.dim) if i != place]
             sides = [np.convolve(np.full(axis.cells, axis.h / 3), [1.0, 1.0]) for axis in others]
@@ -258,7 +260,40 @@ class CellStiffness(_BoxOperator):
 
     def coarsen(self, shape: Sequence[int]) -> tuple[StencilStiffness, NodeProlongation] | None:
         """Return the operator R A P of the next coarser box, and P; None where no axis can be coarsened."""
-        return _coarsen(self, self.assembled()) if any(self.box.coarsening()) else None
+        return _coarsen(self) if any(self.box.coarsening()) else None
+
+    def pulls(self, nodes: Sequence[slice]) -> Iterator[Pull]:
+        """Give what the neighbours of some nodes, none of them on a side, have in their equations.
+
+        Parameters
+        ----------
+        nodes : sequence of slice
+            Nodes along each axis.
+
+        Yields
+        ------
+        (torch.Tensor, list of (tuple of slice, float))
+            The coefficient of the cell on one side of each node, and the other corners of these cells, each
+            with the factor that minus the entry is of the coefficient.
+        """
+        for coefficient, element in zip(self.numbers, self._unit_elements, strict=False):
+            for i, own in enumerate(self.corners):
+                low = [shifted(some, -corner) for some, corner in zip(nodes, own, strict=True)]
+                others = [
+                    (tuple(shifted(some, corner) for some, corner in zip(low, there, strict=True)), j)
+                    for j, there in enumerate(self.corners)
+                    if j != i
+                ]
+                yield coefficient[tuple(low)], [(there, -float(element[i, j])) for there, j in others]
+
+    def own(self, nodes: Sequence[slice]) -> Tensor:
+        """Return the entry of each of some nodes, none of them on a side, in its own equation."""
+        parts = zip(self.numbers, self._unit_elements, strict=False)
+        return sum(
+            float(element[0, 0]) * coefficient[tuple(shifted(s, -c) for s, c in zip(nodes, own, strict=True))]
+            for coefficient, element in parts
+            for own in self.corners
+        )  # type: ignore[return-value]
 
     @property
     def largest(self) -> float:
@@ -417,7 +452,34 @@ class StencilStiffness(_BoxOperator):
 
     def coarsen(self, shape: Sequence[int]) -> tuple[StencilStiffness, NodeProlongation] | None:
         """Return the operator R A P of the next coarser box, and P; None where no axis can be coarsened."""
-        return _coarsen(self, self) if any(self.box.coarsening()) else None
+        return _coarsen(self) if any(self.box.coarsening()) else None
+
+    def assembled(self) -> StencilStiffness:
+        """Return itself, which is entries."""
+        return self
+
+    def pulls(self, nodes: Sequence[slice]) -> Iterator[Pull]:
+        """Give what the neighbours of some nodes, none of them on a side, have in their equations.
+
+        Parameters
+        ----------
+        nodes : sequence of slice
+            Nodes along each axis.
+
+        Yields
+        ------
+        (torch.Tensor, list of (tuple of slice, float))
+            Entries, and one neighbour of each node with the factor -1.
+        """
+        for step, field in self.pairs.items():
+            for sign in (1, -1):
+                there = tuple(shifted(some, sign * s) for some, s in zip(nodes, step, strict=True))
+                # An entry stands at the first of its two nodes.
+                yield field[tuple(nodes) if sign == 1 else there], [(there, -1.0)]
+
+    def own(self, nodes: Sequence[slice]) -> Tensor:
+        """Return the entry of each of some nodes in its own equation."""
+        return self.centre[tuple(nodes)]
 
     def entry(self, step: tuple[int, ...]) -> Tensor:
         """Return the entries between each node and its neighbour in a direction, those of joined ends added.
@@ -447,12 +509,21 @@ class StencilStiffness(_BoxOperator):
         return field
 
 
-def _coarsen(A: CellStiffness | StencilStiffness, entries: StencilStiffness) -> tuple[StencilStiffness, Any]:
-    P = NodeProlongation(A.box, A.box.coarsening(), entries.entry, A.singular)
-    del entries  # its memory is wanted
+def _coarsen(A: CellStiffness | StencilStiffness) -> tuple[StencilStiffness, NodeProlongation]:
+    P = NodeProlongation(A, A.box.coarsening())
     fields = galerkin_product(A.at_nodes, P, A.like)
     centre = fields.pop((0,) * A.box.dim)
     return StencilStiffness(P.coarse, centre, fields, A.singular), P
+
+
+def _scaled(x: Tensor, factor: float, dtype: torch.dtype) -> Tensor:
+    """Multiply and round, in strips: the products in the first precision take room."""
+    if not any(x.stride()):  # one number for all cells
+        return (factor * x[(0,) * x.ndim]).to(dtype).expand(x.shape)
+    y = x.new_empty(x.shape, dtype=dtype)
+    for rows in strips(len(x), x):
+        y[rows] = x[rows] * factor
+    return y
 
 
 def _zeros(box: Box, like: Tensor) -> Tensor:

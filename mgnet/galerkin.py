@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .box import Axis, Box
+from .box import Axis
 from .chain import Transpose
-from .memory import copy, empty
+from .memory import copy, empty, spare
 
-__all__ = ["NodeProlongation", "galerkin_product"]
+__all__ = ["NodeProlongation", "galerkin_product", "shifted"]
 
 Index = tuple[Any, ...]
 # Along one axis: what stands where in the fine and in the coarse vector, and the new nodes, each with how
@@ -31,31 +31,21 @@ class NodeProlongation:
 
     Parameters
     ----------
-    box : Box
-        The fine box.
+    A : CellStiffness or StencilStiffness
+        The operator of the fine box. Where it maps constants to zero, they are interpolated exactly, however
+        much its entries differ.
     chosen : sequence of bool
         The axes that are coarsened.
-    entry : callable
-        From a direction (one of -1, 0, 1 for each axis) to the entries of the operator between each node and
-        its neighbour there, shape ``(*nodes)``; joined ends have the same.
-    singular : bool, default False
-        Whether the operator maps constants to zero; they are then interpolated exactly, however much the
-        entries differ.
     """
 
-    def __init__(
-        self,
-        box: Box,
-        chosen: Sequence[bool],
-        entry: Callable[[tuple[int, ...]], Tensor],
-        singular: bool = False,
-    ) -> None:
-        self.box, self.coarse, self.singular = box, box.coarse(chosen), singular
-        self.pieces = [_pieces(axis, some) for axis, some in zip(box.axes, chosen, strict=True)]
-        # In this order a step needs only what is there already: new nodes, and the known ones with weights.
-        self.steps = list(self._steps(entry))
+    def __init__(self, A: Any, chosen: Sequence[bool]) -> None:
+        self.box, self.coarse = A.box, A.box.coarse(chosen)
+        self.pieces = [_pieces(axis, some) for axis, some in zip(A.box.axes, chosen, strict=True)]
+        # In this order a step needs only what is there already: new nodes, and how they follow from others.
+        self.steps = list(self._steps(A))
 
-    def _steps(self, entry: Callable[[tuple[int, ...]], Tensor]) -> Iterator[tuple[Index, list]]:
+    def _steps(self, A: Any) -> Iterator[_Weighted | _Balanced]:
+        entry = A.assembled().entry
         kinds = [
             [(fine, None, False) for fine, _ in kept] + [(fine, t, True) for fine, t in new]
             for kept, new in self.pieces
@@ -65,34 +55,30 @@ class NodeProlongation:
             target = tuple(fine for fine, *_ in group)
             pulled = [axis for axis, (_, t, new) in enumerate(group) if new and t is None]
             placed = [(axis, t) for axis, (_, t, _) in enumerate(group) if t is not None]
-            if pulled:
-                yield target, _equilibrium(entry, target, pulled, self.singular)
+            if len(pulled) == self.box.dim:
+                yield _Balanced(target, A)
+            elif pulled:
+                yield _Weighted(target, _equilibrium(entry, target, pulled, A.singular))
             elif placed:
                 axis, t = placed[0]
                 ends, whole = (slice(-4, -3), slice(-1, None)), entry((0,) * self.box.dim)
                 weights = whole.new_tensor([1 - t, t])
-                yield (
-                    target,
-                    [(_replaced(target, axis, end), w) for end, w in zip(ends, weights, strict=True)],
-                )
+                sources = [(_replaced(target, axis, end), w) for end, w in zip(ends, weights, strict=True)]
+                yield _Weighted(target, sources)
 
     def at_nodes(self, e: Tensor) -> Tensor:
         """Interpolate values at all coarse nodes to all nodes."""
         u = empty((*e.shape[:2], *(n + 1 for n in self.box.cells)), e).zero_()
         for fine, coarse in self._kept():
             u[fine] = e[coarse]
-        for target, sources in self.steps:
-            new = u[(..., *target)]
-            for source, weight in sources:
-                new.addcmul_(weight, u[(..., *source)])
+        for step in self.steps:
+            step.interpolate(u)
         return u
 
     def at_nodes_transposed(self, b: Tensor) -> Tensor:
         """Restrict loads of all nodes, which are overwritten, to all coarse nodes."""
-        for target, sources in reversed(self.steps):
-            new = b[(..., *target)]
-            for source, weight in sources:
-                b[(..., *source)].addcmul_(weight, new)
+        for step in reversed(self.steps):
+            step.restrict(b)
         coarse_b = empty((*b.shape[:2], *(n + 1 for n in self.coarse.cells)), b).zero_()
         for fine, coarse in self._kept():
             coarse_b[coarse] = b[fine]
@@ -115,6 +101,71 @@ class NodeProlongation:
     def T(self) -> Transpose:
         """The adjoint: restriction with the same weights."""
         return Transpose(self)
+
+
+class _Weighted:
+    """New nodes that are weighted sums of others.
+
+    Parameters
+    ----------
+    target : tuple of slice
+        The new nodes.
+    sources : list of (tuple of slice, torch.Tensor)
+        The others, each with a weight for every new node or one for all.
+    """
+
+    def __init__(self, target: Index, sources: list[tuple[Index, Tensor]]) -> None:
+        self.target, self.sources = target, sources
+
+    def interpolate(self, u: Tensor) -> None:
+        """Write the new values, which are zero before."""
+        new = u[(..., *self.target)]
+        for source, weight in self.sources:
+            new.addcmul_(weight, u[(..., *source)])
+
+    def restrict(self, b: Tensor) -> None:
+        """Add the loads of the new nodes to those of the others."""
+        new = b[(..., *self.target)]
+        for source, weight in self.sources:
+            b[(..., *source)].addcmul_(weight, new)
+
+
+class _Balanced:
+    """New nodes whose neighbours are all known, and which the operator leaves no residual.
+
+    Its own numbers are the weights: only what they are divided by is kept.
+
+    Parameters
+    ----------
+    target : tuple of slice
+        The new nodes.
+    A : CellStiffness or StencilStiffness
+        The operator.
+    """
+
+    def __init__(self, target: Index, A: Any) -> None:
+        self.target, self.pulls = target, list(A.pulls(target))
+        total = sum(weight * sum(factor for _, factor in sources) for weight, sources in self.pulls)
+        # The pulls and an entry may cancel so far that weights do not sum to one.
+        self.inverse = (total if A.singular else A.own(target)).reciprocal()
+
+    def interpolate(self, u: Tensor) -> None:
+        """Write the new values, which are zero before."""
+        new = u[(..., *self.target)]
+        for weight, ((source, factor), *others) in self.pulls:
+            pull = torch.mul(u[(..., *source)], factor, out=spare(new.shape, new))
+            for source, factor in others:
+                pull.add_(u[(..., *source)], alpha=factor)
+            new.addcmul_(weight, pull)
+        new.mul_(self.inverse)
+
+    def restrict(self, b: Tensor) -> None:
+        """Add the loads of the new nodes to those of the others."""
+        new = b[(..., *self.target)].mul_(self.inverse)
+        for weight, sources in self.pulls:
+            part = torch.mul(new, weight, out=spare(new.shape, new))
+            for source, factor in sources:
+                b[(..., *source)].add_(part, alpha=factor)
 
 
 def _pieces(axis: Axis, chosen: bool) -> Pieces:
@@ -152,12 +203,13 @@ def _equilibrium(
     for step, pull in zip(steps, pulls, strict=True):
         source = target
         for axis, s in zip(pulled, step, strict=True):
-            source = _replaced(source, axis, _shifted(source[axis], s))
+            source = _replaced(source, axis, shifted(source[axis], s))
         found.append((source, pull.div_(own)))  # eq: equilibrium
     return found
 
 
-def _shifted(nodes: slice, step: int) -> slice:
+def shifted(nodes: slice, step: int) -> slice:
+    """Return the nodes that lie some steps from others."""
     return slice(nodes.start + step, nodes.stop + step, nodes.step)
 
 

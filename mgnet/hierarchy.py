@@ -31,8 +31,8 @@ from .condensation import Condensation, NonFiniteError
 from .direct import BoxFactorisation, solve_direct
 from .iteration import (
     ENOUGH,
-    Correction,
     Outcome,
+    Progress,
     Status,
     iterate,
     largest,
@@ -41,7 +41,7 @@ from .iteration import (
     single,
     slowness,
 )
-from .memory import empty_like, own_copy, owned, reused, strips
+from .memory import apart, empty, empty_like, own_copy, owned, reused, strips
 from .multigrid import (
     ConjugateGradients,
     Level,
@@ -162,7 +162,7 @@ class Hierarchy:
     @cached_property
     def levels(self) -> list[Level]:
         """The grids of the cycles, finest first; in float32, and scaled, where those of "auto" are."""
-        with torch.no_grad():
+        with torch.no_grad(), apart():
             if not isinstance(self.problem, BoxPoisson):
                 return build_levels(self.A, self.problem.n, self.options)
             A = self.A.scaled(self._scale, torch.float32) if self._mixed else self.A
@@ -570,7 +570,8 @@ class Hierarchy:
         signs = torch.randint(0, 2, u.shape[1:], generator=generator).to(u) * 2 - 1
         diagonal = A.diagonal(self.problem.shape)
         eps = torch.finfo(self.dtype if not (self._mixed or stopping.refine) else torch.float64).eps
-        e = self._step(A, stopping.refine)(eps * diagonal * u.abs() * signs, 1).e  # eq: rounding
+        e = torch.zeros_like(u)
+        self._step(A, stopping.refine)(eps * diagonal * u.abs() * signs, e, 1)  # eq: rounding
         left = 2 * largest(e)
         outcome.error_estimate += float(left.max())
         bad = left > (math.inf if stopping.tol is None else stopping.tol) * largest(u)
@@ -604,8 +605,8 @@ class Hierarchy:
             return self._scaled(lambda b: full_multigrid(self.levels, b, self.options.sweeps, "V"), load, out)
         return out.copy_(full_multigrid(self.levels, load.to(self.dtype), self.options.sweeps))
 
-    def _step(self, A: Any, refine: bool) -> Callable[[Tensor, int], Correction]:
-        """Give the map from a residual to a correction."""
+    def _step(self, A: Any, refine: bool) -> Callable[[Tensor, Tensor, int], Progress]:
+        """Give the step of the iteration."""
         if self.method == "direct":
             return single(lambda r: self._direct(r[:, 0])[:, None])
         if self._mixed and self.method == "pcg":
@@ -618,8 +619,8 @@ class Hierarchy:
 
         return single(ConjugateGradients(A, correct) if self.method == "pcg" else correct)
 
-    def _mixed_step(self) -> Callable[[Tensor, int], Correction]:
-        """Give steps of conjugate gradients in float32, from residuals and to corrections in float64.
+    def _mixed_step(self) -> Callable[[Tensor, Tensor, int], Progress]:
+        """Give steps of conjugate gradients in float32, from residuals and to approximations in float64.
 
         Only how fast they converge depends on the precision of their products; the scale is that of the first
         residual, since products of residuals must be comparable. Of as many steps as an estimate of the error
@@ -628,21 +629,21 @@ class Hierarchy:
         gradients = ConjugateGradients(self.levels[0].A, self.cycle)
         first: list[Tensor] = []
 
-        def step(r: Tensor, most: int) -> Correction:
+        def step(r: Tensor, u: Tensor, most: int) -> Progress:
             count = 1 if first else min(ENOUGH - 1, most)
             if not first:
                 first.append(_row_sizes(r))
-            scale = self._scale * first[0]
+            size, scale = first[0].flatten(), self._scale * first[0]
             low = _multiplied(r, 1 / first[0], empty_like(r, torch.float32))  # eq: mixed
-            found = Correction(r, [])  # what r was for is in low
+            del r  # its memory is wanted
+            progress = Progress()
             for i in range(count):
-                if i:
-                    low = gradients.residual(low)
-                    found.norms.append(norms(low) * first[0].flatten())
+                low = gradients.residual(low) if i else low
+                progress.norms.append(norms(low) * size)
                 e = self._unknowns_without_mean(gradients(low))
-                found.sizes.append(largest(e) * scale.flatten())
-                _multiplied(e, scale, r, more=i > 0)
-            return found
+                progress.sizes.append(largest(e) * scale.flatten())
+                _multiplied(e, scale, u, more=True)
+            return progress
 
         return step
 
@@ -813,13 +814,15 @@ def _row_sizes(r: Tensor) -> Tensor:
 def _multiplied(x: Tensor, factor: Tensor, out: Tensor, more: bool = False) -> Tensor:
     """Multiply the rows, into another precision, or add that to what is there.
 
-    In pieces, since torch converts whole tensors by the way.
+    In pieces that are converted first: torch would convert whole tensors by the way.
     """
     for rows in strips(x.shape[2], x):
+        here = x[:, :, rows]
+        wide = empty(here.shape, factor).copy_(here)
         if more:
-            out[:, :, rows] += x[:, :, rows] * factor
+            out[:, :, rows].addcmul_(wide, factor)
         else:
-            torch.mul(x[:, :, rows], factor, out=out[:, :, rows])
+            out[:, :, rows].copy_(wide.mul_(factor))
     return out
 
 

@@ -21,8 +21,8 @@ from .smoothers import residual
 
 __all__ = [
     "ENOUGH",
-    "Correction",
     "Outcome",
+    "Progress",
     "Status",
     "iterate",
     "largest",
@@ -99,30 +99,29 @@ class Outcome:
 
 
 @dataclass
-class Correction:
-    """What a step adds to an approximation: one correction, or the sum of several.
+class Progress:
+    """What a step has done to an approximation, by one correction or several.
 
     Parameters
     ----------
-    e : torch.Tensor, shape ``(batch, 1, *unknowns)``
-        The sum.
-    sizes : list of torch.Tensor, shape (batch,)
-        The largest absolute value of each of them.
     norms : list of torch.Tensor, shape (batch,)
-        The Euclidean norm of the residual after each of them but the last.
+        The Euclidean norm of the residual before each correction.
+    sizes : list of torch.Tensor, shape (batch,)
+        The largest absolute value of each correction.
     """
 
-    e: Tensor
-    sizes: list[Tensor]
     norms: list[Tensor] = field(default_factory=list)
+    sizes: list[Tensor] = field(default_factory=list)
 
 
-def single(correct: Callable[[Tensor], Tensor]) -> Callable[[Tensor, int], Correction]:
-    """Return the step of :func:`iterate` that corrects once."""
+def single(correct: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tensor, int], Progress]:
+    """Return the step of :func:`iterate` that makes one correction from the residual."""
 
-    def step(r: Tensor, most: int) -> Correction:
+    def step(r: Tensor, u: Tensor, most: int) -> Progress:
+        norm = norms(r)
         e = correct(r)
-        return Correction(e, [largest(e)])
+        u.add_(e)
+        return Progress([norm], [largest(e)])
 
     return step
 
@@ -196,7 +195,7 @@ def _tail(size: Tensor, factor: Tensor) -> Tensor:
 
 
 def iterate(
-    step: Callable[[Tensor, int], Correction],
+    step: Callable[[Tensor, Tensor, int], Progress],
     A: Any,
     b: Tensor,
     u: Tensor,
@@ -211,8 +210,8 @@ def iterate(
     Parameters
     ----------
     step : callable
-        Gives a :class:`Correction` from a residual, which it may overwrite, and the most that it may be the
-        sum of; the next approximation is ``u + step(b - A(u), most).e``.
+        Called with the residual, which it may overwrite, the approximation and the most corrections that it
+        may make; it adds them to the approximation.
     A : callable
         The operator.
     b, u : torch.Tensor, shape ``(batch, 1, *unknowns)``
@@ -240,19 +239,12 @@ def iterate(
     start, unloaded = largest(u), largest(b) == 0
     corrections = _Corrections(rounding, start, steady)
     status, row, error = Status.MAXITER, 0, torch.full_like(start, math.inf)
-    r = residual(A, u, b)
-    # Without a load, from a guess, residuals are relative to the first one.
-    unit = norms(r if bool(unloaded.all()) else b)
-    residuals = [_relative(norms(r), unit)]
+    found: list[Tensor] = []
     while len(corrections.sizes) < maxiter:
-        correction = step(r, maxiter - len(corrections.sizes))
-        del r  # its memory is wanted, and that of the correction
-        u = u.add_(correction.e)
-        corrections.sizes += correction.sizes
-        between = correction.norms
-        del correction
-        r = residual(A, u, b)
-        residuals += [_relative(norm, unit) for norm in (*between, norms(r))]
+        # The residual has no name here: its memory is wanted before the step returns.
+        progress = step(residual(A, u, b), u, maxiter - len(corrections.sizes))
+        found += progress.norms
+        corrections.sizes += progress.sizes
         scale = largest(u)
         error = corrections.estimate(scale)
         # A row without a load has converged when nothing is left of the guess.
@@ -273,6 +265,10 @@ def iterate(
         if status is not Status.MAXITER:
             break
         row = int((~good).int().argmax())
+    found.append(norms(residual(A, u, b)))
+    # Without a load, from a guess, residuals are relative to the first one.
+    unit = found[0] if bool(unloaded.all()) else norms(b)
+    residuals = [_relative(norm, unit) for norm in found]
     return u, Outcome(
         status, len(corrections.sizes), residuals, float(error.max()), corrections.factor(), row
     )

@@ -1,16 +1,16 @@
 """Memory that is used again: fresh pages cost more time than the arithmetic of a whole sweep on them.
 
 The system hands out memory in pages of 4 KiB and clears each at its first use, which takes longer than a
-stencil does. While ``reused()`` is open, blocks are cut from slabs of huge pages, and those that nobody holds
-any more are handed out once more. When it closes they are given back, but for a few that the next one finds.
+stencil does. While ``reused()`` is open, blocks are cut from slabs of huge pages, and the room of those that
+nobody holds any more is used again. When it closes the slabs are given back, but for a few that the next one
+finds.
 """
 
 from __future__ import annotations
 
-import bisect
 import contextlib
-import itertools
 import math
+import mmap
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 __all__ = [
+    "apart",
     "copy",
     "empty",
     "empty_like",
@@ -37,55 +38,72 @@ __all__ = [
 LEAST, SLAB = 2**16, 2**23
 # Bytes that a thread keeps from one ``reused()`` to the next; of more it keeps nothing.
 KEPT = 2**27
+# Bytes to which the start of a block is a multiple.
+LINE = 64
 # A page, where the system is asked for huge ones.
 PAGE = 2**21
-# A block may be that many times as large as what is asked for.
-LARGER = 1.25
 # Bytes of a strip: what is made of it should stay in the second-level cache.
 STRIP = 2**20
 
 
+class _Slab:
+    """Memory, and the blocks that have been cut from it: where each begins, and the block."""
+
+    def __init__(self, size: int) -> None:
+        self.memory = _pages(size)
+        self.cuts: list[tuple[int, np.ndarray]] = []
+
+    def gaps(self, size: int) -> Iterator[tuple[int, int, int]]:
+        """Forget blocks that nobody holds, and give where a block fits: length, place in order, and start."""
+        # A tensor, and every view of it, holds the array that it was made from.
+        self.cuts = [cut for cut in self.cuts if sys.getrefcount(cut[1]) > _UNHELD]
+        end = 0
+        for i, (start, block) in enumerate(self.cuts):
+            if start - end >= size:
+                yield start - end, i, end
+            end = start + len(block)
+        if len(self.memory) - end >= size:
+            yield len(self.memory) - end, len(self.cuts), end
+
+    def cut(self, size: int, place: int, start: int) -> np.ndarray:
+        """Return a block."""
+        block = self.memory[start : start + size]
+        self.cuts.insert(place, (start, block))
+        return block
+
+
 class _Pool:
-    """Blocks by size, and what is left of the last slab."""
+    """Slabs, and the tensors that have names."""
 
     def __init__(self) -> None:
-        self.blocks: dict[int, list[np.ndarray]] = {}
-        self.sizes: list[int] = []  # in order
-        self.rest = np.empty(0, dtype=np.uint8)
+        self.slabs: list[_Slab] = []
         self.scratch: dict[tuple[Any, ...], Tensor] = {}
-        self.total = 0  # bytes of all slabs
+
+    @property
+    def total(self) -> int:
+        """Bytes of all slabs."""
+        return sum(len(slab.memory) for slab in self.slabs)
 
     def block(self, size: int) -> np.ndarray:
-        """Return a block that nobody holds, of the size or little more."""
-        place = bisect.bisect_left(self.sizes, size)
-        for known in itertools.takewhile(lambda known: known <= LARGER * size, self.sizes[place:]):
-            blocks = self.blocks[known]
-            for i in range(len(blocks)):
-                # A tensor, and every view of it, holds the array that it was made from.
-                if sys.getrefcount(blocks[i]) == _UNHELD:
-                    return blocks[i]
-        if size not in self.blocks:
-            self.sizes.insert(place, size)
-        self.blocks.setdefault(size, []).append(block := self._cut(size))
-        return block
-
-    def _cut(self, size: int) -> np.ndarray:
-        if size >= SLAB:  # what is left of the last slab is for others
-            self.total += size
-            return _pages(size)
-        if size > len(self.rest):
-            self.total += SLAB
-            self.rest = _pages(SLAB)
-        block, self.rest = self.rest[:size], self.rest[size:]
-        return block
+        """Return a block that nobody holds, from the smallest gap."""
+        found = [(gap, slab) for slab in self.slabs for gap in slab.gaps(size)]
+        if found:
+            (_, place, start), slab = min(found, key=lambda pair: pair[0][0])
+            return slab.cut(size, place, start)
+        # A little more, since grids have more nodes than unknowns.
+        self.slabs.append(_Slab(max(size + size // 16, SLAB)))
+        return self.slabs[-1].cut(size, 0, 0)
 
 
 def _pages(size: int) -> np.ndarray:
     """Return memory that begins with a huge page, if it is large: what lies before one is in small ones."""
     if size < 2 * PAGE:
         return np.empty(size, dtype=np.uint8)
-    # NumPy asks the system for huge pages where an array is large.
-    block = np.empty(size + PAGE, dtype=np.uint8)
+    # A mapping of its own: what comes from the heap may stay there when it is given back.
+    mapping = mmap.mmap(-1, size + PAGE, **_PRIVATE)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        mapping.madvise(mmap.MADV_HUGEPAGE)
+    block = np.frombuffer(mapping, dtype=np.uint8)
     start = -block.ctypes.data % PAGE
     return block[start : start + size]
 
@@ -114,6 +132,16 @@ def reused() -> Iterator[None]:
         _here.pool, _here.kept = None, pool if pool.total <= KEPT else None
 
 
+@contextlib.contextmanager
+def apart() -> Iterator[None]:
+    """Use blocks of memory again that are all given back at the end: for work that takes more than others."""
+    before, _here.pool = _here.pool, _Pool()
+    try:
+        yield
+    finally:
+        _here.pool = before
+
+
 def empty(shape: Sequence[int], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """Return a tensor without values, on the device of another.
 
@@ -136,9 +164,7 @@ def empty(shape: Sequence[int], like: Tensor, dtype: torch.dtype | None = None) 
     size = count * dtype.itemsize
     if _here.pool is None or size < LEAST or like.device.type != "cpu":
         return torch.empty(tuple(shape), dtype=dtype, device=like.device)
-    # In steps of a 32nd or less, so that arrays of nearly one size share their blocks.
-    step = 1 << (size.bit_length() - 6)
-    block = _here.pool.block(-(-size // step) * step)
+    block = _here.pool.block(-(-size // LINE) * LINE)
     return torch.frombuffer(block, dtype=dtype, count=count).view(*shape)
 
 
@@ -215,4 +241,8 @@ def strips(rows: int, x: Tensor, most: int = STRIP) -> Iterator[slice]:
         yield slice(start, min(start + step, rows))
 
 
-_UNHELD = [sys.getrefcount(blocks[i]) for blocks in ([np.empty(0)],) for i in range(1)][0]
+# Where there is no such choice a mapping without a file is private.
+_PRIVATE: dict[str, int] = (
+    {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+)
+_UNHELD = [sys.getrefcount(cut[1]) for cut in [(0, np.empty(0))]][0]

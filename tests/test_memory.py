@@ -62,11 +62,18 @@ def test_a_block_is_used_again_when_nobody_holds_it() -> None:
         assert other.data_ptr() != place
         del x
         assert empty((MANY,), LIKE).data_ptr() == place
-        # Nearly the same size, and another precision.
+        # Another size, and another precision.
         assert empty((MANY - 5,), LIKE).data_ptr() == place
         assert empty((MANY // 2,), LIKE, torch.float64).data_ptr() == place
         assert empty((9 * MANY // 10,), LIKE).data_ptr() == place
-        assert empty((MANY // 2,), LIKE).data_ptr() != place
+        # Two in the room of one, and what is too large elsewhere.
+        low, high = empty((MANY // 2,), LIKE), empty((MANY // 2,), LIKE)
+        assert [low.data_ptr(), high.data_ptr()] == [place, place + 2 * MANY]
+        del low
+        larger = empty((MANY,), LIKE)
+        assert larger.data_ptr() not in (place, place + 2 * MANY)
+        del high
+        assert empty((MANY,), LIKE).data_ptr() == place
         del other
 
 

@@ -13,7 +13,7 @@ import torch
 
 import mgnet
 from mgnet import ConvergenceError, Dirichlet, Hierarchy, Neumann, Poisson, Robin, Status
-from mgnet.iteration import Correction, iterate, single
+from mgnet.iteration import Progress, iterate, single
 from mgnet.smoothers import SMOOTHERS
 
 METHODS = ("exact", "direct", "vcycle", "wcycle", "fcycle", "fmg", "pcg")
@@ -663,25 +663,25 @@ def play(corrections: list[Any], tol: float = 1e-6, rounding: float = 1e-15) -> 
 
 
 @pytest.mark.parametrize("maxiter", [2, 3, 4, 60])
-def test_corrections_may_come_in_sums(maxiter: int) -> None:
+def test_several_corrections_may_come_at_once(maxiter: int) -> None:
     """The history, the estimate and the number of corrections are those of one after the other."""
     factors = torch.tensor([0.5, 0.3], dtype=torch.float64)[:, None, None]
 
-    def in_sums(r: torch.Tensor, most: int) -> Correction:
-        found = Correction(torch.zeros_like(r), [])
+    def several(r: torch.Tensor, u: torch.Tensor, most: int) -> Progress:
+        progress = Progress()
         for _ in range(min(3, most)):
-            found.norms.append(r.abs().flatten())
             e = (1 - factors) * r
-            found.sizes.append(e.flatten())
-            found.e += e
+            progress.norms.append(r.abs().flatten())
+            progress.sizes.append(e.flatten())
+            u += e
             r = r - e
-        return Correction(found.e, found.sizes, found.norms[1:])
+        return progress
 
     def run(step: Any) -> tuple[torch.Tensor, Any]:
         b = torch.ones(2, 1, 1, dtype=torch.float64)
         return iterate(step, lambda x: x, b, torch.zeros_like(b), 1e-6, maxiter, 1e-15)
 
-    (u, found), (v, expected) = run(in_sums), run(single(lambda r: (1 - factors) * r))
+    (u, found), (v, expected) = run(several), run(single(lambda r: (1 - factors) * r))
     assert expected.iterations <= found.iterations <= min(expected.iterations + 2, maxiter)
     assert found.status is expected.status
     shared = expected.iterations + 1

@@ -12,7 +12,6 @@ import torch
 
 import mgnet
 from mgnet import box, cells
-from mgnet.box import Box
 from mgnet.galerkin import NodeProlongation
 
 
@@ -50,10 +49,10 @@ def islands(jump: float, n: int = 128, count: int = 30) -> np.ndarray:
     return a
 
 
-def hats(fine: Box, chosen: Sequence[bool], *_: object) -> NodeProlongation:
+def hats(A: Any, chosen: Sequence[bool]) -> NodeProlongation:
     """Interpolate as the operator with a = 1 dictates, which is linearly."""
-    ones = torch.ones(fine.cells, dtype=torch.float64)
-    return NodeProlongation(fine, chosen, cells.CellStiffness(fine, ones).assembled().entry)
+    ones = torch.ones(A.box.cells, dtype=torch.float64)
+    return NodeProlongation(cells.CellStiffness(A.box, ones), chosen)
 
 
 def cycles(a: np.ndarray, method: str) -> str:

@@ -22,10 +22,10 @@ def islands(jump):
     return a
 
 
-def hats(fine, chosen, *_):
+def hats(A, chosen):
     """Interpolate as the operator with a = 1 dictates, which is linearly."""
-    ones = torch.ones(fine.cells, dtype=torch.float64)
-    return NodeProlongation(fine, chosen, cells.CellStiffness(fine, ones).assembled().entry)
+    ones = torch.ones(A.box.cells, dtype=torch.float64)
+    return NodeProlongation(cells.CellStiffness(A.box, ones), chosen)
 
 
 def steps(jump, method):
