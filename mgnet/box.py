@@ -6,7 +6,7 @@ Everything in two and three dimensions is a tensor product of what one axis is.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 from typing import Any
@@ -303,8 +303,16 @@ def overlap(low: Tensor, high: Tensor, axis: int) -> Tensor:
         One entry more along the axis.
     """
     n = low.shape[axis]
-    inner = low.narrow(axis, 1, n - 1) + high.narrow(axis, 0, n - 1)
-    return torch.cat((low.narrow(axis, 0, 1), inner, high.narrow(axis, n - 1, 1)), axis)
+    inner = low.narrow(axis, 1, n - 1), high.narrow(axis, 0, n - 1)
+    if not is_open():  # gradients may flow
+        return torch.cat((low.narrow(axis, 0, 1), torch.add(*inner), high.narrow(axis, n - 1, 1)), axis)
+    shape = list(low.shape)
+    shape[axis] += 1
+    y = empty(shape, low)
+    torch.add(*inner, out=y.narrow(axis, 1, n - 1))
+    y.select(axis, 0).copy_(low.select(axis, 0))
+    y.select(axis, -1).copy_(high.select(axis, -1))
+    return y
 
 
 def gathered(pieces: Iterable[tuple[slice, Sequence[Tensor]]], n: int, axis: int) -> list[Tensor]:
@@ -438,7 +446,7 @@ class Box:
                     u.select(place, node).zero_()
 
     def strip(self, x: Tensor, cells: slice) -> Tensor:
-        """Return the values at the nodes of some cells of the first axis, as ``nodes`` does of all.
+        """Return the values at the nodes of some cells of the first axis, which is not joined.
 
         Parameters
         ----------
@@ -454,44 +462,15 @@ class Box:
         """
         others, count = Box(self.axes[1:]), cells.stop - cells.start + 1
         u = empty((*x.shape[: x.ndim - self.dim], count, *(n + 1 for n in others.cells)), x)
-        first, last = self._held(cells)
-        u.narrow(-self.dim, 0, first).zero_()
-        u.narrow(-self.dim, last, count - last).zero_()
-        for here, there in self._rows(u, cells, x):
-            others._fill(here, there)
-        return u
-
-    def add_strip(self, y: Tensor, cells: slice, b: Tensor, factor: float = 1.0) -> None:
-        """Add a multiple of loads of the nodes of some cells of the first axis: the transpose of ``strip``.
-
-        Parameters
-        ----------
-        y : torch.Tensor, shape ``(..., their nodes, *nodes of the other axes)``
-            Loads of the nodes.
-        cells : slice
-            Which cells along the first axis.
-        b : torch.Tensor, shape ``(..., *unknowns)``
-            Loads of the unknowns, which become more.
-        factor : float, default 1.0
-            Times what.
-        """
-        for here, there in self._rows(y, cells, b):
-            there.add_(Box(self.axes[1:]).loads(here), alpha=factor)
-
-    def _held(self, cells: slice) -> tuple[int, int]:
-        """Give the first unknown among the nodes of some cells of the first axis, and the one behind all."""
-        first = self.axes[0].chain.first
-        low, high = max(cells.start, first), min(cells.stop + 1, first + self.axes[0].unknowns)
-        return low - cells.start, high - cells.start
-
-    def _rows(self, u: Tensor, cells: slice, x: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Give rows of nodes of some cells of the first axis, and the rows of unknowns that they are."""
         axis, place = self.axes[0], -self.dim
-        first, last = self._held(cells)
+        # The first unknown among these nodes, and the node behind the last.
+        first = max(axis.chain.first - cells.start, 0)
+        last = min(axis.chain.first + axis.unknowns - cells.start, count)
+        u.narrow(place, 0, first).zero_()
+        u.narrow(place, last, count - last).zero_()
         start = cells.start + first - axis.chain.first
-        yield u.narrow(place, first, last - first), x.narrow(place, start, last - first)
-        if axis.periodic and cells.stop == axis.cells:
-            yield u.narrow(place, -1, 1), x.narrow(place, 0, 1)
+        others._fill(u.narrow(place, first, last - first), x.narrow(place, start, last - first))
+        return u
 
     def blend(self, values: Tensor, out: Tensor) -> Tensor:
         """Continue values at the Dirichlet nodes into the box, linearly from side to side, :eq:`blending`.

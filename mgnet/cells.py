@@ -24,6 +24,7 @@ from .box import Box, integrate_linear, overlap
 from .checks import hidden
 from .galerkin import NodeProlongation, galerkin_product, shifted
 from .memory import copy, empty, empty_like, is_open, spare, strips
+from .rows import in_rows
 
 __all__ = ["CellStiffness", "StencilStiffness"]
 
@@ -34,7 +35,7 @@ DOUBTED = 3.0
 # Unknowns of a matrix whose eigenvalues are all computed.
 FEW = 32
 
-# Bytes of a strip of nodes; a dozen arrays are made of it.
+# Bytes of a strip of unknowns; several arrays are made of it.
 STRIP = 2**19
 
 
@@ -43,6 +44,46 @@ class _BoxOperator:
 
     box: Box
     like: dict[str, Any]
+    strip = STRIP
+
+    @property
+    def by_rows(self) -> bool:
+        """Whether some rows can be had at a time: not where the first one needs the last."""
+        return not self.box.axes[0].periodic
+
+    def rows(self, x: Tensor, rows: slice, b: Tensor | None, out: Tensor) -> Tensor:
+        """Write A x, or b − A x, at some rows of the first axis.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape ``(N, 1, *unknowns)``
+            Values at the unknowns.
+        rows : slice
+            Which rows.
+        b : torch.Tensor, shape ``(N, 1, their number, ...)``, or None
+            What the result is subtracted from.
+        out : torch.Tensor, shape ``(N, 1, their number, ...)``
+            What it is written into.
+
+        Returns
+        -------
+        torch.Tensor
+            ``out``.
+        """
+        first = self.box.axes[0].chain.first
+        # The nodes of these rows, and the cells around them.
+        start, stop = rows.start + first, rows.stop + first
+        cells = slice(max(start - 1, 0), min(stop, self.box.cells[0]))
+        y, factor = self._of_cells(self.box.strip(x, cells), cells)
+        y = Box(self.box.axes[1:]).loads(y.narrow(-self.box.dim, start - cells.start, stop - start))
+        return torch.mul(y, factor, out=out) if b is None else torch.add(b, y, alpha=-factor, out=out)
+
+    def _of_cells(self, u: Tensor, cells: slice) -> tuple[Tensor, float]:
+        """Give what some cells of the first axis give to their nodes, as a tensor and a factor of its own.
+
+        To the outer nodes it may be more.
+        """
+        raise NotImplementedError
 
     def at_nodes(self, u: Tensor) -> Tensor:
         """Return the loads of all nodes that belong to values at all nodes, shape ``(N, 1, *nodes)``."""
@@ -50,6 +91,8 @@ class _BoxOperator:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Apply the operator to values of shape ``(N, 1, *unknowns)``."""
+        if is_open() and self.by_rows:
+            return in_rows(self, x)
         return self.box.loads(self.at_nodes(self.box.nodes(x)))
 
     @property
@@ -105,28 +148,24 @@ class CellStiffness(_BoxOperator):
                 found.append((axes, of_a, volume / 12 ** len(axes)))
         return found
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Apply the operator to values of shape ``(N, 1, *unknowns)``."""
-        return self._in_strips(x, empty_like(x).zero_(), 1) if is_open() else super().__call__(x)
-
-    def residual(self, x: Tensor, b: Tensor) -> Tensor:
-        """Return b − A x."""
-        return self._in_strips(x, copy(b), -1) if is_open() else b - self(x)
+    @cached_property
+    def _modes_of_sums(self) -> list[tuple[tuple[int, ...], float, float]]:
+        """The same for sums along the axes without a difference, each of which is two means."""
+        return [
+            (axes, of_a / 4 ** (self.dim - len(axes)), of_c / 4 ** (self.dim - len(axes)))
+            for axes, of_a, of_c in self.modes
+        ]
 
     def at_nodes(self, u: Tensor) -> Tensor:
         """Return the loads of all nodes that belong to values at all nodes, shape ``(N, 1, *nodes)``."""
         if not is_open():  # gradients may flow
-            return self._of_cells(u, slice(0, self.box.cells[0]))
+            y, factor = self._of_cells(u, slice(0, self.box.cells[0]))
+            return y * factor
         y = empty_like(u).zero_()
-        for rows in strips(self.box.cells[0], u, STRIP):
-            nodes = -self.dim, rows.start, rows.stop - rows.start + 1
-            y.narrow(*nodes).add_(self._of_cells(u.narrow(*nodes), rows))
-        return y
-
-    def _in_strips(self, x: Tensor, y: Tensor, sign: int) -> Tensor:
-        """Add A x to y."""
-        for rows in strips(self.box.cells[0], x, STRIP):
-            self.box.add_strip(self._of_cells(self.box.strip(x, rows), rows), rows, y, sign)
+        for cells in strips(self.box.cells[0], u, self.strip):
+            nodes = -self.dim, cells.start, cells.stop - cells.start + 1
+            part, factor = self._of_cells(u.narrow(*nodes), cells)
+            y.narrow(*nodes).add_(part, alpha=factor)
         return y
 
     @cached_property
@@ -146,20 +185,25 @@ class CellStiffness(_BoxOperator):
         ]
         return not any(bool(((x > 2 * y) | (y > 2 * x)).any()) for x, y in (*pairs, *ends))
 
-    def _of_cells(self, u: Tensor, rows: slice) -> Tensor:
-        """Return what some rows of cells give to their nodes."""
-        fields, weighted = _differences(u, self.dim), {}
-        for axes, of_a, of_c in self.modes:
-            weight = of_a * self.a[rows]
-            if self.c is not None:
-                weight = torch.add(weight, self.c[rows], alpha=of_c)
-            weighted[axes] = fields[axes] * weight
-        y = _spread_differences(weighted, self.dim)
+    def _of_cells(self, u: Tensor, cells: slice) -> tuple[Tensor, float]:
+        fields, weighted = _differences(u, self.dim, self.c is not None), {}
+        for axes, of_a, of_c in self._modes_of_sums:
+            weight, factor = self._weight(of_a, of_c, cells)
+            field = fields[axes]
+            weighted[axes] = torch.mul(field, weight, out=field if is_open() else None), factor
+        y, factor = _spread_differences(weighted, self.dim)
         for place, end, alpha in self._robin_sides():
-            if place > -self.dim or (rows.stop == self.box.cells[0] if end else rows.start == 0):
+            if place > -self.dim or (cells.stop == self.box.cells[0] if end else cells.start == 0):
                 side = u.select(place, end)
-                y.select(place, end).add_(self._side_mass(side, place), alpha=alpha)
-        return y
+                y.select(place, end).add_(self._side_mass(side, place), alpha=alpha / factor)
+        return y, factor
+
+    def _weight(self, of_a: float, of_c: float, cells: slice) -> tuple[Tensor, float]:
+        """Give of_a a + of_c c of some cells, as a tensor and a factor of its own."""
+        if self.c is None:
+            return self.a[cells], of_a
+        a, c = self.a[cells], self.c[cells]
+        return (torch.add(a, c, alpha=of_c / of_a), of_a) if of_a else (c, of_c)
 
     def _robin_sides(self) -> Iterator[tuple[int, int, float]]:
         for place, alphas in zip(self.box.places, self.robin, strict=True):
@@ -186,8 +230,8 @@ class CellStiffness(_BoxOperator):
     def energies(self, v: Tensor, u: Tensor) -> tuple[Tensor, ...]:
         """Return the derivatives of v · A u by the numbers, for v and u of shape ``(..., *unknowns)``."""
         of_v, of_u = (_differences(self.box.nodes(x), self.dim) for x in (v, u))
-        products = [of_v[axes] * of_u[axes] for axes, *_ in self.modes]
-        factors = [of_a for _, of_a, _ in self.modes], [of_c for *_, of_c in self.modes]
+        products = [of_v[axes] * of_u[axes] for axes, *_ in self._modes_of_sums]
+        _, *factors = zip(*self._modes_of_sums, strict=True)
         return tuple(
             reduce(torch.add, (product * factor for product, factor in zip(products, of_one, strict=True)))
             for of_one in factors[: len(self.numbers)]
@@ -319,37 +363,48 @@ class CellStiffness(_BoxOperator):
         return self.c is None or not bool(self.c.any())
 
 
-def _differences(u: Tensor, dim: int) -> dict[tuple[int, ...], Tensor]:
-    """Give, for each set of axes, the differences along them of the means along the others, at the cells."""
+def _differences(u: Tensor, dim: int, total: bool = True) -> dict[tuple[int, ...], Tensor]:
+    """Give, for each set of axes, the differences along them of the sums along the others, at the cells.
+
+    Without ``total`` the sum along all axes is left out.
+    """
     fields: dict[tuple[int, ...], Tensor] = {(): u}
     for axis in range(dim):
         place = axis - dim
         n = u.shape[place] - 1
         for axes, field in list(fields.items()):
             low, high = field.narrow(place, 0, n), field.narrow(place, 1, n)
-            fields[axes] = (low + high).mul_(0.5)
-            fields[(*axes, axis)] = high - low
+            fields[(*axes, axis)] = torch.sub(high, low, out=spare(low.shape, low))
+            if axes or total or axis < dim - 1:
+                fields[axes] = torch.add(low, high, out=spare(low.shape, low))
     return fields
 
 
-def _spread_differences(fields: dict[tuple[int, ...], Tensor], dim: int) -> Tensor:
-    """Apply the transpose of :func:`_differences`; a set that is missing counts as zero."""
+def _spread_differences(
+    fields: dict[tuple[int, ...], tuple[Tensor, float]], dim: int
+) -> tuple[Tensor, float]:
+    """Apply the transpose of :func:`_differences` to fields times factors; the result has a factor too."""
     for axis in reversed(range(dim)):
         place, merged = axis - dim, {}
         for axes in {tuple(i for i in axes if i != axis) for axes in fields}:
-            mean, step = fields.get(axes), fields.get((*axes, axis))
-            low, high = _pair(mean, step)
-            merged[axes] = overlap(low, high, place)
+            merged[axes] = _merged(fields.get(axes), fields.get((*axes, axis)), place)
         fields = merged
     return fields[()]
 
 
-def _pair(mean: Tensor | None, step: Tensor | None) -> tuple[Tensor, Tensor]:
-    if mean is None:
-        assert step is not None  # one of the two is there
-        return -step, step
-    half = 0.5 * mean
-    return (half, half) if step is None else (half - step, half + step)
+def _merged(
+    total: tuple[Tensor, float] | None, step: tuple[Tensor, float] | None, place: int
+) -> tuple[Tensor, float]:
+    """Give to the nodes of an axis the sum of their cells, and to the high ones more than to the low ones."""
+    if step is None:
+        assert total is not None  # one of the two is there
+        return overlap(total[0], total[0], place), total[1]
+    if total is None:
+        return overlap(-step[0], step[0], place), step[1]
+    ratio = step[1] / total[1]
+    low = torch.add(total[0], step[0], alpha=-ratio, out=spare(total[0].shape, total[0]))
+    high = torch.add(total[0], step[0], alpha=ratio, out=total[0] if is_open() else None)
+    return overlap(low, high, place), total[1]
 
 
 class StencilStiffness(_BoxOperator):
@@ -377,15 +432,20 @@ class StencilStiffness(_BoxOperator):
 
     def at_nodes(self, u: Tensor) -> Tensor:
         """Return the loads of all nodes that belong to values at all nodes, shape ``(N, 1, *nodes)``."""
-        y = torch.mul(u, self.centre, out=spare(u.shape, u))
-        for here, there, weight in self._neighbours():
+        return self._of_cells(u, slice(0, self.box.cells[0]))[0]
+
+    def _of_cells(self, u: Tensor, cells: slice) -> tuple[Tensor, float]:
+        nodes = slice(cells.start, cells.stop + 1)
+        y = torch.mul(u, self.centre[nodes], out=spare(u.shape, u))
+        for here, there, weight in self._neighbours(nodes):
             y[here].addcmul_(weight, u[there])
             y[there].addcmul_(weight, u[here])
-        return y
+        return y, 1.0
 
-    def _neighbours(self) -> Iterator[tuple[Any, Any, Tensor]]:
+    def _neighbours(self, nodes: slice = slice(None)) -> Iterator[tuple[Any, Any, Tensor]]:
         """Give the nodes that have a neighbour in a direction, those neighbours, and the entries."""
-        for step, field in self.pairs.items():
+        for step, whole in self.pairs.items():
+            field = whole[nodes]
             here, there = _ends_of(step, field.shape)
             yield here, there, field[here]
 

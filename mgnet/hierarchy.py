@@ -29,19 +29,9 @@ from .checks import (
 )
 from .condensation import Condensation, NonFiniteError
 from .direct import BoxFactorisation, solve_direct
-from .iteration import (
-    ENOUGH,
-    Outcome,
-    Progress,
-    Status,
-    iterate,
-    largest,
-    norms,
-    relative_norm,
-    single,
-    slowness,
-)
-from .memory import apart, empty, empty_like, own_copy, owned, reused, strips
+from .iteration import Outcome, SingleStep, Status, Step, iterate, largest, relative_norm, slowness
+from .memory import apart, empty_like, own_copy, owned, reused
+from .mixed import MixedStep, multiplied, row_sizes
 from .multigrid import (
     ConjugateGradients,
     Level,
@@ -54,7 +44,7 @@ from .multigrid import (
 from .nullspace import Constants
 from .precision import full_precision
 from .problem import Dirichlet, Poisson
-from .smoothers import residual
+from .rows import residual
 from .solution import ConvergenceError, Solution
 from .varying import VaryingStiffness
 
@@ -516,10 +506,8 @@ class Hierarchy:
             self._start(u, whole, A, load, values, stopping.maxiter)
         else:
             u.copy_(self._unknowns_without_mean(guess))
-        step, steady = self._step(A, stopping.refine), self.method != "pcg"
-        u, outcome = iterate(
-            step, A, load, u, tol, stopping.maxiter, rounding, steady, lambda: self._slowness
-        )
+        step, steady = self._step(A, load, stopping.refine), self.method != "pcg"
+        u, outcome = iterate(step, load, u, tol, stopping.maxiter, rounding, steady, lambda: self._slowness)
         if self._mixed and _failed(outcome, u, rounding):
             # Float32 is too coarse for the operator, in which the constants may be lost, say.
             return self._unmixed._iterate(b, values, None, stopping)
@@ -571,7 +559,7 @@ class Hierarchy:
         diagonal = A.diagonal(self.problem.shape)
         eps = torch.finfo(self.dtype if not (self._mixed or stopping.refine) else torch.float64).eps
         e = torch.zeros_like(u)
-        self._step(A, stopping.refine)(eps * diagonal * u.abs() * signs, e, 1)  # eq: rounding
+        self._step(A, eps * diagonal * u.abs() * signs, stopping.refine)(e, 1)  # eq: rounding
         left = 2 * largest(e)
         outcome.error_estimate += float(left.max())
         bad = left > (math.inf if stopping.tol is None else stopping.tol) * largest(u)
@@ -605,57 +593,30 @@ class Hierarchy:
             return self._scaled(lambda b: full_multigrid(self.levels, b, self.options.sweeps, "V"), load, out)
         return out.copy_(full_multigrid(self.levels, load.to(self.dtype), self.options.sweeps))
 
-    def _step(self, A: Any, refine: bool) -> Callable[[Tensor, Tensor, int], Progress]:
+    def _step(self, A: Any, load: Tensor, refine: bool) -> Step:
         """Give the step of the iteration."""
         if self.method == "direct":
-            return single(lambda r: self._direct(r[:, 0])[:, None])
+            return SingleStep(A, load, lambda r: self._direct(r[:, 0])[:, None])
         if self._mixed and self.method == "pcg":
-            return self._mixed_step()
+            low, project = self.levels[0].A, self._unknowns_without_mean
+            return MixedStep(A, load, low, self._scale, self.cycle, project)
         cycle = self._scaled_cycle if refine else self.cycle
 
         def correct(r: Tensor) -> Tensor:
             # The mean that a cycle adds is no part of the solution, and the size of u is what tol refers to.
             return self._unknowns_without_mean(cycle(r))
 
-        return single(ConjugateGradients(A, correct) if self.method == "pcg" else correct)
-
-    def _mixed_step(self) -> Callable[[Tensor, Tensor, int], Progress]:
-        """Give steps of conjugate gradients in float32, from residuals and to approximations in float64.
-
-        Only how fast they converge depends on the precision of their products; the scale is that of the first
-        residual, since products of residuals must be comparable. Of as many steps as an estimate of the error
-        needs, all but the last come at once. That one, from a residual in float64, meets what they left.
-        """
-        gradients = ConjugateGradients(self.levels[0].A, self.cycle)
-        first: list[Tensor] = []
-
-        def step(r: Tensor, u: Tensor, most: int) -> Progress:
-            count = 1 if first else min(ENOUGH - 1, most)
-            if not first:
-                first.append(_row_sizes(r))
-            size, scale = first[0].flatten(), self._scale * first[0]
-            low = _multiplied(r, 1 / first[0], empty_like(r, torch.float32))  # eq: mixed
-            del r  # its memory is wanted
-            progress = Progress()
-            for i in range(count):
-                low = gradients.residual(low) if i else low
-                progress.norms.append(norms(low) * size)
-                e = self._unknowns_without_mean(gradients(low))
-                progress.sizes.append(largest(e) * scale.flatten())
-                _multiplied(e, scale, u, more=True)
-            return progress
-
-        return step
+        return SingleStep(A, load, ConjugateGradients(A, correct) if self.method == "pcg" else correct)
 
     def _scaled_cycle(self, r: Tensor) -> Tensor:
         """Apply a cycle to a residual of another precision; late ones would underflow in float32."""
         return self._scaled(self.cycle, r, empty_like(r))
 
     def _scaled(self, solve: Callable[[Tensor], Tensor], r: Tensor, out: Tensor) -> Tensor:
-        size = _row_sizes(r)
+        size = row_sizes(r)
         low, factor = (torch.float32, self._scale) if self._mixed else (self.dtype, 1.0)
-        e = solve(_multiplied(r, 1 / size, empty_like(r, low)))
-        return _multiplied(e, factor * size, out)
+        e = solve(multiplied(r, 1 / size, empty_like(r, low)))
+        return multiplied(e, factor * size, out)
 
     def _second_look(self, b: Tensor, values: Any, u: Tensor, tol: float = math.inf) -> Outcome:
         """Estimate the error of a solution by the exact correction for its residual, in float64."""
@@ -804,26 +765,6 @@ def _failed(outcome: Outcome, u: Tensor, rounding: float) -> bool:
     if outcome.status is not Status.STAGNATED:
         return outcome.status is Status.DIVERGED
     return outcome.error_estimate > 10 * rounding * float(largest(u).max())
-
-
-def _row_sizes(r: Tensor) -> Tensor:
-    """Give the largest absolute value of each row, to be divided by."""
-    return largest(r).clamp_min(torch.finfo(r.dtype).tiny).reshape(-1, *[1] * (r.ndim - 1))
-
-
-def _multiplied(x: Tensor, factor: Tensor, out: Tensor, more: bool = False) -> Tensor:
-    """Multiply the rows, into another precision, or add that to what is there.
-
-    In pieces that are converted first: torch would convert whole tensors by the way.
-    """
-    for rows in strips(x.shape[2], x):
-        here = x[:, :, rows]
-        wide = empty(here.shape, factor).copy_(here)
-        if more:
-            out[:, :, rows].addcmul_(wide, factor)
-        else:
-            out[:, :, rows].copy_(wide.mul_(factor))
-    return out
 
 
 def _require_all_finite(b: Tensor) -> None:

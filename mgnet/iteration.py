@@ -12,23 +12,24 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from .smoothers import residual
+from .rows import residual
 
 __all__ = [
     "ENOUGH",
     "Outcome",
     "Progress",
+    "SingleStep",
     "Status",
+    "Step",
     "iterate",
     "largest",
     "norms",
     "relative_norm",
-    "single",
     "slowness",
 ]
 
@@ -114,16 +115,65 @@ class Progress:
     sizes: list[Tensor] = field(default_factory=list)
 
 
-def single(correct: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tensor, int], Progress]:
-    """Return the step of :func:`iterate` that makes one correction from the residual."""
+class Step(Protocol):
+    """What :func:`iterate` repeats."""
 
-    def step(r: Tensor, u: Tensor, most: int) -> Progress:
+    def __call__(self, u: Tensor, most: int) -> Progress:
+        """Improve an approximation in its own memory.
+
+        Parameters
+        ----------
+        u : torch.Tensor, shape ``(batch, 1, *unknowns)``
+            The approximation, which corrections are added to.
+        most : int
+            How many there may be.
+
+        Returns
+        -------
+        Progress
+            What was done.
+        """
+
+    def norm(self, u: Tensor) -> Tensor:
+        """Return the Euclidean norm of the residual of each row.
+
+        Parameters
+        ----------
+        u : torch.Tensor, shape ``(batch, 1, *unknowns)``
+            An approximation.
+
+        Returns
+        -------
+        torch.Tensor, shape (batch,)
+            The norms.
+        """
+
+
+class SingleStep:
+    """One correction of an approximation, made from its residual.
+
+    Parameters
+    ----------
+    A, b : operator and torch.Tensor, shape ``(batch, 1, *unknowns)``
+        The system.
+    correct : callable
+        From a residual, which it may overwrite, to a correction.
+    """
+
+    def __init__(self, A: Any, b: Tensor, correct: Callable[[Tensor], Tensor]) -> None:
+        self.A, self.b, self.correct = A, b, correct
+
+    def __call__(self, u: Tensor, most: int) -> Progress:
+        """Add a correction to u; see :class:`Step`."""
+        r = residual(self.A, u, self.b)
         norm = norms(r)
-        e = correct(r)
+        e = self.correct(r)
         u.add_(e)
         return Progress([norm], [largest(e)])
 
-    return step
+    def norm(self, u: Tensor) -> Tensor:
+        """Return the norm of the residual of each row of u."""
+        return norms(residual(self.A, u, self.b))
 
 
 class _Corrections:
@@ -195,8 +245,7 @@ def _tail(size: Tensor, factor: Tensor) -> Tensor:
 
 
 def iterate(
-    step: Callable[[Tensor, Tensor, int], Progress],
-    A: Any,
+    step: Step,
     b: Tensor,
     u: Tensor,
     tol: float,
@@ -209,11 +258,8 @@ def iterate(
 
     Parameters
     ----------
-    step : callable
-        Called with the residual, which it may overwrite, the approximation and the most corrections that it
-        may make; it adds them to the approximation.
-    A : callable
-        The operator.
+    step : Step
+        Adds corrections to the approximation.
     b, u : torch.Tensor, shape ``(batch, 1, *unknowns)``
         Load and first guess; the guess becomes the solution, in its own memory.
     tol : float
@@ -241,8 +287,7 @@ def iterate(
     status, row, error = Status.MAXITER, 0, torch.full_like(start, math.inf)
     found: list[Tensor] = []
     while len(corrections.sizes) < maxiter:
-        # The residual has no name here: its memory is wanted before the step returns.
-        progress = step(residual(A, u, b), u, maxiter - len(corrections.sizes))
+        progress = step(u, maxiter - len(corrections.sizes))
         found += progress.norms
         corrections.sizes += progress.sizes
         scale = largest(u)
@@ -265,7 +310,7 @@ def iterate(
         if status is not Status.MAXITER:
             break
         row = int((~good).int().argmax())
-    found.append(norms(residual(A, u, b)))
+    found.append(step.norm(u))
     # Without a load, from a guess, residuals are relative to the first one.
     unit = found[0] if bool(unloaded.all()) else norms(b)
     residuals = [_relative(norm, unit) for norm in found]

@@ -16,7 +16,8 @@ from .chain import Chain
 from .checks import count, number
 from .condensation import Condensation
 from .operators import Prolongation
-from .smoothers import SMOOTHERS, Smoother, damping, residual, rough_interval
+from .rows import residual
+from .smoothers import SMOOTHERS, Smoother, damping, rough_interval
 from .stiffness import BoxStiffness, Stiffness1d
 from .tensor_solver import TensorSolver
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from .memory import is_open, spare
+from .rows import relaxed, residual
 
 __all__ = [
     "SMOOTHERS",
@@ -52,24 +52,6 @@ class Smoother(Protocol):
         """
 
 
-def residual(A: Any, x: Tensor, b: Tensor) -> Tensor:
-    """Return b − A x, by the operator's own way if it has one."""
-    if hasattr(A, "residual"):
-        return A.residual(x, b)
-    y = A(x)
-    return y.neg_().add_(b) if is_open() else b - y
-
-
-def _relaxed(A: Any, x: Tensor | None, b: Tensor, inverse: Tensor, weight: float) -> Tensor:
-    """Return x + w D⁻¹ (b − A x), by the operator's own way if it has one and no gradients flow."""
-    if x is None:
-        return torch.addcmul(b.new_zeros(()), b, inverse, value=weight, out=spare(b.shape, b))
-    if is_open() and hasattr(A, "relaxed"):
-        return A.relaxed(x, b, inverse, weight)
-    r = residual(A, x, b)
-    return torch.addcmul(x, r, inverse, value=weight, out=r if is_open() else None)
-
-
 class _Polynomial:
     """x ← x + w D⁻¹ (b − A x), with one weight after the other; see :class:`Smoother`."""
 
@@ -82,7 +64,7 @@ class _Polynomial:
     def __call__(self, A: Any, x: Tensor | None, b: Tensor, sweeps: int, post: bool = False) -> Tensor:
         """Apply ``sweeps`` sweeps; see :class:`Smoother`."""
         for weight in self.weights(sweeps):
-            x = _relaxed(A, x, b, self.inverse, weight)
+            x = relaxed(A, x, b, self.inverse, weight)
         return torch.zeros_like(b) if x is None else x
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property, reduce
 from typing import Any
 
@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from . import stencils
 from .box import Axis, Box, BoxProlongation
 from .margins import Boundary, extend, margin
-from .memory import is_open, scratch, spare, strips
+from .memory import STRIP, is_open, scratch
 from .operators import Prolongation, Stencil
+from .rows import in_rows
 from .varying import VaryingStiffness
 
 __all__ = ["BoxStiffness", "Stiffness", "Stiffness1d", "second_difference"]
@@ -224,6 +225,8 @@ class BoxStiffness(Stiffness):
     enough for corrections.
     """
 
+    strip = STRIP
+
     def __init__(
         self,
         h: float | Sequence[float] = 1.0,
@@ -295,37 +298,18 @@ class BoxStiffness(Stiffness):
         torch.Tensor, shape ``(N, 1, *unknowns)``
             The loads that belong to them.
         """
-        y = self._uniform(x)
-        self._correct(x, y, 1.0)
-        return y
+        return self._applied(x, None)
 
     def residual(self, x: Tensor, b: Tensor) -> Tensor:
         """Return b − A x in one go, shape ``(N, 1, *unknowns)``."""
-        y = self._uniform(x, b)
-        self._correct(x, y, -1.0)
+        return self._applied(x, b)
+
+    def _applied(self, x: Tensor, b: Tensor | None) -> Tensor:
+        whole = slice(0, x.shape[-self.dim])
+        y = in_rows(self, x, b) if is_open() else self.rows(x, whole, b)
+        if not self.by_rows:
+            self._correct(x, y, 1.0 if b is None else -1.0)
         return y
-
-    def relaxed(self, x: Tensor, b: Tensor, inverse: Tensor, weight: float) -> Tensor:
-        """Return x + w D⁻¹ (b − A x), a sweep, each strip while it is in the cache.
-
-        Parameters
-        ----------
-        x, b : torch.Tensor, shape ``(N, 1, *unknowns)``
-            Approximation and load.
-        inverse : torch.Tensor
-            D⁻¹, that of :meth:`diagonal`.
-        weight : float
-            w.
-
-        Returns
-        -------
-        torch.Tensor, shape ``(N, 1, *unknowns)``
-            The better approximation.
-        """
-        if self._even:
-            return self._uniform(x, b, lambda r, x: torch.addcmul(x, r, inverse, value=weight, out=r))
-        r = self.residual(x, b)
-        return torch.addcmul(x, r, inverse, value=weight, out=r)
 
     @cached_property
     def _terms(self) -> list[tuple[tuple[int, ...], float, float]]:
@@ -351,28 +335,30 @@ class BoxStiffness(Stiffness):
         ]
 
     @cached_property
-    def _even(self) -> bool:
+    def by_rows(self) -> bool:
         """Whether the kernel is all there is: no end has a row of its own, no last cell another width."""
         natural = any("natural" in ends for ends in self.pairs)
         return not natural and all(last in (None, h) for last, h in zip(self.last, self.h, strict=True))
 
-    def _uniform(
-        self, x: Tensor, b: Tensor | None = None, then: Callable[[Tensor, Tensor], Any] | None = None
-    ) -> Tensor:
-        """Apply the kernel everywhere; or subtract that from b. In strips that stay in the cache."""
-        y, first, size = spare(x.shape, x), -self.dim, x.shape[-self.dim]
-        if y is None:
-            return self._rows(x, slice(0, size), b, None)
-        for rows in strips(size, x):
-            place = first, rows.start, rows.stop - rows.start
-            part = None if b is None else b.narrow(*place)
-            here = self._rows(x, rows, part, y.narrow(*place))
-            if then:
-                then(here, x.narrow(*place))
-        return y
+    def rows(self, x: Tensor, rows: slice, b: Tensor | None = None, out: Tensor | None = None) -> Tensor:
+        """Apply the kernel at some rows of the first axis.
 
-    def _rows(self, x: Tensor, rows: slice, b: Tensor | None, out: Tensor | None) -> Tensor:
-        """Apply the kernel to some rows of the first axis; or subtract that from those of b."""
+        Parameters
+        ----------
+        x : torch.Tensor, shape ``(N, 1, *unknowns)``
+            Values at the unknowns.
+        rows : slice
+            Which rows.
+        b : torch.Tensor, shape ``(N, 1, their number, ...)``, optional
+            What the result is subtracted from.
+        out : torch.Tensor, optional
+            What it is written into.
+
+        Returns
+        -------
+        torch.Tensor, shape ``(N, 1, their number, ...)``
+            A x or b − A x at these rows, but for what ends and last cells change.
+        """
         here = x.narrow(-self.dim, rows.start, rows.stop - rows.start)
         fields: dict[tuple[int, ...], Tensor] = {(): here, (0,): self._pairwise(x, 0, (0,), rows)}
         for axis in range(1, self.dim - 1):
@@ -409,8 +395,6 @@ class BoxStiffness(Stiffness):
 
     def _correct(self, x: Tensor, y: Tensor, sign: float) -> None:
         """Add what natural ends, Robin's alpha and last cells change, side by side."""
-        if self._even:
-            return
         box = self.box(x.shape[2:])
         for i, (axis, place) in enumerate(zip(box.axes, box.places, strict=True)):
             for row, column, k, m in axis.corrections:

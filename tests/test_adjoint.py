@@ -606,9 +606,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         calls.append(b.shape[0])
         return exact(self, b, *values)
 
-    def note_iterate(step: Any, A: Any, b: Tensor, *others: Any, **more: Any) -> Any:
+    def note_iterate(step: Any, b: Tensor, *others: Any, **more: Any) -> Any:
         calls.append(b.shape[0])
-        return iterate(step, A, b, *others, **more)
+        return iterate(step, b, *others, **more)
 
     monkeypatch.setattr(Condensation, "solve", note_exact)
     monkeypatch.setattr(mgnet.hierarchy, "iterate", note_iterate)

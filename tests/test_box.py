@@ -18,6 +18,7 @@ import mgnet
 from mgnet import memory
 from mgnet.box import Axis, Box, BoxProlongation
 from mgnet.operators import Prolongation
+from mgnet.rows import relaxed, residual, rounded_residual
 from mgnet.stiffness import BoxStiffness, Stiffness, second_difference
 from mgnet.tensor_solver import TensorSolver
 
@@ -330,7 +331,7 @@ def test_a_stiffness_operator_is_a_convolution(dtype: torch.dtype, dim: int) -> 
         torch.testing.assert_close(y.double(), expected, rtol=0, atol=digits * scale)  # eq: difference-form
         b = torch.randn_like(x)
         torch.testing.assert_close(
-            A.residual(x, b).double(), b.double() - expected, rtol=0, atol=digits * (scale + 4)
+            residual(A, x, b).double(), b.double() - expected, rtol=0, atol=digits * (scale + 4)
         )
         with memory.reused():
             torch.testing.assert_close(A(x), y, rtol=0, atol=digits * scale)
@@ -363,13 +364,13 @@ def test_a_stiffness_operator_is_a_sum_of_kronecker_products(c: float, dim: int)
         r = (b.flatten(1).numpy() - x.flatten(1).numpy() @ expected).reshape(b.shape)
         close_to_r = {"rtol": 0, "atol": 1e-12 * np.abs(r).max()}
         for form in (A, BoxStiffness.of(box, 1.7, c, sums=True)):
-            np.testing.assert_allclose(form.residual(x, b), r, **close_to_r)
+            np.testing.assert_allclose(residual(form, x, b), r, **close_to_r)
             np.testing.assert_allclose(form(x), b.numpy() - r, **close_to_r)
             inverse = 1 / form.diagonal(box.shape)
             with memory.reused():  # where no gradients flow
-                np.testing.assert_allclose(form.residual(x, b), r, **close_to_r)
+                np.testing.assert_allclose(residual(form, x, b), r, **close_to_r)
                 np.testing.assert_allclose(form(x), b.numpy() - r, **close_to_r)
-                swept = form.relaxed(x, b, inverse, 0.7)
+                swept = relaxed(form, x, b, inverse, 0.7)
                 np.testing.assert_allclose(swept, x.numpy() + 0.7 * inverse.numpy() * r, **close_to_r)
         # At all nodes, nothing held and nothing joined.
         free = Box([Axis(axis.cells, axis.h, ENDS["free"], axis.robin, axis.last) for axis in box.axes])
@@ -414,10 +415,15 @@ def test_strips_are_seamless(dtype: torch.dtype, sums: bool, dim: int) -> None:
         assert box.shape == shape
         x, b = torch.randn((2, 2, 1, *shape), generator=generator, dtype=dtype)
         inverse = 1 / A.diagonal(shape)
-        outside = A(x), A.residual(x, b), x + 0.7 * inverse * A.residual(x, b)
+        outside = A(x), residual(A, x, b), x + 0.7 * inverse * residual(A, x, b)
         with memory.reused():
-            results = A(x), A.residual(x, b), A.relaxed(x, b, inverse, 0.7)
+            results = A(x), residual(A, x, b), relaxed(A, x, b, inverse, 0.7)
             inside = [memory.own_copy(y) for y in results]
+            scale = torch.tensor([2.0, 3.0], dtype=dtype).reshape(-1, 1, *[1] * dim)
+            single = rounded_residual(A, x, b, scale, torch.empty_like(x, dtype=torch.float32))
+            torch.testing.assert_close(
+                single, (scale * outside[1]).float(), rtol=1e-4, atol=1e-4 * float(outside[1].abs().max())
+            )
         for y, z in zip(outside, inside, strict=True):
             scale = y.abs().max().item()
             torch.testing.assert_close(z, y, rtol=0, atol=8 * torch.finfo(dtype).eps * scale)

@@ -18,6 +18,7 @@ from mgnet import cells, memory
 from mgnet.box import Axis, Box
 from mgnet.cells import CellStiffness, StencilStiffness
 from mgnet.direct import BoxFactorisation
+from mgnet.rows import relaxed, residual, rounded_residual
 from mgnet.stiffness import BoxStiffness
 
 ENDS = {
@@ -153,7 +154,7 @@ def test_an_operator_of_cells_is_assembled_from_them(dim: int) -> None:
         b = torch.randn_like(x)
         y = x.flatten(1).numpy() @ expected
         close(A(x).flatten(1), y, 1e-12)
-        close(A.residual(x, b).flatten(1) - b.flatten(1), -y, 1e-12)
+        close(residual(A, x, b).flatten(1) - b.flatten(1), -y, 1e-12)
         assert torch.equal(x, before)
         half = A.scaled(0.5, torch.float32)
         assert half.a.dtype == torch.float32
@@ -164,16 +165,23 @@ def test_an_operator_of_cells_is_assembled_from_them(dim: int) -> None:
 @pytest.mark.parametrize("strip", [cells.STRIP, 256, 1])
 def test_an_operator_of_cells_goes_in_strips(dim: int, strip: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Inside reused() some rows of cells come after others, whatever the ends are."""
-    monkeypatch.setattr(cells, "STRIP", strip)
+    monkeypatch.setattr(CellStiffness, "strip", strip)
     for A, _ in random_cases(dim, 7, 7 if dim == 2 else 5):
         x, b = torch.randn(2, 3, 1, *A.box.shape, dtype=torch.float64)
         u = torch.randn(3, 1, *(n + 1 for n in A.box.cells), dtype=torch.float64)
-        expected = A(x), A.residual(x, b), A.at_nodes(u)
+        inverse = 1 / A.diagonal(A.box.shape)
+        expected = [A(x), residual(A, x, b), relaxed(A, x, b, inverse, 0.7), A.at_nodes(u)]
+        S = A.assembled()
         with memory.reused():
-            found = A(x), A.residual(x, b), A.at_nodes(u)
+            found = [A(x), residual(A, x, b), relaxed(A, x, b, inverse, 0.7), A.at_nodes(u)]
+            found += [S(x), residual(S, x, b), relaxed(S, x, b, inverse, 0.7), S.at_nodes(u)]
+            factor = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64).reshape(-1, 1, *[1] * dim)
+            single = rounded_residual(A, x, b, factor, torch.empty_like(x, dtype=torch.float32))
+        expected = [*expected, *expected, factor * expected[1]]
+        found.append(single)
         for y, other in zip(found, expected, strict=True):
             if y.numel():
-                close(y, other.numpy())
+                close(y, other.numpy(), 1e-6 if y.dtype == torch.float32 else 1e-12)
 
 
 @every_dim

@@ -25,6 +25,7 @@ TRUNK = [
     {"checks", "chain", "precision", "margins", "memory", "plot", "threads"},
     {"grid", "stencils"},
     {"operators"},
+    {"rows"},
     {"varying", "smoothers", "box"},
     {"stiffness"},
 ]
@@ -33,6 +34,7 @@ SOLVER = [
     {"cells", "box_problem", "condensation", "direct", "solution", "assembly"},
     {"box_assembly", "nullspace"},
     {"multigrid"},
+    {"mixed"},
     {"hierarchy"},
     {"solver"},
 ]

@@ -13,7 +13,7 @@ import torch
 
 import mgnet
 from mgnet import ConvergenceError, Dirichlet, Hierarchy, Neumann, Poisson, Robin, Status
-from mgnet.iteration import Progress, iterate, single
+from mgnet.iteration import Progress, SingleStep, iterate
 from mgnet.smoothers import SMOOTHERS
 
 METHODS = ("exact", "direct", "vcycle", "wcycle", "fcycle", "fmg", "pcg")
@@ -650,10 +650,10 @@ def play(corrections: list[Any], tol: float = 1e-6, rounding: float = 1e-15) -> 
     """Iterate with A the identity and given corrections, a row for each column; also the true last errors."""
     steps = torch.tensor(np.atleast_2d(np.array(corrections, dtype=float).T))  # (rows, steps)
     left = iter(steps.T)
+    b = torch.ones(len(steps), 1, 1, dtype=torch.float64)
     u, outcome = iterate(
-        single(lambda r: next(left)[:, None, None].clone()),
-        lambda x: x,
-        torch.ones(len(steps), 1, 1, dtype=torch.float64),
+        SingleStep(lambda x: x, b, lambda r: next(left)[:, None, None].clone()),
+        b,
         torch.zeros(len(steps), 1, 1, dtype=torch.float64),
         tol,
         steps.shape[1],
@@ -667,21 +667,21 @@ def test_several_corrections_may_come_at_once(maxiter: int) -> None:
     """The history, the estimate and the number of corrections are those of one after the other."""
     factors = torch.tensor([0.5, 0.3], dtype=torch.float64)[:, None, None]
 
-    def several(r: torch.Tensor, u: torch.Tensor, most: int) -> Progress:
-        progress = Progress()
-        for _ in range(min(3, most)):
-            e = (1 - factors) * r
-            progress.norms.append(r.abs().flatten())
-            progress.sizes.append(e.flatten())
-            u += e
-            r = r - e
-        return progress
+    b = torch.ones(2, 1, 1, dtype=torch.float64)
 
-    def run(step: Any) -> tuple[torch.Tensor, Any]:
-        b = torch.ones(2, 1, 1, dtype=torch.float64)
-        return iterate(step, lambda x: x, b, torch.zeros_like(b), 1e-6, maxiter, 1e-15)
+    class Several(SingleStep):
+        def __call__(self, u: torch.Tensor, most: int) -> Progress:
+            progress = Progress()
+            for _ in range(min(3, most)):
+                one = super().__call__(u, 1)
+                progress.norms += one.norms
+                progress.sizes += one.sizes
+            return progress
 
-    (u, found), (v, expected) = run(several), run(single(lambda r: (1 - factors) * r))
+    (u, found), (v, expected) = (
+        iterate(kind(lambda x: x, b, lambda r: (1 - factors) * r), b, 0 * b, 1e-6, maxiter, 1e-15)
+        for kind in (Several, SingleStep)
+    )
     assert expected.iterations <= found.iterations <= min(expected.iterations + 2, maxiter)
     assert found.status is expected.status
     shared = expected.iterations + 1
