@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from .chain import Chain, Transpose
-from .memory import empty, is_open, owned, spare, strips
+from .memory import empty, is_open, owned, scratch, spare, strips
 from .operators import every_second
 
 __all__ = ["Axis", "Box", "BoxProlongation", "gathered", "integrate_linear", "overlap"]
@@ -287,7 +287,7 @@ def integrate_linear(f: Tensor, widths: Any, axis: int) -> Tensor:
     return overlap(widths / 6 * (2 * low + high), widths / 6 * (low + 2 * high), axis)
 
 
-def overlap(low: Tensor, high: Tensor, axis: int) -> Tensor:
+def overlap(low: Tensor, high: Tensor, axis: int, out: Tensor | None = None) -> Tensor:
     """Return values at nodes from what each cell of an axis gives to its low and to its high node.
 
     Parameters
@@ -296,6 +296,8 @@ def overlap(low: Tensor, high: Tensor, axis: int) -> Tensor:
         Of the cells, along ``axis``.
     axis : int
         Which axis.
+    out : torch.Tensor, optional
+        What the result is written into.
 
     Returns
     -------
@@ -304,15 +306,12 @@ def overlap(low: Tensor, high: Tensor, axis: int) -> Tensor:
     """
     n = low.shape[axis]
     inner = low.narrow(axis, 1, n - 1), high.narrow(axis, 0, n - 1)
-    if not is_open():  # gradients may flow
+    if out is None:  # gradients may flow
         return torch.cat((low.narrow(axis, 0, 1), torch.add(*inner), high.narrow(axis, n - 1, 1)), axis)
-    shape = list(low.shape)
-    shape[axis] += 1
-    y = empty(shape, low)
-    torch.add(*inner, out=y.narrow(axis, 1, n - 1))
-    y.select(axis, 0).copy_(low.select(axis, 0))
-    y.select(axis, -1).copy_(high.select(axis, -1))
-    return y
+    torch.add(*inner, out=out.narrow(axis, 1, n - 1))
+    out.select(axis, 0).copy_(low.select(axis, 0))
+    out.select(axis, -1).copy_(high.select(axis, -1))
+    return out
 
 
 def gathered(pieces: Iterable[tuple[slice, Sequence[Tensor]]], n: int, axis: int) -> list[Tensor]:
@@ -446,7 +445,7 @@ class Box:
                     u.select(place, node).zero_()
 
     def strip(self, x: Tensor, cells: slice) -> Tensor:
-        """Return the values at the nodes of some cells of the first axis, which is not joined.
+        """Give the values at the nodes of some cells of the first axis, which is not joined, for the moment.
 
         Parameters
         ----------
@@ -458,10 +457,11 @@ class Box:
         Returns
         -------
         torch.Tensor, shape ``(..., their nodes, *nodes of the other axes)``
-            Values at the nodes.
+            Values at the nodes, in memory that the next strip has too; inside ``reused()`` only.
         """
         others, count = Box(self.axes[1:]), cells.stop - cells.start + 1
-        u = empty((*x.shape[: x.ndim - self.dim], count, *(n + 1 for n in others.cells)), x)
+        shape = (*x.shape[: x.ndim - self.dim], count, *(n + 1 for n in others.cells))
+        u: Any = scratch("strip", shape, x)
         axis, place = self.axes[0], -self.dim
         # The first unknown among these nodes, and the node behind the last.
         first = max(axis.chain.first - cells.start, 0)

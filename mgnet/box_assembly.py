@@ -15,8 +15,9 @@ from .assembly import Load, evaluate
 from .box import gathered, integrate_linear, overlap
 from .box_problem import BoxPoisson
 from .cells import CellStiffness
-from .checks import array, hidden, require_finite
+from .checks import array, hidden, require_finite, tracked, transforming
 from .grid import Grid
+from .memory import strips
 from .problem import Dirichlet, nothing, require_bound
 from .stiffness import BoxStiffness
 
@@ -68,11 +69,24 @@ def _of_cells(name: str, problem: BoxPoisson) -> Tensor:
         grids = problem.grids
         pieces = ((rows, [_cell_averages(name, problem, value, rows)]) for rows in _chunks(grids))
         return gathered(pieces, grids[0].n, 0)[0]
-    if name == "c":
-        for place in range(problem.dim):
-            n = value.shape[place] - 1
-            value = 0.5 * (value.narrow(place, 0, n) + value.narrow(place, 1, n))
-    return value
+    return _means(value) if name == "c" else value
+
+
+def _means(c: Tensor) -> Tensor:
+    """Return the means over the corners of each cell, in strips: what they are made of takes room."""
+    if tracked(c) or transforming():
+        return _means_of_corners(c)
+    cells = c.new_empty([n - 1 for n in c.shape])
+    for rows in strips(len(cells), cells):
+        cells[rows] = _means_of_corners(c[rows.start : rows.stop + 1])
+    return cells
+
+
+def _means_of_corners(c: Tensor) -> Tensor:
+    for place in range(c.ndim):
+        n = c.shape[place] - 1
+        c = (c.narrow(place, 0, n) + c.narrow(place, 1, n)) * 0.5
+    return c
 
 
 def _cell_averages(name: str, problem: BoxPoisson, function: Any, rows: slice) -> Tensor:

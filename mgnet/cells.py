@@ -23,7 +23,7 @@ from . import stencils
 from .box import Box, integrate_linear, overlap
 from .checks import hidden
 from .galerkin import NodeProlongation, galerkin_product, shifted
-from .memory import copy, empty, empty_like, is_open, spare, strips
+from .memory import copy, empty, empty_like, is_open, scratch, strips
 from .rows import in_rows
 
 __all__ = ["CellStiffness", "StencilStiffness"]
@@ -342,17 +342,21 @@ class CellStiffness(_BoxOperator):
     @property
     def largest(self) -> float:
         """A bound of the eigenvalues of D⁻¹ A: the largest of those of all cells."""
-        K, M = self._unit_elements
         # The mass matrix of a side of a cell, which Robin's alpha brings in, has the bound 3/2 for each axis.
-        bound = 1.5 ** (self.dim - 1) if any(map(any, self.robin)) else 0.0
-        for axes, of_a, of_c in self.modes:
-            factor = 4 ** len(axes) / 2**self.dim  # eq: cell-bound
-            if self.c is None:
-                bound = max(bound, of_a * factor / K[0, 0])
-            else:
-                here = (of_a * self.a + of_c * self.c) / (K[0, 0] * self.a + M[0, 0] * self.c)
-                bound = max(bound, factor * float(here.max()))
-        return bound
+        of_sides = 1.5 ** (self.dim - 1) if any(map(any, self.robin)) else 0.0
+        of_cells = [
+            4 ** len(axes) / 2**self.dim * self._most(of_a, of_c)  # eq: cell-bound
+            for axes, of_a, of_c in self.modes
+        ]
+        return max(of_sides, *of_cells)
+
+    def _most(self, of_a: float, of_c: float) -> float:
+        """Give the largest ratio of a square of :eq:`cell-energy` to what a corner has on the diagonal."""
+        K, M = (float(element[0, 0]) for element in self._unit_elements)
+        if self.c is None:
+            return of_a / K
+        parts = ((self.a[rows], self.c[rows]) for rows in strips(len(self.c), self.c, STRIP))
+        return max(float(((of_a * a + of_c * c) / (K * a + M * c)).max()) for a, c in parts)
 
     @property
     def singular(self) -> bool:
@@ -363,10 +367,10 @@ class CellStiffness(_BoxOperator):
         return self.c is None or not bool(self.c.any())
 
 
-def _differences(u: Tensor, dim: int, total: bool = True) -> dict[tuple[int, ...], Tensor]:
+def _differences(u: Tensor, dim: int, whole: bool = True) -> dict[tuple[int, ...], Tensor]:
     """Give, for each set of axes, the differences along them of the sums along the others, at the cells.
 
-    Without ``total`` the sum along all axes is left out.
+    Without ``whole`` the sum along all axes is left out.
     """
     fields: dict[tuple[int, ...], Tensor] = {(): u}
     for axis in range(dim):
@@ -374,9 +378,11 @@ def _differences(u: Tensor, dim: int, total: bool = True) -> dict[tuple[int, ...
         n = u.shape[place] - 1
         for axes, field in list(fields.items()):
             low, high = field.narrow(place, 0, n), field.narrow(place, 1, n)
-            fields[(*axes, axis)] = torch.sub(high, low, out=spare(low.shape, low))
-            if axes or total or axis < dim - 1:
-                fields[axes] = torch.add(low, high, out=spare(low.shape, low))
+            names = ("step", axes, axis), ("sum", axes, axis)
+            step, total = (scratch(name, low.shape, low) for name in names)
+            fields[(*axes, axis)] = torch.sub(high, low, out=step)
+            if axes or whole or axis < dim - 1:
+                fields[axes] = torch.add(low, high, out=total)
     return fields
 
 
@@ -387,24 +393,29 @@ def _spread_differences(
     for axis in reversed(range(dim)):
         place, merged = axis - dim, {}
         for axes in {tuple(i for i in axes if i != axis) for axes in fields}:
-            merged[axes] = _merged(fields.get(axes), fields.get((*axes, axis)), place)
+            merged[axes] = _merged(fields.get(axes), fields.get((*axes, axis)), place, ("merged", axes, axis))
         fields = merged
     return fields[()]
 
 
 def _merged(
-    total: tuple[Tensor, float] | None, step: tuple[Tensor, float] | None, place: int
+    total: tuple[Tensor, float] | None, step: tuple[Tensor, float] | None, place: int, name: Any
 ) -> tuple[Tensor, float]:
     """Give to the nodes of an axis the sum of their cells, and to the high ones more than to the low ones."""
+    one = total or step
+    assert one is not None
+    field, factor = one
+    shape = list(field.shape)
+    shape[place] += 1
+    low, out = scratch("low", field.shape, field), scratch(name, shape, field)
     if step is None:
-        assert total is not None  # one of the two is there
-        return overlap(total[0], total[0], place), total[1]
+        return overlap(field, field, place, out), factor
     if total is None:
-        return overlap(-step[0], step[0], place), step[1]
-    ratio = step[1] / total[1]
-    low = torch.add(total[0], step[0], alpha=-ratio, out=spare(total[0].shape, total[0]))
-    high = torch.add(total[0], step[0], alpha=ratio, out=total[0] if is_open() else None)
-    return overlap(low, high, place), total[1]
+        return overlap(torch.neg(field, out=low), field, place, out), factor
+    ratio = step[1] / factor
+    low = torch.add(field, step[0], alpha=-ratio, out=low)
+    high = torch.add(field, step[0], alpha=ratio, out=field if is_open() else None)
+    return overlap(low, high, place, out), factor
 
 
 class StencilStiffness(_BoxOperator):
@@ -432,11 +443,12 @@ class StencilStiffness(_BoxOperator):
 
     def at_nodes(self, u: Tensor) -> Tensor:
         """Return the loads of all nodes that belong to values at all nodes, shape ``(N, 1, *nodes)``."""
-        return self._of_cells(u, slice(0, self.box.cells[0]))[0]
+        y, _ = self._of_cells(u, slice(0, self.box.cells[0]))
+        return copy(y) if is_open() else y
 
     def _of_cells(self, u: Tensor, cells: slice) -> tuple[Tensor, float]:
         nodes = slice(cells.start, cells.stop + 1)
-        y = torch.mul(u, self.centre[nodes], out=spare(u.shape, u))
+        y = torch.mul(u, self.centre[nodes], out=scratch("stencil", u.shape, u))
         for here, there, weight in self._neighbours(nodes):
             y[here].addcmul_(weight, u[there])
             y[there].addcmul_(weight, u[here])
@@ -552,10 +564,11 @@ class StencilStiffness(_BoxOperator):
         Returns
         -------
         torch.Tensor, shape ``(*nodes)``
-            Zero where there is no neighbour.
+            Zero where there is no neighbour. It may be the operator's own, and is not to be overwritten.
         """
         if step in self.pairs or not any(step):
-            field = copy(self.pairs.get(step, self.centre))
+            field = self.pairs.get(step, self.centre)
+            field = copy(field) if any(axis.periodic for axis in self.box.axes) else field
         else:
             opposite = tuple(-s for s in step)
             here, there = _ends_of(opposite, self.centre.shape)

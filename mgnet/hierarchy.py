@@ -30,7 +30,7 @@ from .checks import (
 from .condensation import Condensation, NonFiniteError
 from .direct import BoxFactorisation, solve_direct
 from .iteration import Outcome, SingleStep, Status, Step, iterate, largest, relative_norm, slowness
-from .memory import apart, empty_like, own_copy, owned, reused
+from .memory import apart, empty, empty_like, own_copy, owned, reused
 from .mixed import MixedStep, multiplied, row_sizes
 from .multigrid import (
     ConjugateGradients,
@@ -535,7 +535,9 @@ class Hierarchy:
         A = self.levels[0].A if self._mixed else self.A
         dtype = torch.float32 if self._mixed else self.dtype
         generator = torch.Generator().manual_seed(0)
-        e = torch.randn((1, 1, *self.problem.shape), generator=generator, dtype=dtype).to(self.device)
+        shape = (1, 1, *self.problem.shape)
+        e = torch.randn(shape, generator=generator, out=empty(shape, torch.empty(0, dtype=dtype)))
+        e = e.to(self.device)
         return slowness(self.cycle, A, e, self._unknowns_without_mean)
 
     def _rounded(self, u: Tensor) -> float:

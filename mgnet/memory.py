@@ -9,6 +9,7 @@ finds.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import mmap
 import sys
@@ -34,8 +35,9 @@ __all__ = [
     "strips",
 ]
 
-# In bytes: smaller blocks are quickly had from the allocator; and how much is asked from the system at once.
-LEAST, SLAB = 2**16, 2**23
+# In bytes: smaller blocks are quickly had from the allocator; how much is asked from the system at once; and
+# from where on just what is needed.
+LEAST, SLAB, LARGE = 2**16, 2**22, 2**21
 # Bytes that a thread keeps from one ``reused()`` to the next; of more it keeps nothing.
 KEPT = 2**27
 # Bytes to which the start of a block is a multiple.
@@ -54,45 +56,97 @@ class _Slab:
         self.cuts: list[tuple[int, np.ndarray]] = []
 
     def gaps(self, size: int) -> Iterator[tuple[int, int, int]]:
-        """Forget blocks that nobody holds, and give where a block fits: length, place in order, and start."""
-        # A tensor, and every view of it, holds the array that it was made from.
-        self.cuts = [cut for cut in self.cuts if sys.getrefcount(cut[1]) > _UNHELD]
+        """Give where a block fits: how much room there is, its place in order, and its start."""
         end = 0
-        for i, (start, block) in enumerate(self.cuts):
+        for i, (start, block) in enumerate([*self.cuts, (len(self.memory), self.memory[:0])]):
             if start - end >= size:
                 yield start - end, i, end
             end = start + len(block)
-        if len(self.memory) - end >= size:
-            yield len(self.memory) - end, len(self.cuts), end
 
-    def cut(self, size: int, place: int, start: int) -> np.ndarray:
-        """Return a block."""
-        block = self.memory[start : start + size]
-        self.cuts.insert(place, (start, block))
+
+class _Blocks:
+    """Slabs, and the blocks cut from them, by size.
+
+    Parameters
+    ----------
+    slab : int, default 0
+        Least size of a slab. Without one each slab is for a block of its own, and blocks are cut from what
+        others leave as soon as none has their size, not only before another slab is taken.
+    """
+
+    def __init__(self, slab: int = 0) -> None:
+        self.slab = slab
+        self.slabs: list[_Slab] = []
+        self.blocks: dict[int, list[np.ndarray]] = {}
+
+    def block(self, size: int) -> np.ndarray:
+        """Return a block that nobody holds: one of the size, or a new one from the smallest gap."""
+        blocks = self.blocks.setdefault(size, [])
+        for i in range(len(blocks)):
+            # A tensor, and every view of it, holds the array that it was made from.
+            if sys.getrefcount(blocks[i]) == _UNHELD:
+                return blocks[i]
+        found = self._gaps(size) if self.slab else []
+        if not found:
+            self._forget()
+            found = self._gaps(size)
+        if not found:
+            # A little more, since grids have more nodes than unknowns.
+            self.slabs.append(_Slab(max(size + size // 16, self.slab)))
+            found = self._gaps(size)
+        (_, place, start), slab = min(found, key=lambda pair: pair[0][0])
+        block = slab.memory[start : start + size]
+        slab.cuts.insert(place, (start, block))
+        self.blocks.setdefault(size, []).append(block)
         return block
+
+    def _gaps(self, size: int) -> list[tuple[tuple[int, int, int], _Slab]]:
+        return [(gap, slab) for slab in self.slabs for gap in slab.gaps(size)]
+
+    def _forget(self) -> None:
+        """Forget the blocks that nobody holds."""
+        for blocks in self.blocks.values():
+            held = [sys.getrefcount(blocks[i]) > _UNHELD for i in range(len(blocks))]
+            blocks[:] = itertools.compress(blocks, held)
+        # What is left is in a list and in a pair, or in the pair alone.
+        for slab in self.slabs:
+            counts = [sys.getrefcount(slab.cuts[i][1]) for i in range(len(slab.cuts))]
+            slab.cuts = [cut for cut, count in zip(slab.cuts, counts, strict=True) if count >= _UNHELD]
 
 
 class _Pool:
-    """Slabs, and the tensors that have names."""
+    """Large blocks, of which there are few, many small ones, and the tensors that have names."""
 
     def __init__(self) -> None:
-        self.slabs: list[_Slab] = []
+        self.large, self.small = _Blocks(), _Blocks(SLAB)
+        self.rooms: dict[Any, np.ndarray] = {}
         self.scratch: dict[tuple[Any, ...], Tensor] = {}
 
     @property
     def total(self) -> int:
         """Bytes of all slabs."""
-        return sum(len(slab.memory) for slab in self.slabs)
+        return sum(len(slab.memory) for slab in (*self.large.slabs, *self.small.slabs))
 
     def block(self, size: int) -> np.ndarray:
-        """Return a block that nobody holds, from the smallest gap."""
-        found = [(gap, slab) for slab in self.slabs for gap in slab.gaps(size)]
-        if found:
-            (_, place, start), slab = min(found, key=lambda pair: pair[0][0])
-            return slab.cut(size, place, start)
-        # A little more, since grids have more nodes than unknowns.
-        self.slabs.append(_Slab(max(size + size // 16, SLAB)))
-        return self.slabs[-1].cut(size, 0, 0)
+        """Return a block that nobody holds."""
+        return (self.large if size >= LARGE else self.small).block(size)
+
+    def named(self, name: Any, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """Return the tensor of a name, in the room that all of this name share."""
+        key = name, shape, dtype
+        if key not in self.scratch:
+            size = math.prod(shape) * dtype.itemsize
+            if name not in self.rooms or len(self.rooms[name]) < size:
+                self.rooms[name] = self.block(max(-(-size // LINE) * LINE, LINE))
+                self.scratch = {known: x for known, x in self.scratch.items() if known[0] != name}
+            count = math.prod(shape)
+            flat = (
+                torch.frombuffer(self.rooms[name], dtype=dtype, count=count)
+                if count
+                else torch.empty(0, dtype=dtype)
+            )
+            self.scratch[key] = flat.view(shape)
+        return self.scratch[key]
 
 
 def _pages(size: int) -> np.ndarray:
@@ -182,18 +236,15 @@ def spare(shape: Sequence[int], like: Tensor, dtype: torch.dtype | None = None) 
 
 
 def scratch(name: Any, shape: Sequence[int], like: Tensor) -> Tensor | None:
-    """Return what :func:`spare` does, but the same tensor for the same name, shape and precision.
+    """Return what :func:`spare` does, but always in the same place for the same name.
 
     It is for what nobody needs any more when the function that asks returns: to look a tensor up costs less
-    than to cut it from a block, which counts where arrays are small. On a GPU it is another one each time.
+    than to find a block, which counts where arrays are small. On a GPU it is another one each time.
     """
     pool = _here.pool
     if pool is None or like.device.type != "cpu":
         return spare(shape, like)
-    key = name, tuple(shape), like.dtype
-    if key not in pool.scratch:
-        pool.scratch[key] = empty(shape, like)
-    return pool.scratch[key]
+    return pool.named(name, tuple(shape), like.dtype)
 
 
 def owned(shape: Sequence[int], like: Tensor) -> Tensor:
@@ -245,4 +296,5 @@ def strips(rows: int, x: Tensor, most: int = STRIP) -> Iterator[slice]:
 _PRIVATE: dict[str, int] = (
     {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
 )
-_UNHELD = [sys.getrefcount(cut[1]) for cut in [(0, np.empty(0))]][0]
+# References to a block in a list and in a pair, counted as above.
+_UNHELD = [sys.getrefcount(blocks[i]) for blocks in ([np.empty(0)],) for i in range(1)][0] + 1

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .memory import empty, empty_like, is_open, spare, strips
+from .memory import empty_like, is_open, scratch, spare, strips
 
 __all__ = ["in_rows", "relaxed", "residual", "rounded_residual"]
 
@@ -129,6 +129,6 @@ def rounded_residual(A: Any, x: Tensor, b: Tensor, factor: Tensor, out: Tensor) 
         return out.copy_(residual(A, x, b).mul_(factor))
     for rows in _rows_of(A, x):
         there = b[:, :, rows]
-        r = A.rows(x, rows, there, empty(there.shape, b))
+        r = A.rows(x, rows, there, scratch("residual", there.shape, b))
         out[:, :, rows].copy_(r.mul_(factor))
     return out

@@ -12,8 +12,10 @@ import mgnet
 from mgnet import memory
 from mgnet.memory import (
     KEPT,
+    LARGE,
     LEAST,
     SLAB,
+    apart,
     empty,
     empty_like,
     is_open,
@@ -62,19 +64,34 @@ def test_a_block_is_used_again_when_nobody_holds_it() -> None:
         assert other.data_ptr() != place
         del x
         assert empty((MANY,), LIKE).data_ptr() == place
-        # Another size, and another precision.
-        assert empty((MANY - 5,), LIKE).data_ptr() == place
         assert empty((MANY // 2,), LIKE, torch.float64).data_ptr() == place
-        assert empty((9 * MANY // 10,), LIKE).data_ptr() == place
-        # Two in the room of one, and what is too large elsewhere.
-        low, high = empty((MANY // 2,), LIKE), empty((MANY // 2,), LIKE)
-        assert [low.data_ptr(), high.data_ptr()] == [place, place + 2 * MANY]
-        del low
-        larger = empty((MANY,), LIKE)
-        assert larger.data_ptr() not in (place, place + 2 * MANY)
-        del high
-        assert empty((MANY,), LIKE).data_ptr() == place
         del other
+
+
+def test_the_room_of_a_large_block_is_for_all_sizes() -> None:
+    many = LARGE  # entries of 4 bytes
+    with apart():
+        x = empty((2 * many,), LIKE)
+        place, others = x.data_ptr(), many * 4
+        del x
+        # Two in the room of one, and what is too large elsewhere.
+        low, high = empty((many,), LIKE), empty((many - 7,), LIKE)
+        assert [low.data_ptr(), high.data_ptr()] == [place, place + others]
+        del low
+        larger = empty((2 * many,), LIKE)
+        assert larger.data_ptr() not in (place, place + others)
+        del high
+        assert empty((2 * many - 5,), LIKE).data_ptr() == place
+
+
+def test_small_blocks_make_room_before_a_slab_is_taken() -> None:
+    with apart():
+        held = [empty((MANY,), LIKE) for _ in range(SLAB // 4 // MANY)]
+        places = {x.data_ptr() for x in held}
+        held.clear()
+        again = [empty((MANY - 16 * (i + 1),), LIKE) for i in range(SLAB // 4 // MANY)]
+        assert memory._here.pool.total == SLAB
+        assert min(x.data_ptr() for x in again) == min(places)
 
 
 def views(x: torch.Tensor) -> dict[str, object]:
@@ -105,14 +122,17 @@ def test_views_hold_a_block(kind: str) -> None:
         assert empty((MANY,), LIKE).data_ptr() == place
 
 
-def test_no_two_blocks_overlap() -> None:
+@pytest.mark.parametrize("most", [SLAB // 16, LARGE])
+def test_no_two_blocks_overlap(most: int) -> None:
     rng = np.random.default_rng(0)
     with reused():
         held: list[torch.Tensor] = []
         for step in range(400):
             if held and rng.random() < 0.5:
                 held.pop(int(rng.integers(len(held))))
-            x = empty((int(rng.integers(LEAST // 8, 4 * LEAST)),), LIKE).fill_(step)
+            # Sizes that differ by little more than a block's grain fit almost into each other's room.
+            size = int(rng.choice([most // 4, most // 2, most])) + 16 * int(rng.integers(-3, 4))
+            x = empty((size,), LIKE).fill_(step)
             held.append(x)
             ends = sorted((y.data_ptr(), y.data_ptr() + 4 * len(y)) for y in held)
             assert all(stop <= start for (_, stop), (start, _) in zip(ends, ends[1:], strict=False))
@@ -187,19 +207,35 @@ def test_a_few_blocks_are_found_again() -> None:
         del x
 
 
-def test_a_name_is_one_tensor() -> None:
-    """For each shape and precision; and no other block is cut from it."""
-    assert scratch("y", (MANY,), LIKE) is None
+def test_a_name_is_one_place() -> None:
+    """For all shapes and precisions, as long as none is larger; and no other block is cut from it."""
+    assert scratch("x", (MANY,), LIKE) is None
     with reused():
         x = scratch("x", (MANY,), LIKE)
         assert scratch("x", (MANY,), LIKE) is x
-        others = [
-            scratch("y", (MANY,), LIKE),
-            scratch("x", (2, MANY), LIKE),
-            scratch("x", (MANY,), LIKE.double()),
-        ]
-        others += [empty((MANY,), LIKE) for _ in range(3)]
-        assert len({y.data_ptr() for y in (x, *others)}) == 7
+        smaller = scratch("x", (3, 5), LIKE.double())
+        assert (smaller.shape, smaller.dtype) == ((3, 5), torch.float64)
+        assert smaller.data_ptr() == x.data_ptr()
+        larger = scratch("x", (2, MANY), LIKE)
+        assert scratch("x", (MANY,), LIKE).data_ptr() == larger.data_ptr()
+        assert scratch("x", (0, 4), LIKE).shape == (0, 4)
+        others = [scratch("y", (MANY,), LIKE), *(empty((MANY,), LIKE) for _ in range(9))]
+        ends = sorted((y.data_ptr(), y.data_ptr() + y.nbytes) for y in (larger, *others))
+        assert all(stop <= start for (_, stop), (start, _) in zip(ends, ends[1:], strict=False))
+
+
+def test_what_is_apart_is_given_back() -> None:
+    with reused():
+        outer = empty((MANY,), LIKE)
+        with apart():
+            assert is_open()
+            inner = empty((MANY,), LIKE)
+            inside = memory._here.pool
+        assert memory._here.pool is not inside
+        assert inner.data_ptr() != outer.data_ptr()
+    with apart():
+        assert is_open()
+    assert not is_open()
 
 
 def test_own_copies() -> None:
