@@ -1,4 +1,4 @@
-"""Float32 means float32: what torch may compute in less is switched off for a while."""
+"""Float32 means float32, and bfloat16 is used where it is fast."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["full_precision"]
+__all__ = ["brain_float", "full_precision"]
 
 
 @contextlib.contextmanager
@@ -36,3 +36,20 @@ def full_precision() -> Iterator[None]:
             backend.fp32_precision = precision
         for device in cast:
             torch.set_autocast_enabled(device, True)
+
+
+def brain_float(device: torch.device, wanted: bool = True) -> torch.autocast:
+    """Return autocast to bfloat16, if it is wanted and the device has instructions for it.
+
+    Elsewhere torch imitates it: on a processor with AVX2 and no more, training became 5 to 10 times slower
+    than in float32.
+    """
+    return torch.autocast(device.type, torch.bfloat16, enabled=wanted and _has_bfloat16(device))
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return True

@@ -23,6 +23,7 @@ from .checks import count, find_device
 from .data import Batches, Data, Split
 from .history import History
 from .parallel import Processes
+from .precision import brain_float
 from .progress import Progress
 from .recipes import Recipe
 
@@ -130,7 +131,7 @@ def evaluate(model: nn.Module, split: Split, *, batch_size: int = 1000, bfloat16
     batch_size : int, default 1000
         Images at a time.
     bfloat16 : bool, default False
-        Compute products in bfloat16.
+        Compute products in bfloat16, where the device has instructions for it.
 
     Returns
     -------
@@ -250,7 +251,7 @@ class _Run:
     def step(self, x: Tensor, y: Tensor) -> None:
         """Make one step of the optimiser."""
         recipe = self.recipe
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.bfloat16):
+        with brain_float(self.device, recipe.bfloat16):
             scores = self.trained(x)
         # eq: label-smoothing
         losses = F.cross_entropy(scores.float(), y, reduction="sum", label_smoothing=recipe.label_smoothing)
@@ -456,7 +457,7 @@ def _judge(
         world=processes.world,
         channels_last=channels_last,
     )
-    with _evaluating(model), torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+    with _evaluating(model), brain_float(device, bfloat16):
         for x, y in batches:
             scores = model(x).float()
             loss += F.cross_entropy(scores, y, reduction="sum")  # eq: softmax-cross-entropy

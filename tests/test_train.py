@@ -21,7 +21,7 @@ import torch.distributed as dist
 from torch import nn
 
 import mgnet
-from mgnet import CheckpointError, DivergedError, History, Recipe, checkpoint, recipes, train
+from mgnet import CheckpointError, DivergedError, History, Recipe, checkpoint, precision, recipes, train
 from mgnet.parallel import Processes, together
 from mgnet.train import BEST, LAST
 
@@ -133,16 +133,19 @@ def test_the_momentum_is_that_of_the_formula(optimizer: str, formula: Any, neste
     torch.testing.assert_close(w.detach(), expected)
 
 
-def test_images_and_products_have_the_form_that_the_recipe_says(data: mgnet.data.Data) -> None:
+def test_images_and_products_have_the_form_that_the_recipe_says(
+    data: mgnet.data.Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
     order = {"memory_format": torch.channels_last}
-    for wanted in (False, True):
+    for wanted, instructions in ((False, True), (True, True), (True, False)):
+        monkeypatch.setattr(precision, "_has_bfloat16", lambda device, found=instructions: found)
         model: Any = small()
         seen = []
         model[0].register_forward_hook(
             lambda layer, x, y, seen=seen: seen.append((layer.training, x[0].is_contiguous(**order), y.dtype))
         )
         mgnet.fit(model, data, **PLAIN, channels_last=wanted, bfloat16=wanted)
-        dtype = torch.bfloat16 if wanted else torch.float32
+        dtype = torch.bfloat16 if wanted and instructions else torch.float32
         assert set(seen) == {(training, wanted, dtype) for training in (True, False)}
         assert model[0].weight.is_contiguous(**order) == wanted
 
