@@ -35,11 +35,12 @@ class Plan:
 
     limit: int | None = None  # images of a training set
     epochs: int | None = None
+    warm: int = 60  # steps before the clock starts, of either side
     steps: int = 30
     turns: int = 3
 
 
-FULL, QUICK = Plan(), Plan(limit=512, epochs=1, steps=2, turns=1)
+FULL, QUICK = Plan(), Plan(limit=512, epochs=1, warm=2, steps=2, turns=1)
 
 
 def loaded(name: str, plan: Plan, **options: Any) -> mgnet.data.Data:
@@ -106,9 +107,6 @@ def synthetic(plan: Plan) -> Iterator[Row]:
 # Speed against the plain loop
 
 
-WARM = 60  # steps before the clock starts, of either side
-
-
 class OneByOne(Dataset):
     """Images as the tutorials treat them: each is cropped, mirrored and normalised by itself."""
 
@@ -130,10 +128,10 @@ class OneByOne(Dataset):
 
 def pictures(plan: Plan) -> mgnet.data.Data:
     """Return images of the size of CIFAR-10's; which ones does not matter for a speed."""
-    return mgnet.data.synthetic(train=128 * (WARM + plan.steps), validation=0, test=10)
+    return mgnet.data.synthetic(train=128 * (plan.warm + plan.steps), validation=0, test=10)
 
 
-def plain_loop(data: mgnet.data.Data, steps: int) -> float:
+def plain_loop(data: mgnet.data.Data, plan: Plan) -> float:
     """Return images per second of the tutorials' loop."""
     model = mgnet.models.create("resnet20")
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
@@ -141,28 +139,28 @@ def plain_loop(data: mgnet.data.Data, steps: int) -> float:
     model.train()
     start = 0.0
     for step, (x, y) in enumerate(loader):
-        if step == WARM:
+        if step == plan.warm:
             start = time.perf_counter()
         loss = nn.functional.cross_entropy(model(x), y)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        if step == WARM + steps - 1:
+        if step == plan.warm + plan.steps - 1:
             break
-    return 128 * steps / (time.perf_counter() - start)
+    return 128 * plan.steps / (time.perf_counter() - start)
 
 
-def our_loop(data: mgnet.data.Data, steps: int) -> float:
+def our_loop(data: mgnet.data.Data, plan: Plan) -> float:
     """Return images per second of ``fit`` in its last epoch; those before are as long as the warming up."""
     model = mgnet.models.create("resnet20")
-    few = replace(data, train=data.train.subset(range(128 * steps)))
-    history = mgnet.fit(model, few, recipe="fast", epochs=1 + WARM // steps, progress=False, crop=4)
+    few = replace(data, train=data.train.subset(range(128 * plan.steps)))
+    history = mgnet.fit(model, few, recipe="fast", epochs=1 + plan.warm // plan.steps, progress=False, crop=4)
     return float(history["images_per_second"][-1])
 
 
 def speed(plan: Plan) -> Iterator[Row]:
     data = pictures(plan)
-    turns = [(plain_loop(data, plan.steps), our_loop(data, plan.steps)) for _ in range(plan.turns)]
+    turns = [(plain_loop(data, plan), our_loop(data, plan)) for _ in range(plan.turns)]
     plain, ours = (statistics.median(column) for column in zip(*turns, strict=True))
     yield Row("ResNet-20 in training, recipe fast over the plain loop", ours / plain, "{:.2f}×", least=2)
     yield Row("    images per second, recipe fast", ours, "{:.0f}")

@@ -62,7 +62,7 @@ class Plan:
     images: int | None = None
 
 
-FULL, QUICK = Plan(), Plan(seeds=2, images=64)
+FULL, QUICK = Plan(), Plan(seeds=2, images=32)
 
 TASKS = {
     "ResNet-20": Task("resnet20", 60, 91.25, "He et al. 2015"),
@@ -82,7 +82,7 @@ def trained(
     model = mgnet.models.create(task.model, num_classes=data.num_classes)
     recipe = FAST.changed(epochs=task.epochs, cutout=task.cutout)
     if plan.images is not None:
-        recipe = recipe.changed(epochs=1, batch_size=64, compile=False)
+        recipe = recipe.changed(epochs=1, batch_size=plan.images, compile=False)
     start = time.perf_counter()
     history = mgnet.fit(model, data, recipe=recipe, seed=seed, device=device, progress=False)
     return history, time.perf_counter() - start
