@@ -275,10 +275,10 @@ def test_a_learned_cycle_is_an_ordinary_module() -> None:
 def test_full_training_beats_the_textbook() -> None:
     """The figures that the documentation states."""
     learned = LearnedCycle(transfer_reach=2)
-    train(learned, 16, steps=80, lr=0.1, parameters=list(learned.B.parameters()))
+    train(learned, 16, steps=80, lr=0.05, parameters=list(learned.B.parameters()))
     smoother = {n: convergence_factor(learned.levels(n)) for n in (16, 64, 128, 256)}
     assert all(value < 0.45 * factor(n, 2, "chebyshev") for n, value in smoother.items())
-    train(learned, 32, steps=120, lr=0.08, seed=1)
+    train(learned, 32, steps=120, lr=0.04, seed=1)
     for n, before in smoother.items():
         assert convergence_factor(learned.levels(n)) < min(0.7 * before, 0.2 * factor(n, 2, "chebyshev"))
 
