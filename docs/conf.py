@@ -46,6 +46,7 @@ extensions = [
     "equations",
     "lectures",
     "links",
+    "sidebar",
 ]
 templates_path = ["_templates"]
 exclude_patterns = ["_build", "_ext", "_generated", "figures", "results"]

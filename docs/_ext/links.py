@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ def check(app: Sphinx, error: Exception | None) -> None:
     if error or app.builder.name != "html":
         return
     folder = Path(app.outdir)
+    _file.cache_clear()
     pages = {path: _Page(path.read_text(encoding="utf-8")) for path in sorted(folder.rglob("*.html"))}
     for path, page in pages.items():
         for link in dict.fromkeys(page.links):
@@ -61,11 +63,18 @@ def _leads_somewhere(folder: Path, path: Path, link: str, pages: dict[Path, _Pag
     parts = urlsplit(link)
     if parts.scheme or parts.netloc:
         return True  # another site
-    target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
-    if not target.is_file() or not target.is_relative_to(folder.resolve()):
+    target = _file(folder, path.parent, unquote(parts.path)) if parts.path else path
+    if target is None:
         return False
     place = unquote(parts.fragment)
     return not place or target.suffix != ".html" or place in pages[target].places
+
+
+@cache
+def _file(folder: Path, beside: Path, name: str) -> Path | None:
+    """Return the file of the site that a link means, if there is one."""
+    target = (beside / name).resolve()
+    return target if target.is_file() and target.is_relative_to(folder.resolve()) else None
 
 
 def mend_back_links(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
