@@ -14,10 +14,11 @@ import scipy.linalg
 import torch
 
 import mgnet
-from mgnet import cells, memory
+from mgnet import memory
 from mgnet.box import Axis, Box
-from mgnet.cells import CellStiffness, StencilStiffness
+from mgnet.cells import CellStiffness
 from mgnet.direct import BoxFactorisation
+from mgnet.entries import StencilStiffness
 from mgnet.rows import relaxed, residual, rounded_residual
 from mgnet.stiffness import BoxStiffness
 
@@ -162,7 +163,7 @@ def test_an_operator_of_cells_is_assembled_from_them(dim: int) -> None:
 
 
 @every_dim
-@pytest.mark.parametrize("strip", [cells.STRIP, 256, 1])
+@pytest.mark.parametrize("strip", [CellStiffness.strip, 256, 1])
 def test_an_operator_of_cells_goes_in_strips(dim: int, strip: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Inside reused() some rows of cells come after others, whatever the ends are."""
     monkeypatch.setattr(CellStiffness, "strip", strip)

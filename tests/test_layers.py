@@ -31,7 +31,8 @@ TRUNK = [
 ]
 SOLVER = [
     {"iteration", "galerkin", "tensor_solver", "problem", "adjoint"},
-    {"cells", "box_problem", "condensation", "direct", "solution", "assembly"},
+    {"entries", "box_problem", "condensation", "direct", "solution", "assembly"},
+    {"cells"},
     {"box_assembly", "nullspace"},
     {"multigrid"},
     {"mixed"},

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 import mgnet
-from mgnet import box, cells
+from mgnet import box, entries
+from mgnet.cells import CellStiffness
 from mgnet.galerkin import NodeProlongation
 
 
@@ -52,7 +53,7 @@ def islands(jump: float, n: int = 128, count: int = 30) -> np.ndarray:
 def hats(A: Any, chosen: Sequence[bool]) -> NodeProlongation:
     """Interpolate as the operator with a = 1 dictates, which is linearly."""
     ones = torch.ones(A.box.cells, dtype=torch.float64)
-    return NodeProlongation(cells.CellStiffness(A.box, ones), chosen)
+    return NodeProlongation(CellStiffness(A.box, ones), chosen)
 
 
 def cycles(a: np.ndarray, method: str) -> str:
@@ -69,7 +70,7 @@ def jumps() -> None:
     kinds = {"1": np.ones((128, 128)), "30 islands of 1e3": islands(1e3), "30 islands of 1e6": islands(1e6)}
     print(f"{'a':<24}{'hats: vcycle':>14}{'pcg':>12}{'operator: vcycle':>20}{'pcg':>12}{'auto':>8}")
     for name, a in {**kinds, "1e-3 to 1e3 per cell": random}.items():
-        with mock.patch.object(cells, "NodeProlongation", hats):
+        with mock.patch.object(entries, "NodeProlongation", hats):
             linear = [cycles(a, method) for method in ("vcycle", "pcg")]
         own = [cycles(a, method) for method in ("vcycle", "pcg", "auto")]
         print(f"  {name:<22}{linear[0]:>14}{linear[1]:>12}{own[0]:>20}{own[1]:>12}{own[2]:>8}")

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 import mgnet
-from mgnet import cells
+from mgnet import entries
+from mgnet.cells import CellStiffness
 from mgnet.galerkin import NodeProlongation
 
 N, JUMPS, MOST = 64, (1, 10, 100, 1e3), 50
@@ -25,7 +26,7 @@ def islands(jump):
 def hats(A, chosen):
     """Interpolate as the operator with a = 1 dictates, which is linearly."""
     ones = torch.ones(A.box.cells, dtype=torch.float64)
-    return NodeProlongation(cells.CellStiffness(A.box, ones), chosen)
+    return NodeProlongation(CellStiffness(A.box, ones), chosen)
 
 
 def steps(jump, method):
@@ -39,7 +40,7 @@ def steps(jump, method):
 found = {}
 for method in ("vcycle", "pcg"):
     found["equilibrium", method] = [steps(jump, method) for jump in JUMPS]
-    with mock.patch.object(cells, "NodeProlongation", hats):
+    with mock.patch.object(entries, "NodeProlongation", hats):
         found["hats", method] = [steps(jump, method) for jump in JUMPS]
 
 figure, ax = plt.subplots(figsize=(8, 4.4), layout="constrained")

@@ -1,0 +1,285 @@
+"""Operators in a box as entries between neighbouring nodes, which is what Galerkin products are.
+
+The coarse operator of any other one has this form: each node is tied to its neighbours, corners included.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import scipy.sparse.linalg as spla
+import torch
+from torch import Tensor
+
+from .box import Box
+from .galerkin import NodeProlongation, galerkin_product, shifted
+from .memory import copy, empty, is_open, scratch
+from .rows import in_rows
+
+__all__ = ["BoxOperator", "Pull", "StencilStiffness", "zeros_at_nodes"]
+
+# A coefficient or an entry for each of some nodes, and the nodes that it ties them to, each with a factor.
+Pull = tuple[Tensor, list[tuple[tuple[slice, ...], float]]]
+# Row sums above this say little of the eigenvalues of D⁻¹ A.
+DOUBTED = 3.0
+# Unknowns of a matrix whose eigenvalues are all computed.
+FEW = 32
+# Bytes of a strip of unknowns; several arrays are made of it.
+STRIP = 2**19
+
+
+class BoxOperator:
+    """What operators with coefficients or with entries share: the box, strips of rows, the coarser one."""
+
+    box: Box
+    singular: bool
+    like: dict[str, Any]
+    strip = STRIP
+
+    @property
+    def by_rows(self) -> bool:
+        """Whether some rows can be had at a time: not where the first one needs the last."""
+        return not self.box.axes[0].periodic
+
+    def rows(self, x: Tensor, rows: slice, b: Tensor | None, out: Tensor) -> Tensor:
+        """Write A x, or b − A x, at some rows of the first axis.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape ``(N, 1, *unknowns)``
+            Values at the unknowns.
+        rows : slice
+            Which rows.
+        b : torch.Tensor, shape ``(N, 1, their number, ...)``, or None
+            What the result is subtracted from.
+        out : torch.Tensor, shape ``(N, 1, their number, ...)``
+            What it is written into.
+
+        Returns
+        -------
+        torch.Tensor
+            ``out``.
+        """
+        first = self.box.axes[0].chain.first
+        # The nodes of these rows, and the cells around them.
+        start, stop = rows.start + first, rows.stop + first
+        cells = slice(max(start - 1, 0), min(stop, self.box.cells[0]))
+        y, factor = self._of_cells(self.box.strip(x, cells), cells)
+        y = Box(self.box.axes[1:]).loads(y.narrow(-self.box.dim, start - cells.start, stop - start))
+        return torch.mul(y, factor, out=out) if b is None else torch.add(b, y, alpha=-factor, out=out)
+
+    def _of_cells(self, u: Tensor, cells: slice) -> tuple[Tensor, float]:
+        """Give what some cells of the first axis give to their nodes, as a tensor and a factor of its own.
+
+        To the outer nodes it may be more.
+        """
+        raise NotImplementedError
+
+    def at_nodes(self, u: Tensor) -> Tensor:
+        """Return the loads of all nodes that belong to values at all nodes, shape ``(N, 1, *nodes)``."""
+        raise NotImplementedError
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Apply the operator to values of shape ``(N, 1, *unknowns)``."""
+        if is_open() and self.by_rows:
+            return in_rows(self, x)
+        return self.box.loads(self.at_nodes(self.box.nodes(x)))
+
+    def coarsen(self, shape: Sequence[int]) -> tuple[StencilStiffness, NodeProlongation] | None:
+        """Return the operator R A P of the next coarser box, and P; None where no axis can be coarsened."""
+        chosen = self.box.coarsening()
+        if not any(chosen):
+            return None
+        P = NodeProlongation(self, chosen)
+        fields = galerkin_product(self.at_nodes, P, self.like)
+        centre = fields.pop((0,) * self.box.dim)
+        return StencilStiffness(P.coarse, centre, fields, self.singular), P
+
+    @property
+    def T(self) -> Any:
+        """The adjoint: the operator itself, which is symmetric."""
+        return self
+
+    def to_dense(self, shape: Sequence[int]) -> Tensor:
+        """Return the operator as a matrix."""
+        unit = torch.eye(math.prod(shape), **self.like)
+        return self(unit.reshape(-1, 1, *shape)).flatten(1).T
+
+
+class StencilStiffness(BoxOperator):
+    """An operator given by its entries between each node and its neighbours, corners included.
+
+    Parameters
+    ----------
+    box : Box
+        The cells and their ends.
+    centre : torch.Tensor, shape ``(*nodes)``
+        The diagonal, at all nodes; joined ends are two.
+    pairs : dict from (int, ...) to torch.Tensor, shape ``(*nodes)``
+        For one of each two opposite directions, the entry between a node and its neighbour there; zero where
+        there is none.
+    singular : bool, default False
+        Whether constants are mapped to zero, but for rounding, which alone does not tell: the entries may
+        differ by many orders of magnitude.
+    """
+
+    def __init__(
+        self, box: Box, centre: Tensor, pairs: dict[tuple[int, ...], Tensor], singular: bool = False
+    ) -> None:
+        self.box, self.centre, self.pairs, self.singular = box, centre, pairs, singular
+        self.like = {"dtype": centre.dtype, "device": centre.device}
+
+    def at_nodes(self, u: Tensor) -> Tensor:
+        """Return the loads of all nodes that belong to values at all nodes, shape ``(N, 1, *nodes)``."""
+        y, _ = self._of_cells(u, slice(0, self.box.cells[0]))
+        return copy(y) if is_open() else y
+
+    def _of_cells(self, u: Tensor, cells: slice) -> tuple[Tensor, float]:
+        nodes = slice(cells.start, cells.stop + 1)
+        y = torch.mul(u, self.centre[nodes], out=scratch("stencil", u.shape, u))
+        for here, there, weight in self._neighbours(nodes):
+            y[here].addcmul_(weight, u[there])
+            y[there].addcmul_(weight, u[here])
+        return y, 1.0
+
+    def _neighbours(self, nodes: slice = slice(None)) -> Iterator[tuple[Any, Any, Tensor]]:
+        """Give the nodes that have a neighbour in a direction, those neighbours, and the entries."""
+        for step, whole in self.pairs.items():
+            field = whole[nodes]
+            here, there = _ends_of(step, field.shape)
+            yield here, there, field[here]
+
+    def to_sparse(self, shape: Sequence[int]) -> sp.csc_array:
+        """Return the matrix in SciPy's form, for ``shape`` unknowns along each axis."""
+        numbers = 1 + torch.arange(math.prod(shape)).reshape(shape)
+        at = self.box.nodes(numbers) - 1  # -1 at Dirichlet nodes
+        found = [(at, at, self.centre)]
+        for here, there, weight in self._neighbours():
+            found += [(at[here], at[there], weight), (at[there], at[here], weight)]
+        rows, columns, entries = (
+            np.concatenate([part.cpu().numpy().ravel() for part in parts])
+            for parts in zip(*found, strict=True)
+        )
+        inside = (rows >= 0) & (columns >= 0)
+        size = math.prod(shape)
+        return sp.coo_array((entries[inside], (rows[inside], columns[inside])), shape=(size, size)).tocsc()
+
+    def diagonal(self, shape: Sequence[int]) -> Tensor:
+        """Return the diagonal of the matrix, shape ``(*unknowns)``."""
+        centre = self.centre.clone()
+        # A lone joined node is its own neighbour.
+        lone = [axis.periodic and axis.cells == 1 for axis in self.box.axes]
+        for step, field in self.pairs.items():
+            if all(alone or not s for s, alone in zip(step, lone, strict=True)):
+                here, there = _ends_of(step, field.shape)
+                centre[here] += field[here]
+                centre[there] += field[here]
+        return self.box.loads(centre)
+
+    @cached_property
+    def largest(self) -> float:
+        """A bound of the eigenvalues of D⁻¹ A: its row sums or, where entries jump, what is found."""
+        diagonal = self.diagonal(self.box.shape)
+        bound = float((self._row_sums() / diagonal).max())
+        # Of large row sums most is not true, and a smoother for an interval that wide does little.
+        return bound if bound < DOUBTED else min(bound, 1.1 * self._found(diagonal.rsqrt()))
+
+    def _found(self, weight: Tensor) -> float:
+        """Find the largest eigenvalue of D⁻¹ A roughly, with weight = D^(−1/2)."""
+        size = weight.numel()
+        if size < FEW:  # too few for a Krylov space
+            dense = weight.ravel()[:, None] * self.to_dense(weight.shape) * weight.ravel()
+            return float(torch.linalg.eigvalsh(dense.double())[-1])
+
+        def scaled(x: np.ndarray) -> np.ndarray:
+            v = weight * torch.from_numpy(x).to(weight).reshape(weight.shape)
+            return (weight * self(v[None, None])[0, 0]).cpu().numpy().ravel()
+
+        operator = spla.LinearOperator((size, size), matvec=scaled, dtype=np.float64)
+        start = np.random.default_rng(0).standard_normal(size)
+        (found,) = spla.eigsh(operator, k=1, which="LA", tol=0.05, v0=start, return_eigenvectors=False)
+        return float(found)
+
+    def _row_sums(self) -> Tensor:
+        """Sum the sizes of the entries of each row."""
+        # The steps along a lone joined cell lead to the same node, so their entries are one.
+        lone = [axis.periodic and axis.cells == 1 for axis in self.box.axes]
+        total = torch.zeros_like(self.centre)
+        for step in itertools.product(*((0,) if alone else (-1, 0, 1) for alone in lone)):
+            same = [(-1, 0, 1) if alone else (s,) for s, alone in zip(step, lone, strict=True)]
+            total += sum(self.entry(each) for each in itertools.product(*same)).abs()  # type: ignore[union-attr]
+        return self.box.unknowns(total)
+
+    def assembled(self) -> StencilStiffness:
+        """Return itself, which is entries."""
+        return self
+
+    def pulls(self, nodes: Sequence[slice]) -> Iterator[Pull]:
+        """Give what the neighbours of some nodes, none of them on a side, have in their equations.
+
+        Parameters
+        ----------
+        nodes : sequence of slice
+            Nodes along each axis.
+
+        Yields
+        ------
+        (torch.Tensor, list of (tuple of slice, float))
+            Entries, and one neighbour of each node with the factor -1.
+        """
+        for step, field in self.pairs.items():
+            for sign in (1, -1):
+                there = tuple(shifted(some, sign * s) for some, s in zip(nodes, step, strict=True))
+                # An entry stands at the first of its two nodes.
+                yield field[tuple(nodes) if sign == 1 else there], [(there, -1.0)]
+
+    def own(self, nodes: Sequence[slice]) -> Tensor:
+        """Return the entry of each of some nodes in its own equation."""
+        return self.centre[tuple(nodes)]
+
+    def entry(self, step: tuple[int, ...]) -> Tensor:
+        """Return the entries between each node and its neighbour in a direction, those of joined ends added.
+
+        Parameters
+        ----------
+        step : (int, ...)
+            One of -1, 0, 1 for each axis.
+
+        Returns
+        -------
+        torch.Tensor, shape ``(*nodes)``
+            Zero where there is no neighbour. It may be the operator's own, and is not to be overwritten.
+        """
+        if step in self.pairs or not any(step):
+            field = self.pairs.get(step, self.centre)
+            field = copy(field) if any(axis.periodic for axis in self.box.axes) else field
+        else:
+            opposite = tuple(-s for s in step)
+            here, there = _ends_of(opposite, self.centre.shape)
+            field = zeros_at_nodes(self.box, self.centre)
+            field[there] = self.pairs[opposite][here]
+        for place, axis in enumerate(self.box.axes):
+            if axis.periodic:
+                whole = field.select(place, 0) + field.select(place, -1)
+                field.select(place, 0).copy_(whole)
+                field.select(place, -1).copy_(whole)
+        return field
+
+
+def zeros_at_nodes(box: Box, like: Tensor) -> Tensor:
+    """Return zeros at all nodes, for use while a level is made."""
+    shape = [n + 1 for n in box.cells]
+    return empty(shape, like).zero_() if is_open() else like.new_zeros(shape)
+
+
+def _ends_of(step: Sequence[int], shape: Sequence[int]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Give the nodes that have a neighbour in a direction, and those neighbours."""
+    here = tuple(slice(max(-s, 0), n - max(s, 0)) for s, n in zip(step, shape, strict=True))
+    there = tuple(slice(max(s, 0), n - max(-s, 0)) for s, n in zip(step, shape, strict=True))
+    return (..., *here), (..., *there)
