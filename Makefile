@@ -22,7 +22,7 @@ test: $(STAMPS)/test ## the fast tests and the doctests, on all cores
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 test-slow: $(STAMPS)/test ## only the slow tests, on all cores
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n auto --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n auto --dist worksteal --durations=10
 
 test-all: $(STAMPS)/test ## every test, with coverage
 	$(BIN)/python -m pytest -m "" --cov --cov-report=term-missing:skip-covered

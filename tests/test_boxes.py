@@ -1255,7 +1255,7 @@ def test_conjugate_gradients_wait_for_slow_directions() -> None:
 
 
 # How many problems a test takes: half a second each. MGNET_PROBLEMS=1000 makes ten thousand of them.
-PROBLEMS = int(os.environ.get("MGNET_PROBLEMS", "40"))
+PROBLEMS = int(os.environ.get("MGNET_PROBLEMS", "20"))
 
 
 @pytest.mark.slow

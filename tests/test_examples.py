@@ -9,6 +9,7 @@ import ast
 import json
 import os
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ import pytest
 
 nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")
+jupyter_client = pytest.importorskip("jupyter_client")
+run_sync = pytest.importorskip("jupyter_core.utils").run_sync
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 PARTS = ("learning", "networks", "multigrid", "beyond")
@@ -50,19 +53,46 @@ def test_an_example_asserts_and_draws(path: Path) -> None:
     assert "plt.show()" in path.read_text(encoding="utf-8")
 
 
-@pytest.mark.slow
-@named(SCRIPTS)
-def test_an_example_runs_as_a_notebook(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # small operations in two threads wait for each other
-    monkeypatch.delenv("MGNET_DATA", raising=False)  # on the real images some take minutes
-    monkeypatch.setenv(
-        "PYTHONPATH", os.pathsep.join([str(EXAMPLES.parent), os.environ.get("PYTHONPATH", "")])
-    )
+@pytest.fixture(scope="module")
+def kernel() -> Iterator[Any]:
+    """One process for all notebooks: to import torch takes as long as many an example."""
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",  # small operations in two threads wait for each other
+        "PYTHONPATH": os.pathsep.join([str(EXAMPLES.parent), os.environ.get("PYTHONPATH", "")]),
+    }
+    environment.pop("MGNET_DATA", None)  # on the real images some take minutes
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the machinery; those of the example are on its stderr
+        manager = jupyter_client.AsyncKernelManager(kernel_name="python3")
+        run_sync(manager.start_kernel)(env=environment)
+        yield manager
+        run_sync(manager.shutdown_kernel)(now=True)
+
+
+# What an example leaves behind: names, figures, settings of matplotlib, torch and numpy.
+CLEAN = """%reset -f
+%cd -q {folder}
+import matplotlib, matplotlib.pyplot, torch
+matplotlib.pyplot.close("all")
+matplotlib.rcdefaults()
+torch.set_default_dtype(torch.float32)
+torch.seed()
+%reset -f"""
+
+
+@pytest.mark.slow
+@named(SCRIPTS)
+def test_an_example_runs_as_a_notebook(path: Path, kernel: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         book = notebook(path)
-        resources = {"metadata": {"path": str(path.parent)}}
-        nbclient.NotebookClient(book, timeout=300, kernel_name="python3", resources=resources).execute()
+        book.cells.insert(0, nbformat.v4.new_code_cell(CLEAN.format(folder=path.parent)))
+        client = nbclient.NotebookClient(book, km=kernel, timeout=300)
+        try:
+            client.execute()
+        finally:
+            client.kc.stop_channels()
     outputs = [output for cell in book.cells if cell.cell_type == "code" for output in cell.outputs]
     complaints = [each["text"] for each in outputs if each.get("name") == "stderr"]
     assert not complaints
