@@ -220,19 +220,7 @@ class CellStiffness(BoxOperator):
         return self.box.loads(y)
 
     def pulls(self, nodes: Sequence[slice]) -> Iterator[Pull]:
-        """Give what the neighbours of some nodes, none of them on a side, have in their equations.
-
-        Parameters
-        ----------
-        nodes : sequence of slice
-            Nodes along each axis.
-
-        Yields
-        ------
-        (torch.Tensor, list of (tuple of slice, float))
-            The coefficient of the cell on one side of each node, and the other corners of these cells, each
-            with the factor that minus the entry is of the coefficient.
-        """
+        """Give the coefficients of the cells around the nodes, and the other corners of these cells."""
         for coefficient, element in zip(self.numbers, self._unit_elements, strict=False):
             for i, own in enumerate(self.corners):
                 low = [shifted(some, -corner) for some, corner in zip(nodes, own, strict=True)]
@@ -244,7 +232,7 @@ class CellStiffness(BoxOperator):
                 yield coefficient[tuple(low)], [(there, -float(element[i, j])) for there, j in others]
 
     def own(self, nodes: Sequence[slice]) -> Tensor:
-        """Return the entry of each of some nodes, none of them on a side, in its own equation."""
+        """Return the sum over the cells around each node."""
         parts = zip(self.numbers, self._unit_elements, strict=False)
         return sum(
             float(element[0, 0]) * coefficient[tuple(shifted(s, -c) for s, c in zip(nodes, own, strict=True))]
@@ -271,8 +259,8 @@ class CellStiffness(BoxOperator):
         parts = ((self.a[rows], self.c[rows]) for rows in strips(len(self.c), self.c, self.strip))
         return max(float(((of_a * a + of_c * c) / (K * a + M * c)).max()) for a, c in parts)
 
-    @cached_property
-    def singular(self) -> bool:  # type: ignore[override]
+    @property
+    def singular(self) -> bool:
         """Whether constants are mapped to zero."""
         held = any("dirichlet" in ends for ends in self.box.ends)
         if held or any(map(any, self.robin)) or hidden(self.c):

@@ -38,9 +38,13 @@ class BoxOperator:
     """What operators with coefficients or with entries share: the box, strips of rows, the coarser one."""
 
     box: Box
-    singular: bool
     like: dict[str, Any]
     strip = STRIP
+
+    @property
+    def singular(self) -> bool:
+        """Whether constants are mapped to zero."""
+        raise NotImplementedError
 
     @property
     def by_rows(self) -> bool:
@@ -48,24 +52,7 @@ class BoxOperator:
         return not self.box.axes[0].periodic
 
     def rows(self, x: Tensor, rows: slice, b: Tensor | None, out: Tensor) -> Tensor:
-        """Write A x, or b − A x, at some rows of the first axis.
-
-        Parameters
-        ----------
-        x : torch.Tensor, shape ``(N, 1, *unknowns)``
-            Values at the unknowns.
-        rows : slice
-            Which rows.
-        b : torch.Tensor, shape ``(N, 1, their number, ...)``, or None
-            What the result is subtracted from.
-        out : torch.Tensor, shape ``(N, 1, their number, ...)``
-            What it is written into.
-
-        Returns
-        -------
-        torch.Tensor
-            ``out``.
-        """
+        """Write A x, or b − A x, at some rows of the first axis, as :class:`.Rows` says."""
         first = self.box.axes[0].chain.first
         # The nodes of these rows, and the cells around them.
         start, stop = rows.start + first, rows.stop + first
@@ -83,6 +70,26 @@ class BoxOperator:
 
     def at_nodes(self, u: Tensor) -> Tensor:
         """Return the loads of all nodes that belong to values at all nodes, shape ``(N, 1, *nodes)``."""
+        raise NotImplementedError
+
+    def pulls(self, nodes: Sequence[slice]) -> Iterator[Pull]:
+        """Give what the neighbours of some nodes, none of them on a side, have in their equations.
+
+        Parameters
+        ----------
+        nodes : sequence of slice
+            Nodes along each axis.
+
+        Yields
+        ------
+        (torch.Tensor, list of (tuple of slice, float))
+            A number of the operator for each node, and the neighbours to which it ties them, each with the
+            factor that minus the entry is of the number.
+        """
+        raise NotImplementedError
+
+    def own(self, nodes: Sequence[slice]) -> Tensor:
+        """Return the entry of each of some nodes, none of them on a side, in its own equation."""
         raise NotImplementedError
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -132,8 +139,13 @@ class StencilStiffness(BoxOperator):
     def __init__(
         self, box: Box, centre: Tensor, pairs: dict[tuple[int, ...], Tensor], singular: bool = False
     ) -> None:
-        self.box, self.centre, self.pairs, self.singular = box, centre, pairs, singular
+        self.box, self.centre, self.pairs, self._singular = box, centre, pairs, singular
         self.like = {"dtype": centre.dtype, "device": centre.device}
+
+    @property
+    def singular(self) -> bool:
+        """Whether constants are mapped to zero, as was said."""
+        return self._singular
 
     def at_nodes(self, u: Tensor) -> Tensor:
         """Return the loads of all nodes that belong to values at all nodes, shape ``(N, 1, *nodes)``."""
@@ -221,18 +233,7 @@ class StencilStiffness(BoxOperator):
         return self
 
     def pulls(self, nodes: Sequence[slice]) -> Iterator[Pull]:
-        """Give what the neighbours of some nodes, none of them on a side, have in their equations.
-
-        Parameters
-        ----------
-        nodes : sequence of slice
-            Nodes along each axis.
-
-        Yields
-        ------
-        (torch.Tensor, list of (tuple of slice, float))
-            Entries, and one neighbour of each node with the factor -1.
-        """
+        """Give the entries, each with one neighbour and the factor -1."""
         for step, field in self.pairs.items():
             for sign in (1, -1):
                 there = tuple(shifted(some, sign * s) for some, s in zip(nodes, step, strict=True))
@@ -240,7 +241,7 @@ class StencilStiffness(BoxOperator):
                 yield field[tuple(nodes) if sign == 1 else there], [(there, -1.0)]
 
     def own(self, nodes: Sequence[slice]) -> Tensor:
-        """Return the entry of each of some nodes in its own equation."""
+        """Return the diagonal there."""
         return self.centre[tuple(nodes)]
 
     def entry(self, step: tuple[int, ...]) -> Tensor:

@@ -40,7 +40,7 @@ __all__ = [
 LEAST, SLAB, LARGE = 2**16, 2**22, 2**21
 # Bytes that a thread keeps from one ``reused()`` to the next; of more it keeps nothing.
 KEPT = 2**27
-# Bytes to which the start of a block is a multiple.
+# Bytes of which the start and the length of a block are multiples.
 LINE = 64
 # A page, where the system is asked for huge ones.
 PAGE = 2**21
@@ -128,24 +128,19 @@ class _Pool:
         return sum(len(slab.memory) for slab in (*self.large.slabs, *self.small.slabs))
 
     def block(self, size: int) -> np.ndarray:
-        """Return a block that nobody holds."""
+        """Return a block that nobody holds, of that many bytes or a few more."""
+        size = -(-size // LINE) * LINE
         return (self.large if size >= LARGE else self.small).block(size)
 
     def named(self, name: Any, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """Return the tensor of a name, in the room that all of this name share."""
         key = name, shape, dtype
         if key not in self.scratch:
-            size = math.prod(shape) * dtype.itemsize
-            if name not in self.rooms or len(self.rooms[name]) < size:
-                self.rooms[name] = self.block(max(-(-size // LINE) * LINE, LINE))
-                self.scratch = {known: x for known, x in self.scratch.items() if known[0] != name}
             count = math.prod(shape)
-            flat = (
-                torch.frombuffer(self.rooms[name], dtype=dtype, count=count)
-                if count
-                else torch.empty(0, dtype=dtype)
-            )
-            self.scratch[key] = flat.view(shape)
+            if name not in self.rooms or len(self.rooms[name]) < count * dtype.itemsize:
+                self.rooms[name] = self.block(max(count * dtype.itemsize, 1))
+                self.scratch = {known: x for known, x in self.scratch.items() if known[0] != name}
+            self.scratch[key] = torch.frombuffer(self.rooms[name], dtype=dtype)[:count].view(shape)
         return self.scratch[key]
 
 
@@ -218,7 +213,7 @@ def empty(shape: Sequence[int], like: Tensor, dtype: torch.dtype | None = None) 
     size = count * dtype.itemsize
     if _here.pool is None or size < LEAST or like.device.type != "cpu":
         return torch.empty(tuple(shape), dtype=dtype, device=like.device)
-    block = _here.pool.block(-(-size // LINE) * LINE)
+    block = _here.pool.block(size)
     return torch.frombuffer(block, dtype=dtype, count=count).view(*shape)
 
 

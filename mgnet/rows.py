@@ -9,14 +9,44 @@ while it is near.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from .memory import empty_like, is_open, scratch, spare, strips
 
-__all__ = ["in_rows", "relaxed", "residual", "rounded_residual"]
+__all__ = ["Rows", "in_rows", "relaxed", "residual", "rounded_residual"]
+
+
+class Rows(Protocol):
+    """An operator that may give some rows of A x at a time."""
+
+    strip: int
+
+    @property
+    def by_rows(self) -> bool:
+        """Whether these rows are all there is to it."""
+
+    def rows(self, x: Tensor, rows: slice, b: Tensor | None, out: Tensor) -> Tensor:
+        """Write A x, or b − A x, at some rows of the first axis.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape ``(N, 1, *unknowns)``
+            Values at the unknowns.
+        rows : slice
+            Which rows.
+        b : torch.Tensor, shape ``(N, 1, their number, ...)``, or None
+            What the result is subtracted from.
+        out : torch.Tensor, shape ``(N, 1, their number, ...)``
+            What it is written into.
+
+        Returns
+        -------
+        torch.Tensor
+            ``out``.
+        """
 
 
 def _by_rows(A: Any) -> bool:
@@ -28,13 +58,13 @@ def _rows_of(A: Any, x: Tensor) -> Iterator[slice]:
     return strips(x.shape[2], x, A.strip)
 
 
-def in_rows(A: Any, x: Tensor, b: Tensor | None = None) -> Tensor:
+def in_rows(A: Rows, x: Tensor, b: Tensor | None = None) -> Tensor:
     """Return A x, or b − A x, by an operator that has ``rows``.
 
     Parameters
     ----------
-    A : operator
-        With ``rows`` and ``strip``.
+    A : Rows
+        The operator.
     x, b : torch.Tensor, shape ``(N, 1, *unknowns)``
         Values, and a load.
 

@@ -341,23 +341,9 @@ class BoxStiffness(Stiffness):
         return not natural and all(last in (None, h) for last, h in zip(self.last, self.h, strict=True))
 
     def rows(self, x: Tensor, rows: slice, b: Tensor | None = None, out: Tensor | None = None) -> Tensor:
-        """Apply the kernel at some rows of the first axis.
+        """Apply the kernel at some rows of the first axis, as :class:`.Rows` says.
 
-        Parameters
-        ----------
-        x : torch.Tensor, shape ``(N, 1, *unknowns)``
-            Values at the unknowns.
-        rows : slice
-            Which rows.
-        b : torch.Tensor, shape ``(N, 1, their number, ...)``, optional
-            What the result is subtracted from.
-        out : torch.Tensor, optional
-            What it is written into.
-
-        Returns
-        -------
-        torch.Tensor, shape ``(N, 1, their number, ...)``
-            A x or b − A x at these rows, but for what ends and last cells change.
+        What ends and last cells change is not in it, nor need ``out`` be given.
         """
         here = x.narrow(-self.dim, rows.start, rows.stop - rows.start)
         fields: dict[tuple[int, ...], Tensor] = {(): here, (0,): self._pairwise(x, 0, (0,), rows)}
