@@ -15,6 +15,7 @@ import mgnet
 from mgnet import Dirichlet, Neumann, Poisson, Robin
 from mgnet import box_assembly as assembly
 from mgnet.cells import CellStiffness
+from mgnet.memory import STRIP
 from mgnet.stiffness import BoxStiffness
 
 CPU = torch.device("cpu")
@@ -448,6 +449,15 @@ def test_coefficients_are_averaged_over_cells(dim: int) -> None:
         corners = nodal[tuple(slice(k, k + 2) for k in cell)]
         assert float(A.c[cell]) == pytest.approx(corners.mean(), rel=1e-14)
     assert bool((A.a == 1).all())
+
+
+def test_a_large_c_is_averaged_in_strips() -> None:
+    n = (300, 701)
+    c = np.random.default_rng(0).uniform(0, 1, [k + 1 for k in n])
+    assert c.nbytes > STRIP
+    found = assembly.operator(Poisson(n=n, dim=2, c=c), torch.float64, CPU).c
+    expected = (c[:-1, :-1] + c[1:, :-1] + c[:-1, 1:] + c[1:, 1:]) / 4
+    np.testing.assert_allclose(found, expected, rtol=1e-14)
 
 
 @every_dim

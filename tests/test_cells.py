@@ -186,8 +186,10 @@ def test_an_operator_of_cells_goes_in_strips(dim: int, strip: int, monkeypatch: 
 
 
 @every_dim
-def test_which_coefficients_are_smooth(dim: int) -> None:
+@pytest.mark.parametrize("strip", [CellStiffness.strip, 1])
+def test_which_coefficients_are_smooth(dim: int, strip: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neighbours that differ by up to a factor of two, ends that are joined among them."""
+    monkeypatch.setattr(CellStiffness, "strip", strip)
 
     def smooth(a: torch.Tensor, ends: str = "held", c: torch.Tensor | None = None) -> bool:
         return CellStiffness(Box([Axis(n, 0.1, ENDS[ends]) for n in a.shape]), a, c).smooth
@@ -228,8 +230,10 @@ def test_equal_cells_are_a_convolution(dim: int) -> None:
 
 
 @every_dim
-def test_the_bounds_of_the_spectrum(dim: int) -> None:
+@pytest.mark.parametrize("strip", [CellStiffness.strip, 1])
+def test_the_bounds_of_the_spectrum(dim: int, strip: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of an operator of cells, and of the coarse ones."""
+    monkeypatch.setattr(CellStiffness, "strip", strip)
     for seed in range(4 - dim):
         for A, expected in random_cases(dim, 10 * dim + seed, 9 if dim == 2 else 5):
             if not any(axis.periodic and axis.cells == 1 for axis in A.box.axes):  # see test_boxes.py
