@@ -1254,17 +1254,17 @@ def test_conjugate_gradients_wait_for_slow_directions() -> None:
         assert worst(sol.u, expected) < 1e-9
 
 
-# How many problems a test takes: half a second each. MGNET_PROBLEMS=1000 makes ten thousand of them.
-PROBLEMS = int(os.environ.get("MGNET_PROBLEMS", "20"))
+# How many problems a test takes: half a second each. MGNET_PROBLEMS=2000 makes ten thousand of them.
+PROBLEMS = int(os.environ.get("MGNET_PROBLEMS", "40"))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("first", range(10_000, 20_000, 1000))
+@pytest.mark.parametrize("first", range(10_000, 20_000, 2000))
 def test_estimates_of_many_random_problems(first: int) -> None:
     statuses = []
     for seed in range(first, first + PROBLEMS):
         sol, ratio = exaggeration(seed, MOST)
         statuses.append(sol.status)
         assert sol.status is not Status.CONVERGED or ratio <= 10, (seed, ratio)
-    assert statuses.count(Status.CONVERGED) >= 0.95 * len(statuses), statuses
+    assert statuses.count(Status.CONVERGED) > 0.95 * len(statuses), statuses
     assert Status.DIVERGED not in statuses
