@@ -515,6 +515,13 @@ class Box:
         narrow = WIDEST * min(widths, default=0.0)
         return tuple(axis.coarsens and axis.h <= narrow for axis in self.axes)
 
+    @property
+    def thin(self) -> tuple[bool, ...]:
+        """Which axes are coarsened no more, although their cells are narrower than those that are."""
+        widths = [axis.h for axis, chosen in zip(self.axes, self.coarsening(), strict=True) if chosen]
+        least = min(widths, default=0.0) / WIDEST
+        return tuple(not axis.coarsens and axis.unknowns > 1 and axis.h < least for axis in self.axes)
+
     def coarse(self, which: Sequence[bool]) -> Box:
         """Return the box that is coarser along some axes."""
         return Box([axis.coarse if chosen else axis for axis, chosen in zip(self.axes, which, strict=True)])

@@ -158,6 +158,11 @@ class BoxPoisson(Poisson):
         return Box(axes)
 
     @property
+    def floats(self) -> bool:
+        """Whether no side is given, so that only c and Robin's alpha hold the constants."""
+        return not any("dirichlet" in axis.ends for axis in self.space.axes)
+
+    @property
     def alphas(self) -> list[tuple[float, float]]:
         """Robin's alpha on the two sides of each axis."""
         pairs = [

@@ -102,6 +102,12 @@ class CellStiffness(BoxOperator):
         ]
         return not any(bool(((x > 2 * y) | (y > 2 * x)).any()) for x, y in (*pairs, *ends))
 
+    @property
+    def contrast(self) -> float:
+        """How many times stronger a coupling between neighbours is than another, anywhere in the box."""
+        a = self.a if any(self.a.stride()) else self.a[(0,) * self.dim]
+        return float(a.max() / a.min()) * (max(self.h) / min(self.h)) ** 2
+
     def _of_cells(self, u: Tensor, cells: slice) -> tuple[Tensor, float]:
         fields, weighted = _differences(u, self.dim, self.c is not None), {}
         for axes, of_a, of_c in self._modes_of_sums:
@@ -191,7 +197,7 @@ class CellStiffness(BoxOperator):
                 if self.c is not None:
                     here.add_(self.c, alpha=float(M[i, j]))
         self._add_sides(centre, pairs)
-        return StencilStiffness(self.box, centre, pairs, self.singular)
+        return StencilStiffness(self.box, centre, pairs, self.singular, self.hold)
 
     @cached_property
     def _unit_elements(self) -> tuple[np.ndarray, np.ndarray]:

@@ -359,7 +359,7 @@ class Condensation:
         ends = self._close(b, at_left, at_right, left, right)
         coarse = ends
         if not self.levels:
-            u[:] = ends
+            u[:] = _finite(ends)
         for depth in range(len(self.levels) - 1, -1, -1):
             level = self.levels[depth]
             fine = _empty(b, level.cells + 1) if depth else u

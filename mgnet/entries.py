@@ -32,6 +32,8 @@ DOUBTED = 3.0
 FEW = 32
 # Bytes of a strip of unknowns; several arrays are made of it.
 STRIP = 2**19
+# How many times the rounding of all diagonal entries the energy of constants may be, and yet be lost in them.
+LOST = 2**10
 
 
 class BoxOperator:
@@ -45,6 +47,21 @@ class BoxOperator:
     def singular(self) -> bool:
         """Whether constants are mapped to zero."""
         raise NotImplementedError
+
+    @cached_property
+    def hold(self) -> float:
+        """The energy of constants: what c and Robin's alpha hold them by; infinite where a side is given."""
+        if any("dirichlet" in ends for ends in self.box.ends):
+            return math.inf
+        return float(self(torch.ones((1, 1, *self.box.shape), **self.like)).sum())
+
+    @cached_property
+    def loose(self) -> bool:
+        """Whether constants are mapped to zero, or to so little that entries may lose it to rounding."""
+        if self.singular or self.hold == math.inf:
+            return self.singular
+        rounding = torch.finfo(self.like["dtype"]).eps * float(self.diagonal(self.box.shape).sum())
+        return self.hold <= LOST * rounding
 
     @property
     def by_rows(self) -> bool:
@@ -106,7 +123,8 @@ class BoxOperator:
         P = NodeProlongation(self, chosen)
         fields = galerkin_product(self.at_nodes, P, self.like)
         centre = fields.pop((0,) * self.box.dim)
-        return StencilStiffness(P.coarse, centre, fields, self.singular), P
+        # Constants are interpolated to constants where they matter, so their energy stays what it is.
+        return StencilStiffness(P.coarse, centre, fields, self.singular, self.hold), P
 
     @property
     def T(self) -> Any:
@@ -134,12 +152,20 @@ class StencilStiffness(BoxOperator):
     singular : bool, default False
         Whether constants are mapped to zero, but for rounding, which alone does not tell: the entries may
         differ by many orders of magnitude.
+    hold : float, default inf
+        The energy of constants, which may be lost in the entries as well.
     """
 
     def __init__(
-        self, box: Box, centre: Tensor, pairs: dict[tuple[int, ...], Tensor], singular: bool = False
+        self,
+        box: Box,
+        centre: Tensor,
+        pairs: dict[tuple[int, ...], Tensor],
+        singular: bool = False,
+        hold: float = math.inf,
     ) -> None:
         self.box, self.centre, self.pairs, self._singular = box, centre, pairs, singular
+        self.hold = hold
         self.like = {"dtype": centre.dtype, "device": centre.device}
 
     @property
@@ -215,7 +241,10 @@ class StencilStiffness(BoxOperator):
 
         operator = spla.LinearOperator((size, size), matvec=scaled, dtype=np.float64)
         start = np.random.default_rng(0).standard_normal(size)
-        (found,) = spla.eigsh(operator, k=1, which="LA", tol=0.05, v0=start, return_eigenvectors=False)
+        try:
+            (found,) = spla.eigsh(operator, k=1, which="LA", tol=0.05, v0=start, return_eigenvectors=False)
+        except spla.ArpackError:
+            return math.inf
         return float(found)
 
     def _row_sums(self) -> Tensor:

@@ -32,8 +32,8 @@ class NodeProlongation:
     Parameters
     ----------
     A : CellStiffness or StencilStiffness
-        The operator of the fine box. Where it maps constants to zero, they are interpolated exactly, however
-        much its entries differ.
+        The operator of the fine box. Where it maps constants to zero, or almost, they are interpolated
+        exactly, however much its entries differ.
     chosen : sequence of bool
         The axes that are coarsened.
     """
@@ -58,7 +58,7 @@ class NodeProlongation:
             if len(pulled) == self.box.dim:
                 yield _Balanced(target, A)
             elif pulled:
-                yield _Weighted(target, _equilibrium(entry, target, pulled, A.singular))
+                yield _Weighted(target, _equilibrium(entry, target, pulled, A.loose))
             elif placed:
                 axis, t = placed[0]
                 ends, whole = (slice(-4, -3), slice(-1, None)), entry((0,) * self.box.dim)
@@ -147,7 +147,7 @@ class _Balanced:
         self.target, self.pulls = target, list(A.pulls(target))
         total = sum(weight * sum(factor for _, factor in sources) for weight, sources in self.pulls)
         # The pulls and an entry may cancel so far that weights do not sum to one.
-        self.inverse = (total if A.singular else A.own(target)).reciprocal()
+        self.inverse = (total if A.loose else A.own(target)).reciprocal()
 
     def interpolate(self, u: Tensor) -> None:
         """Write the new values, which are zero before."""
@@ -183,7 +183,7 @@ def _pieces(axis: Axis, chosen: bool) -> Pieces:
 
 
 def _equilibrium(
-    entry: Callable[[tuple[int, ...]], Tensor], target: Index, pulled: Sequence[int], singular: bool
+    entry: Callable[[tuple[int, ...]], Tensor], target: Index, pulled: Sequence[int], loose: bool
 ) -> list[tuple[Index, Tensor]]:
     """Give the neighbours along some axes and their weights; along the others the stencil is summed."""
     dim = len(target)
@@ -198,7 +198,7 @@ def _equilibrium(
     pulls = [-summed(step) for step in steps]
     # Rows of a singular operator sum to zero; the entries themselves may cancel so far that weights do not
     # sum to one.
-    own = sum(pulls) if singular else summed((0,) * len(pulled))
+    own = sum(pulls) if loose else summed((0,) * len(pulled))
     found = []
     for step, pull in zip(steps, pulls, strict=True):
         source = target

@@ -28,7 +28,8 @@ from .checks import (
     transforming,
 )
 from .condensation import Condensation, NonFiniteError
-from .direct import BoxFactorisation, solve_direct
+from .direct import BoxFactorisation, Floating, solve_direct
+from .entries import LOST
 from .iteration import Outcome, SingleStep, Status, Step, iterate, largest, relative_norm, slowness
 from .memory import apart, empty, empty_like, own_copy, owned, reused
 from .mixed import MixedStep, multiplied, row_sizes
@@ -41,7 +42,7 @@ from .multigrid import (
     cycle,
     full_multigrid,
 )
-from .nullspace import Constants
+from .nullspace import Constants, LooseConstants
 from .precision import full_precision
 from .problem import Dirichlet, Poisson
 from .rows import residual
@@ -52,6 +53,14 @@ __all__ = ["Hierarchy", "Stopping"]
 
 # Boxes of no more unknowns have what rounding does measured, at the cost of a cycle.
 SMALL = 2**16
+# Loads between these need no other unit: what an iteration makes of them, and its products, can be held.
+COMMON = {torch.float32: (1e-6, 1e6), torch.float64: (1e-60, 1e60)}
+# Most corrections of a direct solution, and relative to u the size of one that is the last.
+REFINEMENTS, SETTLED = 10, 1e-10
+# What solutions are multiplied by to see how their digits are rounded.
+MULTIPLES = (1.1, 1.3, 1.7)
+# Beyond this ratio of couplings the entries of coarse operators lose the weak ones in float32.
+CONTRAST = 2**20
 # Default number of cycles on an interval; ten times as many in a box.
 MAXITER = 100
 # Default tolerance, relative to the largest nodal value; more is asked of neither precision.
@@ -152,30 +161,42 @@ class Hierarchy:
     @cached_property
     def levels(self) -> list[Level]:
         """The grids of the cycles, finest first; in float32, and scaled, where those of "auto" are."""
+        return self._levels if self._sound is self else self._sound.levels
+
+    @cached_property
+    def _levels(self) -> list[Level]:
         with torch.no_grad(), apart():
             if not isinstance(self.problem, BoxPoisson):
                 return build_levels(self.A, self.problem.n, self.options)
             A = self.A.scaled(self._scale, torch.float32) if self._mixed else self.A
-            return build_box_levels(A, self.problem.space, self.options)
+            try:
+                return build_box_levels(A, self.problem.space, self.options)
+            except (torch.linalg.LinAlgError, spla.ArpackError):
+                raise NonFiniteError from None
 
     @cached_property
-    def _mixed(self) -> bool:
-        """Whether cycles are computed in float32 although the problem is in float64."""
-        if not self.options.mixed or self.dtype == torch.float32:
-            return False
-        least, most = self._range
-        # Entries that differ by more would be out of the range of float32.
-        return least > 1e-15 * most
-
-    @cached_property
-    def _range(self) -> tuple[float, float]:
-        """The smallest and the largest diagonal entry; zeros where nothing is unknown."""
-        diagonal = self.A.diagonal(self.problem.shape)
-        return (float(diagonal.min()), float(diagonal.max())) if diagonal.numel() else (0.0, 0.0)
+    def _sound(self) -> Hierarchy:
+        """The hierarchy whose cycles are used: in float64 where float32 cannot hold the operator."""
+        low = self._mixed or self.dtype == torch.float32
+        if not isinstance(self.problem, BoxPoisson) or not low or not self.problem.unknowns:
+            return self
+        if self.A.contrast > CONTRAST:
+            return self.in_double
+        try:
+            return self if self._levels else self.in_double
+        except NonFiniteError:
+            return self.in_double
 
     @property
+    def _mixed(self) -> bool:
+        """Whether cycles are computed in float32 although the problem is in float64."""
+        return self.options.mixed and self.dtype == torch.float64
+
+    @cached_property
     def _scale(self) -> float:
-        return 1 / self._range[1]
+        """The reciprocal of the largest diagonal entry; 1 where nothing is unknown."""
+        diagonal = self.A.diagonal(self.problem.shape)
+        return 1 / float(diagonal.max()) if diagonal.numel() else 1.0
 
     @cached_property
     def condensation(self) -> Condensation:
@@ -188,17 +209,20 @@ class Hierarchy:
         if self.dtype == torch.float64 and self.method == "exact":
             return self
         if self._own_operator:
-            A = self.A.replaced(*(number.double() for number in self.A.numbers))
-            return Hierarchy(self.problem, device=self.device, operator=A)
+            return Hierarchy(self.problem, device=self.device, operator=self._operator_in_double())
         return Hierarchy(self.problem, dtype=torch.float64, device=self.device)
 
     @cached_property
-    def _unmixed(self) -> Hierarchy:
+    def in_double(self) -> Hierarchy:
         """The same with all cycles in float64."""
-        return self._again("pcg", self.A if self._own_operator else None)
+        operator = self._operator_in_double() if self._own_operator else None
+        return self._again(self.method, operator, torch.float64)
 
-    def _again(self, method: str, operator: Any) -> Hierarchy:
-        """Set up the same with another method, or for another operator than the problem's own."""
+    def _operator_in_double(self) -> Any:
+        return self.A.replaced(*(number.double() for number in self.A.numbers))
+
+    def _again(self, method: str, operator: Any, dtype: torch.dtype) -> Hierarchy:
+        """Set up the same with another method or precision, or for another operator than the problem's own."""
         options = self.options
         return Hierarchy(
             self.problem,
@@ -208,7 +232,7 @@ class Hierarchy:
             levels=options.levels,
             coarse=options.coarse,
             omega=options.omega,
-            dtype=self.dtype,
+            dtype=dtype,
             device=self.device,
             operator=operator,
         )
@@ -274,6 +298,8 @@ class Hierarchy:
         """
         if self.method == "exact":
             return self.space.unknowns(self.condensation.solve(r[:, 0]))[:, None]
+        if self._sound is not self:
+            return self._sound.cycle(r.double()).to(r)
         if self._mixed and r.dtype == torch.float64:
             return self._scaled_cycle(r)
         kind = {"wcycle": "W", "fcycle": "F"}.get(self.method, "V")
@@ -380,8 +406,9 @@ class Hierarchy:
                 # The data are sound: the solution is out of the range of the precision.
                 u = rows.new_full((rows.shape[0], *self.problem.node_shape), math.nan)
                 outcome, look_again = Outcome(Status.DIVERGED, 1, [math.nan]), None
+        u = _rounded_to(u, self.dtype, outcome)
         sol = Solution(
-            u.to(self.dtype).reshape(*batch, *u.shape[1:]),
+            u.reshape(*batch, *u.shape[1:]),
             self.problem.grids,
             outcome,
             method=self.method,
@@ -456,26 +483,39 @@ class Hierarchy:
         """Run the method; the solution of the exact cycle and of SciPy is looked at again when asked for."""
         if self.method not in ("exact", "direct") or stopping.refine or not stopping.maxiter:
             return *self._iterate(b, values, guess, stopping), None
-        u = self._remove_mean(self._once(b, values)).to(b.dtype)
+        u, status = self._once(b, values)
+        u = self._remove_mean(u).to(b.dtype)
         if stopping.tol is None:
-            return u, Outcome(Status.CONVERGED, 1), lambda: self._second_look(b, values, u)
+            return u, Outcome(status, 1), lambda: self._second_look(b, values, u)
         return u, self._second_look(b, values, u, stopping.tol), None
 
-    def _once(self, b: Tensor, values: Any) -> Tensor:
-        """Solve by the exact cycle or by SciPy; all nodes."""
+    def _once(self, b: Tensor, values: Any) -> tuple[Tensor, Status]:
+        """Solve by the exact cycle or by SciPy; all nodes, and whether that settled."""
         if self.method == "exact":
-            return self.condensation.solve(b, *values)
-        # In float64 and with one step of refinement: LAPACK alone loses the digits that a fine grid or
-        # the jumps of a coefficient cost.
+            return self.condensation.solve(b, *values), Status.CONVERGED
         A = self.precise.A
-        load = self._lifted(b.double(), values, A)
-        u = self._direct(load)
-        r = load - A(u[:, None])[:, 0]
-        # Beside huge loads fluxes may be out of range, though the solution is not.
-        if r.isfinite().all():
-            u += self._direct(r)
+        u, status = self._refined(self._lifted(b.double(), values, A), A)
         _require_all_finite(u)
-        return self._own_nodes(u, values)
+        return self._own_nodes(u, values), status
+
+    def _refined(self, load: Tensor, A: Any) -> tuple[Tensor, Status]:
+        """Solve by SciPy in float64, and correct until nothing changes.
+
+        LAPACK alone loses the digits that a fine grid or the jumps of a coefficient cost.
+        """
+        u, size = self._direct(load), largest(load) * math.inf
+        for _ in range(REFINEMENTS):
+            r = load - A(u[:, None])[:, 0]
+            if not r.isfinite().all():
+                # Beside huge loads fluxes may be out of range, though the solution is not.
+                break
+            e = self._direct(r)
+            before, size = size, largest(e)
+            u += e
+            small = size <= SETTLED * largest(u)
+            if bool((small | ~(size < before / 2)).all()):
+                return u, Status.CONVERGED if bool(small.all()) else Status.STAGNATED
+        return u, Status.CONVERGED
 
     def _direct(self, b: Tensor) -> Tensor:
         _require_all_finite(b)
@@ -484,44 +524,119 @@ class Hierarchy:
     @cached_property
     def factorised(self) -> Callable[[Tensor], Tensor]:
         """SciPy's solver: from loads to values at the unknowns, shape ``(batch, *unknowns)``, in float64."""
-        if isinstance(self.problem, BoxPoisson):
-            return BoxFactorisation(self.A.to_sparse(self.problem.shape), self.A.singular)
-        return lambda b: solve_direct(self.A, self.problem.n, b)
+        problem, held = self.problem, self.problem.floats
+
+        def solve(b: Tensor) -> Tensor:
+            return solve_direct(self.A, problem.n, b, held)
+
+        if isinstance(problem, BoxPoisson):
+            solve = BoxFactorisation(self.A.to_sparse(problem.shape), held)
+        if not held:
+            return solve
+        one = torch.ones((1, 1, *problem.shape), dtype=torch.float64, device=self.device)
+        return Floating(solve, self.A(one)[0, 0])
 
     def _iterate(
         self, b: Tensor, values: Any, guess: Tensor | None, stopping: Stopping
     ) -> tuple[Tensor, Outcome]:
-        A = self.precise.A if stopping.refine else self.A
-        # On an interval sums are few; a box that hardly holds u loses a digit more.
-        least = 4 if self.problem.dim == 1 else 32
+        """Iterate, in float64 where cycles in float32 cannot hold the operator or turn out not to."""
+        if self._sound is self:
+            u, outcome = self._iterated(b, values, guess, stopping, self._tolerances(b, stopping))
+            low = self._mixed or self.dtype == torch.float32
+            if not (low and _failed(outcome, u, self._tolerances(b, stopping)[1])):
+                return self._judged(u, outcome, b, stopping)
+            guess = None
+        tol, rounding = self._tolerances(b, stopping)
+        if b.dtype == torch.float32:
+            rounding = self.in_double._tolerances(b.double(), stopping)[1]
+        wide = [value.double() if isinstance(value, Tensor) else value for value in values]
+        guess = None if guess is None else guess.double()
+        u, outcome = self.in_double._iterated(b.double(), wide, guess, stopping, (tol, rounding))
+        return self._judged(u.to(b.dtype), outcome, b, stopping)
+
+    def _tolerances(self, b: Tensor, stopping: Stopping) -> tuple[float, float]:
+        """Give the error that is accepted, and the one that rounding leaves, relative to the largest value."""
+        # On an interval sums are few, and in a small box it is measured how u is held; others may lose more.
+        least = 4 if self.problem.dim == 1 or self.problem.unknowns <= SMALL else 32
         rounding = torch.finfo(b.dtype).eps * (least + math.sqrt(self.problem.n))
         tol = max(TOLERANCE[b.dtype], 4 * rounding) if stopping.tol is None else stopping.tol
+        return tol, rounding
+
+    def _judged(self, u: Tensor, outcome: Outcome, b: Tensor, stopping: Stopping) -> tuple[Tensor, Outcome]:
+        """Add to the estimate what the rounding of the answer costs."""
+        assert outcome.errors is not None
+        rounded = torch.finfo(self.dtype).eps * largest(u).to(outcome.errors)
+        if stopping.refine:  # tol is asked of what is rounded
+            outcome.error_estimate = float((outcome.errors + rounded).max())
+        else:
+            tol, _ = self._tolerances(b, stopping)
+            outcome.judge(torch.maximum(outcome.errors, rounded), tol * largest(u))
+        return u, outcome
+
+    def _iterated(
+        self,
+        b: Tensor,
+        values: Any,
+        guess: Tensor | None,
+        stopping: Stopping,
+        tolerances: tuple[float, float],
+    ) -> tuple[Tensor, Outcome]:
+        A = self.precise.A if stopping.refine else self.A
+        tol, rounding = tolerances
         load = self._lifted(b, values, A)[:, None]
         if not load.numel() and stopping.maxiter:
             u = self.space.nodes(b, *values)
-            return u, Outcome(Status.CONVERGED, 0, [0.0], self._rounded(u))
-        _require_all_finite(load)
+            return u, Outcome(Status.CONVERGED, 0, [0.0], 0.0, errors=b.new_zeros(b.shape[0]))
+        unit = self._unit(load, guess)
+        load = load / unit
         u, whole = self._room(load)
         if guess is None:
-            self._start(u, whole, A, load, values, stopping.maxiter)
+            self._start(u, whole, A, load, values, unit, stopping.maxiter)
         else:
-            u.copy_(self._unknowns_without_mean(guess))
+            self._begin(u, A, load, guess / unit)
+        if self.constants:
+            u.copy_(self._unknowns_without_mean(u))
         step, steady = self._step(A, load, stopping.refine), self.method != "pcg"
         u, outcome = iterate(step, load, u, tol, stopping.maxiter, rounding, steady, lambda: self._slowness)
-        if self._mixed and _failed(outcome, u, rounding):
-            # Float32 is too coarse for the operator, in which the constants may be lost, say.
-            return self._unmixed._iterate(b, values, None, stopping)
         if isinstance(self.problem, BoxPoisson) and self.problem.unknowns <= SMALL:
-            self._add_rounding(u, A, outcome, stopping)
+            # What is measured takes the place of what is thought to be left.
+            left = self._left_by_rounding(u, A, load, stopping) - rounding * largest(u)
+            outcome.judge(outcome.errors + left, tol * largest(u))
+        assert outcome.errors is not None
+        outcome.errors = outcome.errors * unit.flatten()
+        outcome.error_estimate = float(outcome.errors.max())
         if isinstance(self.problem, BoxPoisson):
+            whole.mul_(unit.reshape(-1, *[1] * (whole.ndim - 1)))
             self.problem.space.fill_sides(whole)
             u = whole.add_(*values) if values else whole
         else:
-            u = self._own_nodes(u[:, 0], values)
-        u = self._remove_mean(u)
-        rounded = self._rounded(u)
-        outcome.error_estimate = max(outcome.error_estimate + rounded * stopping.refine, rounded)
-        return u, outcome
+            u = self._own_nodes((u * unit)[:, 0], values)
+        return self._remove_mean(u), outcome
+
+    def _unit(self, load: Tensor, guess: Tensor | None) -> Tensor:
+        """Give a power of two for each row to divide it by, so that products of its values can be held.
+
+        It makes loads and solutions of one size where the operator is of the size 1; 1 for common numbers.
+        """
+        size = largest(load)
+        if guess is not None:
+            size = torch.where(size > 0, size, largest(guess))
+        low, high = COMMON[load.dtype]
+        common = ((size >= low) & (size <= high)) | (size == 0)
+        unit = torch.ones_like(size)
+        if not bool(common.all()):
+            if not bool(size.isfinite().all()):
+                raise NonFiniteError
+            exponent = torch.frexp(size * math.sqrt(self._scale))[1]
+            unit = torch.where(common, unit, torch.ldexp(unit, exponent))
+        return unit.reshape(-1, *[1] * (load.ndim - 1))
+
+    def _begin(self, u: Tensor, A: Any, load: Tensor, guess: Tensor) -> None:
+        """Write a given first guess, or zero in rows where its residual would drown the load in rounding."""
+        u.copy_(guess)
+        loads = largest(load)
+        drowned = (torch.finfo(u.dtype).eps * largest(A(u)) > loads) & (loads > 0)
+        u.masked_fill_(drowned.reshape(-1, *[1] * (u.ndim - 1)), 0.0)
 
     @cached_property
     def _slowness(self) -> float:
@@ -551,22 +666,19 @@ class Hierarchy:
         # A chain with natural ends has no other nodes, and would hand on the memory of u.
         return self.space.nodes(own_copy(u), *values)
 
-    def _add_rounding(self, u: Tensor, A: Any, outcome: Outcome, stopping: Stopping) -> None:
-        """Add to the estimate what rounding in the operator leaves, where u is hardly held, :eq:`rounding`.
+    def _left_by_rounding(self, u: Tensor, A: Any, load: Tensor, stopping: Stopping) -> Tensor:
+        """Estimate each row's error by what the operator rounds, :eq:`rounding`, of which u may hold little.
 
-        That is the solution for a load of random signs as large as the rounding of one row.
+        That is the solution for the differences between residuals that are the same but for rounding: of u,
+        and of multiples that have other digits.
         """
-        generator = torch.Generator().manual_seed(0)
-        signs = torch.randint(0, 2, u.shape[1:], generator=generator).to(u) * 2 - 1
-        diagonal = A.diagonal(self.problem.shape)
-        eps = torch.finfo(self.dtype if not (self._mixed or stopping.refine) else torch.float64).eps
-        e = torch.zeros_like(u)
-        self._step(A, eps * diagonal * u.abs() * signs, stopping.refine)(e, 1)  # eq: rounding
-        left = 2 * largest(e)
-        outcome.error_estimate += float(left.max())
-        bad = left > (math.inf if stopping.tol is None else stopping.tol) * largest(u)
-        if outcome.status is Status.CONVERGED and bool(bad.any()):
-            outcome.status, outcome.row = Status.STAGNATED, int(bad.int().argmax())
+        own, worst = residual(A, u, load), torch.zeros_like(largest(u))
+        for factor in MULTIPLES:
+            other = residual(A, factor * u, factor * load).div_(factor)
+            e = torch.zeros_like(u)
+            self._step(A, own - other, stopping.refine)(e, 1)  # eq: rounding
+            worst = torch.maximum(worst, largest(e))
+        return 2 * worst + torch.finfo(u.dtype).eps * largest(u)
 
     def _room(self, load: Tensor) -> tuple[Tensor, Tensor]:
         """Give memory for the unknowns; in a box among all nodes, in memory that is nobody else's."""
@@ -576,11 +688,13 @@ class Hierarchy:
         whole = owned((load.shape[0], *self.problem.node_shape), load)
         return self.problem.space.unknowns(whole)[:, None], whole
 
-    def _start(self, u: Tensor, whole: Tensor, A: Any, load: Tensor, values: Any, maxiter: int) -> None:
+    def _start(
+        self, u: Tensor, whole: Tensor, A: Any, load: Tensor, values: Any, unit: Tensor, maxiter: int
+    ) -> None:
         """Write a first guess: zero or what continues the values of a box's sides, and full multigrid."""
         full = (self.method == "fmg" or self.options.mixed) and maxiter > 0
         if isinstance(self.problem, BoxPoisson) and values:
-            self.problem.space.blend(values[0], whole)
+            self.problem.space.blend(values[0], whole).div_(unit[:, 0])
             if full:
                 r = residual(A, u, load)
                 u.add_(self._full_multigrid(r, r))
@@ -601,8 +715,8 @@ class Hierarchy:
             return SingleStep(A, load, lambda r: self._direct(r[:, 0])[:, None])
         if self._mixed and self.method == "pcg":
             low, project = self.levels[0].A, self._unknowns_without_mean
-            return MixedStep(A, load, low, self._scale, self.cycle, project)
-        cycle = self._scaled_cycle if refine else self.cycle
+            return MixedStep(A, load, low, self._scale, self._held_cycle, project)
+        cycle = self._scaled_cycle if refine else self._held_cycle
 
         def correct(r: Tensor) -> Tensor:
             # The mean that a cycle adds is no part of the solution, and the size of u is what tol refers to.
@@ -612,7 +726,22 @@ class Hierarchy:
 
     def _scaled_cycle(self, r: Tensor) -> Tensor:
         """Apply a cycle to a residual of another precision; late ones would underflow in float32."""
-        return self._scaled(self.cycle, r, empty_like(r))
+        return self._scaled(self._held_cycle, r, empty_like(r))
+
+    def _held_cycle(self, r: Tensor) -> Tensor:
+        """Apply a cycle, and correct the constants where too little holds them for it to notice."""
+        return self._loose.corrected(self.cycle, r) if self._loose else self.cycle(r)
+
+    @cached_property
+    def _loose(self) -> LooseConstants | None:
+        if not isinstance(self.problem, BoxPoisson) or self.A.singular or not self.problem.floats:
+            return None
+        low = self._mixed or self.dtype == torch.float32
+        eps = torch.finfo(torch.float32 if low else torch.float64).eps
+        factor = self._scale if self._mixed else 1.0
+        image = self.A(torch.ones((1, 1, *self.problem.shape), dtype=self.dtype, device=self.device))[0, 0]
+        diagonal = self.A.diagonal(self.problem.shape).expand(self.problem.shape).sum()
+        return LooseConstants(factor * image) if image.sum() <= LOST * eps * diagonal else None
 
     def _scaled(self, solve: Callable[[Tensor], Tensor], r: Tensor, out: Tensor) -> Tensor:
         size = row_sizes(r)
@@ -631,10 +760,9 @@ class Hierarchy:
             residual = self.constants.project(r[:, 0]) if self.constants else r[:, 0]
             correction = self._remove_mean(precise._solved(residual))
             error = largest(correction) + torch.finfo(u.dtype).eps * largest(u)
-        bad = error > tol * largest(u)
-        status = Status.STAGNATED if bool(bad.any()) else Status.CONVERGED
-        estimate, row = float(error.max()), int(bad.int().argmax())
-        return Outcome(status, 1, [1.0, relative_norm(r, load)], estimate, row=row)
+            outcome = Outcome(Status.CONVERGED, 1, [1.0, relative_norm(r, load)])
+            outcome.judge(error, tol * largest(u))
+        return outcome
 
     @property
     def _zero_values(self) -> tuple[Any, ...]:
@@ -729,7 +857,7 @@ class _System:
         """Give the hierarchy for other numbers in A."""
         mine = self.hierarchy
         method = "auto" if mine.options.mixed else mine.options.method
-        return mine._again(method, mine.A.replaced(*numbers))
+        return mine._again(method, mine.A.replaced(*numbers), mine.dtype)
 
     def _require_finite(self, rows: Tensor) -> None:
         """Name what is not finite: the data, or a gradient that came back."""
@@ -767,6 +895,16 @@ def _failed(outcome: Outcome, u: Tensor, rounding: float) -> bool:
     if outcome.status is not Status.STAGNATED:
         return outcome.status is Status.DIVERGED
     return outcome.error_estimate > 10 * rounding * float(largest(u).max())
+
+
+def _rounded_to(u: Tensor, dtype: torch.dtype, outcome: Outcome) -> Tensor:
+    """Round a solution to the precision asked for; one that is out of its range has diverged."""
+    if u.dtype == dtype:
+        return u
+    rounded = u.to(dtype)
+    if outcome.status is Status.CONVERGED and not bool(largest(rounded).isfinite().all()):
+        outcome.status = Status.DIVERGED
+    return rounded
 
 
 def _require_all_finite(b: Tensor) -> None:

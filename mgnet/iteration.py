@@ -89,6 +89,8 @@ class Outcome:
         Mean factor of the last corrections, of the slowest row.
     row : int, default 0
         The row that decided a status other than ``CONVERGED``.
+    errors : torch.Tensor, shape (batch,), optional
+        The estimates of all rows, while the iteration's result is looked at.
     """
 
     status: Status
@@ -97,6 +99,20 @@ class Outcome:
     error_estimate: float = math.inf
     convergence_factor: float = math.nan
     row: int = 0
+    errors: Tensor | None = None
+
+    def judge(self, errors: Tensor, accepted: Tensor) -> None:
+        """Take other estimates of the rows' errors, and see whether they are small enough, :eq:`stopping`.
+
+        Parameters
+        ----------
+        errors, accepted : torch.Tensor, shape (batch,)
+            Estimated and accepted errors. NaN is not accepted.
+        """
+        self.errors, self.error_estimate = errors, float(errors.max())
+        bad = ~(errors <= accepted)
+        if self.status is Status.CONVERGED and bool(bad.any()):
+            self.status, self.row = Status.STAGNATED, int(bad.int().argmax())
 
 
 @dataclass
@@ -291,7 +307,9 @@ def iterate(
         found += progress.norms
         corrections.sizes += progress.sizes
         scale = largest(u)
-        error = corrections.estimate(scale)
+        # A correction of nothing beside a residual is no convergence.
+        idle = (progress.sizes[-1] == 0) & (progress.norms[-1] > 0)
+        error = corrections.estimate(scale).masked_fill(idle, math.inf)
         # A row without a load has converged when nothing is left of the guess.
         gone = unloaded & (scale + corrections.sizes[-1] <= torch.finfo(u.dtype).eps * start)
         good = (error <= tol * scale) | gone  # eq: stopping
@@ -314,9 +332,8 @@ def iterate(
     # Without a load, from a guess, residuals are relative to the first one.
     unit = found[0] if bool(unloaded.all()) else norms(b)
     residuals = [_relative(norm, unit) for norm in found]
-    return u, Outcome(
-        status, len(corrections.sizes), residuals, float(error.max()), corrections.factor(), row
-    )
+    factor = corrections.factor()
+    return u, Outcome(status, len(corrections.sizes), residuals, float(error.max()), factor, row, error)
 
 
 def slowness(
@@ -368,7 +385,8 @@ def largest(x: Tensor) -> Tensor:
     if not x.numel():
         return x.new_zeros(x.shape[0])
     entries = tuple(range(1, x.ndim))
-    return torch.maximum(-x.amin(entries), x.amax(entries))  # twenty times as fast as aminmax
+    # Twenty times as fast as aminmax; a zero from both sides is made positive.
+    return torch.maximum(-x.amin(entries), x.amax(entries)).abs()
 
 
 def relative_norm(r: Tensor, b: Tensor) -> float:
@@ -384,7 +402,10 @@ def relative_norm(r: Tensor, b: Tensor) -> float:
     float
         The largest over the batch.
     """
-    return _relative(norms(r), norms(b))
+    # Divided by its size first: a sum of squares may leave the range where its root does not.
+    size = largest(b)
+    size = torch.where(size > 0, size, 1.0).reshape(-1, *[1] * (b.ndim - 1))
+    return _relative(norms(r / size), norms(b / size))
 
 
 def norms(x: Tensor) -> Tensor:

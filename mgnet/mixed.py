@@ -15,6 +15,9 @@ from .rows import residual, rounded_residual
 
 __all__ = ["MixedStep", "multiplied", "row_sizes"]
 
+# Residuals that have shrunk this far are given another size, or their products would leave float32.
+FADED = 1e-12
+
 
 class MixedStep:
     """A step of :func:`mgnet.iteration.iterate` by conjugate gradients in float32.
@@ -58,11 +61,23 @@ class MixedStep:
         progress = Progress()
         for i in range(count):
             r = self.gradients.residual(r) if i else r
-            progress.norms.append(norms(r) * size.flatten())
+            norm = norms(r)
+            progress.norms.append(norm * size.flatten())
+            faded = (norm < FADED) & (norm > 0)
+            if not i and bool(faded.any()):
+                r, size = self._enlarged(r, faded.reshape(size.shape))
             e = self.project(self.gradients(r))
             progress.sizes.append(self.scale * size.flatten() * largest(e))
             multiplied(e, self.scale * size, u, more=True)
         return progress
+
+    def _enlarged(self, r: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Divide some rows of the residual by their own sizes from here on, and begin anew there."""
+        assert self.size is not None
+        own = torch.where(rows, row_sizes(r), 1.0)
+        self.size = (self.size * own).clamp_min(torch.finfo(self.size.dtype).tiny)
+        self.gradients.forget(rows)
+        return r.div_(own), self.size
 
     def norm(self, u: Tensor) -> Tensor:
         """Return the norm of the residual of each row of u."""

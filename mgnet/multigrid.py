@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .blocks import BlockDiagonal
 from .box import Box, BoxProlongation
 from .chain import Chain
 from .checks import count, number
@@ -251,15 +252,28 @@ class ConjugateGradients:
         """
         z = self.precondition(r)
         Az = self.A(z)
+        product, energy = _dot(r, z), _dot(z, Az)
+        product = product * _downwards(product, energy)
         if self.last is None:
-            length = _ratio(_dot(r, z), _dot(z, Az))
+            length = _ratio(product, energy)
             self.last = z.mul_(length), Az.mul_(length)
         else:
             e, Ae = self.last
-            along_z, along_e = _best((_dot(r, z), _dot(r, e)), (_dot(z, Az), _dot(z, Ae), _dot(e, Ae)))
+            along_z, along_e = _best((product, _dot(r, e)), (energy, _dot(z, Ae), _dot(e, Ae)))
             e.mul_(along_e).addcmul_(z, along_z)  # eq: conjugate-gradients
             Ae.mul_(along_e).addcmul_(Az, along_z)
         return self.last[0]
+
+    def forget(self, rows: Tensor) -> None:
+        """Begin anew in some rows of the batch.
+
+        Parameters
+        ----------
+        rows : torch.Tensor of bool, shape ``(batch, 1, ..., 1)``
+            Which.
+        """
+        for direction in self.last or ():
+            direction.masked_fill_(rows, 0.0)
 
     def residual(self, r: Tensor) -> Tensor:
         """Return what the last correction leaves of a residual, without another product with A.
@@ -276,6 +290,14 @@ class ConjugateGradients:
         """
         assert self.last
         return r.sub_(self.last[1])
+
+
+def _downwards(product: Tensor, energy: Tensor) -> Tensor:
+    """Give 1, or NaN in rows where a preconditioned residual does not point downwards.
+
+    The preconditioner is not positive definite there, in its precision; small corrections would mean nothing.
+    """
+    return torch.where((product < 0) | (energy < 0), math.nan, 1.0)
 
 
 def _best(products: tuple[Tensor, Tensor], energies: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -376,11 +398,13 @@ def _solved_at_once(A: Any, box: Box) -> bool:
     return size <= SMALL or (square and isinstance(A, BoxStiffness))
 
 
-def _smoother(diagonal: Tensor, options: Options, extra: dict[str, Any]) -> Smoother:
+def _smoother(diagonal: Any, options: Options, extra: dict[str, Any]) -> Smoother:
     if options.omega is not None:
         extra["omega"] = options.omega
-    # A lone joined node has no neighbour but itself: where its row is zero there is nothing to relax.
-    return SMOOTHERS[options.smoother](diagonal.masked_fill(diagonal == 0, math.inf), **extra)
+    if isinstance(diagonal, Tensor):
+        # A lone joined node has no neighbour but itself: where its row is zero there is nothing to relax.
+        diagonal = diagonal.masked_fill(diagonal == 0, math.inf)
+    return SMOOTHERS[options.smoother](diagonal, **extra)
 
 
 def _box_smoother(A: Any, box: Box, options: Options) -> Smoother:
@@ -389,16 +413,23 @@ def _box_smoother(A: Any, box: Box, options: Options) -> Smoother:
         # Damping for the bound 3/2; where the bound is larger, less, or the sweep itself diverges.
         extra["omega"] = damping(box.dim) * min(1.0, 1.5 / _largest(A, box))
     elif options.smoother == "red-black":
-        extra["new"] = [int(axis.ends[0] != "dirichlet") for axis in box.axes]
+        extra["new"] = [
+            None if thin else int(axis.ends[0] != "dirichlet")
+            for axis, thin in zip(box.axes, box.thin, strict=True)
+        ]
     elif options.smoother == "chebyshev":
         # What the coarse grid does not see begins at a fraction of the bound for equal cells.
         largest = _largest(A, box)
         extra |= {"largest": largest, "fraction": min(rough_interval(box.dim)[0] / largest, 0.9)}
-    return _smoother(A.diagonal(box.shape), options, extra)
+    D = BlockDiagonal(A, box, box.thin) if any(box.thin) else A.diagonal(box.shape)
+    return _smoother(D, options, extra)
 
 
 def _largest(A: Any, box: Box) -> float:
     """Bound the eigenvalues of D⁻¹ A also where a joined axis has one cell, whose corners are one node."""
+    if any(box.thin):
+        # The matrix of a cell has as many blocks, none of which is larger than the whole.
+        return float(2 ** box.thin.count(False))
     lone = sum(axis.periodic and axis.cells == 1 for axis in box.axes)
     # No eigenvalue of the matrix of a cell is larger than its trace, one for each corner that is left.
     return max(A.largest, 2.0 ** (box.dim - lone)) if lone else A.largest
@@ -439,13 +470,14 @@ def _dense_solver(level: Level) -> Callable[[Tensor], Tensor]:
             f"levels: got a coarsest grid of {size} unknowns, too many for a dense factorisation;"
             f" accepted: at most {DENSE}; take more levels, or coarse='exact' where a and c are constant"
         )
-    inverse = _inverse(level.A.to_dense(level.unknowns), level.A.singular)
+    loose = getattr(level.A, "loose", level.A.singular)
+    inverse = _inverse(level.A.to_dense(level.unknowns), loose)
     return lambda b: (b.flatten(1) @ inverse).reshape(b.shape)
 
 
-def _inverse(A: Tensor, singular: bool) -> Tensor:
-    """Invert in float64; where constants are mapped to zero, with the first unknown held at zero."""
-    first = int(singular)
+def _inverse(A: Tensor, loose: bool) -> Tensor:
+    """Invert in float64; where constants are mapped to zero, or almost, with the first unknown held there."""
+    first = int(loose)
     inverse = torch.zeros_like(A, dtype=torch.float64)
     inverse[first:, first:] = torch.linalg.inv(A.double()[first:, first:])
     return inverse.to(A.dtype)

@@ -1,9 +1,12 @@
-"""Problems that determine u up to a constant: which data they accept, and which solution is returned.
+"""Problems that determine u up to a constant, or hardly more: which data they accept, and which solution counts.
 
-The data are those of :eq:`compatibility`, the solution is that of :eq:`zero-mean`.
+The data are those of :eq:`compatibility`, the solution is that of :eq:`zero-mean`. Where a tiny c or Robin's
+alpha is all that holds the constants, cycles may lose them to rounding, and they get a correction of their own.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -12,7 +15,7 @@ from .assembly import Load
 from .box_problem import BoxPoisson
 from .problem import Poisson
 
-__all__ = ["Constants"]
+__all__ = ["Constants", "LooseConstants"]
 
 
 class Constants:
@@ -107,3 +110,37 @@ class Constants:
         # eq: zero-mean
         mean = (self.space.unknowns(u) * weights).sum(self.axes, keepdim=True) / weights.sum()
         return u - mean
+
+
+class LooseConstants:
+    """The constants, where so little holds them that a cycle loses it: a coarse space of one dimension.
+
+    Parameters
+    ----------
+    image : torch.Tensor, shape ``(*unknowns)``
+        What the operator makes of the function 1: differences, of which nothing is lost.
+    """
+
+    def __init__(self, image: Tensor) -> None:
+        self.image, self.energy = image, image.sum()
+        self.axes = tuple(range(-image.ndim, 0))
+
+    def corrected(self, cycle: Callable[[Tensor], Tensor], r: Tensor) -> Tensor:
+        """Return what a cycle makes of a residual that sums to zero, between two corrections by constants.
+
+        Parameters
+        ----------
+        cycle : callable
+            From residuals to corrections, of which the constant part does not count.
+        r : torch.Tensor, shape ``(batch, 1, *unknowns)``
+            Residual.
+
+        Returns
+        -------
+        torch.Tensor, shape ``(batch, 1, *unknowns)``
+            Correction; the whole is symmetric if the cycle is.
+        """
+        image, energy = self.image.to(r), self.energy.to(r)
+        mean = r.sum(self.axes, keepdim=True) / energy
+        e = cycle(r - mean * image)
+        return e + (mean - (e * image).sum(self.axes, keepdim=True) / energy)

@@ -216,6 +216,11 @@ class Poisson:
         return (self.unknowns,)
 
     @property
+    def floats(self) -> bool:
+        """Whether no value is given, so that only c and Robin's alpha hold the constants."""
+        return "dirichlet" not in self.ends
+
+    @property
     def ends(self) -> tuple[str, str]:
         """What the operators call the two ends: dirichlet, natural or periodic."""
         if self.periodic:

@@ -102,7 +102,7 @@ def residual(A: Any, x: Tensor, b: Tensor) -> Tensor:
     return y.neg_().add_(b) if is_open() else b - y
 
 
-def relaxed(A: Any, x: Tensor | None, b: Tensor, inverse: Tensor, weight: float) -> Tensor:
+def relaxed(A: Any, x: Tensor | None, b: Tensor, inverse: Any, weight: float) -> Tensor:
     """Return x + w D⁻¹ (b − A x), a sweep.
 
     Parameters
@@ -113,8 +113,8 @@ def relaxed(A: Any, x: Tensor | None, b: Tensor, inverse: Tensor, weight: float)
         Approximation; None is zero.
     b : torch.Tensor, shape ``(N, 1, *unknowns)``
         Load.
-    inverse : torch.Tensor, shape ``(*unknowns)``, or 1 where all are alike
-        D⁻¹.
+    inverse : torch.Tensor, shape ``(*unknowns)``, or 1 where all are alike, or callable
+        D⁻¹, as numbers or as what it makes of a residual.
     weight : float
         w.
 
@@ -123,6 +123,9 @@ def relaxed(A: Any, x: Tensor | None, b: Tensor, inverse: Tensor, weight: float)
     torch.Tensor, shape ``(N, 1, *unknowns)``
         The better approximation.
     """
+    if callable(inverse):
+        e = inverse(b if x is None else residual(A, x, b)).mul_(weight)
+        return e if x is None else e.add_(x)
     if x is None:
         return torch.addcmul(b.new_zeros(()), b, inverse, value=weight, out=spare(b.shape, b))
     if not _by_rows(A):

@@ -55,7 +55,7 @@ class Smoother(Protocol):
 class _Polynomial:
     """x ← x + w D⁻¹ (b − A x), with one weight after the other; see :class:`Smoother`."""
 
-    inverse: Tensor  # of the diagonal
+    inverse: Any  # of the diagonal
 
     def weights(self, sweeps: int) -> Sequence[float]:
         """Return the weight of each sweep."""
@@ -73,13 +73,13 @@ class Jacobi(_Polynomial):
 
     Parameters
     ----------
-    diagonal : torch.Tensor
-        The diagonal of A.
+    diagonal : torch.Tensor or BlockDiagonal
+        The diagonal of A, or blocks of it.
     omega : float, default 2/3
         Damping; 2/3 damps the upper half of the spectrum of −u″ best.
     """
 
-    def __init__(self, diagonal: Tensor, omega: float = 2 / 3) -> None:
+    def __init__(self, diagonal: Any, omega: float = 2 / 3) -> None:
         self.inverse, self.omega = diagonal.reciprocal(), omega
 
     def weights(self, sweeps: int) -> Sequence[float]:
@@ -97,27 +97,32 @@ class RedBlack:
 
     Parameters
     ----------
-    diagonal : torch.Tensor
-        The diagonal of A.
+    diagonal : torch.Tensor or BlockDiagonal
+        The diagonal of A, or blocks of it.
     omega : float, default 1.0
         Relaxation.
-    new : sequence of {0, 1}, default (0,)
-        Index of the first unknown that is a new node, along each axis.
+    new : sequence of {0, 1} or None, default (0,)
+        Index of the first unknown that is a new node, along each axis; None along the axes of blocks.
     """
 
-    def __init__(self, diagonal: Tensor, omega: float = 1.0, new: Sequence[int] = (0,)) -> None:
-        self.weight = omega / diagonal
-        self.colours = list(itertools.product(*((1 - first, first) for first in new)))
+    def __init__(self, diagonal: Any, omega: float = 1.0, new: Sequence[int | None] = (0,)) -> None:
+        self.inverse, self.omega = diagonal.reciprocal(), omega
+        choices = [(slice(None),) if first is None else _every_second(1 - first, first) for first in new]
+        self.colours = list(itertools.product(*choices))
 
     def __call__(self, A: Any, x: Tensor | None, b: Tensor, sweeps: int, post: bool = False) -> Tensor:
         """Apply ``sweeps`` sweeps; see :class:`Smoother`. With ``post`` the colours swap their order."""
         x = torch.zeros_like(b) if x is None else x.clone()
-        weight = self.weight.expand(x.shape[2:])
         for _ in range(sweeps):
             for colour in reversed(self.colours) if post else self.colours:
-                nodes: tuple[Any, ...] = (..., *(slice(first, None, 2) for first in colour))
-                x[nodes] += weight[nodes] * residual(A, x, b)[nodes]  # eq: red-black
+                nodes: tuple[Any, ...] = (..., *colour)
+                x[nodes] += self._relaxation(residual(A, x, b), nodes)  # eq: red-black
         return x
+
+    def _relaxation(self, r: Tensor, nodes: tuple[Any, ...]) -> Tensor:
+        if callable(self.inverse):
+            return self.omega * self.inverse(r)[nodes]
+        return self.omega * self.inverse.expand(r.shape[2:])[nodes] * r[nodes]
 
 
 class Chebyshev(_Polynomial):
@@ -128,15 +133,15 @@ class Chebyshev(_Polynomial):
 
     Parameters
     ----------
-    diagonal : torch.Tensor
-        The diagonal of A.
+    diagonal : torch.Tensor or BlockDiagonal
+        The diagonal of A, or blocks of it.
     largest : float, default 2.0
         A bound of the eigenvalues of D⁻¹ A; 2 bounds them for every operator of this package in 1-D.
     fraction : float, default 0.25
         Where the damped part of the spectrum begins.
     """
 
-    def __init__(self, diagonal: Tensor, largest: float = 2.0, fraction: float = 0.25) -> None:
+    def __init__(self, diagonal: Any, largest: float = 2.0, fraction: float = 0.25) -> None:
         self.inverse, self.interval = diagonal.reciprocal(), (fraction * largest, largest)
 
     def weights(self, sweeps: int) -> Sequence[float]:
@@ -162,6 +167,10 @@ class Relaxation:
             B = self.B[i % len(self.B)]
             x = B(b) if x is None else x + B(residual(A, x, b))
         return torch.zeros_like(b) if x is None else x
+
+
+def _every_second(*starts: int) -> tuple[slice, ...]:
+    return tuple(slice(start, None, 2) for start in starts)
 
 
 def damping(dim: int) -> float:

@@ -431,6 +431,11 @@ class BoxStiffness(Stiffness):
         return torch.from_numpy(self.a * sum(parts) + self.c * stencils.tensor(*masses)).to(**self.like)
 
     @property
+    def contrast(self) -> float:
+        """How many times stronger the coupling along one axis is than along another."""
+        return (max(self.h) / min(self.h)) ** 2
+
+    @property
     def largest(self) -> float:
         """A bound of the eigenvalues of D⁻¹ A: the largest of those of all kinds of cells."""
         bound = 1.5 ** (self.dim - 1) if any(map(any, self.robin)) else 0.0

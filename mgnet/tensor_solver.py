@@ -14,6 +14,9 @@ from .box import Axis, Box
 
 __all__ = ["TensorSolver"]
 
+# Smaller eigenvalues than this part of the largest are rounding.
+LOST = 1e-13
+
 
 class TensorSolver:
     """The inverse of a sum of tensor products of stiffness and mass matrices.
@@ -37,8 +40,12 @@ class TensorSolver:
         for values, _ in pairs:
             total = total[..., None] + a * values
         total = total + c
-        # That of constants is zero where nothing holds them.
-        self.inverse = total.reciprocal().masked_fill(total == 0, 0.0).to(**like)
+        inverse = total.reciprocal()
+        if not any("dirichlet" in axis.ends for axis in box.axes):
+            # That of constants is zero where nothing holds them, or lost beside the rounding of the others.
+            constants = (0,) * box.dim
+            inverse[constants].masked_fill_(total[constants] <= LOST * total.max(), 0.0)
+        self.inverse = inverse.to(**like)
         self.vectors = [vectors.to(**like) for _, vectors in pairs]
 
     def __call__(self, b: Tensor) -> Tensor:

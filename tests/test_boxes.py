@@ -17,7 +17,7 @@ import torch
 
 import mgnet
 from mgnet import Dirichlet, Hierarchy, Neumann, Poisson, Robin, Status, box_assembly
-from mgnet.hierarchy import Stopping
+from mgnet import hierarchy as module
 from mgnet.iteration import Outcome
 from mgnet.multigrid import ConjugateGradients, cycle, full_multigrid
 from mgnet.smoothers import SMOOTHERS
@@ -987,23 +987,18 @@ def test_two_corrections_come_before_a_residual_in_float64() -> None:
     assert len(mixed._step(A, r, False)(got, 1).sizes) == 1
 
 
-def test_what_rounding_of_each_row_costs() -> None:
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("hold", [1.0, 1e-3, 1e-6])
+def test_what_rounding_of_each_row_costs(hold: float, seed: int) -> None:
     """Where a weak Robin side is all that holds u, an error in one row is an error of everything."""
     free = dict.fromkeys(("right", "bottom", "top"), Neumann(0.0))
-    added = []
-    for alpha in (1.0, 1e-6):
-        problem = Poisson(n=8, dim=2, boundary={"left": Robin(alpha), **free})
-        hierarchy = Hierarchy(problem, method="direct")
-        u = torch.from_numpy(np.random.default_rng(0).uniform(1, 2, (1, 1, 9, 9)))
-        outcome = Outcome(Status.CONVERGED, error_estimate=0.0)
-        hierarchy._add_rounding(u, hierarchy.A, outcome, Stopping(None, None, False, True).of(2))
-        A = hierarchy.A.to_dense((9, 9)).numpy()
-        signs = torch.randint(0, 2, (1, 9, 9), generator=torch.Generator().manual_seed(0)).numpy().ravel()
-        rows = np.finfo(float).eps * np.diag(A) * u.numpy().ravel() * (2 * signs - 1)
-        e = np.linalg.solve(A, rows)
-        assert outcome.error_estimate == pytest.approx(2 * np.abs(e).max(), rel=1e-6)  # eq: rounding
-        added.append(outcome.error_estimate)
-    assert added[1] > 1e4 * added[0]
+    a = 10 ** np.random.default_rng(seed).uniform(-1, 1, (16, 16))
+    f = np.random.default_rng(seed).normal(size=(17, 17)).astype(np.float32)
+    keywords = {"n": 16, "dim": 2, "a": a, "boundary": {"left": Robin(hold), **free}, "throw": False}
+    sol = mgnet.solve(f, dtype="float32", **keywords)
+    exact = mgnet.solve(f, dtype="float64", method="direct", **keywords).u
+    error = np.abs(sol.u - exact).max()  # eq: rounding
+    assert error <= sol.error_estimate <= 30 * max(error, 1e-7 * np.abs(exact).max())
 
 
 def test_tiny_and_huge_data() -> None:
@@ -1217,20 +1212,28 @@ def test_no_slow_component_hides(seed: int, most: dict[int, int]) -> None:
 
 
 def test_a_slow_component_does_not_hide_for_long_either() -> None:
-    """Corrections that shrink by 0.95 for a hundred steps, and an error that shrinks by 0.998."""
-    sol, _ = exaggeration(66_456, SMALL)
-    assert sol.status is Status.STAGNATED
-    assert sol.convergence_factor > 0.99
+    """A joined axis of two narrow cells: relaxed one by one, its errors shrank by 0.998 beside others by 0.95."""
+    sol, ratio = exaggeration(66_456, SMALL)
+    assert sol.status is Status.CONVERGED
+    assert sol.iterations < 20
+    assert ratio <= 10
 
 
-def test_where_float32_is_too_coarse_cycles_are_in_float64() -> None:
-    """Cells twenty times as long as wide, jumps of 5e4, and nothing that holds the solution."""
+@pytest.mark.parametrize("limit", [module.CONTRAST, math.inf])
+def test_where_float32_is_too_coarse_cycles_are_in_float64(
+    monkeypatch: pytest.MonkeyPatch, limit: float
+) -> None:
+    """Cells twenty times as long as wide, jumps of 5e4, and nothing that holds the solution.
+
+    Seen from the coefficients or, without that limit, when cycles in float32 have failed.
+    """
+    monkeypatch.setattr(module, "CONTRAST", limit)
     keywords, _, expected = random_box(66_073, SMALL)
     for options in ({}, {"levels": 2, "sweeps": (3, 3)}, {"refine": True}):
         sol = mgnet.solve(**keywords, **options)
         assert worst(sol.u, expected) < 1e-9
-    hierarchy = mgnet.Hierarchy(Poisson(**{name: keywords[name] for name in keywords if name != "b"}))
-    assert hierarchy.levels[0].A.like["dtype"] == torch.float32
+    made = mgnet.Hierarchy(Poisson(**{name: keywords[name] for name in keywords if name != "b"}))
+    assert made.levels[0].A.like["dtype"] == (torch.float32 if limit == math.inf else torch.float64)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
