@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .box import Axis, Box
+from .box import Box
 
 __all__ = ["BlockDiagonal", "BlockInverse"]
 
@@ -36,9 +36,8 @@ class BlockDiagonal:
     def __init__(self, A: Any, box: Box, thin: Sequence[bool]) -> None:
         self.box, self.like = box, A.like
         # A lone joined cell ties its node to itself.
-        along = [
-            flag or (axis.periodic and axis.cells == 1) for axis, flag in zip(box.axes, thin, strict=True)
-        ]
+        lone = [axis.periodic and axis.cells == 1 for axis in box.axes]
+        along = [flag or alone for flag, alone in zip(thin, lone, strict=True)]
         self.inside = [i for i, flag in enumerate(along) if flag]
         self.outside = [i for i, flag in enumerate(along) if not flag]
         self.matrices = self._of_unknowns(self._probed(A))
@@ -51,10 +50,10 @@ class BlockDiagonal:
         for column in itertools.product(*map(range, thin)):
             for colour in itertools.product(range(3), repeat=len(others)):
                 e = torch.zeros((1, 1, *sizes), **A.like)
-                places = tuple(slice(first, None, 3) for first in colour)
+                places: list[Any] = [slice(first, None, 3) for first in colour]
                 self._blocks_last(e)[(..., *places, *column)] = 1
                 y = self._blocks_last(A.at_nodes(e))[0, 0]
-                found[(*places, *[slice(None)] * len(thin), *column)] = y[places].double()
+                found[(*places, *[slice(None)] * len(thin), *column)] = y[tuple(places)].double()
         return found
 
     def _blocks_last(self, x: Tensor) -> Tensor:

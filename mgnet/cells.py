@@ -199,6 +199,14 @@ class CellStiffness(BoxOperator):
         self._add_sides(centre, pairs)
         return StencilStiffness(self.box, centre, pairs, self.singular, self.hold)
 
+    @property
+    def sums(self) -> Tensor | None:
+        """What the operator makes of the function 1 at all nodes: zero but for c and Robin's alpha."""
+        shape = [n + 1 for n in self.box.cells]
+        if self.c is None and not any(map(any, self.robin)):
+            return self.a.new_zeros(()).expand(shape)
+        return self.at_nodes(torch.ones((1, 1, *shape), **self.like))[0, 0]
+
     @cached_property
     def _unit_elements(self) -> tuple[np.ndarray, np.ndarray]:
         """The matrices of one cell for a = 1 and for c = 1."""

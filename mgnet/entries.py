@@ -48,6 +48,26 @@ class BoxOperator:
         """Whether constants are mapped to zero."""
         raise NotImplementedError
 
+    def diagonal(self, shape: Sequence[int]) -> Tensor:
+        """Return the diagonal of the matrix, shape ``(*unknowns)``."""
+        raise NotImplementedError
+
+    @property
+    def sums(self) -> Tensor | None:
+        """What the operator makes of the function 1 at all nodes; None where nothing but entries tells."""
+        raise NotImplementedError
+
+    def joined(self, field: Tensor) -> Tensor:
+        """Add up what the two nodes of joined ends have, for both; in other memory where there are some."""
+        if any(axis.periodic for axis in self.box.axes):
+            field = copy(field)
+        for place, axis in enumerate(self.box.axes):
+            if axis.periodic:
+                whole = field.select(place, 0) + field.select(place, -1)
+                field.select(place, 0).copy_(whole)
+                field.select(place, -1).copy_(whole)
+        return field
+
     @cached_property
     def hold(self) -> float:
         """The energy of constants: what c and Robin's alpha hold them by; infinite where a side is given."""
@@ -123,8 +143,8 @@ class BoxOperator:
         P = NodeProlongation(self, chosen)
         fields = galerkin_product(self.at_nodes, P, self.like)
         centre = fields.pop((0,) * self.box.dim)
-        # Constants are interpolated to constants where they matter, so their energy stays what it is.
-        return StencilStiffness(P.coarse, centre, fields, self.singular, self.hold), P
+        # Where little holds constants they are interpolated to constants, so their energy stays what it is.
+        return StencilStiffness(P.coarse, centre, fields, self.singular, self.hold, P.coarse_sums), P
 
     @property
     def T(self) -> Any:
@@ -154,6 +174,8 @@ class StencilStiffness(BoxOperator):
         differ by many orders of magnitude.
     hold : float, default inf
         The energy of constants, which may be lost in the entries as well.
+    sums : torch.Tensor, shape ``(*nodes)``, optional
+        The row sums, where they are so small that the entries may not know them.
     """
 
     def __init__(
@@ -163,10 +185,16 @@ class StencilStiffness(BoxOperator):
         pairs: dict[tuple[int, ...], Tensor],
         singular: bool = False,
         hold: float = math.inf,
+        sums: Tensor | None = None,
     ) -> None:
         self.box, self.centre, self.pairs, self._singular = box, centre, pairs, singular
-        self.hold = hold
+        self.hold, self._sums = hold, sums
         self.like = {"dtype": centre.dtype, "device": centre.device}
+
+    @property
+    def sums(self) -> Tensor | None:
+        """The row sums at all nodes, as they were given."""
+        return self._sums
 
     @property
     def singular(self) -> bool:
@@ -288,18 +316,12 @@ class StencilStiffness(BoxOperator):
         """
         if step in self.pairs or not any(step):
             field = self.pairs.get(step, self.centre)
-            field = copy(field) if any(axis.periodic for axis in self.box.axes) else field
         else:
             opposite = tuple(-s for s in step)
             here, there = _ends_of(opposite, self.centre.shape)
             field = zeros_at_nodes(self.box, self.centre)
             field[there] = self.pairs[opposite][here]
-        for place, axis in enumerate(self.box.axes):
-            if axis.periodic:
-                whole = field.select(place, 0) + field.select(place, -1)
-                field.select(place, 0).copy_(whole)
-                field.select(place, -1).copy_(whole)
-        return field
+        return self.joined(field)
 
 
 def zeros_at_nodes(box: Box, like: Tensor) -> Tensor:

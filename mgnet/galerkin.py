@@ -21,6 +21,8 @@ from .memory import copy, empty, spare
 __all__ = ["NodeProlongation", "galerkin_product", "shifted"]
 
 Index = tuple[Any, ...]
+# A row sum of this part of the diagonal is known well enough from the entries.
+REACTS = 1e-3
 # Along one axis: what stands where in the fine and in the coarse vector, and the new nodes, each with how
 # far it lies between the two coarse nodes where no equilibrium along this axis is taken.
 Pieces = tuple[list[tuple[slice, slice]], list[tuple[slice, float | None]]]
@@ -41,6 +43,8 @@ class NodeProlongation:
     def __init__(self, A: Any, chosen: Sequence[bool]) -> None:
         self.box, self.coarse = A.box, A.box.coarse(chosen)
         self.pieces = [_pieces(axis, some) for axis, some in zip(A.box.axes, chosen, strict=True)]
+        self.sums: Tensor | None = A.sums
+        self.joined = None if A.sums is None else A.joined(A.sums)
         # In this order a step needs only what is there already: new nodes, and how they follow from others.
         self.steps = list(self._steps(A))
 
@@ -56,15 +60,36 @@ class NodeProlongation:
             pulled = [axis for axis, (_, t, new) in enumerate(group) if new and t is None]
             placed = [(axis, t) for axis, (_, t, _) in enumerate(group) if t is not None]
             if len(pulled) == self.box.dim:
-                yield _Balanced(target, A)
+                yield _Balanced(target, A, self._own)
             elif pulled:
-                yield _Weighted(target, _equilibrium(entry, target, pulled, A.loose))
+                yield _Weighted(target, _equilibrium(entry, target, pulled, self._own))
             elif placed:
                 axis, t = placed[0]
                 ends, whole = (slice(-4, -3), slice(-1, None)), entry((0,) * self.box.dim)
                 weights = whole.new_tensor([1 - t, t])
                 sources = [(_replaced(target, axis, end), w) for end, w in zip(ends, weights, strict=True)]
                 yield _Weighted(target, sources)
+
+    def _own(self, target: Index, pulls: Tensor, entry: Callable[[], Tensor]) -> Tensor:
+        """Give what new nodes have in their own equations, which are the pulls of the others and the row sum.
+
+        Entries may cancel so far that they do not know a row sum, and weights would not sum to one.
+        """
+        if self.joined is None:
+            return entry()
+        sums, own = self.joined[target], entry()
+        return torch.where(sums > REACTS * own, own, pulls + sums)
+
+    @property
+    def coarse_sums(self) -> Tensor | None:
+        """The row sums of the coarse operator, where they are small; others are known from its entries."""
+        if self.sums is None or not any(self.sums.stride()):
+            return (
+                None
+                if self.sums is None
+                else self.sums.new_zeros(()).expand([n + 1 for n in self.coarse.cells])
+            )
+        return self.at_nodes_transposed(self.sums[None, None].clone())[0, 0].clone()
 
     def at_nodes(self, e: Tensor) -> Tensor:
         """Interpolate values at all coarse nodes to all nodes."""
@@ -141,13 +166,14 @@ class _Balanced:
         The new nodes.
     A : CellStiffness or StencilStiffness
         The operator.
+    own : callable
+        As :meth:`NodeProlongation._own`.
     """
 
-    def __init__(self, target: Index, A: Any) -> None:
+    def __init__(self, target: Index, A: Any, own: Callable[..., Tensor]) -> None:
         self.target, self.pulls = target, list(A.pulls(target))
         total = sum(weight * sum(factor for _, factor in sources) for weight, sources in self.pulls)
-        # The pulls and an entry may cancel so far that weights do not sum to one.
-        self.inverse = (total if A.loose else A.own(target)).reciprocal()
+        self.inverse = own(target, total, lambda: A.own(target)).reciprocal()
 
     def interpolate(self, u: Tensor) -> None:
         """Write the new values, which are zero before."""
@@ -183,7 +209,10 @@ def _pieces(axis: Axis, chosen: bool) -> Pieces:
 
 
 def _equilibrium(
-    entry: Callable[[tuple[int, ...]], Tensor], target: Index, pulled: Sequence[int], loose: bool
+    entry: Callable[[tuple[int, ...]], Tensor],
+    target: Index,
+    pulled: Sequence[int],
+    own: Callable[..., Tensor],
 ) -> list[tuple[Index, Tensor]]:
     """Give the neighbours along some axes and their weights; along the others the stencil is summed."""
     dim = len(target)
@@ -196,15 +225,13 @@ def _equilibrium(
 
     steps = [step for step in itertools.product((-1, 0, 1), repeat=len(pulled)) if any(step)]
     pulls = [-summed(step) for step in steps]
-    # Rows of a singular operator sum to zero; the entries themselves may cancel so far that weights do not
-    # sum to one.
-    own = sum(pulls) if loose else summed((0,) * len(pulled))
+    total = own(target, sum(pulls), lambda: summed((0,) * len(pulled)))
     found = []
     for step, pull in zip(steps, pulls, strict=True):
         source = target
         for axis, s in zip(pulled, step, strict=True):
             source = _replaced(source, axis, shifted(source[axis], s))
-        found.append((source, pull.div_(own)))  # eq: equilibrium
+        found.append((source, pull.div_(total)))  # eq: equilibrium
     return found
 
 

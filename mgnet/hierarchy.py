@@ -61,6 +61,8 @@ REFINEMENTS, SETTLED = 10, 1e-10
 MULTIPLES = (1.1, 1.3, 1.7)
 # Beyond this ratio of couplings the entries of coarse operators lose the weak ones in float32.
 CONTRAST = 2**20
+# Unknowns of a box, by its dimension, whose matrix SciPy factorises in a second or two.
+FACTORISED = {2: 2**16, 3: 2**13}
 # Default number of cycles on an interval; ten times as many in a box.
 MAXITER = 100
 # Default tolerance, relative to the largest nodal value; more is asked of neither precision.
@@ -171,13 +173,13 @@ class Hierarchy:
             A = self.A.scaled(self._scale, torch.float32) if self._mixed else self.A
             try:
                 return build_box_levels(A, self.problem.space, self.options)
-            except (torch.linalg.LinAlgError, spla.ArpackError):
+            except (torch.linalg.LinAlgError, spla.ArpackError):  # type: ignore[attr-defined]
                 raise NonFiniteError from None
 
     @cached_property
     def _sound(self) -> Hierarchy:
         """The hierarchy whose cycles are used: in float64 where float32 cannot hold the operator."""
-        low = self._mixed or self.dtype == torch.float32
+        low = (self._mixed or self.dtype == torch.float32) and self.method != "direct"
         if not isinstance(self.problem, BoxPoisson) or not low or not self.problem.unknowns:
             return self
         if self.A.contrast > CONTRAST:
@@ -195,7 +197,8 @@ class Hierarchy:
     @cached_property
     def _scale(self) -> float:
         """The reciprocal of the largest diagonal entry; 1 where nothing is unknown."""
-        diagonal = self.A.diagonal(self.problem.shape)
+        problem = self.problem
+        diagonal = self.A.diagonal(problem.shape if problem.dim > 1 else problem.unknowns)
         return 1 / float(diagonal.max()) if diagonal.numel() else 1.0
 
     @cached_property
@@ -222,7 +225,7 @@ class Hierarchy:
         return self.A.replaced(*(number.double() for number in self.A.numbers))
 
     def _again(self, method: str, operator: Any, dtype: torch.dtype) -> Hierarchy:
-        """Set up the same with another method or precision, or for another operator than the problem's own."""
+        """Set up the same with another method or precision, or for an operator that is not the problem's."""
         options = self.options
         return Hierarchy(
             self.problem,
@@ -539,37 +542,46 @@ class Hierarchy:
     def _iterate(
         self, b: Tensor, values: Any, guess: Tensor | None, stopping: Stopping
     ) -> tuple[Tensor, Outcome]:
-        """Iterate, in float64 where cycles in float32 cannot hold the operator or turn out not to."""
-        if self._sound is self:
-            u, outcome = self._iterated(b, values, guess, stopping, self._tolerances(b, stopping))
-            low = self._mixed or self.dtype == torch.float32
-            if not (low and _failed(outcome, u, self._tolerances(b, stopping)[1])):
-                return self._judged(u, outcome, b, stopping)
-            guess = None
+        """Iterate, in float64 where cycles in float32 cannot hold the operator or turn out not to.
+
+        What "auto" then has not solved, and is small enough, is left to SciPy.
+        """
         tol, rounding = self._tolerances(b, stopping)
-        if b.dtype == torch.float32:
-            rounding = self.in_double._tolerances(b.double(), stopping)[1]
+        low = self._mixed or self.dtype == torch.float32
+        if self._sound is self:
+            u, outcome = self._iterated(b, values, guess, stopping, (tol, rounding))
+            if not (low and _failed(outcome, u, rounding)):
+                return self._judged(u, outcome, tol, stopping.refine)
+            guess = None
+        rounding = self._tolerances(b.double(), stopping)[1]
         wide = [value.double() if isinstance(value, Tensor) else value for value in values]
         guess = None if guess is None else guess.double()
         u, outcome = self.in_double._iterated(b.double(), wide, guess, stopping, (tol, rounding))
-        return self._judged(u.to(b.dtype), outcome, b, stopping)
+        if self.options.mixed and outcome.status is not Status.CONVERGED and self._small:
+            last = self._again("direct", self._operator_in_double() if self._own_operator else None, u.dtype)
+            u, outcome = last._iterated(b.double(), wide, None, stopping, (tol, rounding))
+        return self._judged(u.to(b.dtype), outcome, tol, stopping.refine)
+
+    @property
+    def _small(self) -> bool:
+        """Whether SciPy can factorise the matrix in about the time of the cycles."""
+        problem = self.problem
+        return isinstance(problem, BoxPoisson) and problem.unknowns <= FACTORISED[problem.dim]
 
     def _tolerances(self, b: Tensor, stopping: Stopping) -> tuple[float, float]:
-        """Give the error that is accepted, and the one that rounding leaves, relative to the largest value."""
+        """Give the error that is accepted and the one that rounding leaves, relative to the largest value."""
         # On an interval sums are few, and in a small box it is measured how u is held; others may lose more.
         least = 4 if self.problem.dim == 1 or self.problem.unknowns <= SMALL else 32
         rounding = torch.finfo(b.dtype).eps * (least + math.sqrt(self.problem.n))
         tol = max(TOLERANCE[b.dtype], 4 * rounding) if stopping.tol is None else stopping.tol
         return tol, rounding
 
-    def _judged(self, u: Tensor, outcome: Outcome, b: Tensor, stopping: Stopping) -> tuple[Tensor, Outcome]:
+    def _judged(self, u: Tensor, outcome: Outcome, tol: float, refine: bool) -> tuple[Tensor, Outcome]:
         """Add to the estimate what the rounding of the answer costs."""
-        assert outcome.errors is not None
         rounded = torch.finfo(self.dtype).eps * largest(u).to(outcome.errors)
-        if stopping.refine:  # tol is asked of what is rounded
+        if refine:  # tol is asked of what is rounded
             outcome.error_estimate = float((outcome.errors + rounded).max())
         else:
-            tol, _ = self._tolerances(b, stopping)
             outcome.judge(torch.maximum(outcome.errors, rounded), tol * largest(u))
         return u, outcome
 
@@ -588,47 +600,72 @@ class Hierarchy:
             u = self.space.nodes(b, *values)
             return u, Outcome(Status.CONVERGED, 0, [0.0], 0.0, errors=b.new_zeros(b.shape[0]))
         unit = self._unit(load, guess)
-        load = load / unit
+        if unit is not None:
+            load = load / unit
+            guess = None if guess is None else guess / unit
         u, whole = self._room(load)
         if guess is None:
             self._start(u, whole, A, load, values, unit, stopping.maxiter)
         else:
-            self._begin(u, A, load, guess / unit)
+            self._begin(u, A, load, guess)
         if self.constants:
             u.copy_(self._unknowns_without_mean(u))
         step, steady = self._step(A, load, stopping.refine), self.method != "pcg"
         u, outcome = iterate(step, load, u, tol, stopping.maxiter, rounding, steady, lambda: self._slowness)
-        if isinstance(self.problem, BoxPoisson) and self.problem.unknowns <= SMALL:
-            # What is measured takes the place of what is thought to be left.
-            left = self._left_by_rounding(u, A, load, stopping) - rounding * largest(u)
-            outcome.judge(outcome.errors + left, tol * largest(u))
-        assert outcome.errors is not None
-        outcome.errors = outcome.errors * unit.flatten()
-        outcome.error_estimate = float(outcome.errors.max())
+        self._look_at(outcome, u, A, load, unit, stopping, tolerances)
+        if unit is not None:
+            u.mul_(unit)
         if isinstance(self.problem, BoxPoisson):
-            whole.mul_(unit.reshape(-1, *[1] * (whole.ndim - 1)))
             self.problem.space.fill_sides(whole)
             u = whole.add_(*values) if values else whole
         else:
-            u = self._own_nodes((u * unit)[:, 0], values)
+            u = self._own_nodes(u[:, 0], values)
         return self._remove_mean(u), outcome
 
-    def _unit(self, load: Tensor, guess: Tensor | None) -> Tensor:
+    def _look_at(
+        self,
+        outcome: Outcome,
+        u: Tensor,
+        A: Any,
+        load: Tensor,
+        unit: Tensor | None,
+        stopping: Stopping,
+        tolerances: tuple[float, float],
+    ) -> None:
+        """Add to the estimate what the iteration does not see, and judge it again."""
+        (tol, rounding), scale, loads = tolerances, largest(u), largest(load)
+        errors = outcome.errors
+        if isinstance(self.problem, BoxPoisson):
+            if self._small and self.A.contrast > CONTRAST and bool(scale.isfinite().all()):
+                errors = self._left_by_cycles(u, A, load)
+            elif self.problem.unknowns <= SMALL:
+                # What is measured takes the place of what is thought to be left.
+                errors = errors + self._left_by_rounding(u, A, load, stopping) - rounding * scale
+        if unit is not None:
+            # Loads below the normal range were rounded before they came here.
+            limits, loads = torch.finfo(load.dtype), loads * unit.flatten()
+            lost = limits.smallest_normal * limits.eps / loads.clamp_min(limits.smallest_normal * limits.eps)
+            errors = (errors + lost * scale) * unit.flatten()
+            scale = scale * unit.flatten()
+        # Without a load there is no size to compare with: the iteration has said when nothing was left.
+        outcome.judge(errors, torch.where(loads > 0, tol * scale, math.inf))
+
+    def _unit(self, load: Tensor, guess: Tensor | None) -> Tensor | None:
         """Give a power of two for each row to divide it by, so that products of its values can be held.
 
-        It makes loads and solutions of one size where the operator is of the size 1; 1 for common numbers.
+        It makes loads and solutions of one size where the operator is of the size 1; None for common numbers.
         """
         size = largest(load)
         if guess is not None:
             size = torch.where(size > 0, size, largest(guess))
         low, high = COMMON[load.dtype]
         common = ((size >= low) & (size <= high)) | (size == 0)
-        unit = torch.ones_like(size)
-        if not bool(common.all()):
-            if not bool(size.isfinite().all()):
-                raise NonFiniteError
-            exponent = torch.frexp(size * math.sqrt(self._scale))[1]
-            unit = torch.where(common, unit, torch.ldexp(unit, exponent))
+        if bool(common.all()):
+            return None
+        if not bool(size.isfinite().all()):
+            raise NonFiniteError
+        exponent, one = torch.frexp(size * math.sqrt(self._scale))[1], torch.ones_like(size)
+        unit = torch.where(common, one, torch.ldexp(one, exponent))
         return unit.reshape(-1, *[1] * (load.ndim - 1))
 
     def _begin(self, u: Tensor, A: Any, load: Tensor, guess: Tensor) -> None:
@@ -666,6 +703,13 @@ class Hierarchy:
         # A chain with natural ends has no other nodes, and would hand on the memory of u.
         return self.space.nodes(own_copy(u), *values)
 
+    def _left_by_cycles(self, u: Tensor, A: Any, load: Tensor) -> Tensor:
+        """Find each row's error by SciPy: where couplings differ much, cycles may miss what hardly holds."""
+        r = residual(A, u, load)[:, 0]
+        e = self._direct(self.constants.project(r) if self.constants else r)
+        e = self._unknowns_without_mean(e[:, None])
+        return largest(e) + torch.finfo(u.dtype).eps * largest(u)
+
     def _left_by_rounding(self, u: Tensor, A: Any, load: Tensor, stopping: Stopping) -> Tensor:
         """Estimate each row's error by what the operator rounds, :eq:`rounding`, of which u may hold little.
 
@@ -689,12 +733,21 @@ class Hierarchy:
         return self.problem.space.unknowns(whole)[:, None], whole
 
     def _start(
-        self, u: Tensor, whole: Tensor, A: Any, load: Tensor, values: Any, unit: Tensor, maxiter: int
+        self,
+        u: Tensor,
+        whole: Tensor,
+        A: Any,
+        load: Tensor,
+        values: Any,
+        unit: Tensor | None,
+        maxiter: int,
     ) -> None:
         """Write a first guess: zero or what continues the values of a box's sides, and full multigrid."""
         full = (self.method == "fmg" or self.options.mixed) and maxiter > 0
         if isinstance(self.problem, BoxPoisson) and values:
-            self.problem.space.blend(values[0], whole).div_(unit[:, 0])
+            self.problem.space.blend(values[0], whole)
+            if unit is not None:
+                whole.div_(unit[:, 0])
             if full:
                 r = residual(A, u, load)
                 u.add_(self._full_multigrid(r, r))

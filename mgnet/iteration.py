@@ -89,8 +89,8 @@ class Outcome:
         Mean factor of the last corrections, of the slowest row.
     row : int, default 0
         The row that decided a status other than ``CONVERGED``.
-    errors : torch.Tensor, shape (batch,), optional
-        The estimates of all rows, while the iteration's result is looked at.
+    errors : torch.Tensor, shape (batch,)
+        The estimates of all rows; none where nothing was iterated.
     """
 
     status: Status
@@ -99,7 +99,7 @@ class Outcome:
     error_estimate: float = math.inf
     convergence_factor: float = math.nan
     row: int = 0
-    errors: Tensor | None = None
+    errors: Tensor = field(default_factory=lambda: torch.zeros(0))
 
     def judge(self, errors: Tensor, accepted: Tensor) -> None:
         """Take other estimates of the rows' errors, and see whether they are small enough, :eq:`stopping`.

@@ -1,7 +1,7 @@
-"""Problems that determine u up to a constant, or hardly more: which data they accept, and which solution counts.
+"""Problems that determine u up to a constant, or hardly more: which data they accept, which solution counts.
 
 The data are those of :eq:`compatibility`, the solution is that of :eq:`zero-mean`. Where a tiny c or Robin's
-alpha is all that holds the constants, cycles may lose them to rounding, and they get a correction of their own.
+alpha is all that holds the constants, cycles may lose them to rounding: they get a correction of their own.
 """
 
 from __future__ import annotations

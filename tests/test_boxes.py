@@ -1212,7 +1212,7 @@ def test_no_slow_component_hides(seed: int, most: dict[int, int]) -> None:
 
 
 def test_a_slow_component_does_not_hide_for_long_either() -> None:
-    """A joined axis of two narrow cells: relaxed one by one, its errors shrank by 0.998 beside others by 0.95."""
+    """A joined axis of two narrow cells: errors along it shrank by 0.998 beside corrections by 0.95."""
     sol, ratio = exaggeration(66_456, SMALL)
     assert sol.status is Status.CONVERGED
     assert sol.iterations < 20
