@@ -522,6 +522,12 @@ class Box:
         least = min(widths, default=0.0) / WIDEST
         return tuple(not axis.coarsens and axis.unknowns > 1 and axis.h < least for axis in self.axes)
 
+    @property
+    def flat(self) -> bool:
+        """Whether this box or a coarser one has thin axes."""
+        chosen = self.coarsening()
+        return any(chosen) and (any(self.thin) or self.coarse(chosen).flat)
+
     def coarse(self, which: Sequence[bool]) -> Box:
         """Return the box that is coarser along some axes."""
         return Box([axis.coarse if chosen else axis for axis, chosen in zip(self.axes, which, strict=True)])

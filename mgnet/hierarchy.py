@@ -557,7 +557,8 @@ class Hierarchy:
         wide = [value.double() if isinstance(value, Tensor) else value for value in values]
         guess = None if guess is None else guess.double()
         u, outcome = self.in_double._iterated(b.double(), wide, guess, stopping, (tol, rounding))
-        if self.options.mixed and outcome.status is not Status.CONVERGED and self._small:
+        cut_short = outcome.status is Status.MAXITER and stopping.given_maxiter
+        if self.options.mixed and outcome.status is not Status.CONVERGED and self._small and not cut_short:
             last = self._again("direct", self._operator_in_double() if self._own_operator else None, u.dtype)
             u, outcome = last._iterated(b.double(), wide, None, stopping, (tol, rounding))
         return self._judged(u.to(b.dtype), outcome, tol, stopping.refine)
@@ -570,11 +571,11 @@ class Hierarchy:
 
     def _tolerances(self, b: Tensor, stopping: Stopping) -> tuple[float, float]:
         """Give the error that is accepted and the one that rounding leaves, relative to the largest value."""
-        # On an interval sums are few, and in a small box it is measured how u is held; others may lose more.
-        least = 4 if self.problem.dim == 1 or self.problem.unknowns <= SMALL else 32
-        rounding = torch.finfo(b.dtype).eps * (least + math.sqrt(self.problem.n))
-        tol = max(TOLERANCE[b.dtype], 4 * rounding) if stopping.tol is None else stopping.tol
-        return tol, rounding
+        eps, root = torch.finfo(b.dtype).eps, math.sqrt(self.problem.n)
+        # On an interval sums are few, and in small boxes it is measured how u is held; others may lose more.
+        known = eps * ((4 if self.problem.dim == 1 else 32) + root)
+        tol = max(TOLERANCE[b.dtype], 4 * known) if stopping.tol is None else stopping.tol
+        return tol, eps * (4 + root) if self._measures else known
 
     def _judged(self, u: Tensor, outcome: Outcome, tol: float, refine: bool) -> tuple[Tensor, Outcome]:
         """Add to the estimate what the rounding of the answer costs."""
@@ -638,7 +639,7 @@ class Hierarchy:
         if isinstance(self.problem, BoxPoisson):
             if self._small and self.A.contrast > CONTRAST and bool(scale.isfinite().all()):
                 errors = self._left_by_cycles(u, A, load)
-            elif self.problem.unknowns <= SMALL:
+            elif self._measures:
                 # What is measured takes the place of what is thought to be left.
                 errors = errors + self._left_by_rounding(u, A, load, stopping) - rounding * scale
         if unit is not None:
@@ -676,11 +677,24 @@ class Hierarchy:
         u.masked_fill_(drowned.reshape(-1, *[1] * (u.ndim - 1)), 0.0)
 
     @cached_property
+    def _even(self) -> bool:
+        """Whether neighbouring couplings are alike, so that cycles are as good as they are known to be."""
+        if isinstance(self.problem, BoxPoisson) and self.problem.space.flat:
+            return False
+        return bool(self.A.smooth)
+
+    @cached_property
+    def _measures(self) -> bool:
+        """Whether it is measured what rounding does: where it may do much, and if that takes little time."""
+        held = self._even and not self.problem.floats
+        return isinstance(self.problem, BoxPoisson) and not held and self.problem.unknowns <= SMALL
+
+    @cached_property
     def _slowness(self) -> float:
         """How many times its last correction an error may be, where that is not known beforehand."""
         options = self.options
         plain = options.levels is None and options.omega is None and min(options.sweeps) >= 2
-        if self.method == "direct" or (plain and self.A.smooth):
+        if self.method == "direct" or (plain and self._even):
             return 0.0
         # In the precision of the cycles, and of the cycles themselves: conjugate gradients would soon be done
         # with a few slow parts.
