@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 from collections.abc import Callable
 from functools import cache, reduce
 from typing import Any
@@ -1255,19 +1254,3 @@ def test_conjugate_gradients_wait_for_slow_directions() -> None:
     for smoother in ("jacobi", "chebyshev", "red-black"):
         sol = mgnet.solve(**keywords, method="pcg", smoother=smoother, sweeps=(1, 1))
         assert worst(sol.u, expected) < 1e-9
-
-
-# How many problems a test takes: half a second each. MGNET_PROBLEMS=2000 makes ten thousand of them.
-PROBLEMS = int(os.environ.get("MGNET_PROBLEMS", "40"))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("first", range(10_000, 20_000, 2000))
-def test_estimates_of_many_random_problems(first: int) -> None:
-    statuses = []
-    for seed in range(first, first + PROBLEMS):
-        sol, ratio = exaggeration(seed, MOST)
-        statuses.append(sol.status)
-        assert sol.status is not Status.CONVERGED or ratio <= 10, (seed, ratio)
-    assert statuses.count(Status.CONVERGED) > 0.95 * len(statuses), statuses
-    assert Status.DIVERGED not in statuses
