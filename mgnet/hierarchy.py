@@ -579,11 +579,11 @@ class Hierarchy:
 
     def _judged(self, u: Tensor, outcome: Outcome, tol: float, refine: bool) -> tuple[Tensor, Outcome]:
         """Add to the estimate what the rounding of the answer costs."""
-        rounded = torch.finfo(self.dtype).eps * largest(u).to(outcome.errors)
-        if refine:  # tol is asked of what is rounded
-            outcome.error_estimate = float((outcome.errors + rounded).max())
-        else:
-            outcome.judge(torch.maximum(outcome.errors, rounded), tol * largest(u))
+        eps = torch.finfo(self.dtype).eps
+        rounded = eps * largest(u).to(outcome.errors)
+        # What refines is asked for tol before it is rounded.
+        errors = outcome.errors + rounded if refine else torch.maximum(outcome.errors, rounded)
+        outcome.judge(errors, tol * largest(u) if tol < eps and not refine else errors)
         return u, outcome
 
     def _iterated(
@@ -645,7 +645,7 @@ class Hierarchy:
         if unit is not None:
             # Loads below the normal range were rounded before they came here.
             limits, loads = torch.finfo(load.dtype), loads * unit.flatten()
-            lost = limits.smallest_normal * limits.eps / loads.clamp_min(limits.smallest_normal * limits.eps)
+            lost = torch.where(loads > 0, limits.smallest_normal * limits.eps / loads, 0.0)
             errors = (errors + lost * scale) * unit.flatten()
             scale = scale * unit.flatten()
         # Without a load there is no size to compare with: the iteration has said when nothing was left.

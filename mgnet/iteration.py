@@ -312,6 +312,7 @@ def iterate(
         error = corrections.estimate(scale).masked_fill(idle, math.inf)
         # A row without a load has converged when nothing is left of the guess.
         gone = unloaded & (scale + corrections.sizes[-1] <= torch.finfo(u.dtype).eps * start)
+        error = torch.where(gone, scale, error)
         good = (error <= tol * scale) | gone  # eq: stopping
         if (steady or len(corrections.sizes) < WINDOW) and bool(good.all()):
             error = torch.maximum(error, hidden() * corrections.sizes[-1])

@@ -67,7 +67,11 @@ class MixedStep:
             if not i and bool(faded.any()):
                 r, size = self._enlarged(r, faded.reshape(size.shape))
             e = self.project(self.gradients(r))
-            progress.sizes.append(self.scale * size.flatten() * largest(e))
+            found = self.scale * size.flatten() * largest(e)
+            if i:
+                # Of a residual that was not computed afresh, float32 knows no smaller part.
+                found = torch.maximum(found, torch.finfo(torch.float32).eps * progress.sizes[-1])
+            progress.sizes.append(found)
             multiplied(e, self.scale * size, u, more=True)
         return progress
 
