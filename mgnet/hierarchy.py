@@ -551,7 +551,7 @@ class Hierarchy:
         if self._sound is self:
             u, outcome = self._iterated(b, values, guess, stopping, (tol, rounding))
             if not (low and _failed(outcome, u, rounding)):
-                return self._judged(u, outcome, tol, stopping.refine)
+                return self._judged(u, outcome, b, tol, stopping.refine)
             guess = None
         rounding = self._tolerances(b.double(), stopping)[1]
         wide = [value.double() if isinstance(value, Tensor) else value for value in values]
@@ -561,7 +561,7 @@ class Hierarchy:
         if self.options.mixed and outcome.status is not Status.CONVERGED and self._small and not cut_short:
             last = self._again("direct", self._operator_in_double() if self._own_operator else None, u.dtype)
             u, outcome = last._iterated(b.double(), wide, None, stopping, (tol, rounding))
-        return self._judged(u.to(b.dtype), outcome, tol, stopping.refine)
+        return self._judged(u.to(b.dtype), outcome, b, tol, stopping.refine)
 
     @property
     def _small(self) -> bool:
@@ -577,10 +577,12 @@ class Hierarchy:
         tol = max(TOLERANCE[b.dtype], 4 * known) if stopping.tol is None else stopping.tol
         return tol, eps * (4 + root) if self._measures else known
 
-    def _judged(self, u: Tensor, outcome: Outcome, tol: float, refine: bool) -> tuple[Tensor, Outcome]:
+    def _judged(
+        self, u: Tensor, outcome: Outcome, b: Tensor, tol: float, refine: bool
+    ) -> tuple[Tensor, Outcome]:
         """Add to the estimate what the rounding of the answer costs."""
         eps = torch.finfo(self.dtype).eps
-        rounded = eps * largest(u).to(outcome.errors)
+        rounded = (eps * largest(u) + _lost_below_normal(b, u)).to(outcome.errors)
         # What refines is asked for tol before it is rounded.
         errors = outcome.errors + rounded if refine else torch.maximum(outcome.errors, rounded)
         outcome.judge(errors, tol * largest(u) if tol < eps and not refine else errors)
@@ -643,11 +645,8 @@ class Hierarchy:
                 # What is measured takes the place of what is thought to be left.
                 errors = errors + self._left_by_rounding(u, A, load, stopping) - rounding * scale
         if unit is not None:
-            # Loads below the normal range were rounded before they came here.
-            limits, loads = torch.finfo(load.dtype), loads * unit.flatten()
-            lost = torch.where(loads > 0, limits.smallest_normal * limits.eps / loads, 0.0)
-            errors = (errors + lost * scale) * unit.flatten()
-            scale = scale * unit.flatten()
+            loads = loads * unit.flatten()
+            errors, scale = errors * unit.flatten(), scale * unit.flatten()
         # Without a load there is no size to compare with: the iteration has said when nothing was left.
         outcome.judge(errors, torch.where(loads > 0, tol * scale, math.inf))
 
@@ -826,7 +825,7 @@ class Hierarchy:
             r = load - precise.A(self.space.unknowns(u.double())[:, None])
             residual = self.constants.project(r[:, 0]) if self.constants else r[:, 0]
             correction = self._remove_mean(precise._solved(residual))
-            error = largest(correction) + torch.finfo(u.dtype).eps * largest(u)
+            error = largest(correction) + torch.finfo(u.dtype).eps * largest(u) + _lost_below_normal(b, u)
             outcome = Outcome(Status.CONVERGED, 1, [1.0, relative_norm(r, load)])
             outcome.judge(error, tol * largest(u))
         return outcome
@@ -962,6 +961,13 @@ def _failed(outcome: Outcome, u: Tensor, rounding: float) -> bool:
     if outcome.status is not Status.STAGNATED:
         return outcome.status is Status.DIVERGED
     return outcome.error_estimate > 10 * rounding * float(largest(u).max())
+
+
+def _lost_below_normal(b: Tensor, u: Tensor) -> Tensor:
+    """Give the part of each row of u that loads below the normal range lost before they came here."""
+    limits, loads = torch.finfo(b.dtype), largest(b).double()
+    part = torch.where(loads > 0, limits.smallest_normal * limits.eps / loads, 0.0)
+    return (part * largest(u)).to(u)
 
 
 def _rounded_to(u: Tensor, dtype: torch.dtype, outcome: Outcome) -> Tensor:
