@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .memory import strips
+from .memory import sent, strips
 from .stiffness import Stiffness1d
 from .threads import share
 from .varying import VaryingStiffness, eliminate
@@ -155,7 +155,7 @@ class Blocks:
     @cached_property
     def tensors(self) -> Matrices:
         """The numbers as tensors, for a GPU."""
-        return Matrices(*(torch.as_tensor(x, device=self.device) for x in self.arrays))
+        return Matrices(*(sent(torch.from_numpy(x), self.device) for x in self.arrays))
 
     def restrict(self, b: Any) -> tuple[Any, Any, Any]:
         """Give the loads of the coarse nodes, and what the left and the right end receive."""
@@ -236,7 +236,9 @@ def _chunks(rows: Any, batch: int = 1) -> list[slice]:
 def _multiply(x: Any, matrix: Any, out: Any) -> None:
     """Write ``x @ matrix`` for x of shape (batch, blocks, m)."""
     if isinstance(x, Tensor):
-        torch.matmul(x, matrix, out=out)
+        # Not by matmul: it would put the blocks of all rows into one axis, which strides do not allow.
+        columns, target = (matrix, out) if matrix.ndim == 2 else (matrix[:, None], out[..., None])
+        torch.bmm(x, columns.expand(len(x), *columns.shape), out=target)
     elif matrix.ndim == 1 or len(x) == 1:
         _stacked(x, matrix, out)
     else:
