@@ -40,11 +40,14 @@ class NonFiniteError(ArithmeticError):
 
 
 class Cell(NamedTuple):
-    """A condensed piece of the chain: its conductance, and what it adds to its end nodes' row sums."""
+    """A condensed piece of the chain: its conductance, and what it adds to its end nodes' row sums.
 
-    k: float
-    left: float
-    right: float
+    Of cells that differ, on a GPU, they are tensors of one number.
+    """
+
+    k: Any
+    left: Any
+    right: Any
 
 
 class Block(NamedTuple):
@@ -381,11 +384,11 @@ class Condensation:
         k = self.top.k
         s0, s1 = self.top.left + self.robin[0], self.top.right + self.robin[1]
         if self.ends[0] == "periodic":
-            left = right = (b0 + b1) / (s0 + s1) if s0 + s1 else 0.0
+            left = right = _ratio(b0 + b1, s0 + s1)
         elif self.ends[0] == self.ends[1] == "natural":
             # The right end eliminated: what of its load and of its row sum the left end receives.
             share = k / (k + s1)
-            left = (b0 + share * b1) / (s0 + share * s1) if s0 + share * s1 else 0.0
+            left = _ratio(b0 + share * b1, s0 + share * s1)
             right = (b1 + k * left) / (k + s1)
         elif self.ends[0] == "natural":
             left = (b0 + k * right) / (k + s0)
@@ -394,6 +397,11 @@ class Condensation:
         ends = _empty(b, 2)
         ends[:, 0], ends[:, 1] = left, right
         return ends
+
+
+def _ratio(x: Any, y: Any) -> Any:
+    """Divide; what nothing holds is zero."""
+    return torch.where(y == 0, 0.0, x / y) if isinstance(y, Tensor) else x / y if y else 0.0
 
 
 _NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
@@ -434,5 +442,6 @@ def _pairs(k: Tensor, s: Tensor | None) -> tuple[list[_Level], Cell]:
     while k.shape[0] > 1:
         levels.append(Pairs(k, s))
         k, s = eliminate(k, s)[-2:]
-    ends = (0.0, 0.0) if s is None else (s[0].item(), s[-1].item())
-    return levels, Cell(k[0].item(), *ends)
+    numbers = torch.cat((k, k.new_zeros(2) if s is None else s))
+    # On a GPU they stay there: reading would wait.
+    return levels, Cell(*(numbers.tolist() if k.device.type == "cpu" else numbers.double().unbind()))

@@ -464,7 +464,7 @@ class Hierarchy:
     def _boundary_values(self, dtype: torch.dtype) -> tuple[Any, ...]:
         """Give the values at the two ends, or those at all nodes of a box, if any is not zero."""
         if not isinstance(self.problem, BoxPoisson):
-            return _end_values(self.problem)
+            return _end_values(self.problem, self.device)
         at_nodes = box_assembly.boundary_values(self.problem, dtype, self.device)
         return () if at_nodes is None else (at_nodes,)
 
@@ -938,9 +938,10 @@ class _System:
         return self.hierarchy.A.energies(v, u)
 
 
-def _end_values(problem: Poisson) -> tuple[Any, Any]:
+def _end_values(problem: Poisson, device: torch.device) -> tuple[Any, Any]:
     """Give the values at the two ends of an interval, 0 where they are not given."""
-    left, right = (end.g if isinstance(end, Dirichlet) else 0.0 for end in (problem.left, problem.right))
+    values = (end.g if isinstance(end, Dirichlet) else 0.0 for end in (problem.left, problem.right))
+    left, right = (g.to(device) if isinstance(g, Tensor) else g for g in values)
     return left, right
 
 
