@@ -323,9 +323,7 @@ def _on_side(problem: BoxPoisson, axis: int, end: int, g: Callable[..., Any]) ->
     return on_side
 
 
-def _nodal_data(
-    problem: BoxPoisson, name: str, axis: int, end: int, g: Any, device: torch.device
-) -> Tensor:
+def _nodal_data(problem: BoxPoisson, name: str, axis: int, end: int, g: Any, device: torch.device) -> Tensor:
     """Give the data of a side at its nodes, shape ``(..., *side nodes)``, in float64."""
     shape = problem.side_shape(axis)
     if callable(g):

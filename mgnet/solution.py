@@ -196,7 +196,8 @@ class Solution:
                 else:
                     weight = weight * (place.t if high else 1 - place.t)  # eq: hat
             # In one row: a lone number as an index would be read, and a GPU waited for.
-            index: list[Any] = [(place.cell + high).ravel() for high, place in zip(corner, places, strict=True)]
+            cells = (place.cell + high for high, place in zip(corner, places, strict=True))
+            index: list[Any] = [cell.ravel() for cell in cells]
             yield weight, u[(..., *index)].reshape((*batch, *shape)).double()  # eq: product-hat
 
     def _places(self, x: tuple[Any, ...]) -> list[_Place]:

@@ -1,9 +1,9 @@
 """A device that is only pretended: its tensors hold CPU memory, and what a GPU would refuse raises.
 
-Its operations compute what the CPU's do, so answers agree to the last bits, but nothing gets past it: a CPU
-tensor among the arguments, or its memory handed to NumPy, is an error as on a GPU. Launches and waits of the host
-are counted, by operation and by the line of the package that asked. It is no test of times, of what CUDA's own
-kernels round or lack, nor of autocast, torch.compile, forward-mode derivatives and torch.save.
+Operations compute what the CPU's do, so answers agree to the last bits, but nothing gets past the device: a CPU
+tensor among the arguments, or its memory handed to NumPy, is an error as on a GPU. Launches and waits of the
+host are counted, by operation and by the line of the package that asked. This is no test of times, of what
+CUDA's own kernels round or lack, nor of autocast, torch.compile, vmap, forward-mode derivatives and torch.save.
 
 torch keeps the name of a device that is registered for good: a process that has this one does nothing else.
 """
@@ -15,7 +15,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,10 @@ from torch.utils.backend_registration import _DummyBackendModule, _setup_private
 NAME = "pretended"
 
 # Operations that only look at memory in another way, or take some: no kernel.
-FREE = set(
-    """alias as_strided detach diagonal expand lift_fresh narrow permute select slice split split_with_sizes squeeze t
-    transpose unbind unfold unsqueeze view _reshape_alias _unsafe_view empty empty_like empty_strided new_empty
-    new_empty_strided""".split()
-)
+VIEWS = """alias as_strided detach diagonal expand lift_fresh narrow permute select slice split split_with_sizes
+    squeeze t transpose unbind unfold unsqueeze view _reshape_alias _unsafe_view""".split()
+MEMORY = "empty empty_like empty_strided new_empty new_empty_strided".split()
+FREE = {*VIEWS, *MEMORY}
 # Operations whose results the host must have before it goes on.
 READS = {"_local_scalar_dense", "_linalg_check_errors", "equal", "is_nonzero", "masked_select", "nonzero"}
 COPIES = {"copy_", "_to_copy"}
@@ -177,13 +176,12 @@ class _Call:
 
     def _given(self, out: Any) -> Any:
         """Return what the caller expects: the tensors written into, or new ones that know what they view."""
-        arguments = self.f._schema.arguments
-        written = [a.name for a in arguments if a.alias_info and a.alias_info.is_write and a.name in self.named]
-        if written and not self.f._schema.returns:
-            return None
+        schema = self.f._schema
+        outs = [a.name for a in schema.arguments if a.alias_info and a.alias_info.is_write]
+        written = [self.named[name] for name in outs if name in self.named]
         if written:
-            found = tuple(self.named[name] for name in written)
-            return found[0] if len(found) == 1 else found
+            several = tuple(written) if len(written) > 1 else written[0]
+            return several if schema.returns else None
         if self.name in FREE and self.ours:
             for x in _tensors(out):
                 torch._functionalize_unsafe_set(x, self.ours[0])
@@ -229,7 +227,7 @@ def _line() -> str:
     return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}" if frame else "outside"
 
 
-@lru_cache(maxsize=None)
+@cache
 def _in_package(file: str) -> bool:
     return Path(file).parent.name == "mgnet"
 
