@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 # Kinds of devices that the tests run on.
-DEVICES = ["cpu", "cuda"]
+DEVICES = ("cpu", "cuda")
 
 
 class ResourceError(MemoryError):

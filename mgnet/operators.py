@@ -94,9 +94,9 @@ class _Operator(nn.Module):
             self.register_buffer("weight", weight)
         self.bias = nn.Parameter(torch.zeros(kernel.shape[0], **like)) if bias else None
         self.alone = channels == (1, 1)
-        # Products of hats are applied axis by axis.
-        fixed = self.alone and not learned and kernel.device.type != "meta"
-        self.hats = fixed and stride == 2 and np.array_equal(kernel[0, 0].cpu().numpy(), _hats(2, self.dim))
+        # Products of hats are applied axis by axis, where they are applied as slices.
+        fixed = self.alone and not learned and kernel.device.type == "cpu"
+        self.hats = fixed and stride == 2 and np.array_equal(kernel[0, 0].numpy(), _hats(2, self.dim))
 
     @property
     def sliced(self) -> bool:

@@ -1,9 +1,10 @@
 """A device that is only pretended: its tensors hold CPU memory, and what a GPU would refuse raises.
 
-Operations compute what the CPU's do, so answers agree to the last bits, but nothing gets past the device: a CPU
-tensor among the arguments, or its memory handed to NumPy, is an error as on a GPU. Launches and waits of the
-host are counted, by operation and by the line of the package that asked. This is no test of times, of what
-CUDA's own kernels round or lack, nor of autocast, torch.compile, vmap, forward-mode derivatives and torch.save.
+Operations compute what the CPU's do, so answers agree to the last bits, but nothing gets past the device: a
+CPU tensor among the arguments, or its memory handed to NumPy, is an error as on a GPU. Launches and waits of
+the host are counted, by operation and by the line of the package that asked. This is no test of times, of
+what CUDA's own kernels round or lack, nor of autocast, torch.compile, vmap, forward-mode derivatives and
+torch.save.
 
 torch keeps the name of a device that is registered for good: a process that has this one does nothing else.
 """
@@ -27,8 +28,8 @@ from torch.utils.backend_registration import _DummyBackendModule, _setup_private
 NAME = "pretended"
 
 # Operations that only look at memory in another way, or take some: no kernel.
-VIEWS = """alias as_strided detach diagonal expand lift_fresh narrow permute select slice split split_with_sizes
-    squeeze t transpose unbind unfold unsqueeze view _reshape_alias _unsafe_view""".split()
+VIEWS = """alias as_strided detach diagonal expand lift_fresh narrow permute select slice split
+    split_with_sizes squeeze t transpose unbind unfold unsqueeze view _reshape_alias _unsafe_view""".split()
 MEMORY = "empty empty_like empty_strided new_empty new_empty_strided".split()
 FREE = {*VIEWS, *MEMORY}
 # Operations whose results the host must have before it goes on.
@@ -127,7 +128,7 @@ class _Call:
         if self.name == "copy_":
             return isinstance(self.named["self"], OnDevice)
         target = self.kwargs.get("device")
-        return bool(self.ours) if target is None else torch.device(target).type == NAME
+        return bool(self.ours) if target is None else _is_ours(target)
 
     @property
     def wait(self) -> str:
@@ -136,7 +137,9 @@ class _Call:
             # Copies to the host are waited for, whatever they were asked: what is read too early is wrong.
             async_upload = self.onto and self.named.get("non_blocking") and hasattr(self._source, "pinned")
             return "" if async_upload else "upload" if self.onto else "download"
-        masks = [i for i in self._indices() if i.dtype == torch.bool]
+        if any(not isinstance(i, OnDevice) for i in self._indices()):
+            return "upload"
+        masks = any(i.dtype == torch.bool for i in self._indices())
         return "read" if self.name in READS or masks else ""
 
     @property
@@ -155,13 +158,7 @@ class _Call:
 
     def run(self, counts: Counts) -> Any:
         """Compute on the CPU and give the result a device."""
-        if self.name == "_pin_memory":
-            copy = self.args[0].clone()
-            copy.pinned = True
-            return copy
         onto, wait = self.onto, self.wait
-        if not self.ours and not onto:
-            return self.f(*self.args, **self.kwargs)
         self.refuse_mixtures()
         if self.name == "as_strided_":  # convolutions ask for other strides of axes of one entry
             return self.args[0]
@@ -216,20 +213,32 @@ class _Mode(TorchDispatchMode):
         self.counts = counts
 
     def __torch_dispatch__(self, f: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return _Call(f, args, kwargs or {}).run(self.counts)
+        kwargs = kwargs or {}
+        if f is torch.ops.aten._pin_memory.default:
+            copy = args[0].clone()
+            copy.pinned = True
+            return copy
+        if OnDevice not in types and not _is_ours(kwargs.get("device")):
+            return f(*args, **kwargs)
+        return _Call(f, args, kwargs).run(self.counts)
+
+
+def _is_ours(device: Any) -> bool:
+    return device is not None and torch.device(device).type == NAME
 
 
 def _line() -> str:
     """Name the line of the package that asked."""
     frame: Any = sys._getframe(1)
-    while frame and not _in_package(frame.f_code.co_filename):
+    while frame and not _module(frame.f_code.co_filename):
         frame = frame.f_back
-    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}" if frame else "outside"
+    return f"{_module(frame.f_code.co_filename)}:{frame.f_lineno}" if frame else "outside"
 
 
 @cache
-def _in_package(file: str) -> bool:
-    return Path(file).parent.name == "mgnet"
+def _module(file: str) -> str:
+    """Name a file of the package; give nothing for others."""
+    return Path(file).name if Path(file).parent.name == "mgnet" else ""
 
 
 @contextlib.contextmanager
