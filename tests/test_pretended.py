@@ -1,4 +1,4 @@
-"""The tests of a GPU on a device that is pretended, in a process of its own: torch keeps its name for good."""
+"""The tests of a GPU on a device that is pretended, in processes of their own: torch keeps its name."""
 
 from __future__ import annotations
 
