@@ -305,10 +305,12 @@ class Condensation:
         The operator; its boundary says which nodes are unknowns.
     cells : int
         Number of cells.
+    looks : bool, default True
+        Whether NaN and infinity are looked for, which waits for a GPU.
     """
 
-    def __init__(self, A: Stiffness1d | VaryingStiffness, cells: int) -> None:
-        self.cells, self.uniform = cells, isinstance(A, Stiffness1d)
+    def __init__(self, A: Stiffness1d | VaryingStiffness, cells: int, looks: bool = True) -> None:
+        self.cells, self.uniform, self.looks = cells, isinstance(A, Stiffness1d), looks
         if isinstance(A, Stiffness1d):
             self.ends, self.robin = A.ends, A.robin
             cell = Cell(A.k, A.row_sum / 2, A.row_sum / 2)
@@ -335,7 +337,7 @@ class Condensation:
         Raises
         ------
         NonFiniteError
-            When NaN or infinity turns up.
+            When NaN or infinity turns up, if they are looked for.
         """
         u = _empty(b, self.cells + 1)
         # On a CPU by NumPy: its calls cost a third of torch's, and in tall and narrow products its BLAS was
@@ -364,14 +366,21 @@ class Condensation:
         ends = self._close(b, at_left, at_right, left, right)
         coarse = ends
         if not self.levels:
-            u[:] = _finite(ends)
+            u[:] = self._finite(ends)
         for depth in range(len(self.levels) - 1, -1, -1):
             level = self.levels[depth]
             fine = _empty(b, level.cells + 1) if depth else u
             fine[:, :: level.cells] = ends
             level.correct(loads[depth], coarse, fine[:, 1:-1])  # eq: exact
-            coarse = _finite(fine) if depth == min(1, len(self.levels) - 1) else fine
+            coarse = self._finite(fine) if depth == min(1, len(self.levels) - 1) else fine
             del loads[depth:]
+
+    def _finite(self, u: Any) -> Any:
+        """Refuse NaN and infinity. Each load bears on all of the second grid, so checking that is enough."""
+        with np.errstate(all="ignore"):
+            if self.looks and not math.isfinite(u.sum().item()) and not bool((u - u == 0).all()):
+                raise NonFiniteError
+        return u
 
     def _split(self, b: Any) -> tuple[Any, Any, Any]:
         """Split the loads of the unknowns into those of the interior nodes and of the two ends."""
@@ -415,14 +424,6 @@ def _empty(b: Any, nodes: int) -> Any:
         # NumPy asks for huge pages; touching small ones for the first time costs more than a solve.
         return torch.from_numpy(np.empty((b.shape[0], nodes), _NUMPY[b.dtype]))
     return b.new_empty((b.shape[0], nodes))
-
-
-def _finite(u: Any) -> Any:
-    """Refuse NaN and infinity. Each load bears on all of the second grid, so checking that is enough."""
-    with np.errstate(all="ignore"):
-        if not math.isfinite(u.sum().item()) and not bool((u - u == 0).all()):
-            raise NonFiniteError
-    return u
 
 
 @lru_cache(maxsize=64)

@@ -109,10 +109,13 @@ class Outcome:
         errors, accepted : torch.Tensor, shape (batch,)
             Estimated and accepted errors. NaN is not accepted.
         """
-        self.errors, self.error_estimate = errors, float(errors.max())
         bad = ~(errors <= accepted)
-        if self.status is Status.CONVERGED and bool(bad.any()):
-            self.status, self.row = Status.STAGNATED, int(bad.int().argmax())
+        # One look, which waits for a GPU.
+        figures = errors.max(), bad.any(), bad.int().argmax()
+        self.error_estimate, wanting, row = torch.stack([x.double() for x in figures]).tolist()
+        self.errors = errors
+        if self.status is Status.CONVERGED and wanting:
+            self.status, self.row = Status.STAGNATED, int(row)
 
 
 @dataclass

@@ -162,6 +162,17 @@ def test_a_level_is_one_batch_of_launches(varies: bool, device: str, counts: Any
     assert asked(sizes[1], 1) == asked(sizes[1], 20) == second
 
 
+@pytest.mark.parametrize("method", ["vcycle", "wcycle", "pcg", "fmg"])
+def test_cycles_on_an_interval_wait_once_an_iteration(method: str, device: str, counts: Any) -> None:
+    f = uploaded(3, 33)
+
+    def asked(maxiter: int) -> int:
+        options = {"maxiter": maxiter, "throw": False, "tol": 0.0}
+        return waits(counts, mgnet.solve, f, n=32, method=method, **options)
+
+    assert asked(4) - asked(2) == 2
+
+
 def test_coefficients_stay_on_the_device(device: str, counts: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(assembly, "CELLS", 8)
     a, c = uploaded(97) + 0.1, uploaded(98)
