@@ -17,8 +17,8 @@ from .box_problem import BoxPoisson
 from .cells import CellStiffness
 from .checks import array, hidden, require_finite, tracked, transforming
 from .grid import Grid
-from .memory import strips
-from .problem import Dirichlet, nothing, require_bound
+from .memory import sent, strips
+from .problem import Dirichlet, nothing, require_bounds
 from .stiffness import BoxStiffness
 
 __all__ = ["boundary_values", "load", "operator"]
@@ -56,20 +56,21 @@ def operator(problem: BoxPoisson, dtype: torch.dtype, device: torch.device) -> B
     if isinstance(a, float) and isinstance(c, float):
         # eq: weak-form-box
         return BoxStiffness.of(problem.space, a, c, **like)
-    c_cells = None if isinstance(c, float) and c == 0.0 else _of_cells("c", problem).to(**like)
-    return CellStiffness(problem.space, _of_cells("a", problem).to(**like), c_cells, problem.alphas)
+    c_cells = None if isinstance(c, float) and c == 0.0 else _of_cells("c", problem, device).to(dtype)
+    return CellStiffness(problem.space, _of_cells("a", problem, device).to(dtype), c_cells, problem.alphas)
 
 
-def _of_cells(name: str, problem: BoxPoisson) -> Tensor:
+def _of_cells(name: str, problem: BoxPoisson, device: torch.device) -> Tensor:
     """Give a coefficient's average over each cell, in float64."""
     value = getattr(problem, name)
     if isinstance(value, float):
-        return torch.tensor(value, dtype=torch.float64).expand(problem.cells)  # in the memory of one number
+        # In the memory of one number.
+        return torch.full((), value, dtype=torch.float64, device=device).expand(problem.cells)
     if callable(value):
         grids = problem.grids
-        pieces = ((rows, [_cell_averages(name, problem, value, rows)]) for rows in _chunks(grids))
-        return gathered(pieces, grids[0].n, 0)[0]
-    return _means(value) if name == "c" else value
+        pieces = ((rows, [_cell_averages(name, problem, value, rows, device)]) for rows in _chunks(grids))
+        return sent(gathered(pieces, grids[0].n, 0)[0], device)
+    return sent(_means(value) if name == "c" else value, device)
 
 
 def _means(c: Tensor) -> Tensor:
@@ -89,19 +90,21 @@ def _means_of_corners(c: Tensor) -> Tensor:
     return c
 
 
-def _cell_averages(name: str, problem: BoxPoisson, function: Any, rows: slice) -> Tensor:
-    values, _ = evaluate(name, function, *_quadrature_points(problem.grids, rows))
+def _cell_averages(
+    name: str, problem: BoxPoisson, function: Any, rows: slice, device: torch.device
+) -> Tensor:
+    values, _ = evaluate(name, function, *_quadrature_points(problem.grids, rows), device=device)
     if values.ndim != problem.dim:
         raise ValueError(
             f"{name}: the function returned {values.ndim} axes; accepted: {problem.dim}, one value per point"
         )
     points = len(POINTS)
     least = values
-    weights = torch.from_numpy(WEIGHTS)
+    weights = sent(torch.from_numpy(WEIGHTS), values.device)
     for place in range(-problem.dim, 0):
         least = least.unflatten(place, (-1, points)).amin(place)
         values = values.unflatten(place, (-1, points)).movedim(place, -1) @ weights
-    require_bound(name, least, "cell")
+    require_bounds("cell", **{name: least})
     return values
 
 
@@ -151,24 +154,24 @@ def load(problem: BoxPoisson, dtype: torch.dtype, device: torch.device, speaks_t
         size = float(fluxes.detach().abs().sum(tuple(range(-problem.dim, 0))).amax())
     batch = () if fluxes is None else fluxes.shape[: -problem.dim]
     if given is not None:
-        b = given.to(dtype=dtype, device=device)
+        b = sent(given, device, dtype)
         common_batch("b", b, problem.dim, batch)
         b = b if fluxes is None else b + space.loads(fluxes)
         return Load(b, "b", given, False, speaks_torch, size)
     if callable(f) and problem.load == "exact":
-        b, tensor, of_f = _quadrature(problem.grids, "f", f, dtype)
+        b, tensor, of_f = _quadrature(problem.grids, "f", f, dtype, device)
         size += of_f
-        b, speaks_torch = b.to(device), speaks_torch or tensor
+        b, speaks_torch = sent(b, device), speaks_torch or tensor
     else:
         if callable(f):
-            values, tensor = evaluate("f", f, *np.ix_(*(grid.x for grid in problem.grids)))
+            values, tensor = evaluate("f", f, *np.ix_(*(grid.x for grid in problem.grids)), device=device)
             f, speaks_torch = values, speaks_torch or tensor
         elif isinstance(f, float):
             f = torch.full(problem.node_shape, f, dtype=dtype, device=device)
         else:
             given = f
             require_finite("f", f, problem.dim)
-        f = whole_period(problem, f.to(dtype=dtype, device=device))
+        f = whole_period(problem, sent(f, device, dtype))
         b = _from_nodal(problem.grids, f, problem.load == "nodal")
     common_batch("f", b, problem.dim, batch)
     b = space.loads(b if fluxes is None else b + fluxes)
@@ -221,7 +224,7 @@ def _from_nodal(grids: list[Grid], f: Tensor, lumped: bool) -> Tensor:
     """Integrate the function through nodal values against the hats: along each axis in turn, :eq:`mass`."""
     for place, grid in enumerate(grids, -len(grids)):
         shape = (grid.n, *[1] * (-1 - place))
-        widths = torch.from_numpy(grid.widths(0, grid.n)).to(f).reshape(shape)
+        widths = sent(torch.from_numpy(grid.widths(0, grid.n)), f.device, f.dtype).reshape(shape)
         if lumped:
             half = widths.expand(grid.n, *shape[1:]) / 2
             f = f * overlap(half, half, -len(shape))
@@ -231,7 +234,12 @@ def _from_nodal(grids: list[Grid], f: Tensor, lumped: bool) -> Tensor:
 
 
 def _quadrature(
-    grids: list[Grid], name: str, f: Callable[..., Any], dtype: torch.dtype, names: str = "xyz"
+    grids: list[Grid],
+    name: str,
+    f: Callable[..., Any],
+    dtype: torch.dtype,
+    device: torch.device,
+    names: str = "xyz",
 ) -> tuple[Tensor, bool, float]:
     """Integrate a function against the hats of all nodes, and its absolute value."""
     speaks_torch, size = False, torch.zeros(())
@@ -239,7 +247,8 @@ def _quadrature(
     def pieces() -> Iterator[tuple[slice, list[Tensor]]]:
         nonlocal speaks_torch, size
         for rows in _chunks(grids):
-            values, speaks_torch = evaluate(name, f, *_quadrature_points(grids, rows), names=names)
+            points = _quadrature_points(grids, rows)
+            values, speaks_torch = evaluate(name, f, *points, device=device, names=names)
             if not hidden(values):
                 size = size + _against_hats(grids, rows, values.detach().abs(), sums=True).amax()
             yield rows, [_against_hats(grids, rows, values).to(dtype)]
@@ -250,11 +259,12 @@ def _quadrature(
 
 def _against_hats(grids: list[Grid], rows: slice, values: Tensor, sums: bool = False) -> Tensor:
     """Integrate values at quadrature points against the hats, or with ``sums`` over the cells."""
-    t, w = torch.from_numpy(POINTS), torch.from_numpy(WEIGHTS)
+    t, w = (sent(torch.from_numpy(x), values.device) for x in (POINTS, WEIGHTS))
     for place in range(-1, -len(grids) - 1, -1):
         grid = grids[place]
         cells = rows if place == -len(grids) else slice(0, grid.n)
-        widths = torch.from_numpy(grid.widths(cells.start, cells.stop)).reshape(-1, *[1] * (-1 - place))
+        widths = sent(torch.from_numpy(grid.widths(cells.start, cells.stop)), values.device)
+        widths = widths.reshape(-1, *[1] * (-1 - place))
         # The points of each cell as an axis of their own, at the end.
         each = values.unflatten(place, (-1, len(t))).movedim(place, -1)
         if sums:
@@ -275,12 +285,12 @@ def _fluxes(problem: BoxPoisson, dtype: torch.dtype, device: torch.device) -> Te
         others = problem.grids[:axis] + problem.grids[axis + 1 :]
         if callable(side.g) and problem.load == "exact":
             g, along = _on_side(problem, axis, end, side.g), _others(axis)
-            b, *_ = _quadrature(others, f"{name}: g", g, dtype, along)
+            b, *_ = _quadrature(others, f"{name}: g", g, dtype, device, along)
         else:
-            values = _nodal_data(problem, name, axis, end, side.g).to(dtype)
+            values = _nodal_data(problem, name, axis, end, side.g, device).to(dtype)
             b = _from_nodal(others, values, problem.load == "nodal")
         batch = common_batch(f"{name}: g", b, problem.dim - 1, batch)
-        part = _at_side(problem, b.to(device), axis, end)
+        part = _at_side(problem, sent(b, device), axis, end)
         total = part if total is None else total + part
     return total
 
@@ -313,22 +323,23 @@ def _on_side(problem: BoxPoisson, axis: int, end: int, g: Callable[..., Any]) ->
     return on_side
 
 
-def _nodal_data(problem: BoxPoisson, name: str, axis: int, end: int, g: Any) -> Tensor:
-    """Give the data of a side at its nodes, shape ``(..., *side nodes)``, in float64 on the CPU."""
+def _nodal_data(problem: BoxPoisson, name: str, axis: int, end: int, g: Any, device: torch.device) -> Tensor:
+    """Give the data of a side at its nodes, shape ``(..., *side nodes)``, in float64."""
     shape = problem.side_shape(axis)
     if callable(g):
         others = problem.grids[:axis] + problem.grids[axis + 1 :]
-        points = np.ix_(*(grid.x for grid in others))
-        return evaluate(f"{name}: g", _on_side(problem, axis, end, g), *points, names=_others(axis))[0]
+        on_side, points = _on_side(problem, axis, end, g), np.ix_(*(grid.x for grid in others))
+        values, _ = evaluate(f"{name}: g", on_side, *points, device=device, names=_others(axis))
+        return sent(values, device)
     if isinstance(g, float):
-        return torch.full(shape, g, dtype=torch.float64)
+        return torch.full(shape, g, dtype=torch.float64, device=device)
     if isinstance(g, Tensor) and not g.ndim:
-        return g.double().expand(shape)
+        return sent(g, device, torch.float64).expand(shape)
     values = array(f"{name}: g", g, (problem.node_shape, shape), "nodal values")
     require_finite(f"{name}: g", values, len(shape) + (values.shape[-problem.dim :] == problem.node_shape))
     if values.shape[-problem.dim :] == problem.node_shape:
         values = values.select(axis - problem.dim, end)
-    return values.double()
+    return sent(values, device, torch.float64)
 
 
 def _at_side(problem: BoxPoisson, values: Tensor, axis: int, end: int) -> Tensor:
@@ -361,11 +372,12 @@ def boundary_values(problem: BoxPoisson, dtype: torch.dtype, device: torch.devic
     held = [side for side in problem.sides() if isinstance(side[-1], Dirichlet)]
     if all(nothing(side.g) for *_, side in held):
         return None
-    total = torch.zeros((), dtype=torch.float64)
+    total = torch.zeros((), dtype=torch.float64, device=device)
     batch: tuple[int, ...] = ()
     for name, axis, end, side in held:
-        values = _nodal_data(problem, name, axis, end, side.g)
+        values = _nodal_data(problem, name, axis, end, side.g, device)
         batch = common_batch(f"{name}: g", values, problem.dim - 1, batch)
-        here = _at_side(problem, torch.ones(problem.side_shape(axis), dtype=torch.bool), axis, end)
+        ones = torch.ones(problem.side_shape(axis), dtype=torch.bool, device=device)
+        here = _at_side(problem, ones, axis, end)
         total = torch.where(here, _at_side(problem, values, axis, end), total)
-    return total.to(dtype=dtype, device=device)
+    return total.to(dtype)

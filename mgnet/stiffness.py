@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from . import stencils
 from .box import Axis, Box, BoxProlongation
 from .margins import Boundary, extend, margin
-from .memory import STRIP, is_open, scratch
+from .memory import STRIP, is_open, scratch, sent
 from .operators import Prolongation, Stencil
 from .rows import in_rows
 from .varying import VaryingStiffness
@@ -428,7 +428,8 @@ class BoxStiffness(Stiffness):
             pairs = [(k[:1], m[:1]) for k, m in pairs]
         masses = [m for _, m in pairs]
         parts = [stencils.tensor(*masses[:i], k, *masses[i + 1 :]) for i, (k, _) in enumerate(pairs)]
-        return torch.from_numpy(self.a * sum(parts) + self.c * stencils.tensor(*masses)).to(**self.like)
+        numbers = torch.from_numpy(self.a * sum(parts) + self.c * stencils.tensor(*masses))
+        return sent(numbers, **self.like)
 
     @property
     def contrast(self) -> float:

@@ -70,6 +70,16 @@ def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) ->
 # What a run does.
 
 
+def test_only_the_generators_that_a_run_needs_are_seeded(
+    data: mgnet.data.Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch.manual_seed would seed those of all GPUs too, which nothing puts back."""
+    model, before = small(), torch.get_rng_state()
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("all GPUs were seeded"))
+    mgnet.fit(model, data, **PLAIN, epochs=1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_it_learns_and_keeps_its_figures(data: mgnet.data.Data) -> None:
     history = mgnet.fit(small(), data, **PLAIN, epochs=12, lr=0.1)
     losses = history["train_loss"]
