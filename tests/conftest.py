@@ -1,8 +1,9 @@
-"""What all tests share: figures without a screen, examples without a deadline, GPU tests only on a GPU."""
+"""What all tests share: no screen, no deadlines, signals as a terminal leaves them, no GPU where none is."""
 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,20 @@ def counts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
 def device(request: pytest.FixtureRequest, counts: Any) -> str:
     """Name the device, as users do."""
     return request.config.getoption("--device")
+
+
+@pytest.fixture(autouse=True)
+def own_signals() -> Iterator[None]:
+    """Take signals as a program does that a terminal starts, in this process and in those that a test starts.
+
+    A shell starts what it runs in the background with SIGINT ignored, and what a process ignores, all that it
+    starts ignores too.
+    """
+    own = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in own.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import ast
 import json
-import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import TIMEOUT, environment
 
 nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")
@@ -56,14 +56,10 @@ def test_an_example_asserts_and_draws(path: Path) -> None:
 @pytest.fixture(scope="module")
 def kernel() -> Iterator[Any]:
     """One process for all notebooks: to import torch takes as long as many an example."""
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",  # small operations in two threads wait for each other
-        "PYTHONPATH": os.pathsep.join([str(EXAMPLES.parent), os.environ.get("PYTHONPATH", "")]),
-    }
-    environment.pop("MGNET_DATA", None)  # on the real images some take minutes
+    own = environment(OMP_NUM_THREADS="1")  # small operations in two threads wait for each other
+    own.pop("MGNET_DATA", None)  # on the real images some take minutes
     manager = jupyter_client.AsyncKernelManager(kernel_name="python3")
-    run_sync(manager.start_kernel)(env=environment)
+    run_sync(manager.start_kernel)(env=own)
     yield manager
     run_sync(manager.shutdown_kernel)(now=True)
 
@@ -86,7 +82,7 @@ def test_an_example_runs_as_a_notebook(path: Path, kernel: Any) -> None:
         warnings.simplefilter("ignore")  # of the machinery; those of the example are on its stderr
         book = notebook(path)
         book.cells.insert(0, nbformat.v4.new_code_cell(CLEAN.format(folder=path.parent)))
-        client = nbclient.NotebookClient(book, km=kernel, timeout=300)
+        client = nbclient.NotebookClient(book, km=kernel, timeout=TIMEOUT)
         try:
             client.execute()
         finally:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
@@ -18,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from processes import ended, environment, finished, started
 from torch import nn
 
 import mgnet
@@ -505,12 +503,16 @@ from mgnet import train
 torch.set_num_threads(1)
 data = mgnet.data.synthetic(train=320, validation=32, test=32)
 model = mgnet.models.create("logistic", num_classes=10, in_channels=3, image_size=32)
-step = train._Run.step
-def slow(run, *batch):
+go, step = train._Run.go, train._Run.step
+def noted(run, came, *rest):
+    run.came = came
+    go(run, came, *rest)
+def third(run, *batch):
     step(run, *batch)
     print("step", flush=True)
-    time.sleep(0.2)
-train._Run.step = slow
+    while run.batches.position == 3 and not run.came:
+        time.sleep(0.01)
+train._Run.go, train._Run.step = noted, third
 mgnet.fit(model, data, recipe="lecture", epochs=50, batch_size=32, lr=0.001, out=sys.argv[1], progress=False)
 """
 
@@ -519,20 +521,16 @@ mgnet.fit(model, data, recipe="lecture", epochs=50, batch_size=32, lr=0.001, out
     ("number", "code"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, -signal.SIGTERM)]
 )
 def test_a_signal_finishes_the_step_and_saves(tmp_path: Path, number: int, code: int) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(tmp_path)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    for _ in range(3):
-        assert process.stdout.readline() == "step\n"
-    process.send_signal(number)
-    rest = process.communicate(timeout=60)[0].split()
-    assert process.returncode in (code, 1 if number == signal.SIGINT else code)
+    with started("-c", SCRIPT, str(tmp_path)) as process:
+        assert process.stdout is not None
+        for _ in range(3):
+            assert process.stdout.readline() == "step\n"
+        process.send_signal(number)
+        done = ended(process)
+    assert done.stdout == ""  # no further step
+    assert done.returncode in (code, 1 if number == signal.SIGINT else code)
     state = checkpoint.load(tmp_path / LAST)
-    assert state["batches"]["position"] == 3 + len(rest)
+    assert state["batches"]["position"] == 3
     assert state["history"]["rows"] == []
 
 
@@ -742,6 +740,12 @@ def test_processes_join_once_and_part_at_the_end(monkeypatch: pytest.MonkeyPatch
     assert not dist.is_initialized()
 
 
+def torchrun(world: int, *argv: str) -> None:
+    command = f"-m torch.distributed.run --nproc-per-node={world} --standalone"
+    done = finished(*command.split(), *argv, env=environment(OMP_NUM_THREADS="1"))
+    assert done.returncode == 0, done.stderr
+
+
 TOGETHER = """
 import sys, torch, mgnet
 from mgnet.parallel import Processes, together
@@ -777,9 +781,7 @@ def test_two_processes_do_what_one_does(tmp_path: Path) -> None:
     for world in (1, 2):
         folder = tmp_path / str(world)
         folder.mkdir()
-        command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={world}", "--standalone"]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        subprocess.run([*command, str(script), str(folder)], check=True, env=environment, timeout=300)
+        torchrun(world, str(script), str(folder))
         results.append([torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(world)])
         assert {file.name for file in folder.iterdir()} == {
             "history.csv",
@@ -833,8 +835,6 @@ with together(torch.device("cpu")):
 def test_a_signal_to_one_process_stops_all(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(STOPPED)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([*command, str(script), str(tmp_path)], check=True, env=environment, timeout=300)
+    torchrun(2, str(script), str(tmp_path))
     assert {"stopped0", "stopped1"} <= {file.name for file in tmp_path.iterdir()}
     assert checkpoint.load(tmp_path / LAST)["batches"]["position"] == 2
