@@ -8,7 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
@@ -24,7 +24,7 @@ from .data import Batches, Data, Split
 from .history import History
 from .parallel import Processes
 from .precision import brain_float
-from .progress import Progress
+from .progress import Progress, telling
 from .recipes import Recipe
 
 __all__ = ["BEST", "LAST", "DivergedError", "evaluate", "fit", "predict"]
@@ -79,7 +79,8 @@ def fit(
     save_every : int, optional
         Steps after which to save within an epoch too.
     progress : bool, optional
-        Whether to report; by default a bar on a terminal, a line per epoch elsewhere.
+        Whether to report; by default a bar on a terminal, elsewhere a line for each epoch and at least every
+        half a minute, with the time that the rest will take.
     tensorboard : path, optional
         Folder for TensorBoard; needs the extra ``tensorboard``.
     **changes
@@ -217,17 +218,16 @@ class _Run:
 
     def go(self, stop: list[int], show: bool | None, log: Any) -> None:
         """Train to the end of the recipe, until patience runs out, or until a signal has come."""
-        steps = len(self.batches)
-        report = Progress(steps, self.recipe.epochs, show if self.processes.writes else False)
-        try:
+        steps, epoch, position = len(self.batches), self.batches.epoch, self.batches.position
+        show = show if self.processes.writes else False
+        report = Progress(steps, self.recipe.epochs, show, epoch * steps + position)
+        with telling(report.state, report.lines), closing(report):
             while len(self.history) < self.recipe.epochs and not self.history.stopped_early:
                 self.epoch(stop, report)
                 report.epoch(self.close_epoch())
                 _write_log(log, self.history.rows[-1])
                 self.save()
-        finally:
-            report.close()
-        self.finish()
+            self.finish()
 
     def epoch(self, stop: list[int], report: Progress) -> None:
         """Train on the batches that are left of an epoch."""

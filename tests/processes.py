@@ -6,7 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,14 @@ def started(*argv: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
         for pipe in (process.stdin, process.stdout, process.stderr):
             if pipe is not None:
                 pipe.close()
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Wait for what another thread or process does."""
+    last = time.monotonic() + TIMEOUT
+    while not holds():
+        assert time.monotonic() < last, "waited in vain"
+        time.sleep(0.01)
 
 
 def ended(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:

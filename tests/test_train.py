@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import signal
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
@@ -15,11 +17,21 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from processes import ended, environment, finished, started
+from processes import ended, environment, finished, started, wait_until
 from torch import nn
 
 import mgnet
-from mgnet import CheckpointError, DivergedError, History, Recipe, checkpoint, precision, recipes, train
+from mgnet import (
+    CheckpointError,
+    DivergedError,
+    History,
+    Recipe,
+    checkpoint,
+    precision,
+    progress,
+    recipes,
+    train,
+)
 from mgnet.parallel import Processes, together
 from mgnet.train import BEST, LAST
 
@@ -635,10 +647,26 @@ def test_plain_lines_where_there_is_no_terminal(
     mgnet.fit(small(), data, recipe=PLAIN["recipe"])
     out, err = capsys.readouterr()
     assert out == ""
-    lines = err.splitlines()
+    lines = [line for line in err.splitlines() if line.startswith("epoch ")]
     assert len(lines) == 2
     assert lines[0].startswith("epoch 1/2  loss ")
     assert "validation" in lines[0]
+
+
+def test_a_step_that_takes_long_is_not_silent(data: mgnet.data.Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    step, stream = train._Run.step, io.StringIO()
+
+    def slow(run: Any, *batch: Any) -> None:
+        wait_until(lambda: f"step {run.batches.position - 1}/5 after " in stream.getvalue())
+        step(run, *batch)
+
+    monkeypatch.setattr(train._Run, "step", slow)
+    monkeypatch.setattr(progress, "PERIOD", 0.001)
+    monkeypatch.setattr(sys, "stderr", stream)
+    mgnet.fit(small(), data, recipe=PLAIN["recipe"], epochs=1)
+    lines = stream.getvalue().splitlines()
+    assert lines[0].startswith("step 0/5 after 0 s")
+    assert any(line.endswith(" to the end") for line in lines)
 
 
 def test_tensorboard_is_optional(data: mgnet.data.Data, tmp_path: Path) -> None:
