@@ -22,7 +22,12 @@ def quick_rows(script: str, folder: Path, *more: str, threads: int = 2) -> list[
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("script", "sections"), [("train_cpu.py", ["Synthetic", "Speed", "Data side"]), ("train_gpu.py", ["-"])]
+    ("script", "sections"),
+    [
+        ("train_cpu.py", ["Synthetic", "Speed", "Data side"]),
+        ("train_gpu.py", ["-"]),
+        ("command.py", ["Start", "Waiting"]),
+    ],
 )
 def test_a_quick_run(script: str, sections: list[str], tmp_path: Path) -> None:
     for only in sections:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from command import KEYS, answer, complaint
 from processes import ended, environment, finished, started
 
 import mgnet
-from mgnet.cli import main
+from mgnet.cli import CHOSEN, main
 
 DATA = Path(__file__).parent.parent / "examples" / "data"
 SINE = ["solve", "--rhs", "pi**2*sin(pi*x)", "--n", "64"]
@@ -490,6 +491,41 @@ def test_a_failing_process_says_one_line(argv: list[str], code: int) -> None:
     assert (done.returncode, done.stdout) == (code, "")
     assert done.stderr.startswith("mgnet: error: ")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "policy"),
+    [
+        ({}, "PASSIVE"),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE"),
+        *(({name: "100"}, None) for name in ("GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")),
+    ],
+    ids=str,
+)
+def test_the_command_says_how_threads_wait_unless_that_is_said(
+    said: dict[str, str], policy: str | None
+) -> None:
+    code = "import mgnet.cli, os; mgnet.cli.main(['--version']); print(os.environ.get('OMP_WAIT_POLICY'))"
+    done = finished("-c", code, env=unsaid() | said)
+    assert done.stdout.splitlines()[-1] == str(policy), done.stderr
+
+
+def unsaid() -> dict[str, str]:
+    return {name: text for name, text in environment().items() if name not in CHOSEN}
+
+
+def test_openmp_hears_it() -> None:
+    """It reports what it has read when torch is loaded."""
+    done = finished("-m", "mgnet", *SINE, env=unsaid() | {"OMP_DISPLAY_ENV": "TRUE"})
+    if "OMP_WAIT_POLICY" not in done.stderr:
+        pytest.skip("torch has no OpenMP that reports")
+    assert re.search("OMP_WAIT_POLICY ?= ?'PASSIVE'", done.stderr)
+
+
+def test_a_program_that_has_torch_keeps_its_environment(capsys: pytest.CaptureFixture[str]) -> None:
+    before = dict(os.environ)
+    answer(capsys, *SINE)
+    assert dict(os.environ) == before
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
