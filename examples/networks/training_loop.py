@@ -33,7 +33,7 @@ from torch.nn import functional as F  # noqa: N812
 import mgnet
 from mgnet.data import Batches
 
-data = mgnet.data.synthetic(train=600, validation=400, test=1000)
+data = mgnet.data.synthetic(train=1200, validation=400, test=1000)
 print(data)
 for part in ("train", "validation", "test"):
     split = getattr(data, part)
