@@ -34,7 +34,7 @@ class Plan:
     """Turns, and numbers of cells along an axis of the square."""
 
     starts: int = 15
-    turns: int = 9
+    turns: int = 7
     cells: Sequence[int] = (256, 1024)
 
 
@@ -54,7 +54,7 @@ WORKER = """
 import sys, time
 import mgnet
 
-data = mgnet.data.synthetic(train=3 * 128, validation=0, test=1)
+data = mgnet.data.synthetic(train=2 * 128, validation=0, test=1)
 
 def seconds(n):
     if n == 0:
@@ -84,28 +84,25 @@ def start(plan: Plan) -> Iterator[Row]:
 def waits(plan: Plan) -> Iterator[Row]:
     """Time every task in every way of waiting, on a quiet machine and on a busy one."""
     with ExitStack() as stack:
-        workers = {way: stack.enter_context(worker(said)) for way, said in WAYS.items()}
-        quiet = turns(plan, workers)
-        for _ in range(os.cpu_count() or 1):
-            stack.enter_context(process(NEIGHBOUR))
-        busy = turns(plan, workers)
-    for task in (*plan.cells, 0):
-        name = f"solve, {task} × {task} cells" if task else "a step of ResNet-20, 128 images"
-        slower = busy[OURS, task] / quiet["nothing said", task]
-        yield Row(f"{name}: busy with {OURS}, over quiet with nothing said", slower, "{:.1f}×", most=5)
-        for way in WAYS:
-            yield Row(f"    quiet, {way}", 1e3 * quiet[way, task], "{:.1f} ms")
-            yield Row(f"    busy, {way}", 1e3 * busy[way, task], "{:.1f} ms")
+        workers = {way: stack.enter_context(process(WORKER, said)) for way, said in WAYS.items()}
+        for task in (*plan.cells, 0):
+            quiet = turns(plan, workers, task)
+            with ExitStack() as neighbours:
+                for _ in range(os.cpu_count() or 1):
+                    neighbours.enter_context(process(NEIGHBOUR))
+                busy = turns(plan, workers, task)
+            name = f"solve, {task} × {task} cells" if task else "a step of ResNet-20, 128 images"
+            slower = busy[OURS] / quiet["nothing said"]
+            yield Row(f"{name}: busy, {OURS}, over quiet, nothing said", slower, "{:.1f}×", most=5)
+            for way in WAYS:
+                yield Row(f"    quiet, {way}", 1e3 * quiet[way], "{:.1f} ms")
+                yield Row(f"    busy, {way}", 1e3 * busy[way], "{:.1f} ms")
 
 
-def turns(plan: Plan, workers: dict[str, subprocess.Popen[str]]) -> dict[tuple[str, int], float]:
-    """Give the median seconds of each way of waiting and task; the first turn warms up."""
-    tasks = (*plan.cells, 0)
-    seconds = [
-        {(way, task): answer(worker, task) for task in tasks for way, worker in workers.items()}
-        for _ in range(1 + plan.turns)
-    ]
-    return {key: median(turn[key] for turn in seconds[1:]) for key in seconds[0]}
+def turns(plan: Plan, workers: dict[str, subprocess.Popen[str]], task: int) -> dict[str, float]:
+    """Give the median seconds of each way of waiting; the first turn warms up."""
+    seconds = [{way: answer(worker, task) for way, worker in workers.items()} for _ in range(1 + plan.turns)]
+    return {way: median(turn[way] for turn in seconds[1:]) for way in workers}
 
 
 def answer(worker: subprocess.Popen[str], task: int) -> float:
@@ -126,10 +123,6 @@ def process(script: str, said: dict[str, str] | None = None) -> Iterator[subproc
     finally:
         running.kill()
         running.communicate()
-
-
-def worker(said: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
-    return process(WORKER, said)
 
 
 SECTIONS: tuple[Section, ...] = (
