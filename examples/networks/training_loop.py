@@ -61,7 +61,7 @@ recipe = mgnet.Recipe(
     nesterov=False,
     weight_decay=5e-4,
     schedule="milestones",
-    milestones=(0.3, 0.5),
+    milestones=(0.2, 0.5),
     crop=4,
     flip="random",
     drop_last=True,
@@ -195,7 +195,8 @@ if os.environ.get("MGNET_DATA"):
     assert photographs.validation.labels.bincount().tolist() == [500] * 10
     torch.manual_seed(0)
     net = mgnet.models.create("net", batch_norm=True)
-    long = mgnet.fit(net, photographs, recipe=recipe, batch_size=64, epochs=12, progress=False)
+    changes = {"batch_size": 64, "epochs": 12, "milestones": (0.3, 0.5)}
+    long = mgnet.fit(net, photographs, recipe=recipe, progress=False, **changes)
     for row in long.rows:
         print(f"epoch {row['epoch']:>2}  rate {row['lr']:.4f}  validation {row['val_accuracy']:.2%}")
     print(f"kept: epoch {long.best['epoch']} of {len(long)}, stopped early: {long.stopped_early}")
