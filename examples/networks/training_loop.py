@@ -54,14 +54,14 @@ assert not (pictures(data.train) | pictures(data.validation)) & pictures(data.te
 # by up to four pixels, and mirrored with even odds. The images that judge stay as they are.
 
 recipe = mgnet.Recipe(
-    epochs=30,
+    epochs=40,
     batch_size=32,
     lr=0.05,
     momentum=0.9,
     nesterov=False,
     weight_decay=5e-4,
     schedule="milestones",
-    milestones=(0.2, 0.5),
+    milestones=(0.125, 0.375),
     crop=4,
     flip="random",
     drop_last=True,
