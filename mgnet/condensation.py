@@ -20,12 +20,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .iteration import NonFiniteError
 from .memory import sent, strips
 from .stiffness import Stiffness1d
 from .threads import share
 from .varying import VaryingStiffness, eliminate
 
-__all__ = ["Condensation", "NonFiniteError"]
+__all__ = ["Condensation"]
 
 # Cells per block; half of it in long levels, where the products with the blocks' matrices are what costs.
 FACTOR, LONG = 32, 2**15
@@ -33,10 +34,6 @@ FACTOR, LONG = 32, 2**15
 CHUNK = 2**18
 # Most multiplications of a product with a vector or a matrix for which OpenBLAS starts no threads.
 PRODUCT = {1: 2**13, 2: 2**18}
-
-
-class NonFiniteError(ArithmeticError):
-    """The loads or the solution hold NaN or infinity; the caller, who knows the data, says where."""
 
 
 class Cell(NamedTuple):

@@ -27,10 +27,20 @@ from .checks import (
     tracked,
     transforming,
 )
-from .condensation import Condensation, NonFiniteError
+from .condensation import Condensation
 from .direct import BoxFactorisation, Floating, solve_direct
 from .entries import LOST
-from .iteration import Outcome, SingleStep, Status, Step, iterate, largest, relative_norm, slowness
+from .iteration import (
+    NonFiniteError,
+    Outcome,
+    SingleStep,
+    Status,
+    Step,
+    iterate,
+    largest,
+    relative_norm,
+    slowness,
+)
 from .memory import apart, empty, empty_like, own_copy, owned, reused, sent
 from .mixed import MixedStep, multiplied, row_sizes
 from .multigrid import (

@@ -21,6 +21,7 @@ from .rows import residual
 
 __all__ = [
     "ENOUGH",
+    "NonFiniteError",
     "Outcome",
     "Progress",
     "SingleStep",
@@ -43,6 +44,10 @@ SLOW = 0.05
 ENOUGH = 3
 # No iteration is believed to shrink its error by more than this.
 QUICKEST = 0.05
+
+
+class NonFiniteError(ArithmeticError):
+    """The loads or the solution hold NaN or infinity; the caller, who knows the data, says where."""
 
 
 class Status(enum.Enum):

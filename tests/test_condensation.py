@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mgnet import Stiffness
-from mgnet.condensation import Cell, Condensation, NonFiniteError, block
+from mgnet.condensation import Cell, Condensation, block
+from mgnet.iteration import NonFiniteError
 from mgnet.varying import VaryingStiffness
 
 # Robin's alpha where an end has one.

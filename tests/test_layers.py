@@ -26,7 +26,7 @@ TRUNK = [
     {"operators"},
     {"rows"},
     {"varying", "smoothers", "box"},
-    {"stiffness"},
+    {"stiffness", "blocks"},
 ]
 SOLVER = [
     {"iteration", "galerkin", "tensor_solver", "problem", "adjoint"},
