@@ -104,6 +104,9 @@ class OnDevice(Tensor):
     def numpy(self, **_: Any) -> Any:
         raise TypeError(f"can't convert {NAME}:0 device type tensor to numpy")
 
+    def __repr__(self) -> str:
+        return f"OnDevice({self.memory!r})"
+
     def tolist(self) -> Any:
         return self.cpu().tolist()
 
