@@ -21,7 +21,8 @@ ROOT = "__init__"  # the package itself: 'import mgnet' inside a module
 # reads strings stands apart, for the command line alone.
 COMMON = [{"files"}]
 TRUNK = [
-    {"checks", "chain", "precision", "margins", "memory", "plot", "threads"},
+    {"checks", "precision", "plot", "threads"},
+    {"chain", "margins", "memory"},
     {"grid", "stencils"},
     {"operators"},
     {"rows"},
