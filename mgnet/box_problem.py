@@ -93,6 +93,12 @@ class BoxPoisson(Poisson):
         self.axes_grids = [
             uniform_grid(k, ends) for k, ends in zip(cells, _domains(domain, dim), strict=True)
         ]
+        volume = math.prod(grid.length / grid.n for grid in self.axes_grids)
+        if not 1e-300 < volume < 1e300:
+            raise ValueError(
+                f"domain: got {domain!r}, whose cells have the volume {volume:.0e};"
+                " accepted: cells of a volume between 1e-300 and 1e300"
+            )
         self._joined = _joined(periodic, dim)
         self.conditions = self._conditions(boundary, {"left": left, "right": right})
         self._set_data(f, b, a, c, load)  # eq: strong-form-box

@@ -112,7 +112,7 @@ class Outcome:
         Parameters
         ----------
         errors, accepted : torch.Tensor, shape (batch,)
-            Estimated and accepted errors. NaN is not accepted.
+            Estimated and accepted errors. NaN is not accepted, and means divergence as infinity does.
         """
         bad = ~(errors <= accepted)
         # One look, which waits for a GPU.
@@ -120,7 +120,9 @@ class Outcome:
         self.error_estimate, wanting, row = torch.stack([x.double() for x in figures]).tolist()
         self.errors = errors
         if self.status is Status.CONVERGED and wanting:
-            self.status, self.row = Status.STAGNATED, int(row)
+            # The largest of rows with NaN is NaN.
+            lost = not math.isfinite(self.error_estimate)
+            self.status, self.row = Status.DIVERGED if lost else Status.STAGNATED, int(row)
 
 
 @dataclass
