@@ -13,7 +13,7 @@ from . import stencils
 from .box import gathered, overlap
 from .chain import Chain
 from .checks import array, first_bad, hidden, require_finite
-from .problem import BOUNDS, Poisson, nothing
+from .problem import BOUNDS, Poisson, nothing, require_bound
 from .stiffness import Stiffness1d
 from .varying import VaryingStiffness
 
@@ -47,25 +47,65 @@ def operator(problem: Poisson, dtype: torch.dtype, device: torch.device) -> Stif
     ValueError
         For a coefficient that is out of its bounds; the message names the cell.
     """
-    grid, a, c = problem.grid, problem.a, problem.c
+    grid, a, c = problem.grid, problem.a, reaction(problem)
     if grid.uniform and isinstance(a, float) and isinstance(c, float):
         like: dict[str, Any] = {"dtype": dtype, "device": device}
-        return Stiffness1d(grid.length / grid.n, a, c, problem.ends, robin=problem.robin, **like)
+        return Stiffness1d(
+            grid.length / grid.n, a, c, problem.ends, robin=problem.robin, lumped=problem.lumped, **like
+        )
     reacts = not (isinstance(c, float) and c == 0.0)
     pieces = (
-        (cells, [part.to(dtype=dtype, device=device) for part in _cells(problem, cells, reacts)])
+        (
+            cells,
+            [part.to(dtype=dtype, device=device) for part in _cells(problem, c if reacts else None, cells)],
+        )
         for cells in _chunks(grid.n)
     )
     k, *s = gathered(pieces, grid.n, -1)
     return VaryingStiffness(k, s[0] if s else None, problem.ends, problem.robin)  # eq: system
 
 
-def _cells(problem: Poisson, cells: slice, reacts: bool) -> Iterator[Tensor]:
+def reaction(problem: Poisson) -> Any:
+    """Return c as it goes through the integrals: by its nodal values, where f does, in any dimension.
+
+    Parameters
+    ----------
+    problem : Poisson
+        The problem.
+
+    Returns
+    -------
+    float, callable or torch.Tensor of shape ``(*nodes)``
+        A function only where it is integrated by quadrature.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When the function c fails, or returns something else than finite numbers of at least 0.
+    """
+    if not (callable(problem.c) and problem.nodal):
+        return problem.c
+    c = coefficient_at("c", problem, *np.ix_(*(grid.x.copy() for grid in problem.grids)))
+    require_bound("c", c)
+    return c
+
+
+def coefficient_at(name: str, problem: Poisson, *x: np.ndarray) -> Tensor:
+    """Evaluate the function a or c, which has no batch, as :func:`evaluate` does."""
+    values, _ = evaluate(name, getattr(problem, name), *x)
+    if values.ndim != problem.dim:
+        raise ValueError(
+            f"{name}: the function returned {values.ndim} axes; accepted: {problem.dim}, one value per point"
+        )
+    return values
+
+
+def _cells(problem: Poisson, c: Any, cells: slice) -> Iterator[Tensor]:
     """Give the conductances of some cells, and what they add to the row sums of their nodes."""
     widths = torch.from_numpy(problem.grid.widths(cells.start, cells.stop))
     k = _cell_average(problem, cells) / widths
-    if reacts:
-        off_diagonal, low, high = _masses(problem, cells, widths)
+    if c is not None:
+        off_diagonal, low, high = _masses(problem, c, cells, widths)
         yield k - off_diagonal  # eq: weak-form, conductance
         yield overlap(low, high, -1)
     else:
@@ -138,14 +178,15 @@ def load(problem: Poisson, dtype: torch.dtype, device: torch.device, speaks_torc
         given = f
         b = _from_nodal(problem, _whole_period(problem, f.to(dtype=dtype, device=device)))
     b = _add_fluxes(problem, Chain(problem.ends).loads(b), own=True)
-    return Load(b, "f", given, problem.load == "nodal", speaks_torch, size)
+    lumped = problem.lumped or isinstance(f, float)
+    return Load(b, "f", given, lumped, speaks_torch, size)
 
 
 def _from_nodal(problem: Poisson, f: Tensor) -> Tensor:
     # What a Dirichlet end makes of no account is looked at all the same.
     if not hidden(f) and not (f[..., 0].isfinite().all() and f[..., -1].isfinite().all()):
         require_finite("f", f)
-    return _lump(problem, f) if problem.load == "nodal" else _integrate_linear(problem, f)
+    return _lump(problem, f) if problem.lumped else _integrate_linear(problem, f)
 
 
 def _chunks(n: int) -> Iterator[slice]:
@@ -240,12 +281,8 @@ def _require_finite_at(name: str, values: Tensor, x: Sequence[np.ndarray], names
 
 def _sampled(name: str, problem: Poisson, cells: slice) -> Tensor:
     """Give a coefficient's values at the quadrature points of some cells, (cells, points), checked."""
-    values, _ = evaluate(name, getattr(problem, name), problem.grid.inside(cells.start, cells.stop, POINTS))
-    if values.ndim != 1:
-        raise ValueError(
-            f"{name}: the function returned {values.ndim} axes; accepted: 1, one value per point"
-        )
-    values = values.reshape(-1, len(POINTS))
+    points = problem.grid.inside(cells.start, cells.stop, POINTS)
+    values = coefficient_at(name, problem, points).reshape(-1, len(POINTS))
     bad = ((values <= 0) if name == "a" else (values < 0)).any(-1)
     if not hidden(values) and bad.any():
         i = int(bad.nonzero()[0])
@@ -263,23 +300,31 @@ def _cell_average(problem: Poisson, cells: slice) -> Tensor:
     return problem.a[cells].cpu()
 
 
-def _masses(problem: Poisson, cells: slice, widths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _masses(problem: Poisson, c: Any, cells: slice, widths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Integrate c against products of hats: the off-diagonal entry, and both row sums, per cell."""
     t, w = torch.from_numpy(POINTS), torch.from_numpy(WEIGHTS)
-    if callable(problem.c):
+    if callable(c):
         c = _sampled("c", problem, cells)
-    elif isinstance(problem.c, float):
-        c = torch.full((cells.stop - cells.start, 1), problem.c, dtype=torch.float64).expand(-1, len(t))
     else:
-        nodal = problem.c[cells.start : cells.stop + 1].cpu()
-        c = nodal[:-1, None] * (1 - t) + nodal[1:, None] * t
+        low, high = _at_both_ends(c, cells)
+        if problem.lumped:
+            return torch.zeros_like(low), low * widths / 2, high * widths / 2  # eq: mass-lumped
+        c = low[:, None] * (1 - t) + high[:, None] * t
     off_diagonal, low, high = (c @ (w * shape) * widths for shape in (t * (1 - t), 1 - t, t))
     return off_diagonal, low, high
 
 
+def _at_both_ends(c: float | Tensor, cells: slice) -> tuple[Tensor, Tensor]:
+    """Give c at the two ends of some cells."""
+    if isinstance(c, float):
+        everywhere = torch.full((cells.stop - cells.start,), c, dtype=torch.float64)
+        return everywhere, everywhere
+    return c[cells].cpu(), c[cells.start + 1 : cells.stop + 1].cpu()
+
+
 def _quadrature(problem: Poisson, f: Any, dtype: torch.dtype) -> tuple[Tensor, bool, float]:
     """Integrate a function against the hats of all nodes, and its absolute value."""
-    if problem.load == "nodal":
+    if problem.lumped:
         values, speaks_torch = evaluate("f", f, problem.grid.x.copy())
         return _lump(problem, _whole_period(problem, values.to(dtype))), speaks_torch, 0.0
     t, w = torch.from_numpy(POINTS), torch.from_numpy(WEIGHTS)

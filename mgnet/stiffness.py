@@ -41,6 +41,8 @@ class Stiffness(Stencil):
         As for :class:`Stencil`; a natural end adds ``robin`` to its diagonal.
     robin : (float, float), or one pair for each axis, default (0.0, 0.0)
         Robin's alpha at the two ends.
+    lumped : bool, default False
+        Whether c u counts at the nodes only, :eq:`mass-lumped`.
     dim : int, default 1
         Number of axes.
     dtype, device : optional
@@ -64,13 +66,14 @@ class Stiffness(Stencil):
         boundary: Boundary = "dirichlet",
         *,
         robin: Any = (0.0, 0.0),
+        lumped: bool = False,
         dim: int = 1,
         dtype: torch.dtype = torch.float64,
         device: Any = None,
     ) -> None:
-        kernel = stencils.stiffness(h, a, c)
+        kernel = stencils.stiffness(h, a, c, lumped)
         self._convolution(kernel, 1, boundary, False, {"dtype": dtype, "device": device})
-        self.a, self.c = a, c
+        self.a, self.c, self.lumped = a, c, lumped
 
     @property
     def singular(self) -> bool:
@@ -93,7 +96,10 @@ class Stiffness(Stencil):
         raise NotImplementedError
 
     def coarse(self) -> Stiffness:
-        """Return the operator of cells twice as wide along every axis; it equals R A P, :eq:`galerkin`."""
+        """Return the operator of cells twice as wide along every axis; it equals R A P, :eq:`galerkin`.
+
+        Where c is lumped it is lumped there too, and no more than close to R A P.
+        """
         raise NotImplementedError
 
     @property
@@ -115,13 +121,14 @@ class Stiffness1d(Stiffness, nn.Conv1d):
         boundary: Boundary = "dirichlet",
         *,
         robin: tuple[float, float] = (0.0, 0.0),
+        lumped: bool = False,
         dim: int = 1,
         dtype: torch.dtype = torch.float64,
         device: Any = None,
     ) -> None:
-        super().__init__(h, a, c, boundary, dtype=dtype, device=device)
+        super().__init__(h, a, c, boundary, lumped=lumped, dtype=dtype, device=device)
         self.h, self.robin = h, robin
-        self.k, self.row_sum = a / h - c * h / 6, c * h
+        self.k, self.row_sum = a / h - (0.0 if lumped else c * h / 6), c * h
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the operator.
@@ -188,12 +195,15 @@ class Stiffness1d(Stiffness, nn.Conv1d):
     def coarse(self) -> Stiffness1d:
         """Return the stiffness operator of cells twice as wide; it equals R A P, :eq:`galerkin`.
 
+        Where c is lumped it is lumped there too, and no more than close to R A P.
+
         Returns
         -------
         Stiffness1d
             The operator of the next coarser grid.
         """
-        return Stiffness1d(2 * self.h, self.a, self.c, self.boundary, robin=self.robin, **self.like)
+        kept: dict[str, Any] = {"robin": self.robin, "lumped": self.lumped}
+        return Stiffness1d(2 * self.h, self.a, self.c, self.boundary, **kept, **self.like)
 
     def varying(self, cells: int) -> VaryingStiffness:
         """Return the same operator with its numbers spelled out, one cell after the other.

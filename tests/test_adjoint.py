@@ -286,25 +286,29 @@ def held_solution(A: Tensor, b: Tensor, held: Tensor, g: Tensor) -> Tensor:
     return torch.linalg.solve(rows, torch.where(held, g, b))
 
 
-def test_gradients_on_a_line_are_those_of_a_dense_solve() -> None:
+@pytest.mark.parametrize("load", ["nodal", "exact"])
+def test_gradients_on_a_line_are_those_of_a_dense_solve(load: str) -> None:
     h = torch.from_numpy(np.diff(X))
     f, a, c, g, q = normal(N + 1), positive(N), positive(N + 1), number(0.3), number(0.7)
     w = normal(N + 1, seed=3)
 
     def by_mgnet(f: Tensor, a: Tensor, c: Tensor, g: Tensor, q: Tensor) -> Tensor:
-        return solved(f, nodes=X, a=a, c=c, left=Dirichlet(g), right=Robin(2.0, q))
+        return solved(f, nodes=X, a=a, c=c, left=Dirichlet(g), right=Robin(2.0, q), load=load)
 
     def by_torch(f: Tensor, a: Tensor, c: Tensor, g: Tensor, q: Tensor) -> Tensor:
         stiff = torch.tensor([[1.0, -1.0], [-1.0, 1.0]], dtype=F64)
         low, high = c[:-1], c[1:]
         mixed = (low + high) / 12
         rows = [torch.stack((low / 4 + high / 12, mixed), -1), torch.stack((mixed, low / 12 + high / 4), -1)]
-        elements = (a / h)[:, None, None] * stiff + h[:, None, None] * torch.stack(rows, -2)
         last = torch.eye(N + 1, dtype=F64)[-1]
-        A = assembled((N,), elements) + 2.0 * torch.outer(last, last)
-        lumped = (torch.cat((h, h.new_zeros(1))) + torch.cat((h.new_zeros(1), h))) / 2
+        A = assembled((N,), (a / h)[:, None, None] * stiff) + 2.0 * torch.outer(last, last)
+        weights = (torch.cat((h, h.new_zeros(1))) + torch.cat((h.new_zeros(1), h))) / 2
+        mass = assembled((N,), h[:, None, None] * torch.tensor([[2.0, 1.0], [1.0, 2.0]], dtype=F64) / 6)
+        b = (weights * f if load == "nodal" else mass @ f) + q * last
+        of_c = assembled((N,), h[:, None, None] * torch.stack(rows, -2))
+        A = A + (torch.diag(weights * c) if load == "nodal" else of_c)
         held = torch.arange(N + 1) == 0
-        return held_solution(A, lumped * f + q * last, held, g.expand(N + 1))
+        return held_solution(A, b, held, g.expand(N + 1))
 
     compare(by_mgnet, by_torch, (f, a, c, g, q), w)  # eq: adjoint
 
