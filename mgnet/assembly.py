@@ -178,15 +178,14 @@ def load(problem: Poisson, dtype: torch.dtype, device: torch.device, speaks_torc
         given = f
         b = _from_nodal(problem, _whole_period(problem, f.to(dtype=dtype, device=device)))
     b = _add_fluxes(problem, Chain(problem.ends).loads(b), own=True)
-    lumped = problem.lumped or isinstance(f, float)
-    return Load(b, "f", given, lumped, speaks_torch, size)
+    return Load(b, "f", given, problem.load == "nodal", speaks_torch, size)
 
 
 def _from_nodal(problem: Poisson, f: Tensor) -> Tensor:
     # What a Dirichlet end makes of no account is looked at all the same.
     if not hidden(f) and not (f[..., 0].isfinite().all() and f[..., -1].isfinite().all()):
         require_finite("f", f)
-    return _lump(problem, f) if problem.lumped else _integrate_linear(problem, f)
+    return _lump(problem, f) if problem.load == "nodal" else _integrate_linear(problem, f)
 
 
 def _chunks(n: int) -> Iterator[slice]:
@@ -324,7 +323,7 @@ def _at_both_ends(c: float | Tensor, cells: slice) -> tuple[Tensor, Tensor]:
 
 def _quadrature(problem: Poisson, f: Any, dtype: torch.dtype) -> tuple[Tensor, bool, float]:
     """Integrate a function against the hats of all nodes, and its absolute value."""
-    if problem.lumped:
+    if problem.load == "nodal":
         values, speaks_torch = evaluate("f", f, problem.grid.x.copy())
         return _lump(problem, _whole_period(problem, values.to(dtype))), speaks_torch, 0.0
     t, w = torch.from_numpy(POINTS), torch.from_numpy(WEIGHTS)

@@ -129,11 +129,12 @@ class Poisson:
     periodic : bool, default False
         Join the two ends instead.
     load : {"exact", "nodal"}, optional
-        How f becomes the load, and c u a part of the operator. "exact", the default where f is no array: by
-        five-point Gauss quadrature on each cell, :eq:`load` (exact for polynomials of degree 8), and of
+        How f becomes the load, and how c u becomes a part of the operator. "exact", the default for functions
+        f: by five-point Gauss quadrature on each cell, :eq:`load` (exact for polynomials of degree 8), or of
         nodal values as the integral of the piecewise linear function through them, :eq:`load-consistent`;
-        where f is an array, a function c counts by its nodal values too. "nodal", the default for an array
-        f: lumped, f and c at a node times the integral of its hat, :eq:`load-nodal`, :eq:`mass-lumped`.
+        where f is an array, a function c counts by its nodal values too. "nodal", the default for arrays f:
+        lumped, f and c at a node times the integral of its hat, :eq:`load-nodal`, :eq:`mass-lumped`. For a
+        number f, where both loads are the same, and for ``b`` c is integrated unless it is "nodal".
     b : array, shape (..., unknowns), optional
         The load vector itself, instead of ``f``, one entry per unknown: the nodes without Dirichlet
         ends, a periodic end once. The data of Neumann and Robin ends are still added.
@@ -149,8 +150,9 @@ class Poisson:
     # The class for problems in a box; set where it is defined.
     boxes: type[Poisson]
     dim = 1
-    # Whether f, and c with it, counts by its nodal values.
+    # Whether f, and c with it, counts by its nodal values; and whether they are lumped.
     nodal: bool
+    lumped: bool
 
     def __new__(cls, f: Any = None, *, dim: Any = 1, **options: Any) -> Self:
         """Return the class for ``dim`` dimensions."""
@@ -238,11 +240,6 @@ class Poisson:
         return alphas[0], alphas[1]
 
     @property
-    def lumped(self) -> bool:
-        """Whether f and c, and what else a hat is integrated against, count at its node only."""
-        return self.load == "nodal"
-
-    @property
     def unknowns(self) -> int:
         """Number of unknowns: the nodes without Dirichlet ends, a periodic end once."""
         return self.n if self.periodic else self.n + 1 - self.ends.count("dirichlet")
@@ -255,9 +252,10 @@ class Poisson:
         self.a = coefficient("a", 1.0 if a is None else a, self.cells, "one value per cell")
         self.c = coefficient("c", 0.0 if c is None else c, self.node_shape, at_nodes)
         self.f, self.b = self._right_hand_side(f, b, at_nodes)
+        self.load = load or ("exact" if callable(self.f) else "nodal")
         # A number f is a constant, also where it became nodal values to take derivatives by.
         array_f = isinstance(self.f, Tensor) and not is_number(f)
-        self.load = load or ("nodal" if array_f else "exact")
+        self.lumped = load == "nodal" or (load is None and array_f)
         self.nodal = array_f or self.lumped
 
     def _right_hand_side(self, f: Any, b: Any, at_nodes: str) -> tuple[Any, Any]:

@@ -313,8 +313,9 @@ def test_gradients_on_a_line_are_those_of_a_dense_solve(load: str) -> None:
     compare(by_mgnet, by_torch, (f, a, c, g, q), w)  # eq: adjoint
 
 
+@pytest.mark.parametrize("load", ["nodal", "exact"])
 @pytest.mark.parametrize("dim", [2, 3])
-def test_gradients_in_a_box_are_those_of_a_dense_solve(dim: int) -> None:
+def test_gradients_in_a_box_are_those_of_a_dense_solve(dim: int, load: str) -> None:
     cells, nodes = CELLS[dim], NODES[dim]
     h = [1.0 / n for n in cells]
     f, a, c, g, q = (
@@ -328,7 +329,7 @@ def test_gradients_in_a_box_are_those_of_a_dense_solve(dim: int) -> None:
 
     def by_mgnet(f: Tensor, a: Tensor, c: Tensor, g: Tensor, q: Tensor) -> Tensor:
         sides = {name: Dirichlet(g) for name in names} | {"left": Robin(1.5, q)}
-        return solved(f, n=cells, dim=dim, a=a, c=c, boundary=sides, method="direct", load="exact")
+        return solved(f, n=cells, dim=dim, a=a, c=c, boundary=sides, method="direct", load=load)
 
     def by_torch(f: Tensor, a: Tensor, c: Tensor, g: Tensor, q: Tensor) -> Tensor:
         K = [np.array([[1.0, -1.0], [-1.0, 1.0]]) / width for width in h]
@@ -343,10 +344,12 @@ def test_gradients_in_a_box_are_those_of_a_dense_solve(dim: int) -> None:
         stiff = sum(product([*M[:i], K[i], *M[i + 1 :]]) for i in range(dim))
         mass = product(M)
         side = product([np.array([[1.0, 0.0], [0.0, 0.0]]), *M[1:]])
-        of_cells = c
-        for axis in range(dim):
-            size = of_cells.shape[axis] - 1
-            of_cells = (of_cells.narrow(axis, 0, size) + of_cells.narrow(axis, 1, size)) / 2
+        # The function through nodal values c, hat by hat, against products of two.
+        of_hat = [np.array([[[3.0, 1.0], [1.0, 1.0]], [[1.0, 1.0], [1.0, 3.0]]]) * width / 12 for width in h]
+        weights = [
+            torch.from_numpy(np.convolve(np.full(n, width / 2), [1, 1]))
+            for n, width in zip(cells, h, strict=True)
+        ]
         at_left = torch.zeros(cells, dtype=F64)
         at_left[0] = 1
 
@@ -354,9 +357,20 @@ def test_gradients_in_a_box_are_those_of_a_dense_solve(dim: int) -> None:
             return assembled(cells, weights[..., None, None] * element)
 
         on_side = whole(at_left, side)
-        A = whole(a, stiff) + whole(of_cells, mass) + 1.5 * on_side
+        A = whole(a, stiff) + 1.5 * on_side
         q_nodes = torch.cat((q[None], q.new_zeros(nodes[0] - 1, *nodes[1:])))
-        b = whole(torch.ones(cells, dtype=F64), mass) @ f.flatten() + on_side @ q_nodes.flatten()
+        if load == "nodal":
+            lumped, *on_left = (
+                torch.stack(torch.meshgrid(*some, indexing="ij")).prod(0) for some in (weights, weights[1:])
+            )
+            A = A + torch.diag((lumped * c).flatten())
+            flux = torch.cat((on_left[0][None], q.new_zeros(nodes[0] - 1, *nodes[1:]))) * q_nodes
+            b = (lumped * f + flux).flatten()
+        else:
+            for corner in itertools.product((0, 1), repeat=dim):
+                at = c[tuple(slice(low, low + n) for low, n in zip(corner, cells, strict=True))]
+                A = A + whole(at, product([of_hat[i][high] for i, high in enumerate(corner)]))
+            b = whole(torch.ones(cells, dtype=F64), mass) @ f.flatten() + on_side @ q_nodes.flatten()
         held = torch.zeros(nodes, dtype=torch.bool)
         held[-1] = True
         for axis in range(1, dim):
