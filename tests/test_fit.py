@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import mgnet
-from mgnet import Neumann
+from mgnet import Neumann, box_assembly
 
 STEPS = [1e-2, 1e-3, 1e-4, 1 / 60000, 1e-5, 1e-6, 1e-7]
 # How c may be given, made of its nodal values.
@@ -243,3 +243,27 @@ def test_a_smooth_c_costs_no_order(dim: int, load: str) -> None:
     orders = np.log2(np.array(errors[:-1]) / np.array(errors[1:]))
     assert orders[-1].min() > 1.9
     assert orders[-1].max() < 2.2
+
+
+@pytest.mark.parametrize("load", ["nodal", "exact"])
+@pytest.mark.parametrize("dim", [1, 2, 3])
+def test_derivatives_by_c(dim: int, load: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Backwards, forwards and under vmap, also where c is integrated in parts."""
+    monkeypatch.setattr(box_assembly, "MOST", 20)
+    n = (6, 4, 2)[dim - 1]
+    nodes = (n + 1,) * dim
+    f, *cs = np.random.default_rng(dim).uniform(0.5, 1, (4, *nodes))
+    load_f, many = torch.from_numpy(f), torch.from_numpy(np.stack(cs))
+
+    def solved(c: torch.Tensor) -> torch.Tensor:
+        ends = {"left": mgnet.Dirichlet(1.0), "right": mgnet.Robin(1.0, 2.0)}
+        return mgnet.solve(load_f, n=n, dim=dim, c=c, load=load, **ends).u
+
+    each = torch.stack([solved(c) for c in many])
+    torch.testing.assert_close(torch.func.vmap(solved)(many), each, rtol=1e-8, atol=1e-12)
+    forwards, backwards = torch.func.jacfwd(solved)(many[0]), torch.func.jacrev(solved)(many[0])
+    torch.testing.assert_close(forwards, backwards, rtol=1e-6, atol=1e-10)
+    step = 1e-5 * many[1]
+    change = (solved(many[0] + step) - solved(many[0] - step)) / 2
+    along = torch.tensordot(backwards, step, dim)
+    torch.testing.assert_close(along, change, rtol=1e-4, atol=1e-9)
