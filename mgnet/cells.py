@@ -204,7 +204,7 @@ class CellStiffness(BoxOperator):
     def sums(self) -> Tensor | None:
         """What the operator makes of the function 1 at all nodes: zero but for c and Robin's alpha."""
         shape = [n + 1 for n in self.box.cells]
-        if self.c is None and not any(map(any, self.robin)):
+        if self.reaction is None and not any(map(any, self.robin)):
             return self.a.new_zeros(()).expand(shape)
         return self.at_nodes(torch.ones((1, 1, *shape), **self.like))[0, 0]
 
