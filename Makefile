@@ -9,16 +9,16 @@ INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c constraint
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # two pips must not write into one environment
-.PHONY: help demo test test-slow test-all docs lint format bench bench-2d bench-train clean distclean
+.PHONY: help demo test test-slow test-all docs lint format bench bench-2d bench-train bench-command clean distclean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 15
 
 demo: $(STAMPS)/base ## heat a layered rod: solve, print the table, draw rod.png
 	$(BIN)/mgnet solve --rhs examples/data/rod_sources.csv --a examples/data/rod_conductivity.csv \
 	    --left dirichlet:20 --right robin:10,200 --out rod.csv --plot rod.png
 
-test: $(STAMPS)/test ## the fast tests and the doctests, on all cores
+test: $(STAMPS)/test ## the fast tests and the doctests, on all cores: about 3 minutes on two
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 test-slow: $(STAMPS)/test ## only the slow tests, on all cores
@@ -47,6 +47,9 @@ bench-2d: $(STAMPS)/bench ## the same in two and three dimensions
 
 bench-train: $(STAMPS)/bench ## that of training, on the images under MGNET_DATA
 	$(BIN)/python benchmarks/train_cpu.py
+
+bench-command: $(STAMPS)/bench ## that of the command: its start, and other work on the processors
+	$(BIN)/python benchmarks/command.py
 
 clean: ## what the other targets made, but not the environment
 	rm -rf build dist docs/_build docs/api docs/_generated docs/auto_examples htmlcov .coverage rod.png rod.csv

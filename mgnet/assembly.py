@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -13,7 +14,8 @@ from . import stencils
 from .box import gathered, overlap
 from .chain import Chain
 from .checks import array, first_bad, hidden, require_finite
-from .problem import BOUNDS, Poisson, nothing, require_bound
+from .memory import sent
+from .problem import BOUNDS, Poisson, nothing, require_bounds
 from .stiffness import Stiffness1d
 from .varying import VaryingStiffness
 
@@ -23,6 +25,7 @@ __all__ = ["Load", "load", "operator"]
 POINTS, WEIGHTS = stencils.gauss(5)
 # Cells whose quadrature points exist at one time.
 CELLS = 2**16
+CPU = torch.device("cpu")
 
 
 def operator(problem: Poisson, dtype: torch.dtype, device: torch.device) -> Stiffness1d | VaryingStiffness:
@@ -47,31 +50,32 @@ def operator(problem: Poisson, dtype: torch.dtype, device: torch.device) -> Stif
     ValueError
         For a coefficient that is out of its bounds; the message names the cell.
     """
-    grid, a, c = problem.grid, problem.a, reaction(problem)
+    grid, a, c = problem.grid, problem.a, reaction(problem, device)
     if grid.uniform and isinstance(a, float) and isinstance(c, float):
         like: dict[str, Any] = {"dtype": dtype, "device": device}
         return Stiffness1d(
             grid.length / grid.n, a, c, problem.ends, robin=problem.robin, lumped=problem.lumped, **like
         )
     reacts = not (isinstance(c, float) and c == 0.0)
+    # On a GPU, where each piece is a launch, only a function's values are made in pieces.
+    step = grid.n if device.type != "cpu" and not callable(a) and not callable(c) else CELLS
     pieces = (
-        (
-            cells,
-            [part.to(dtype=dtype, device=device) for part in _cells(problem, c if reacts else None, cells)],
-        )
-        for cells in _chunks(grid.n)
+        (cells, [part.to(dtype) for part in _cells(problem, c if reacts else None, cells, device)])
+        for cells in _chunks(grid.n, step)
     )
     k, *s = gathered(pieces, grid.n, -1)
     return VaryingStiffness(k, s[0] if s else None, problem.ends, problem.robin)  # eq: system
 
 
-def reaction(problem: Poisson) -> Any:
+def reaction(problem: Poisson, device: torch.device) -> Any:
     """Return c as it goes through the integrals: by its nodal values, where f does, in any dimension.
 
     Parameters
     ----------
     problem : Poisson
         The problem.
+    device : torch.device
+        Where a function that takes tensors only is asked for its values.
 
     Returns
     -------
@@ -85,14 +89,14 @@ def reaction(problem: Poisson) -> Any:
     """
     if not (callable(problem.c) and problem.nodal):
         return problem.c
-    c = coefficient_at("c", problem, *np.ix_(*(grid.x.copy() for grid in problem.grids)))
-    require_bound("c", c)
+    c = coefficient_at("c", problem, device, *np.ix_(*(grid.x.copy() for grid in problem.grids)))
+    require_bounds("node", c=c)
     return c
 
 
-def coefficient_at(name: str, problem: Poisson, *x: np.ndarray) -> Tensor:
+def coefficient_at(name: str, problem: Poisson, device: torch.device, *x: np.ndarray) -> Tensor:
     """Evaluate the function a or c, which has no batch, as :func:`evaluate` does."""
-    values, _ = evaluate(name, getattr(problem, name), *x)
+    values, _ = evaluate(name, getattr(problem, name), *x, device=device)
     if values.ndim != problem.dim:
         raise ValueError(
             f"{name}: the function returned {values.ndim} axes; accepted: {problem.dim}, one value per point"
@@ -100,10 +104,10 @@ def coefficient_at(name: str, problem: Poisson, *x: np.ndarray) -> Tensor:
     return values
 
 
-def _cells(problem: Poisson, c: Any, cells: slice) -> Iterator[Tensor]:
+def _cells(problem: Poisson, c: Any, cells: slice, device: torch.device) -> Iterator[Tensor]:
     """Give the conductances of some cells, and what they add to the row sums of their nodes."""
-    widths = torch.from_numpy(problem.grid.widths(cells.start, cells.stop))
-    k = _cell_average(problem, cells) / widths
+    widths = sent(torch.from_numpy(problem.grid.widths(cells.start, cells.stop)), device)
+    k = _cell_average(problem, cells, device) / widths
     if c is not None:
         off_diagonal, low, high = _masses(problem, c, cells, widths)
         yield k - off_diagonal  # eq: weak-form, conductance
@@ -166,37 +170,40 @@ def load(problem: Poisson, dtype: torch.dtype, device: torch.device, speaks_torc
     """
     f, given, size = problem.f, problem.b, _flux_size(problem)
     if given is not None:
-        b = given.to(dtype=dtype, device=device)
+        b = sent(given, device, dtype)
         return Load(_add_fluxes(problem, b, own=b is not given), "b", given, False, speaks_torch, size)
     if callable(f):
-        b, tensor, of_f = _quadrature(problem, f, dtype)
+        b, tensor, of_f = _quadrature(problem, f, dtype, device)
         size += of_f
-        b, speaks_torch = b.to(device), speaks_torch or tensor
+        b, speaks_torch = sent(b, device), speaks_torch or tensor
     elif isinstance(f, float):
         b = _lump(problem, torch.full((problem.n + 1,), f, dtype=dtype, device=device))
     else:
         given = f
-        b = _from_nodal(problem, _whole_period(problem, f.to(dtype=dtype, device=device)))
+        b = _from_nodal(problem, _whole_period(problem, sent(f, device, dtype)))
     b = _add_fluxes(problem, Chain(problem.ends).loads(b), own=True)
     return Load(b, "f", given, problem.load == "nodal", speaks_torch, size)
 
 
 def _from_nodal(problem: Poisson, f: Tensor) -> Tensor:
-    # What a Dirichlet end makes of no account is looked at all the same.
-    if not hidden(f) and not (f[..., 0].isfinite().all() and f[..., -1].isfinite().all()):
+    # What a Dirichlet end makes of no account is looked at all the same; what else is not finite shows later.
+    held = "dirichlet" in problem.ends and not hidden(f)
+    if held and not (f[..., 0] + f[..., -1]).isfinite().all():
         require_finite("f", f)
     return _lump(problem, f) if problem.load == "nodal" else _integrate_linear(problem, f)
 
 
-def _chunks(n: int) -> Iterator[slice]:
-    for start in range(0, n, CELLS):
-        yield slice(start, min(start + CELLS, n))
+def _chunks(n: int, step: int = CELLS) -> Iterator[slice]:
+    for start in range(0, n, step):
+        yield slice(start, min(start + step, n))
 
 
-def evaluate(name: str, function: Any, *x: np.ndarray, names: str = "xyz") -> tuple[Tensor, bool]:
+def evaluate(
+    name: str, function: Any, *x: np.ndarray, device: torch.device = CPU, names: str = "xyz"
+) -> tuple[Tensor, bool]:
     """Call a user's function; return float64 values and whether they came as a tensor.
 
-    It is called with NumPy arrays, and with tensors if it does not take those.
+    It is called with NumPy arrays, and if it does not take those with tensors: on the device, or on the CPU.
 
     Parameters
     ----------
@@ -206,13 +213,15 @@ def evaluate(name: str, function: Any, *x: np.ndarray, names: str = "xyz") -> tu
         Of the coordinates.
     *x : numpy.ndarray
         One array for each coordinate, of shapes that broadcast; as many axes as there are coordinates.
+    device : torch.device, default CPU
+        Where the problem is solved, and the function may have numbers of its own.
     names : str, default "xyz"
         What a message calls the coordinates.
 
     Returns
     -------
     values : torch.Tensor, shape (..., *points)
-        On the CPU; leading axes are a batch.
+        Where the function left them, on the CPU if they are no tensor; leading axes are a batch.
     speaks_torch : bool
         Whether the function returned a tensor.
 
@@ -222,15 +231,7 @@ def evaluate(name: str, function: Any, *x: np.ndarray, names: str = "xyz") -> tu
         When it fails, or returns something else than as many finite numbers, or one.
     """
     try:
-        try:
-            values = function(*x)
-        except (TypeError, AttributeError, RuntimeError):
-            try:
-                values = function(*map(torch.from_numpy, x))
-            except Exception:
-                values = None
-            if values is None:
-                raise
+        values = _called(function, x, device)
     except Exception as error:
         raise ValueError(f"{name}: the function raised {type(error).__name__}: {error}") from error
     shape = _returned_shape(name, values)
@@ -248,9 +249,22 @@ def evaluate(name: str, function: Any, *x: np.ndarray, names: str = "xyz") -> tu
     if result.dtype.is_complex:
         raise TypeError(f"{name}: the function returned {result.dtype}; accepted: real numbers")
     batch = shape[: max(len(shape) - len(points), 0)]
-    result = result.to(device="cpu", dtype=torch.float64).expand(*batch, *points)
+    result = result.to(torch.float64).expand(*batch, *points)
     _require_finite_at(name, result, x, names)
     return result, speaks_torch
+
+
+def _called(function: Any, x: Sequence[np.ndarray], device: torch.device) -> Any:
+    """Call a function with what it takes of NumPy arrays and tensors."""
+    try:
+        return function(*x)
+    except (TypeError, AttributeError, RuntimeError):
+        for place in dict.fromkeys((device, CPU)):
+            with contextlib.suppress(Exception):
+                values = function(*(sent(torch.from_numpy(points), place) for points in x))
+                if values is not None:
+                    return values
+        raise
 
 
 def _returned_shape(name: str, values: Any) -> tuple[int, ...]:
@@ -278,34 +292,35 @@ def _require_finite_at(name: str, values: Tensor, x: Sequence[np.ndarray], names
             raise ValueError(f"{name}: the function returned {first}, {at}; accepted: finite numbers")
 
 
-def _sampled(name: str, problem: Poisson, cells: slice) -> Tensor:
+def _sampled(name: str, problem: Poisson, cells: slice, device: torch.device) -> Tensor:
     """Give a coefficient's values at the quadrature points of some cells, (cells, points), checked."""
     points = problem.grid.inside(cells.start, cells.stop, POINTS)
-    values = coefficient_at(name, problem, points).reshape(-1, len(POINTS))
+    values = coefficient_at(name, problem, device, points).reshape(-1, len(POINTS))
     bad = ((values <= 0) if name == "a" else (values < 0)).any(-1)
     if not hidden(values) and bad.any():
         i = int(bad.nonzero()[0])
         raise ValueError(
             f"{name}: got {values[i].min().item()!r} in cell {cells.start + i}; accepted: {BOUNDS[name]}"
         )
-    return values
+    return sent(values, device)
 
 
-def _cell_average(problem: Poisson, cells: slice) -> Tensor:
+def _cell_average(problem: Poisson, cells: slice, device: torch.device) -> Tensor:
     if callable(problem.a):
-        return _sampled("a", problem, cells) @ torch.from_numpy(WEIGHTS)
+        return _sampled("a", problem, cells, device) @ sent(torch.from_numpy(WEIGHTS), device)
     if isinstance(problem.a, float):
-        return torch.full((cells.stop - cells.start,), problem.a, dtype=torch.float64)
-    return problem.a[cells].cpu()
+        return torch.full((cells.stop - cells.start,), problem.a, dtype=torch.float64, device=device)
+    return sent(problem.a[cells], device)
 
 
 def _masses(problem: Poisson, c: Any, cells: slice, widths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Integrate c against products of hats: the off-diagonal entry, and both row sums, per cell."""
-    t, w = torch.from_numpy(POINTS), torch.from_numpy(WEIGHTS)
+    device = widths.device
+    t, w = (sent(torch.from_numpy(x), device) for x in (POINTS, WEIGHTS))
     if callable(c):
-        c = _sampled("c", problem, cells)
+        c = _sampled("c", problem, cells, device)
     else:
-        low, high = _at_both_ends(c, cells)
+        low, high = _at_both_ends(c, cells, widths)
         if problem.lumped:
             return torch.zeros_like(low), low * widths / 2, high * widths / 2  # eq: mass-lumped
         c = low[:, None] * (1 - t) + high[:, None] * t
@@ -313,35 +328,39 @@ def _masses(problem: Poisson, c: Any, cells: slice, widths: Tensor) -> tuple[Ten
     return off_diagonal, low, high
 
 
-def _at_both_ends(c: float | Tensor, cells: slice) -> tuple[Tensor, Tensor]:
+def _at_both_ends(c: float | Tensor, cells: slice, widths: Tensor) -> tuple[Tensor, Tensor]:
     """Give c at the two ends of some cells."""
     if isinstance(c, float):
-        everywhere = torch.full((cells.stop - cells.start,), c, dtype=torch.float64)
+        everywhere = torch.full_like(widths, c)
         return everywhere, everywhere
-    return c[cells].cpu(), c[cells.start + 1 : cells.stop + 1].cpu()
+    nodal = sent(c[cells.start : cells.stop + 1], widths.device)
+    return nodal[:-1], nodal[1:]
 
 
-def _quadrature(problem: Poisson, f: Any, dtype: torch.dtype) -> tuple[Tensor, bool, float]:
+def _quadrature(
+    problem: Poisson, f: Any, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, bool, float]:
     """Integrate a function against the hats of all nodes, and its absolute value."""
     if problem.load == "nodal":
-        values, speaks_torch = evaluate("f", f, problem.grid.x.copy())
+        values, speaks_torch = evaluate("f", f, problem.grid.x.copy(), device=device)
         return _lump(problem, _whole_period(problem, values.to(dtype))), speaks_torch, 0.0
-    t, w = torch.from_numpy(POINTS), torch.from_numpy(WEIGHTS)
-    speaks_torch, size = False, 0.0
+    speaks_torch, size = False, torch.zeros(())
 
     def pieces() -> Iterator[tuple[slice, list[Tensor]]]:
         nonlocal speaks_torch, size
         for cells in _chunks(problem.n):
-            values, speaks_torch = evaluate("f", f, problem.grid.inside(cells.start, cells.stop, POINTS))
+            points = problem.grid.inside(cells.start, cells.stop, POINTS)
+            values, speaks_torch = evaluate("f", f, points, device=device)
             values = values.reshape(*values.shape[:-1], -1, len(POINTS))
-            widths = torch.from_numpy(problem.grid.widths(cells.start, cells.stop))
+            numbers = POINTS, WEIGHTS, problem.grid.widths(cells.start, cells.stop)
+            t, w, widths = (sent(torch.from_numpy(x), values.device) for x in numbers)
             low, high = ((values @ (w * hat) * widths).to(dtype) for hat in (1 - t, t))  # eq: load
             if not hidden(values):
-                size += float((values.detach().abs() @ w * widths).sum(-1).max())
+                size = size + (values.detach().abs() @ w * widths).sum(-1).max()
             yield cells, [overlap(low, high, -1)]
 
     (b,) = gathered(pieces(), problem.n, -1)
-    return b, speaks_torch, size
+    return b, speaks_torch, float(size)
 
 
 def _whole_period(problem: Poisson, f: Tensor) -> Tensor:
@@ -357,7 +376,7 @@ def _lump(problem: Poisson, f: Tensor) -> Tensor:
         b[..., 0] *= 0.5
         b[..., -1] *= 0.5
         return b
-    half = torch.from_numpy(h / 2).to(f)
+    half = sent(torch.from_numpy(h / 2), f.device, f.dtype)
     weights = torch.cat((half, half[-1:]))
     weights[1:-1] += half[:-1]
     return f * weights
@@ -366,7 +385,7 @@ def _lump(problem: Poisson, f: Tensor) -> Tensor:
 def _integrate_linear(problem: Poisson, f: Tensor) -> Tensor:
     """Integrate the piecewise linear function through nodal values against the hats, :eq:`mass`."""
     h = problem.grid.h
-    sixth = h / 6 if isinstance(h, float) else torch.from_numpy(h / 6).to(f)
+    sixth = h / 6 if isinstance(h, float) else sent(torch.from_numpy(h / 6), f.device, f.dtype)
     b = torch.zeros_like(f)
     b[..., :-1] += (2 * f[..., :-1] + f[..., 1:]) * sixth  # eq: load-consistent
     b[..., 1:] += (f[..., :-1] + 2 * f[..., 1:]) * sixth

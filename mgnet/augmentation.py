@@ -142,10 +142,10 @@ def crop(images: Tensor, top: Tensor, left: Tensor, margin: int, padding: str = 
     length = height * stride - 2 * margin
     runs, start = padded.flatten(2).unfold(2, length, 1), top * stride + left
     own = torch.arange(n, device=images.device)
-    if images.is_cuda:
-        kept = runs[own, :, start]
-    else:  # where NumPy copies whole runs and torch one element at a time
+    if images.device.type == "cpu":  # where NumPy copies whole runs and torch one element at a time
         kept = torch.from_numpy(runs.numpy()[own.numpy(), :, start.numpy()])
+    else:
+        kept = runs[own, :, start]
     return kept.contiguous().as_strided(images.shape, (channels * length, length, stride, 1))
 
 

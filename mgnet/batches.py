@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mgnet.augmentation import Augmentation
 from mgnet.checks import count
+from mgnet.memory import sent
 from mgnet.splits import FLOATS, Split
 
 __all__ = ["Batches"]
@@ -140,10 +141,12 @@ class Batches:
         split, device = self.split, self.split.images.device
         rows = order[step * self.batch_size : (step + 1) * self.batch_size]
         mine = slice(self.rank, None, self.world)
-        index = rows[mine].to(device)
-        x = split.images.index_select(0, index)
+        draws = self._draws(rows, step) if self.augmentation else rows.new_empty(0, len(rows))
+        # What a step needs goes to the device together.
+        numbers = sent(torch.cat((rows[None], draws))[:, mine], device)
+        index, x = numbers[0], split.images.index_select(0, numbers[0])
         if self.augmentation:
-            x = self.augmentation(x, self._draws(rows, step)[:, mine].to(device))
+            x = self.augmentation(x, numbers[1:])
         return split.normalise(x, self.dtype, self.channels_last), split.labels.index_select(0, index)
 
     def _draws(self, rows: Tensor, step: int) -> Tensor:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from .chain import Chain, Transpose
-from .memory import empty, is_open, owned, scratch, spare, strips
+from .memory import empty, is_open, owned, scratch, sent, spare, strips
 from .operators import every_second
 
 __all__ = ["Axis", "Box", "BoxProlongation", "gathered", "integrate_linear", "overlap"]
@@ -506,7 +506,8 @@ class Box:
 
     def hat_integrals(self, like: Tensor) -> Tensor:
         """Return the integral of each unknown's hat, in the precision of another tensor."""
-        weights = [torch.from_numpy(axis.hat_integrals()).to(like) for axis in self.axes]
+        integrals = (torch.from_numpy(axis.hat_integrals()) for axis in self.axes)
+        weights = [sent(weight, like.device, like.dtype) for weight in integrals]
         return reduce(torch.multiply, torch.meshgrid(*weights, indexing="ij"))
 
     def coarsening(self) -> tuple[bool, ...]:

@@ -19,7 +19,8 @@ from .cells import CellStiffness
 from .checks import array, hidden, require_finite
 from .entries import StencilStiffness
 from .grid import Grid
-from .problem import Dirichlet, nothing, require_bound
+from .memory import sent
+from .problem import Dirichlet, nothing, require_bounds
 from .stiffness import BoxStiffness
 
 __all__ = ["boundary_values", "load", "operator"]
@@ -57,40 +58,41 @@ def operator(problem: BoxPoisson, dtype: torch.dtype, device: torch.device) -> B
         For a coefficient that is out of its bounds; the message names the cell.
     """
     like: dict[str, Any] = {"dtype": dtype, "device": device}
-    a, c = problem.a, reaction(problem)
+    a, c = problem.a, reaction(problem, device)
     if isinstance(a, float) and isinstance(c, float):
         # eq: weak-form-box
         return BoxStiffness.of(problem.space, a, c, lumped=problem.lumped, **like)
     reacts = not (isinstance(c, float) and c == 0.0)
     of_c = _mass(problem, c, like) if reacts else None
-    return CellStiffness(problem.space, _of_cells(problem).to(**like), of_c, problem.alphas)
+    return CellStiffness(problem.space, _of_cells(problem, device).to(dtype), of_c, problem.alphas)
 
 
-def _of_cells(problem: BoxPoisson) -> Tensor:
+def _of_cells(problem: BoxPoisson, device: torch.device) -> Tensor:
     """Give the average of a over each cell, in float64."""
     if isinstance(problem.a, float):
         # In the memory of one number.
-        return torch.tensor(problem.a, dtype=torch.float64).expand(problem.cells)
+        return torch.full((), problem.a, dtype=torch.float64, device=device).expand(problem.cells)
     if callable(problem.a):
         grids = problem.grids
-        pieces = ((rows, [_averages(_sampled("a", problem, rows), problem.dim)]) for rows in _chunks(grids))
-        return gathered(pieces, grids[0].n, 0)[0]
-    return problem.a
+        pieces = ((rows, [_averages(_sampled("a", problem, rows, device))]) for rows in _chunks(grids))
+        return sent(gathered(pieces, grids[0].n, 0)[0], device)
+    return sent(problem.a, device)
 
 
-def _averages(values: Tensor, dim: int) -> Tensor:
-    for place in range(-dim, 0):
-        values = _points_apart(values, place) @ torch.from_numpy(WEIGHTS)
+def _averages(values: Tensor) -> Tensor:
+    weights = sent(torch.from_numpy(WEIGHTS), values.device)
+    for place in range(-values.ndim, 0):
+        values = _points_apart(values, place) @ weights
     return values
 
 
-def _sampled(name: str, problem: BoxPoisson, rows: slice) -> Tensor:
+def _sampled(name: str, problem: BoxPoisson, rows: slice, device: torch.device) -> Tensor:
     """Give a coefficient's values at the quadrature points of some cells of the first axis, checked."""
-    values = coefficient_at(name, problem, *_quadrature_points(problem.grids, rows))
+    values = coefficient_at(name, problem, device, *_quadrature_points(problem.grids, rows))
     least = values
     for place in range(-problem.dim, 0):
         least = _points_apart(least, place).amin(-1)
-    require_bound(name, least, "cell")
+    require_bounds("cell", **{name: least})
     return values
 
 
@@ -104,17 +106,19 @@ def _mass(problem: BoxPoisson, c: Any, like: dict[str, Any]) -> StencilStiffness
     grids, dim = problem.grids, problem.dim
     nodal = torch.full(problem.node_shape, c, dtype=torch.float64) if isinstance(c, float) else c
     if problem.lumped:
-        return StencilStiffness(problem.space, _from_nodal(grids, nodal, True).to(**like), {})
+        return StencilStiffness(problem.space, sent(_from_nodal(grids, nodal, True), **like), {})
     steps = [step for step in itertools.product((-1, 0, 1), repeat=dim) if step >= (0,) * dim]
 
     def entries(rows: slice) -> Iterator[Tensor]:
-        values = _sampled("c", problem, rows) if callable(c) else nodal[rows.start : rows.stop + 1]
+        values = (
+            _sampled("c", problem, rows, like["device"]) if callable(c) else nodal[rows.start : rows.stop + 1]
+        )
         found = _against_products(grids, rows, values, callable(c))
         for step in steps:
-            yield _shifted(found[tuple(map(abs, step))], step).to(**like)
+            yield _shifted(found[tuple(map(abs, step))], step).to(like["dtype"])
 
     pieces = ((rows, list(entries(rows))) for rows in _chunks(grids))
-    centre, *others = gathered(pieces, grids[0].n, 0)
+    centre, *others = (sent(x, like["device"]) for x in gathered(pieces, grids[0].n, 0))
     return StencilStiffness(problem.space, centre, dict(zip(steps[1:], others, strict=True)))
 
 
@@ -136,7 +140,7 @@ def _against_products(
             n = field.shape[place] - 1
             ends = field.narrow(place, 0, n), field.narrow(place, 1, n)
             each = _points_apart(field, place) if sampled else torch.stack(ends, -1)
-            weights = torch.from_numpy(OF_POINTS if sampled else OF_ENDS).to(each)
+            weights = sent(torch.from_numpy(OF_POINTS if sampled else OF_ENDS), values.device)
             # eq: mass-box
             low, mixed, high = ((each @ column) * widths.to(each) for column in weights.T)
             merged[(0, *step)] = overlap(low, high, place)
@@ -200,24 +204,24 @@ def load(problem: BoxPoisson, dtype: torch.dtype, device: torch.device, speaks_t
         size = float(fluxes.detach().abs().sum(tuple(range(-problem.dim, 0))).amax())
     batch = () if fluxes is None else fluxes.shape[: -problem.dim]
     if given is not None:
-        b = given.to(dtype=dtype, device=device)
+        b = sent(given, device, dtype)
         common_batch("b", b, problem.dim, batch)
         b = b if fluxes is None else b + space.loads(fluxes)
         return Load(b, "b", given, False, speaks_torch, size)
     if callable(f) and problem.load == "exact":
-        b, tensor, of_f = _quadrature(problem.grids, "f", f, dtype)
+        b, tensor, of_f = _quadrature(problem.grids, "f", f, dtype, device)
         size += of_f
-        b, speaks_torch = b.to(device), speaks_torch or tensor
+        b, speaks_torch = sent(b, device), speaks_torch or tensor
     else:
         if callable(f):
-            values, tensor = evaluate("f", f, *np.ix_(*(grid.x for grid in problem.grids)))
+            values, tensor = evaluate("f", f, *np.ix_(*(grid.x for grid in problem.grids)), device=device)
             f, speaks_torch = values, speaks_torch or tensor
         elif isinstance(f, float):
             f = torch.full(problem.node_shape, f, dtype=dtype, device=device)
         else:
             given = f
             require_finite("f", f, problem.dim)
-        f = whole_period(problem, f.to(dtype=dtype, device=device))
+        f = whole_period(problem, sent(f, device, dtype))
         b = _from_nodal(problem.grids, f, problem.load == "nodal")
     common_batch("f", b, problem.dim, batch)
     b = space.loads(b if fluxes is None else b + fluxes)
@@ -270,7 +274,7 @@ def _from_nodal(grids: list[Grid], f: Tensor, lumped: bool) -> Tensor:
     """Integrate the function through nodal values against the hats: along each axis in turn, :eq:`mass`."""
     for place, grid in enumerate(grids, -len(grids)):
         shape = (grid.n, *[1] * (-1 - place))
-        widths = torch.from_numpy(grid.widths(0, grid.n)).to(f).reshape(shape)
+        widths = sent(torch.from_numpy(grid.widths(0, grid.n)), f.device, f.dtype).reshape(shape)
         if lumped:
             half = widths.expand(grid.n, *shape[1:]) / 2
             f = f * overlap(half, half, -len(shape))
@@ -280,7 +284,12 @@ def _from_nodal(grids: list[Grid], f: Tensor, lumped: bool) -> Tensor:
 
 
 def _quadrature(
-    grids: list[Grid], name: str, f: Callable[..., Any], dtype: torch.dtype, names: str = "xyz"
+    grids: list[Grid],
+    name: str,
+    f: Callable[..., Any],
+    dtype: torch.dtype,
+    device: torch.device,
+    names: str = "xyz",
 ) -> tuple[Tensor, bool, float]:
     """Integrate a function against the hats of all nodes, and its absolute value."""
     speaks_torch, size = False, torch.zeros(())
@@ -288,7 +297,8 @@ def _quadrature(
     def pieces() -> Iterator[tuple[slice, list[Tensor]]]:
         nonlocal speaks_torch, size
         for rows in _chunks(grids):
-            values, speaks_torch = evaluate(name, f, *_quadrature_points(grids, rows), names=names)
+            points = _quadrature_points(grids, rows)
+            values, speaks_torch = evaluate(name, f, *points, device=device, names=names)
             if not hidden(values):
                 size = size + _against_hats(grids, rows, values.detach().abs(), sums=True).amax()
             yield rows, [_against_hats(grids, rows, values).to(dtype)]
@@ -299,11 +309,12 @@ def _quadrature(
 
 def _against_hats(grids: list[Grid], rows: slice, values: Tensor, sums: bool = False) -> Tensor:
     """Integrate values at quadrature points against the hats, or with ``sums`` over the cells."""
-    t, w = torch.from_numpy(POINTS), torch.from_numpy(WEIGHTS)
+    t, w = (sent(torch.from_numpy(x), values.device) for x in (POINTS, WEIGHTS))
     for place in range(-1, -len(grids) - 1, -1):
         grid = grids[place]
         cells = rows if place == -len(grids) else slice(0, grid.n)
-        widths = torch.from_numpy(grid.widths(cells.start, cells.stop)).reshape(-1, *[1] * (-1 - place))
+        widths = sent(torch.from_numpy(grid.widths(cells.start, cells.stop)), values.device)
+        widths = widths.reshape(-1, *[1] * (-1 - place))
         each = _points_apart(values, place)
         if sums:
             values = ((each @ w) * widths).sum(place, keepdim=True)
@@ -323,12 +334,12 @@ def _fluxes(problem: BoxPoisson, dtype: torch.dtype, device: torch.device) -> Te
         others = problem.grids[:axis] + problem.grids[axis + 1 :]
         if callable(side.g) and problem.load == "exact":
             g, along = _on_side(problem, axis, end, side.g), _others(axis)
-            b, *_ = _quadrature(others, f"{name}: g", g, dtype, along)
+            b, *_ = _quadrature(others, f"{name}: g", g, dtype, device, along)
         else:
-            values = _nodal_data(problem, name, axis, end, side.g).to(dtype)
+            values = _nodal_data(problem, name, axis, end, side.g, device).to(dtype)
             b = _from_nodal(others, values, problem.load == "nodal")
         batch = common_batch(f"{name}: g", b, problem.dim - 1, batch)
-        part = _at_side(problem, b.to(device), axis, end)
+        part = _at_side(problem, sent(b, device), axis, end)
         total = part if total is None else total + part
     return total
 
@@ -361,22 +372,23 @@ def _on_side(problem: BoxPoisson, axis: int, end: int, g: Callable[..., Any]) ->
     return on_side
 
 
-def _nodal_data(problem: BoxPoisson, name: str, axis: int, end: int, g: Any) -> Tensor:
-    """Give the data of a side at its nodes, shape ``(..., *side nodes)``, in float64 on the CPU."""
+def _nodal_data(problem: BoxPoisson, name: str, axis: int, end: int, g: Any, device: torch.device) -> Tensor:
+    """Give the data of a side at its nodes, shape ``(..., *side nodes)``, in float64."""
     shape = problem.side_shape(axis)
     if callable(g):
         others = problem.grids[:axis] + problem.grids[axis + 1 :]
-        points = np.ix_(*(grid.x for grid in others))
-        return evaluate(f"{name}: g", _on_side(problem, axis, end, g), *points, names=_others(axis))[0]
+        on_side, points = _on_side(problem, axis, end, g), np.ix_(*(grid.x for grid in others))
+        values, _ = evaluate(f"{name}: g", on_side, *points, device=device, names=_others(axis))
+        return sent(values, device)
     if isinstance(g, float):
-        return torch.full(shape, g, dtype=torch.float64)
+        return torch.full(shape, g, dtype=torch.float64, device=device)
     if isinstance(g, Tensor) and not g.ndim:
-        return g.double().expand(shape)
+        return sent(g, device, torch.float64).expand(shape)
     values = array(f"{name}: g", g, (problem.node_shape, shape), "nodal values")
     require_finite(f"{name}: g", values, len(shape) + (values.shape[-problem.dim :] == problem.node_shape))
     if values.shape[-problem.dim :] == problem.node_shape:
         values = values.select(axis - problem.dim, end)
-    return values.double()
+    return sent(values, device, torch.float64)
 
 
 def _at_side(problem: BoxPoisson, values: Tensor, axis: int, end: int) -> Tensor:
@@ -409,11 +421,12 @@ def boundary_values(problem: BoxPoisson, dtype: torch.dtype, device: torch.devic
     held = [side for side in problem.sides() if isinstance(side[-1], Dirichlet)]
     if all(nothing(side.g) for *_, side in held):
         return None
-    total = torch.zeros((), dtype=torch.float64)
+    total = torch.zeros((), dtype=torch.float64, device=device)
     batch: tuple[int, ...] = ()
     for name, axis, end, side in held:
-        values = _nodal_data(problem, name, axis, end, side.g)
+        values = _nodal_data(problem, name, axis, end, side.g, device)
         batch = common_batch(f"{name}: g", values, problem.dim - 1, batch)
-        here = _at_side(problem, torch.ones(problem.side_shape(axis), dtype=torch.bool), axis, end)
+        ones = torch.ones(problem.side_shape(axis), dtype=torch.bool, device=device)
+        here = _at_side(problem, ones, axis, end)
         total = torch.where(here, _at_side(problem, values, axis, end), total)
-    return total.to(dtype=dtype, device=device)
+    return total.to(dtype)

@@ -23,7 +23,7 @@ from .box import Box, integrate_linear, overlap
 from .checks import hidden
 from .entries import BoxOperator, Pull, StencilStiffness, scaled, zeros_at_nodes
 from .galerkin import shifted
-from .memory import empty_like, is_open, scratch, strips
+from .memory import empty_like, is_open, scratch, sent, strips
 
 __all__ = ["CellStiffness"]
 
@@ -231,7 +231,7 @@ class CellStiffness(BoxOperator):
             others = [axis for i, axis in enumerate(self.box.axes, -self.dim) if i != place]
             sides = [np.convolve(np.full(axis.cells, axis.h / 3), [1.0, 1.0]) for axis in others]
             side = reduce(np.multiply.outer, sides, np.ones(()))
-            y.select(place, end).add_(torch.from_numpy(side).to(y), alpha=alpha)
+            y.select(place, end).add_(sent(torch.from_numpy(side), y.device, y.dtype), alpha=alpha)
         return self.box.loads(y)
 
     def pulls(self, nodes: Sequence[slice]) -> Iterator[Pull]:

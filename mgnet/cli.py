@@ -9,6 +9,7 @@ exit code.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -17,6 +18,12 @@ from mgnet import cli_solve, cli_train
 from mgnet.shell import DONE, USAGE, CommandError, guarded, say
 
 __all__ = ["COMMANDS", "main"]
+
+# OpenMP reads how its threads wait for each other when torch is loaded. By itself it lets them spin, which
+# makes a command many times slower beside other work; benchmarks/command.py measures it.
+WAITING = {"OMP_WAIT_POLICY": "PASSIVE"}
+# Who has set one of these has chosen: of any OpenMP, of GNU's, of LLVM's and Intel's.
+CHOSEN = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
 
 COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
     "solve": (cli_solve.declare, "solve -div(a grad u) + c u = f on an interval or in a box"),
@@ -56,7 +63,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 2 usage, 3 not converged, 4 damaged data, 5 resources, 130, 141 and 143 for
         SIGINT, SIGPIPE and SIGTERM, 1 for a fault of the program.
     """
+    _wait_patiently()
     return guarded(lambda: _run(sys.argv[1:] if argv is None else argv))
+
+
+def _wait_patiently() -> None:
+    """Say how OpenMP is to wait, unless that is said or a program that calls ``main`` has torch already."""
+    if "torch" not in sys.modules and not any(name in os.environ for name in CHOSEN):
+        os.environ.update(WAITING)
 
 
 def _run(argv: Sequence[str]) -> int:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mgnet.progress import telling
 from mgnet.shell import (
     DAMAGED,
     DONE,
@@ -305,9 +306,10 @@ def _models(arguments: argparse.Namespace) -> int:
 
 
 def _device(name: str | None) -> Any:
-    import torch
+    with telling(lambda: "loading torch"):
+        import torch
 
-    from mgnet.checks import find_device
+        from mgnet.checks import find_device
 
     local = os.environ.get("LOCAL_RANK", "0")
     with refused(USAGE):
@@ -323,7 +325,8 @@ def _data(dataset: str, root: str | None, image_size: int) -> Data:
 
     more = {"pad": 2} if dataset == "mnist" and image_size == 32 else {}
     try:
-        return data.load(dataset, root, **more)
+        with telling(lambda: f"reading {dataset}"):
+            return data.load(dataset, root, **more)
     except data.DataError as error:
         raise CommandError(DAMAGED, str(error)) from error
 

@@ -20,12 +20,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .memory import strips
+from .iteration import NonFiniteError
+from .memory import sent, strips
 from .stiffness import Stiffness1d
 from .threads import share
 from .varying import VaryingStiffness, eliminate
 
-__all__ = ["Condensation", "NonFiniteError"]
+__all__ = ["Condensation"]
 
 # Cells per block; half of it in long levels, where the products with the blocks' matrices are what costs.
 FACTOR, LONG = 32, 2**15
@@ -35,16 +36,15 @@ CHUNK = 2**18
 PRODUCT = {1: 2**13, 2: 2**18}
 
 
-class NonFiniteError(ArithmeticError):
-    """The loads or the solution hold NaN or infinity; the caller, who knows the data, says where."""
-
-
 class Cell(NamedTuple):
-    """A condensed piece of the chain: its conductance, and what it adds to its end nodes' row sums."""
+    """A condensed piece of the chain: its conductance, and what it adds to its end nodes' row sums.
 
-    k: float
-    left: float
-    right: float
+    Of cells that differ, on a GPU, they are tensors of one number.
+    """
+
+    k: Any
+    left: Any
+    right: Any
 
 
 class Block(NamedTuple):
@@ -155,7 +155,7 @@ class Blocks:
     @cached_property
     def tensors(self) -> Matrices:
         """The numbers as tensors, for a GPU."""
-        return Matrices(*(torch.as_tensor(x, device=self.device) for x in self.arrays))
+        return Matrices(*(sent(torch.from_numpy(x), self.device) for x in self.arrays))
 
     def restrict(self, b: Any) -> tuple[Any, Any, Any]:
         """Give the loads of the coarse nodes, and what the left and the right end receive."""
@@ -236,7 +236,9 @@ def _chunks(rows: Any, batch: int = 1) -> list[slice]:
 def _multiply(x: Any, matrix: Any, out: Any) -> None:
     """Write ``x @ matrix`` for x of shape (batch, blocks, m)."""
     if isinstance(x, Tensor):
-        torch.matmul(x, matrix, out=out)
+        # Not by matmul: it would put the blocks of all rows into one axis, which strides do not allow.
+        columns, target = (matrix, out) if matrix.ndim == 2 else (matrix[:, None], out[..., None])
+        torch.bmm(x, columns.expand(len(x), *columns.shape), out=target)
     elif matrix.ndim == 1 or len(x) == 1:
         _stacked(x, matrix, out)
     else:
@@ -300,10 +302,12 @@ class Condensation:
         The operator; its boundary says which nodes are unknowns.
     cells : int
         Number of cells.
+    looks : bool, default True
+        Whether NaN and infinity are looked for, which waits for a GPU.
     """
 
-    def __init__(self, A: Stiffness1d | VaryingStiffness, cells: int) -> None:
-        self.cells, self.uniform = cells, isinstance(A, Stiffness1d)
+    def __init__(self, A: Stiffness1d | VaryingStiffness, cells: int, looks: bool = True) -> None:
+        self.cells, self.uniform, self.looks = cells, isinstance(A, Stiffness1d), looks
         if isinstance(A, Stiffness1d):
             self.ends, self.robin = A.ends, A.robin
             cell = Cell(A.k, A.row_sum / 2, A.row_sum / 2)
@@ -330,7 +334,7 @@ class Condensation:
         Raises
         ------
         NonFiniteError
-            When NaN or infinity turns up.
+            When NaN or infinity turns up, if they are looked for.
         """
         u = _empty(b, self.cells + 1)
         # On a CPU by NumPy: its calls cost a third of torch's, and in tall and narrow products its BLAS was
@@ -359,14 +363,21 @@ class Condensation:
         ends = self._close(b, at_left, at_right, left, right)
         coarse = ends
         if not self.levels:
-            u[:] = _finite(ends)
+            u[:] = self._finite(ends)
         for depth in range(len(self.levels) - 1, -1, -1):
             level = self.levels[depth]
             fine = _empty(b, level.cells + 1) if depth else u
             fine[:, :: level.cells] = ends
             level.correct(loads[depth], coarse, fine[:, 1:-1])  # eq: exact
-            coarse = _finite(fine) if depth == min(1, len(self.levels) - 1) else fine
+            coarse = self._finite(fine) if depth == min(1, len(self.levels) - 1) else fine
             del loads[depth:]
+
+    def _finite(self, u: Any) -> Any:
+        """Refuse NaN and infinity. Each load bears on all of the second grid, so checking that is enough."""
+        with np.errstate(all="ignore"):
+            if self.looks and not math.isfinite(u.sum().item()) and not bool((u - u == 0).all()):
+                raise NonFiniteError
+        return u
 
     def _split(self, b: Any) -> tuple[Any, Any, Any]:
         """Split the loads of the unknowns into those of the interior nodes and of the two ends."""
@@ -379,11 +390,11 @@ class Condensation:
         k = self.top.k
         s0, s1 = self.top.left + self.robin[0], self.top.right + self.robin[1]
         if self.ends[0] == "periodic":
-            left = right = (b0 + b1) / (s0 + s1) if s0 + s1 else 0.0
+            left = right = _ratio(b0 + b1, s0 + s1)
         elif self.ends[0] == self.ends[1] == "natural":
             # The right end eliminated: what of its load and of its row sum the left end receives.
             share = k / (k + s1)
-            left = (b0 + share * b1) / (s0 + share * s1) if s0 + share * s1 else 0.0
+            left = _ratio(b0 + share * b1, s0 + share * s1)
             right = (b1 + k * left) / (k + s1)
         elif self.ends[0] == "natural":
             left = (b0 + k * right) / (k + s0)
@@ -392,6 +403,11 @@ class Condensation:
         ends = _empty(b, 2)
         ends[:, 0], ends[:, 1] = left, right
         return ends
+
+
+def _ratio(x: Any, y: Any) -> Any:
+    """Divide; what nothing holds is zero."""
+    return torch.where(y == 0, 0.0, x / y) if isinstance(y, Tensor) else x / y if y else 0.0
 
 
 _NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
@@ -405,14 +421,6 @@ def _empty(b: Any, nodes: int) -> Any:
         # NumPy asks for huge pages; touching small ones for the first time costs more than a solve.
         return torch.from_numpy(np.empty((b.shape[0], nodes), _NUMPY[b.dtype]))
     return b.new_empty((b.shape[0], nodes))
-
-
-def _finite(u: Any) -> Any:
-    """Refuse NaN and infinity. Each load bears on all of the second grid, so checking that is enough."""
-    with np.errstate(all="ignore"):
-        if not math.isfinite(u.sum().item()) and not bool((u - u == 0).all()):
-            raise NonFiniteError
-    return u
 
 
 @lru_cache(maxsize=64)
@@ -432,5 +440,6 @@ def _pairs(k: Tensor, s: Tensor | None) -> tuple[list[_Level], Cell]:
     while k.shape[0] > 1:
         levels.append(Pairs(k, s))
         k, s = eliminate(k, s)[-2:]
-    ends = (0.0, 0.0) if s is None else (s[0].item(), s[-1].item())
-    return levels, Cell(k[0].item(), *ends)
+    numbers = torch.cat((k, k.new_zeros(2) if s is None else s))
+    # On a GPU they stay there: reading would wait.
+    return levels, Cell(*(numbers.tolist() if k.device.type == "cpu" else numbers.double().unbind()))

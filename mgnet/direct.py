@@ -13,7 +13,7 @@ import scipy.sparse.linalg as spla
 import torch
 from torch import Tensor
 
-from .condensation import NonFiniteError
+from .iteration import NonFiniteError
 from .stiffness import Stiffness1d
 from .varying import VaryingStiffness
 

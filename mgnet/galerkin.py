@@ -66,7 +66,7 @@ class NodeProlongation:
             elif placed:
                 axis, t = placed[0]
                 ends, whole = (slice(-4, -3), slice(-1, None)), entry((0,) * self.box.dim)
-                weights = whole.new_tensor([1 - t, t])
+                weights = (whole.new_full((), w) for w in (1 - t, t))
                 sources = [(_replaced(target, axis, end), w) for end, w in zip(ends, weights, strict=True)]
                 yield _Weighted(target, sources)
 

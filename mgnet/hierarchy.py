@@ -27,11 +27,21 @@ from .checks import (
     tracked,
     transforming,
 )
-from .condensation import Condensation, NonFiniteError
+from .condensation import Condensation
 from .direct import BoxFactorisation, Floating, solve_direct
 from .entries import LOST
-from .iteration import Outcome, SingleStep, Status, Step, iterate, largest, relative_norm, slowness
-from .memory import apart, empty, empty_like, own_copy, owned, reused
+from .iteration import (
+    NonFiniteError,
+    Outcome,
+    SingleStep,
+    Status,
+    Step,
+    iterate,
+    largest,
+    relative_norm,
+    slowness,
+)
+from .memory import apart, empty, empty_like, own_copy, owned, reused, sent
 from .mixed import MixedStep, multiplied, row_sizes
 from .multigrid import (
     ConjugateGradients,
@@ -464,7 +474,7 @@ class Hierarchy:
     def _boundary_values(self, dtype: torch.dtype) -> tuple[Any, ...]:
         """Give the values at the two ends, or those at all nodes of a box, if any is not zero."""
         if not isinstance(self.problem, BoxPoisson):
-            return _end_values(self.problem)
+            return _end_values(self.problem, self.device)
         at_nodes = box_assembly.boundary_values(self.problem, dtype, self.device)
         return () if at_nodes is None else (at_nodes,)
 
@@ -702,8 +712,7 @@ class Hierarchy:
         generator = torch.Generator().manual_seed(0)
         shape = (1, 1, *self.problem.shape)
         e = torch.randn(shape, generator=generator, out=empty(shape, torch.empty(0, dtype=dtype)))
-        e = e.to(self.device)
-        return slowness(self.cycle, A, e, self._unknowns_without_mean)
+        return slowness(self.cycle, A, sent(e, self.device), self._unknowns_without_mean)
 
     def _rounded(self, u: Tensor) -> float:
         """What rounding of nodal values costs: those at Dirichlet nodes may be the largest."""
@@ -865,7 +874,7 @@ class Hierarchy:
         nodes = self.problem.node_shape
         guess = array("x0", x0, (nodes,), "one value per node, boundary included")
         require_finite("x0", guess, len(nodes))
-        guess = guess.to(rows).reshape(-1, *nodes)
+        guess = sent(guess, rows.device, rows.dtype).reshape(-1, *nodes)
         if guess.shape[0] not in (1, rows.shape[0]):
             raise ValueError(f"x0: got {guess.shape[0]} rows; accepted: 1, or {rows.shape[0]} as the load")
         return self.space.unknowns(guess.expand(rows.shape[0], *nodes))[:, None].clone()
@@ -937,9 +946,10 @@ class _System:
         return self.hierarchy.A.energies(v, u)
 
 
-def _end_values(problem: Poisson) -> tuple[Any, Any]:
+def _end_values(problem: Poisson, device: torch.device) -> tuple[Any, Any]:
     """Give the values at the two ends of an interval, 0 where they are not given."""
-    left, right = (end.g if isinstance(end, Dirichlet) else 0.0 for end in (problem.left, problem.right))
+    values = (end.g if isinstance(end, Dirichlet) else 0.0 for end in (problem.left, problem.right))
+    left, right = (g.to(device) if isinstance(g, Tensor) else g for g in values)
     return left, right
 
 

@@ -21,6 +21,7 @@ from .rows import residual
 
 __all__ = [
     "ENOUGH",
+    "NonFiniteError",
     "Outcome",
     "Progress",
     "SingleStep",
@@ -43,6 +44,10 @@ SLOW = 0.05
 ENOUGH = 3
 # No iteration is believed to shrink its error by more than this.
 QUICKEST = 0.05
+
+
+class NonFiniteError(ArithmeticError):
+    """The loads or the solution hold NaN or infinity; the caller, who knows the data, says where."""
 
 
 class Status(enum.Enum):
@@ -109,10 +114,13 @@ class Outcome:
         errors, accepted : torch.Tensor, shape (batch,)
             Estimated and accepted errors. NaN is not accepted.
         """
-        self.errors, self.error_estimate = errors, float(errors.max())
         bad = ~(errors <= accepted)
-        if self.status is Status.CONVERGED and bool(bad.any()):
-            self.status, self.row = Status.STAGNATED, int(bad.int().argmax())
+        # One look, which waits for a GPU.
+        figures = errors.max(), bad.any(), bad.int().argmax()
+        self.error_estimate, wanting, row = torch.stack([x.double() for x in figures]).tolist()
+        self.errors = errors
+        if self.status is Status.CONVERGED and wanting:
+            self.status, self.row = Status.STAGNATED, int(row)
 
 
 @dataclass
@@ -300,7 +308,8 @@ def iterate(
     """
     start, unloaded = largest(u), largest(b) == 0
     corrections = _Corrections(rounding, start, steady)
-    status, row, error = Status.MAXITER, 0, torch.full_like(start, math.inf)
+    error, good = torch.full_like(start, math.inf), torch.zeros_like(unloaded)
+    status, bad = Status.MAXITER, ~good
     found: list[Tensor] = []
     while len(corrections.sizes) < maxiter:
         progress = step(u, maxiter - len(corrections.sizes))
@@ -314,27 +323,32 @@ def iterate(
         gone = unloaded & (scale + corrections.sizes[-1] <= torch.finfo(u.dtype).eps * start)
         error = torch.where(gone, scale, error)
         good = (error <= tol * scale) | gone  # eq: stopping
-        if (steady or len(corrections.sizes) < WINDOW) and bool(good.all()):
+        stagnated = corrections.stagnated(scale)
+        diverged = corrections.diverged(scale, stagnated)
+        status, bad = _verdict(good, stagnated, diverged)
+        if status is Status.CONVERGED and (steady or len(corrections.sizes) < WINDOW):
             error = torch.maximum(error, hidden() * corrections.sizes[-1])
             good = (error <= tol * scale) | gone
-        stagnated = corrections.stagnated(scale)
-        for bad, name in (
-            (corrections.diverged(scale, stagnated), Status.DIVERGED),
-            (stagnated & ~good, Status.STAGNATED),
-        ):
-            if status is Status.MAXITER and bool(bad.any()):
-                status, row = name, int(bad.int().argmax())
-        if status is Status.MAXITER and bool(good.all()):
-            status = Status.CONVERGED
+            status, bad = _verdict(good, stagnated, diverged)
         if status is not Status.MAXITER:
             break
-        row = int((~good).int().argmax())
     found.append(step.norm(u))
     # Without a load, from a guess, residuals are relative to the first one.
-    unit = found[0] if bool(unloaded.all()) else norms(b)
-    residuals = [_relative(norm, unit) for norm in found]
-    factor = corrections.factor()
+    unit = torch.where(unloaded.all(), found[0], norms(b))
+    residuals = _relative(torch.stack(found), unit).amax(1).tolist()
+    factor, row = corrections.factor(), int(bad.int().argmax())
     return u, Outcome(status, len(corrections.sizes), residuals, float(error.max()), factor, row, error)
+
+
+def _verdict(good: Tensor, stagnated: Tensor, diverged: Tensor) -> tuple[Status, Tensor]:
+    """Say how an iteration ends, if it does, and which rows are to blame; one look, which waits for a GPU."""
+    stuck = stagnated & ~good
+    diverges, sticks, converges = torch.stack((diverged.any(), stuck.any(), good.all())).tolist()
+    if diverges:
+        return Status.DIVERGED, diverged
+    if sticks:
+        return Status.STAGNATED, stuck
+    return Status.CONVERGED if converges else Status.MAXITER, ~good
 
 
 def slowness(
@@ -359,15 +373,16 @@ def slowness(
     float
         The largest ratio of the last three of ten steps.
     """
-    ratios = []
+    sizes = []
     e = project(e)
     for _ in range(WINDOW):
         c = project(cycle(A(e)))
         # What rounding leaves of constants would stay while all else shrinks.
         e = project(e.sub_(c))
-        left, shrunk = float(largest(e)), float(largest(c))
-        ratios.append(left / shrunk if shrunk else 0.0)
-    return max(ratios[-3:])  # eq: hidden
+        sizes.append(torch.cat((largest(e), largest(c))))
+    return max(
+        left / shrunk if shrunk else 0.0 for left, shrunk in torch.stack(sizes[-3:]).tolist()
+    )  # eq: hidden
 
 
 def largest(x: Tensor) -> Tensor:
@@ -406,7 +421,7 @@ def relative_norm(r: Tensor, b: Tensor) -> float:
     # Divided by its size first: a sum of squares may leave the range where its root does not.
     size = largest(b)
     size = torch.where(size > 0, size, 1.0).reshape(-1, *[1] * (b.ndim - 1))
-    return _relative(norms(r / size), norms(b / size))
+    return float(_relative(norms(r / size), norms(b / size)).max())
 
 
 def norms(x: Tensor) -> Tensor:
@@ -425,5 +440,5 @@ def norms(x: Tensor) -> Tensor:
     return torch.linalg.vector_norm(x.flatten(1), dim=1)
 
 
-def _relative(norm: Tensor, unit: Tensor) -> float:
-    return float(torch.where(unit > 0, norm / unit, norm).max())
+def _relative(norm: Tensor, unit: Tensor) -> Tensor:
+    return torch.where(unit > 0, norm / unit, norm)

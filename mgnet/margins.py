@@ -122,24 +122,24 @@ def extend(x: Tensor, margins: Sequence[Margin], axis: int) -> Tensor:
     start, stop = max(-low, 0), size - max(-high, 0)
     parts = [x.narrow(axis, start, stop - start)] if stop - start < size else [x]
     if low > 0:
-        parts.insert(0, _beyond(x, left, torch.arange(-low, 0), axis))
+        parts.insert(0, _beyond(x, left, low, axis, 0))
     if high > 0:
-        parts.append(_beyond(x, right, torch.arange(size, size + high), axis))
+        parts.append(_beyond(x, right, high, axis, 1))
     return torch.cat(parts, axis) if len(parts) > 1 else parts[0]
 
 
-def _beyond(x: Tensor, mode: str, nodes: Tensor, axis: int) -> Tensor:
-    """Give the values at ``nodes`` outside the axis."""
+def _beyond(x: Tensor, mode: str, width: int, axis: int, end: int) -> Tensor:
+    """Give the values outside of one end, the low one or the high."""
+    shape = list(x.shape)
+    shape[axis] = width
     if mode == "zero":
-        shape = list(x.shape)
-        shape[axis] = len(nodes)
         return x.new_zeros(shape)
-    return x.index_select(axis, _source(mode, nodes, x.shape[axis]).to(x.device))
-
-
-def _source(mode: str, nodes: Tensor, size: int) -> Tensor:
-    """Give the nodes whose values stand at ``nodes`` outside: the same of the next period, or the end."""
-    return nodes % size if mode == "wrap" else nodes.clamp(0, size - 1)
+    size = x.shape[axis]
+    if mode == "edge":
+        return x.narrow(axis, end * (size - 1), 1).expand(shape)
+    # A period may be shorter than the margin.
+    whole = torch.cat([x] * -(-width // size), axis) if width > size else x
+    return whole.narrow(axis, 0 if end else whole.shape[axis] - width, width)
 
 
 def fold(y: Tensor, margins: Sequence[Margin], axis: int) -> Tensor:
@@ -163,8 +163,20 @@ def fold(y: Tensor, margins: Sequence[Margin], axis: int) -> Tensor:
     size = y.shape[axis] - low - high
     inner = y.narrow(axis, max(low, 0), y.shape[axis] - max(low, 0) - max(high, 0))
     x = extend(inner, (("zero", max(-low, 0)), ("zero", max(-high, 0))), axis)
-    for mode, width, first, start in ((left, low, -low, 0), (right, high, size, low + size)):
-        if mode != "zero" and width > 0:
-            source = _source(mode, torch.arange(first, first + width), size).to(y.device)
-            x = x.index_add(axis, source, y.narrow(axis, start, width))
+    sides = [side for side in ((left, low, 0), (right, high, 1)) if side[0] != "zero" and side[1] > 0]
+    x = x.clone() if sides else x
+    for mode, width, end in sides:
+        _fold_back(x, mode, y.narrow(axis, end * (low + size), width), axis, end)
     return x
+
+
+def _fold_back(x: Tensor, mode: str, outside: Tensor, axis: int, end: int) -> None:
+    """Add what stands outside of one end where it came from."""
+    size, width = x.shape[axis], outside.shape[axis]
+    if mode == "edge":
+        x.narrow(axis, end * (size - 1), 1).add_(outside.sum(axis, keepdim=True))
+        return
+    for done in range(0, width, size):  # a period may be shorter than the margin
+        count = min(size, width - done)
+        part = outside.narrow(axis, done if end else width - done - count, count)
+        x.narrow(axis, 0 if end else size - count, count).add_(part)

@@ -21,6 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .checks import tracked
+
 __all__ = [
     "apart",
     "copy",
@@ -31,6 +33,7 @@ __all__ = [
     "owned",
     "reused",
     "scratch",
+    "sent",
     "spare",
     "strips",
 ]
@@ -263,6 +266,29 @@ def empty_like(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
 def copy(x: Tensor) -> Tensor:
     """Return a copy, in memory that may have been used before."""
     return empty_like(x).copy_(x)
+
+
+def sent(x: Tensor, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+    """Return a tensor on a device; what a GPU is doing is not waited for.
+
+    Parameters
+    ----------
+    x : torch.Tensor
+        Anywhere.
+    device : torch.device
+        Where it is wanted.
+    dtype : torch.dtype, optional
+        In which precision; its own by default.
+
+    Returns
+    -------
+    torch.Tensor
+        Itself, where it is there already.
+    """
+    if x.device.type != "cpu" or device.type == "cpu" or tracked(x):
+        return x.to(device=device, dtype=dtype)
+    # A GPU fetches by itself only what is in pinned memory.
+    return x.to(dtype=dtype).pin_memory().to(device, non_blocking=True)
 
 
 def strips(rows: int, x: Tensor, most: int = STRIP) -> Iterator[slice]:

@@ -449,7 +449,8 @@ def _coarse_solver(level: Level, options: Options) -> Callable[[Tensor], Tensor]
     if options.coarse == "smoother":
         return lambda b: level.smoother(A, None, b, 50)
     if options.coarse == "exact":
-        exact, chain = Condensation(A, level.cells), Chain(A.ends)
+        # An iteration looks at its corrections itself.
+        exact, chain = Condensation(A, level.cells, looks=False), Chain(A.ends)
         return lambda b: chain.unknowns(exact.solve(b[:, 0]))[:, None]
     return _dense_solver(level)
 

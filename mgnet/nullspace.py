@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .assembly import Load
 from .box_problem import BoxPoisson
+from .memory import sent
 from .problem import Poisson
 
 __all__ = ["Constants", "LooseConstants"]
@@ -46,7 +47,8 @@ class Constants:
         """
         if isinstance(self.problem, BoxPoisson):
             return self.problem.space.hat_integrals(like)
-        h = torch.as_tensor(self.problem.grid.h, dtype=like.dtype, device=like.device).expand(self.problem.n)
+        h = torch.as_tensor(self.problem.grid.h, dtype=like.dtype)
+        h = sent(h, like.device).expand(self.problem.n)
         whole = torch.cat((h, h[-1:])) / 2
         whole[1:-1] += h[:-1] / 2
         return self.space.loads(whole)

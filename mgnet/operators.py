@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from . import stencils
 from .checks import count
 from .margins import Boundary, Margin, all_ends, extend, fold, margin
-from .memory import empty, is_open, spare
+from .memory import empty, is_open, sent, spare
 from .precision import full_precision
 
 __all__ = ["Prolongation", "Restriction", "Stencil", "convolution"]
@@ -85,7 +85,8 @@ class _Operator(nn.Module):
         widths = {(mode, width) for pair in self.margins for mode, width in pair}
         mode, width = widths.pop() if len(widths) == 1 else ("none", 0)
         self.zeros = width if mode == "zero" and width >= 0 else None
-        weight = kernel.to(**like, copy=True)  # the caller's array stays the caller's
+        weight = sent(kernel, torch.device(like["device"] or kernel.device), like["dtype"])
+        weight = weight.clone() if weight is kernel else weight  # the caller's array stays the caller's
         del self._parameters["bias"]  # to stand behind the kernel again, as in torch's own
         if learned:
             self.weight = nn.Parameter(weight)
@@ -93,9 +94,9 @@ class _Operator(nn.Module):
             self.register_buffer("weight", weight)
         self.bias = nn.Parameter(torch.zeros(kernel.shape[0], **like)) if bias else None
         self.alone = channels == (1, 1)
-        # Products of hats are applied axis by axis.
-        fixed = self.alone and not learned and kernel.device.type != "meta"
-        self.hats = fixed and stride == 2 and np.array_equal(kernel[0, 0].cpu().numpy(), _hats(2, self.dim))
+        # Products of hats are applied axis by axis, where they are applied as slices.
+        fixed = self.alone and not learned and kernel.device.type == "cpu"
+        self.hats = fixed and stride == 2 and np.array_equal(kernel[0, 0].numpy(), _hats(2, self.dim))
 
     @property
     def sliced(self) -> bool:

@@ -50,6 +50,5 @@ def brain_float(device: torch.device, wanted: bool = True) -> torch.autocast:
 def _has_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type == "cpu":
-        return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return True
+    mkldnn = device.type == "cpu" and torch.backends.mkldnn.is_available()
+    return mkldnn and torch.ops.mkldnn._is_mkldnn_bf16_supported()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from .chain import Chain
@@ -183,6 +184,7 @@ class Poisson:
         self.grid = _grid(n, domain, nodes)
         left, right = _ends_of(boundary, left, right)
         self.left, self.right, self.periodic = _conditions(left, right, periodic)
+        self.conditions: list[tuple[Condition, Condition]] = [(self.left, self.right)]
         self._set_data(f, b, a, c, load)  # eq: strong-form
 
     @property
@@ -251,6 +253,7 @@ class Poisson:
         at_nodes = "one value per node, boundary included"
         self.a = coefficient("a", 1.0 if a is None else a, self.cells, "one value per cell")
         self.c = coefficient("c", 0.0 if c is None else c, self.node_shape, at_nodes)
+        require_bounds(a=self.a, c=self.c)
         self.f, self.b = self._right_hand_side(f, b, at_nodes)
         self.load = load or ("exact" if callable(self.f) else "nodal")
         # A number f is a constant, also where it became nodal values to take derivatives by.
@@ -282,7 +285,7 @@ class Poisson:
 
 
 def coefficient(name: str, value: Any, shape: tuple[int, ...], what: str) -> Any:
-    """Return a coefficient as a float, a callable or a tensor of this shape, its bounds checked."""
+    """Return a coefficient as a float, whose bound is checked, a callable, or a tensor of this shape."""
     if callable(value):
         return value
     if is_number(value) and tracked(value):
@@ -295,20 +298,26 @@ def coefficient(name: str, value: Any, shape: tuple[int, ...], what: str) -> Any
     result = array(name, value, (shape,), what)
     if result.ndim != len(shape):
         raise ValueError(f"{name}: got shape {tuple(result.shape)}; accepted: {shape}, {what}")
-    require_bound(name, result)
     return result.double()
 
 
 BOUNDS = {"a": "positive, finite numbers", "c": "finite numbers of at least 0"}
 
 
-def require_bound(name: str, x: Tensor, place: str = "") -> None:
+def require_bounds(place: str = "", **coefficients: Any) -> None:
     """Raise the error that names the first cell or node where a ≤ 0, c < 0, or either is not finite."""
-    if hidden(x):
+    known = {name: x for name, x in coefficients.items() if isinstance(x, Tensor) and not hidden(x)}
+    if not known:
         return
-    low, high = x.aminmax()  # NaN where there is one
-    if high < math.inf and (low > 0 if name == "a" else low >= 0):
-        return
+    first, *_ = known.values()
+    # NaN where there is one. All are looked at at once, since looking waits for a GPU.
+    ends = torch.stack([end.to(first) for x in known.values() for end in x.aminmax()]).tolist()
+    for (name, x), low, high in zip(known.items(), ends[::2], ends[1::2], strict=True):
+        if not (high < math.inf and (low > 0 if name == "a" else low >= 0)):
+            _refuse(name, x, place)
+
+
+def _refuse(name: str, x: Tensor, place: str) -> None:
     bad = ~((x > 0) if name == "a" else (x >= 0)) | x.isinf()
     place = place or ("cell" if name == "a" else "node")
     index = tuple(bad.nonzero()[0].tolist())

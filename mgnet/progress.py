@@ -1,11 +1,56 @@
-"""What a training run says while it runs: a bar on a terminal, plain lines elsewhere."""
+"""What a training run says while it runs: a bar on a terminal, elsewhere lines, and no silence for long."""
 
 from __future__ import annotations
 
 import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
-__all__ = ["Progress"]
+__all__ = ["Progress", "telling"]
+
+# Seconds between two lines about what goes on, where there is no terminal: somewhat less than half a minute.
+PERIOD = 25.0
+
+
+@contextmanager
+def telling(what: Callable[[], str], show: bool = True) -> Iterator[None]:
+    """Say every 25 seconds what goes on, where there is no terminal.
+
+    A thread does it, so that a step that takes minutes, or reading the images, is not silent either.
+
+    Parameters
+    ----------
+    what : callable
+        Takes nothing and returns a line.
+    show : bool, default True
+        Whether to say anything at all.
+    """
+    if not show or sys.stderr is None or sys.stderr.isatty():
+        yield
+        return
+    over = threading.Event()
+
+    def tell() -> None:
+        while not over.wait(PERIOD):
+            _say(what())
+
+    teller = threading.Thread(target=tell, name="mgnet progress", daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        over.set()
+        teller.join()
+
+
+def _say(line: str) -> None:
+    if sys.stderr is None:  # print would take stdout, which is for results
+        return
+    with suppress(OSError, ValueError):  # a run does not end because nobody listens any more
+        print(line, file=sys.stderr, flush=True)
 
 
 class Progress:
@@ -17,13 +62,17 @@ class Progress:
         Of the whole run.
     show : bool, optional
         Whether to say anything at all; by default lines, and a bar where stderr is a terminal.
+    done : int, default 0
+        Steps of the run that are done already, where it goes on.
     """
 
-    def __init__(self, steps: int, epochs: int, show: bool | None = None) -> None:
+    def __init__(self, steps: int, epochs: int, show: bool | None = None, done: int = 0) -> None:
         self.steps, self.epochs = steps, epochs
         self.lines = show is not False
-        self.bars = self.lines and sys.stderr.isatty()
+        self.bars = self.lines and sys.stderr is not None and sys.stderr.isatty()
         self.bar: Any = None
+        self.before = self.done = done
+        self.began = time.monotonic()
 
     def step(self, epoch: int, done: int) -> None:
         """Say that a step is done.
@@ -35,6 +84,7 @@ class Progress:
         done : int
             Steps of this epoch that are done.
         """
+        self.done = epoch * self.steps + done
         if not self.bars:
             return
         if self.bar is None:
@@ -43,6 +93,21 @@ class Progress:
             title = f"epoch {epoch + 1}/{self.epochs}"
             self.bar = tqdm(total=self.steps, desc=title, leave=False, unit="step", initial=done - 1)
         self.bar.update()
+
+    def state(self) -> str:
+        """Say how much is done, and how long the rest takes if it goes on like this.
+
+        Returns
+        -------
+        str
+            One line.
+        """
+        whole, seconds = self.steps * self.epochs, time.monotonic() - self.began
+        words = f"step {self.done}/{whole} after {_duration(seconds)}"
+        if self.done == self.before:
+            return words
+        left = (whole - self.done) * seconds / (self.done - self.before)
+        return f"{words}, about {_duration(left)} to the end"
 
     def epoch(self, row: dict[str, Any]) -> None:
         """Print the figures of an epoch.
@@ -65,10 +130,18 @@ class Progress:
         ):
             if row[name] is not None:
                 words.append(form.format(row[name]))
-        print("  ".join(words), file=sys.stderr, flush=True)
+        _say("  ".join(words))
 
     def close(self) -> None:
         """Take the bar away."""
         if self.bar is not None:
             self.bar.close()
             self.bar = None
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min" if minutes >= 10 else f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

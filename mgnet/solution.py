@@ -17,6 +17,7 @@ from . import plot
 from .checks import hidden, known_values
 from .grid import Grid
 from .iteration import Outcome, Status
+from .memory import sent
 
 __all__ = ["ConvergenceError", "Solution"]
 
@@ -28,6 +29,8 @@ class Solution:
     ----------
     method : str
         How it was computed, "auto" resolved.
+    device : str
+        Where it was computed.
     """
 
     def __init__(
@@ -40,7 +43,9 @@ class Solution:
         tensors: bool = True,
         look_again: Callable[[], Outcome] | None = None,
     ) -> None:
-        self._u, self._grids, self._outcome, self._tensors = u, tuple(grids), outcome, tensors
+        # What is read and written as an array is one array, also where a GPU computed it.
+        self._u, self.device = u if tensors else u.cpu(), str(u.device)
+        self._grids, self._outcome, self._tensors = tuple(grids), outcome, tensors
         self._look_again = look_again
         self.method = method
 
@@ -58,7 +63,7 @@ class Solution:
         """Node coordinates, shape (n + 1,), in float64; one array for each axis where there are more."""
         axes: list[Any] = [grid.x.copy() for grid in self._grids]
         if self._tensors:
-            axes = [torch.from_numpy(x).to(self._u.device) for x in axes]
+            axes = [sent(torch.from_numpy(x), self._u.device) for x in axes]
         return axes[0] if self.dim == 1 else tuple(axes)
 
     @property
@@ -115,11 +120,6 @@ class Solution:
     def dtype(self) -> str:
         """Precision of the values."""
         return str(self._u.dtype).removeprefix("torch.")
-
-    @property
-    def device(self) -> str:
-        """Where it was computed."""
-        return str(self._u.device)
 
     @property
     def message(self) -> str:
@@ -187,18 +187,18 @@ class Solution:
         The weights are those of the values, or of the slope along an axis.
         """
         u = self._u
+        batch, shape = u.shape[: u.ndim - self.dim], places[0].t.shape
         for corner in itertools.product((0, 1), repeat=self.dim):
             weight = torch.ones((), dtype=torch.float64, device=u.device)
             for axis, (high, place) in enumerate(zip(corner, places, strict=True)):
-                t = place.t.to(u.device)
                 if axis == along:
-                    weight = weight * ((1.0 if high else -1.0) / place.width.to(u.device))
+                    weight = weight * ((1.0 if high else -1.0) / place.width)
                 else:
-                    weight = weight * (t if high else 1 - t)  # eq: hat
-            index: list[Any] = [
-                (place.cell + high).to(u.device) for high, place in zip(corner, places, strict=True)
-            ]
-            yield weight, u[(..., *index)].double()  # eq: product-hat
+                    weight = weight * (place.t if high else 1 - place.t)  # eq: hat
+            # In one row: a lone number as an index would be read, and a GPU waited for.
+            cells = (place.cell + high for high, place in zip(corner, places, strict=True))
+            index: list[Any] = [cell.ravel() for cell in cells]
+            yield weight, u[(..., *index)].reshape((*batch, *shape)).double()  # eq: product-hat
 
     def _places(self, x: tuple[Any, ...]) -> list[_Place]:
         """Find the cell of each point along each axis."""
@@ -208,7 +208,8 @@ class Solution:
         except ValueError:
             shapes = [array.shape for array in arrays]
             raise ValueError(f"x: got shapes {shapes}; accepted: shapes that broadcast") from None
-        return [_Place.of(places, grid) for places, grid in zip(points, self._grids, strict=True)]
+        pairs = zip(points, self._grids, strict=True)
+        return [_Place.of(places, grid, self._u.device) for places, grid in pairs]
 
     def _coordinates(self, x: tuple[Any, ...]) -> Sequence[Any]:
         """Give one array for each coordinate."""
@@ -296,7 +297,7 @@ class _Place(NamedTuple):
     width: Tensor
 
     @classmethod
-    def of(cls, points: np.ndarray, grid: Grid) -> _Place:
+    def of(cls, points: np.ndarray, grid: Grid, device: torch.device) -> _Place:
         low, high = grid.domain
         outside = ~((points >= low) & (points <= high))
         if outside.any():
@@ -304,7 +305,7 @@ class _Place(NamedTuple):
         cell, t = grid.locate(points)
         h = grid.h
         width = np.full(cell.shape, h) if isinstance(h, float) else h[cell]
-        return cls(*(torch.from_numpy(np.asarray(part)) for part in (cell, t, width)))
+        return cls(*(sent(torch.from_numpy(np.asarray(part)), device) for part in (cell, t, width)))
 
 
 def _numbers(x: Any) -> np.ndarray:

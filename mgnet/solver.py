@@ -89,7 +89,8 @@ def solve(
         float32 or float64; that of a floating-point array ``f`` or ``b`` by default, else float64.
         Integers and other precisions become float64.
     device : str or torch.device, optional
-        That of a tensor ``f`` or ``b`` by default, else the CPU.
+        That of the first tensor among f, b, a, c, the nodes and the g of the conditions by default, else the
+        CPU.
     throw : bool, default True
         Whether to raise when the solution has not converged; it counts for gradients too.
 
@@ -138,8 +139,9 @@ def solve(
     given = problem.b if problem.f is None else problem.f
     if dtype is None:
         dtype = given.dtype if isinstance(given, Tensor) else torch.float64
-    if device is None and isinstance(given, Tensor):
-        device = given.device
+    if device is None:
+        sides = [side.g for pair in problem.conditions for side in pair]
+        device = next((x.device for x in (f, b, a, c, nodes, *sides) if isinstance(x, Tensor)), None)
     hierarchy = Hierarchy(
         problem,
         method=method,

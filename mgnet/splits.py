@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mgnet.checks import find_device, number
+from mgnet.memory import sent
 
 __all__ = ["Data", "Split", "statistics"]
 
@@ -102,14 +103,12 @@ class Split(torch.utils.data.Dataset):
             raise ValueError(f"dtype: got {dtype!r}; accepted: {', '.join(map(str, FLOATS))}")
         layout = torch.channels_last if channels_last else torch.contiguous_format
         exact = torch.float64 if dtype == torch.float64 else torch.float32
-
-        def spread(values: list[float]) -> Tensor:
-            # One value per pixel: in channels_last the loop over one value per channel would be three long.
-            channel = torch.tensor(values, dtype=exact, device=images.device)[:, None, None]
-            return channel.expand(1, *images.shape[1:]).contiguous(memory_format=layout)
-
-        scale = spread([1 / (255 * s) for s in self.std])
-        shift = spread([-m / s for m, s in zip(self.mean, self.std, strict=True)])
+        pairs = [(1 / (255 * s), -m / s) for m, s in zip(self.mean, self.std, strict=True)]
+        # One value per pixel: in channels_last the loop over one value per channel would be three long.
+        scale, shift = (
+            channel[:, None, None].expand(1, *images.shape[1:]).contiguous(memory_format=layout)
+            for channel in sent(torch.tensor(pairs, dtype=exact), images.device).T
+        )
         if channels_last:
             # One channel after the other: torch's own change of order takes four times as long.
             x = torch.empty(images.shape, dtype=exact, device=images.device, memory_format=layout)

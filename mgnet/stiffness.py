@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from . import stencils
 from .box import Axis, Box, BoxProlongation
 from .margins import Boundary, extend, margin
-from .memory import STRIP, is_open, scratch
+from .memory import STRIP, is_open, scratch, sent
 from .operators import Prolongation, Stencil
 from .rows import in_rows
 from .varying import VaryingStiffness
@@ -414,7 +414,9 @@ class BoxStiffness(Stiffness):
             # The axes before count as uniform here: what they change has been added.
             others = stencils.tensor(np.array(math.prod(self.h[:i])), *weights[i + 1 :])
             for row in np.flatnonzero(weights[i] != axis.h):
-                factor = torch.as_tensor(self.c * (weights[i][row] - axis.h) * others).to(y)
+                factor = sent(
+                    torch.as_tensor(self.c * (weights[i][row] - axis.h) * others), y.device, y.dtype
+                )
                 y.select(place, int(row)).addcmul_(x.select(place, int(row)), factor, value=sign)
 
     def _next_axis(self, axis: Axis, place: int, M: Tensor, A: Tensor, plain: bool) -> tuple[Tensor, Tensor]:
@@ -455,7 +457,8 @@ class BoxStiffness(Stiffness):
         parts = [stencils.tensor(*masses[:i], k, *masses[i + 1 :]) for i, (k, _) in enumerate(pairs)]
         if self.lumped:
             masses = [axis.hat_integrals()[: len(m)] for axis, m in zip(axes, masses, strict=True)]
-        return torch.from_numpy(self.a * sum(parts) + self.c * stencils.tensor(*masses)).to(**self.like)
+        numbers = torch.from_numpy(self.a * sum(parts) + self.c * stencils.tensor(*masses))
+        return sent(numbers, **self.like)
 
     @property
     def contrast(self) -> float:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .box import Axis, Box
+from .memory import sent
 
 __all__ = ["TensorSolver"]
 
@@ -51,8 +52,7 @@ class TensorSolver:
             # That of constants is zero where nothing holds them, or lost beside the rounding of the others.
             constants = (0,) * box.dim
             inverse[constants].masked_fill_(total[constants] <= LOST * total.max(), 0.0)
-        self.inverse = inverse.to(**like)
-        self.vectors = [vectors.to(**like) for _, vectors in pairs]
+        self.inverse, *self.vectors = (sent(x, **like) for x in (inverse, *(vectors for _, vectors in pairs)))
 
     def __call__(self, b: Tensor) -> Tensor:
         """Solve for loads of shape ``(..., *unknowns)``."""

@@ -8,7 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
@@ -24,7 +24,7 @@ from .data import Batches, Data, Split
 from .history import History
 from .parallel import Processes
 from .precision import brain_float
-from .progress import Progress
+from .progress import Progress, telling
 from .recipes import Recipe
 
 __all__ = ["BEST", "LAST", "DivergedError", "evaluate", "fit", "predict"]
@@ -79,7 +79,8 @@ def fit(
     save_every : int, optional
         Steps after which to save within an epoch too.
     progress : bool, optional
-        Whether to report; by default a bar on a terminal, a line per epoch elsewhere.
+        Whether to report; by default a bar on a terminal, elsewhere a line for each epoch and at least every
+        half a minute, with the time that the rest will take.
     tensorboard : path, optional
         Folder for TensorBoard; needs the extra ``tensorboard``.
     **changes
@@ -203,8 +204,8 @@ class _Run:
     def clear(self) -> None:
         """Begin the sums of an epoch."""
         self.loss_sum, self.correct, self.seen, self.seconds = 0.0, 0, 0, 0.0
-        # Steps whose losses nobody has looked at: number, learning rate, loss, images, correct ones.
-        self.unseen: list[tuple[int, float, Tensor, int, Tensor]] = []
+        # Steps whose losses nobody has looked at: number, learning rate, images, loss and correct ones.
+        self.unseen: list[tuple[int, float, int, Tensor]] = []
 
     def start(self, resume: bool) -> None:
         """Take up the state of a checkpoint, where that is wanted and there is one."""
@@ -217,17 +218,16 @@ class _Run:
 
     def go(self, stop: list[int], show: bool | None, log: Any) -> None:
         """Train to the end of the recipe, until patience runs out, or until a signal has come."""
-        steps = len(self.batches)
-        report = Progress(steps, self.recipe.epochs, show if self.processes.writes else False)
-        try:
+        steps, epoch, position = len(self.batches), self.batches.epoch, self.batches.position
+        show = show if self.processes.writes else False
+        report = Progress(steps, self.recipe.epochs, show, epoch * steps + position)
+        with telling(report.state, report.lines), closing(report):
             while len(self.history) < self.recipe.epochs and not self.history.stopped_early:
                 self.epoch(stop, report)
                 report.epoch(self.close_epoch())
                 _write_log(log, self.history.rows[-1])
                 self.save()
-        finally:
-            report.close()
-        self.finish()
+            self.finish()
 
     def epoch(self, stop: list[int], report: Progress) -> None:
         """Train on the batches that are left of an epoch."""
@@ -236,7 +236,7 @@ class _Run:
         for x, y in self.batches:
             self.step(x, y)
             report.step(self.batches.epoch, self.batches.position)
-            stopped = bool(self.processes.total(len(stop), device=self.device)[0])
+            stopped = self.stopped(stop)
             if stopped or (self.save_every and self.batches.position % self.save_every == 0):
                 self.look()
                 self.seconds += time.perf_counter() - start
@@ -247,6 +247,12 @@ class _Run:
                 raise _StoppedError(stop[0] if stop else signal.SIGTERM)
         self.look()
         self.seconds += time.perf_counter() - start
+
+    def stopped(self, stop: list[int]) -> bool:
+        """Say whether a signal came to any of the processes; on GPUs they ask each other when they look."""
+        if self.processes.world > 1 and self.device.type != "cpu" and self.batches.position % LOOK:
+            return False
+        return bool(self.processes.total(len(stop), device=self.device)[0])
 
     def step(self, x: Tensor, y: Tensor) -> None:
         """Make one step of the optimiser."""
@@ -260,7 +266,7 @@ class _Run:
         step = len(self.history) * len(self.batches) + self.batches.position
         lr = self.optimizer.param_groups[0]["lr"]
         correct = (scores.detach().argmax(1) == y).sum()
-        self.unseen.append((step, lr, losses.detach(), len(y), correct))
+        self.unseen.append((step, lr, len(y), torch.stack((losses.detach().double(), correct.double()))))
         if self.device.type == "cpu" or len(self.unseen) >= LOOK:
             self.look()
         self.optimizer.zero_grad(set_to_none=True)
@@ -277,13 +283,15 @@ class _Run:
 
     def look(self) -> None:
         """Add up the losses since the last look; refuse one that is not finite."""
-        for step, lr, losses, images, correct in self.unseen:
-            if not math.isfinite(losses.item()):
+        # One look at all of them.
+        figures = torch.stack([figure for *_, figure in self.unseen]).tolist() if self.unseen else []
+        for (step, lr, images, _), (loss, correct) in zip(self.unseen, figures, strict=True):
+            if not math.isfinite(loss):
                 raise DivergedError(
-                    f"the loss of step {step} is {losses.item()} at learning rate {lr:.3g}; take a smaller"
+                    f"the loss of step {step} is {loss} at learning rate {lr:.3g}; take a smaller"
                     " one, or clip the gradient; the last checkpoint is as it was"
                 )
-            self.loss_sum += losses.item()
+            self.loss_sum += loss
             self.correct += int(correct)
             self.seen += images
         self.unseen.clear()
@@ -355,7 +363,7 @@ class _Run:
         """Write the checkpoint, if there is a folder for it."""
         if self.out is None or not self.processes.writes:
             return
-        cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
+        generator = _generator(self.device)
         checkpoint.save(
             self.out / LAST,
             {
@@ -364,7 +372,10 @@ class _Run:
                 "optimizer": self.optimizer.state_dict(),
                 "schedule": self.schedule.state_dict(),
                 "batches": self.batches.state_dict(),
-                "random": {"cpu": torch.get_rng_state(), "cuda": cuda},
+                "random": {
+                    "cpu": torch.get_rng_state(),
+                    "cuda": generator and generator.get_rng_state(self.device),
+                },
                 "best": self.best,
                 "sums": [self.loss_sum, self.correct, self.seen, self.seconds],
             },
@@ -387,8 +398,9 @@ class _Run:
         self.best = state["best"]
         self.loss_sum, self.correct, self.seen, self.seconds = state["sums"]
         torch.set_rng_state(state["random"]["cpu"])
-        if self.device.type == "cuda" and state["random"]["cuda"] is not None:
-            torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
+        generator = _generator(self.device)
+        if generator and state["random"]["cuda"] is not None:
+            generator.set_rng_state(state["random"]["cuda"], self.device)
 
 
 def _flat(configuration: dict[str, Any]) -> dict[str, Any]:
@@ -462,7 +474,7 @@ def _judge(
             scores = model(x).float()
             loss += F.cross_entropy(scores, y, reduction="sum")  # eq: softmax-cross-entropy
             correct += (scores.argmax(1) == y).sum()  # eq: accuracy
-    sums = processes.total(float(loss), float(correct), device=device)
+    sums = processes.total(*torch.stack((loss, correct)).tolist(), device=device)
     return sums[0] / len(split), sums[1] / len(split)
 
 
@@ -479,9 +491,19 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _own_random_numbers(device: torch.device, seed: int) -> Iterator[None]:
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+    """Seed the generators of the CPU and of the device; torch.manual_seed would seed those of all devices."""
+    generator = _generator(device)
+    with torch.random.fork_rng([device] if generator else [], device_type=device.type):
+        torch.default_generator.manual_seed(seed)
+        if generator:
+            with generator.device(device):
+                generator.manual_seed(seed)
         yield
+
+
+def _generator(device: torch.device) -> Any:
+    """Return the part of torch that has the random numbers of a device, if it is not the CPU."""
+    return None if device.type == "cpu" else torch.get_device_module(device)
 
 
 class _StoppedError(Exception):

@@ -16,12 +16,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pooch
 import pytest
+from processes import ended, started
 
 from mgnet import archives, official
 from mgnet.archives import MARKER, Archive, DataError, find_root
@@ -522,16 +524,13 @@ def test_two_processes_download_once(tmp_path: Path, server: Server) -> None:
     server.files[PACKAGE], server.delay = GOOD_TAR, 0.5
     archive = small_cifar()
     argument = json.dumps([str(tmp_path), archive.packages, archive.sizes])
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    racers = [subprocess.Popen([sys.executable, "-c", RACER, argument], **pipes) for _ in range(2)]
-    for racer in racers:
-        assert racer.stdin
-        racer.stdin.write("go\n")
-        racer.stdin.flush()
-    for racer in racers:
-        out, err = racer.communicate(timeout=60)
-        assert racer.returncode == 0, err
-        assert out.splitlines() == ["go", f"True {5 * RECORDS} False"]
+    racer = partial(started, "-c", RACER, argument, stdin=subprocess.PIPE)
+    with racer() as first, racer() as second:
+        for process in (first, second):
+            print("go", file=process.stdin, flush=True)
+        for done in (ended(first), ended(second)):
+            assert done.returncode == 0, done.stderr
+            assert done.stdout.splitlines() == ["go", f"True {5 * RECORDS} False"]
     assert server.asked == [f"/{PACKAGE}"]
     assert FOLDER in tree(tmp_path)
     assert not [name for name in tree(tmp_path) if name.startswith(".")]

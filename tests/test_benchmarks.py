@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import environment, finished
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 
 def quick_rows(script: str, folder: Path, *more: str, threads: int = 2) -> list[dict[str, Any]]:
-    command = [sys.executable, str(BENCHMARKS / script), "--quick", *more, "--json", "table.json"]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    subprocess.run(command, check=True, cwd=folder, env=environment, timeout=500)
+    argv = [str(BENCHMARKS / script), "--quick", *more, "--json", "table.json"]
+    done = finished(*argv, cwd=folder, env=environment(OMP_NUM_THREADS=str(threads)))
+    assert done.returncode == 0, done.stderr
     return json.loads((folder / "table.json").read_text())["rows"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("script", "sections"), [("train_cpu.py", ["Synthetic", "Speed", "Data side"]), ("train_gpu.py", ["-"])]
+    ("script", "sections"),
+    [
+        ("train_cpu.py", ["Synthetic", "Speed", "Data side"]),
+        ("train_gpu.py", ["-"]),
+        ("command.py", ["Start", "Waiting"]),
+    ],
 )
 def test_a_quick_run(script: str, sections: list[str], tmp_path: Path) -> None:
     for only in sections:

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mgnet import Stiffness
-from mgnet.condensation import Cell, Condensation, NonFiniteError, block
+from mgnet.condensation import Cell, Condensation, block
+from mgnet.iteration import NonFiniteError
 from mgnet.varying import VaryingStiffness
 
 # Robin's alpha where an end has one.
@@ -340,6 +341,18 @@ def test_a_batch_is_its_rows(n: int, dtype: torch.dtype) -> None:
         assert (b == before).all()
         for i in range(0, 5, 2):
             close(u[i], exact.solve(b[i : i + 1], 1.0, 2.0)[0].double().numpy(), 32)
+
+
+@pytest.mark.parametrize(("ends", "robin"), FIXED.values(), ids=FIXED)
+@pytest.mark.parametrize("n", [2, 33, 65, 130, 1057])
+def test_tensors_take_a_way_of_their_own(ends: tuple[str, str], robin: tuple[float, float], n: int) -> None:
+    """What a GPU computes, whose place NumPy takes on a CPU: batches lie in strides there."""
+    exact = Condensation(Stiffness(1 / n, c=3.0, boundary=ends, robin=robin), n)
+    for rows in (1, 3):
+        b = torch.randn(rows, len(unknowns_of(ends, n)), dtype=torch.float64)
+        u, expected = torch.empty(rows, n + 1, dtype=torch.float64), exact.solve(b, 1.0, -2.0)
+        exact._solve(b, u, 1.0, -2.0)
+        torch.testing.assert_close(u, expected, rtol=0, atol=1e-14 * float(expected.abs().max()))
 
 
 def test_columns_of_a_matrix_are_a_batch() -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from processes import finished
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear
 
@@ -710,7 +709,7 @@ def test_a_data_set_moves_as_a_whole() -> None:
 
 def test_the_readers_need_no_torch() -> None:
     code = "import sys; import mgnet.official, mgnet.synthetic; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+    assert finished("-c", code).returncode == 0
 
 
 # The procedural set

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import sys
+import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import wait_until
 
-from mgnet import History
+from mgnet import History, progress
 from mgnet.progress import Progress
 
 
@@ -90,6 +93,61 @@ def test_a_bar_for_each_epoch_on_a_terminal(history: History, monkeypatch: pytes
     assert "2/4 " in text[first:second].partition("\r")[0]  # it begins where the other run ended
     assert "0/4 " in text[second:].partition("\r")[0]
     assert "epoch 1/2  loss 1.2500" in text[first:second]
+
+
+def test_what_is_left_is_told_from_the_pace_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    report = Progress(100, 5, done=150)
+    clock[0] += 20
+    assert report.state() == "step 150/500 after 20 s"  # no step yet, but a sign of life
+    report.step(1, 60)
+    assert report.state() == "step 160/500 after 20 s, about 11 min to the end"
+    clock[0] += 9000
+    report.step(4, 90)
+    assert report.state() == "step 490/500 after 2 h 30 min, about 4 min 25 s to the end"
+
+
+def test_lines_go_on_while_nothing_else_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr(progress, "PERIOD", 0.001)
+    with progress.telling(lambda: "reading"):
+        wait_until(lambda: stream.getvalue().count("reading\n") > 2)
+        assert "mgnet progress" in threads()
+    assert "mgnet progress" not in threads()
+
+
+def threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate()]
+
+
+@pytest.mark.parametrize(("stream", "show"), [(Terminal(), True), (io.StringIO(), False), (None, True)])
+def test_nobody_is_told_on_a_terminal_nor_unasked(
+    stream: Any, show: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", stream)
+    with progress.telling(lambda: "reading", show):
+        assert "mgnet progress" not in threads()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_run_goes_on_where_nobody_can_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+    full = open("/dev/full", "wb", buffering=0)
+    with io.TextIOWrapper(full, write_through=True) as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        monkeypatch.setattr(progress, "PERIOD", 0.001)
+        with progress.telling(lambda: told.append(1) or "reading"):
+            wait_until(lambda: len(told) > 2)
+
+
+def test_without_a_stderr_nothing_is_said(
+    history: History, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    Progress(4, 2).epoch(history.rows[0])
+    assert capsys.readouterr().out == ""
 
 
 def test_silence(history: History, monkeypatch: pytest.MonkeyPatch) -> None:

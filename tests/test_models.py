@@ -11,13 +11,12 @@ import inspect
 import io
 import json
 import math
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
 import torch
+from processes import finished
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.utils.flop_counter import FlopCounterMode
@@ -182,7 +181,8 @@ def test_parameters_of_resnet50_by_arithmetic() -> None:
 
 def test_all_names_are_tested() -> None:
     code = "from mgnet import models; print(*models.names())"  # without what other tests register
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = finished("-c", code)
+    assert done.returncode == 0, done.stderr
     assert set(done.stdout.split()) == set(MODELS)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 import tracemalloc
 from collections.abc import Callable
 from fractions import Fraction
@@ -74,10 +73,8 @@ def test_memory_is_named_before_any_is_taken() -> None:
     assert issubclass(ResourceError, MemoryError)
     tracemalloc.start()
     try:
-        begin = time.perf_counter()
         with pytest.raises(ResourceError, match=r"GiB of memory; accepted: what fits into the [\d,]+ GiB"):
             mgnet.solve(1.0, 2**60, a=lambda x: 1 + x, c=lambda x: x)
-        assert time.perf_counter() - begin < 1
         assert tracemalloc.get_traced_memory()[1] < 2**20
     finally:
         tracemalloc.stop()

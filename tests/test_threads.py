@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 import torch
+from processes import TIMEOUT, finished
 
 from mgnet import condensation, threads
 from mgnet.condensation import Condensation
 from mgnet.stiffness import Stiffness
 
 CHUNKS = [slice(i, i + 1) for i in range(200)]
+
+
+def meeting(threads: int) -> Callable[[], None]:
+    """Return what each thread calls at every chunk: at its first it waits until all have one."""
+    barrier = threading.Barrier(threads, timeout=TIMEOUT)
+    come: set[int] = set()
+
+    def meet() -> None:
+        if threading.get_ident() not in come:
+            come.add(threading.get_ident())
+            barrier.wait()
+
+    return meet
 
 
 @pytest.fixture
@@ -50,11 +62,13 @@ def test_as_many_threads_take_part_as_torch_uses_and_one_chunk_wakes_none(count:
     def work(chunks: Iterator[slice]) -> None:
         for _ in chunks:
             seen.add(threading.get_ident())
-            time.sleep(0.01)
+            meet()
 
     torch.set_num_threads(count)
+    meet = meeting(1)
     threads.share(work, CHUNKS[:1])
     assert seen == {threading.get_ident()}
+    meet = meeting(count)
     threads.share(work, CHUNKS)
     assert len(seen) == count
 
@@ -67,17 +81,18 @@ def test_shared_work_that_shares_takes_no_more_threads() -> None:
 
     def outer(rows: Iterator[slice]) -> None:
         for row in rows:
+            meet()
 
             def inner(columns: Iterator[slice], row: slice = row) -> None:
                 for column in columns:
                     seen.add(threading.get_ident())
                     done[row, column] += 1
-                    time.sleep(0.0005)
 
             threads.share(inner, CHUNKS[:20])
 
     for _ in range(3):
         seen.clear()
+        meet = meeting(2)
         threads.share(outer, CHUNKS[:20])
         assert len(seen) == 2
     assert (done == 3).all()
@@ -99,26 +114,31 @@ def test_an_error_comes_through_whichever_thread_meets_it() -> None:
 def test_after_an_error_no_thread_works_on() -> None:
     begun: list[int] = []
     here = threading.get_ident()
+    meet = meeting(2)
 
     def work(chunks: Iterator[slice]) -> None:
         for some in chunks:
             begun.append(some.start)
-            time.sleep(0.005)
-            if threading.get_ident() == here and len(begun) > 4:
+            meet()
+            if threading.get_ident() == here:
                 raise KeyError("enough")
+            time.sleep(0.001)
 
+    many = CHUNKS * 1000  # the other thread would need minutes for them
     with pytest.raises(KeyError, match="enough"):
-        threads.share(work, CHUNKS)
+        threads.share(work, many)
     count = len(begun)
     time.sleep(0.05)
-    assert count == len(begun) < 20
+    assert count == len(begun) < len(many)
 
 
 @pytest.mark.usefixtures("two_threads")
 def test_no_thread_warns_of_infinity() -> None:
+    meet = meeting(2)
+
     def work(chunks: Iterator[slice]) -> None:
         for _ in chunks:
-            time.sleep(0.001)
+            meet()
             np.array([1.0]) / np.array([0.0])
 
     with warnings.catch_warnings(), np.errstate(all="ignore"):
@@ -161,7 +181,7 @@ def solve():
     print("done")
 {lines[when]}
 """
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    result = finished("-c", script)
     assert result.returncode == 0, result.stderr
     assert "done" in result.stdout
     assert not result.stderr

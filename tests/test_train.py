@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
-import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,10 +17,21 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from processes import ended, environment, finished, started, wait_until
 from torch import nn
 
 import mgnet
-from mgnet import CheckpointError, DivergedError, History, Recipe, checkpoint, precision, recipes, train
+from mgnet import (
+    CheckpointError,
+    DivergedError,
+    History,
+    Recipe,
+    checkpoint,
+    precision,
+    progress,
+    recipes,
+    train,
+)
 from mgnet.parallel import Processes, together
 from mgnet.train import BEST, LAST
 
@@ -68,6 +78,16 @@ def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) ->
 
 
 # What a run does.
+
+
+def test_only_the_generators_that_a_run_needs_are_seeded(
+    data: mgnet.data.Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch.manual_seed would seed those of all GPUs too, which nothing puts back."""
+    model, before = small(), torch.get_rng_state()
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("all GPUs were seeded"))
+    mgnet.fit(model, data, **PLAIN, epochs=1)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_it_learns_and_keeps_its_figures(data: mgnet.data.Data) -> None:
@@ -495,12 +515,16 @@ from mgnet import train
 torch.set_num_threads(1)
 data = mgnet.data.synthetic(train=320, validation=32, test=32)
 model = mgnet.models.create("logistic", num_classes=10, in_channels=3, image_size=32)
-step = train._Run.step
-def slow(run, *batch):
+go, step = train._Run.go, train._Run.step
+def noted(run, came, *rest):
+    run.came = came
+    go(run, came, *rest)
+def third(run, *batch):
     step(run, *batch)
     print("step", flush=True)
-    time.sleep(0.2)
-train._Run.step = slow
+    while run.batches.position == 3 and not run.came:
+        time.sleep(0.01)
+train._Run.go, train._Run.step = noted, third
 mgnet.fit(model, data, recipe="lecture", epochs=50, batch_size=32, lr=0.001, out=sys.argv[1], progress=False)
 """
 
@@ -509,20 +533,16 @@ mgnet.fit(model, data, recipe="lecture", epochs=50, batch_size=32, lr=0.001, out
     ("number", "code"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, -signal.SIGTERM)]
 )
 def test_a_signal_finishes_the_step_and_saves(tmp_path: Path, number: int, code: int) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(tmp_path)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    for _ in range(3):
-        assert process.stdout.readline() == "step\n"
-    process.send_signal(number)
-    rest = process.communicate(timeout=60)[0].split()
-    assert process.returncode in (code, 1 if number == signal.SIGINT else code)
+    with started("-c", SCRIPT, str(tmp_path)) as process:
+        assert process.stdout is not None
+        for _ in range(3):
+            assert process.stdout.readline() == "step\n"
+        process.send_signal(number)
+        done = ended(process)
+    assert done.stdout == ""  # no further step
+    assert done.returncode in (code, 1 if number == signal.SIGINT else code)
     state = checkpoint.load(tmp_path / LAST)
-    assert state["batches"]["position"] == 3 + len(rest)
+    assert state["batches"]["position"] == 3
     assert state["history"]["rows"] == []
 
 
@@ -627,10 +647,26 @@ def test_plain_lines_where_there_is_no_terminal(
     mgnet.fit(small(), data, recipe=PLAIN["recipe"])
     out, err = capsys.readouterr()
     assert out == ""
-    lines = err.splitlines()
+    lines = [line for line in err.splitlines() if line.startswith("epoch ")]
     assert len(lines) == 2
     assert lines[0].startswith("epoch 1/2  loss ")
     assert "validation" in lines[0]
+
+
+def test_a_step_that_takes_long_is_not_silent(data: mgnet.data.Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    step, stream = train._Run.step, io.StringIO()
+
+    def slow(run: Any, *batch: Any) -> None:
+        wait_until(lambda: f"step {run.batches.position - 1}/5 after " in stream.getvalue())
+        step(run, *batch)
+
+    monkeypatch.setattr(train._Run, "step", slow)
+    monkeypatch.setattr(progress, "PERIOD", 0.001)
+    monkeypatch.setattr(sys, "stderr", stream)
+    mgnet.fit(small(), data, recipe=PLAIN["recipe"], epochs=1)
+    lines = stream.getvalue().splitlines()
+    assert lines[0].startswith("step 0/5 after 0 s")
+    assert any(line.endswith(" to the end") for line in lines)
 
 
 def test_tensorboard_is_optional(data: mgnet.data.Data, tmp_path: Path) -> None:
@@ -732,6 +768,12 @@ def test_processes_join_once_and_part_at_the_end(monkeypatch: pytest.MonkeyPatch
     assert not dist.is_initialized()
 
 
+def torchrun(world: int, *argv: str) -> None:
+    command = f"-m torch.distributed.run --nproc-per-node={world} --standalone"
+    done = finished(*command.split(), *argv, env=environment(OMP_NUM_THREADS="1"))
+    assert done.returncode == 0, done.stderr
+
+
 TOGETHER = """
 import sys, torch, mgnet
 from mgnet.parallel import Processes, together
@@ -767,9 +809,7 @@ def test_two_processes_do_what_one_does(tmp_path: Path) -> None:
     for world in (1, 2):
         folder = tmp_path / str(world)
         folder.mkdir()
-        command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={world}", "--standalone"]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        subprocess.run([*command, str(script), str(folder)], check=True, env=environment, timeout=300)
+        torchrun(world, str(script), str(folder))
         results.append([torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(world)])
         assert {file.name for file in folder.iterdir()} == {
             "history.csv",
@@ -823,8 +863,6 @@ with together(torch.device("cpu")):
 def test_a_signal_to_one_process_stops_all(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(STOPPED)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([*command, str(script), str(tmp_path)], check=True, env=environment, timeout=300)
+    torchrun(2, str(script), str(tmp_path))
     assert {"stopped0", "stopped1"} <= {file.name for file in tmp_path.iterdir()}
     assert checkpoint.load(tmp_path / LAST)["batches"]["position"] == 2

@@ -50,7 +50,7 @@ start = network(kernels="poisson")
 trained, accuracy = {}, {}
 for name, letters in LEARNED.items():
     trained[name] = network(kernels="poisson", learned=letters)
-    recipe = {"epochs": 3, "lr": 0.15, "batch_size": 50, "bfloat16": False}
+    recipe = {"epochs": 3, "lr": 0.1, "batch_size": 25, "bfloat16": False}
     accuracy[name] = mgnet.fit(trained[name], data, progress=False, **recipe).test_accuracy
 
 # %%

@@ -180,12 +180,12 @@ print(f"kernels and biases times 10 change the normalised features by {change:.1
 assert change < 0.01
 
 # %%
-# Three rates, a factor of a hundred apart, for a short training on 1,000 synthetic images: with batch
+# Three rates, a factor of a hundred apart, for a short training on 1,500 synthetic images: with batch
 # normalisation all three learn, without it the smallest and the largest are still where guessing is, at a
 # loss of ln 10.
 
-data = mgnet.data.synthetic(train=1000, validation=0, test=500)
-rates, losses = (0.003, 0.03, 0.3), {}
+data = mgnet.data.synthetic(train=1500, validation=0, test=500)
+rates, losses = (0.002, 0.02, 0.2), {}
 for batch_norm in (False, True):
     for rate in rates:
         torch.manual_seed(0)
@@ -196,7 +196,7 @@ for batch_norm in (False, True):
         kind = "with norm" if batch_norm else "without"
         print(f"{kind:>9}, learning rate {rate}: loss {losses[batch_norm, rate]:.2f}")
 assert all(losses[True, rate] < 2.0 for rate in rates)
-assert all(losses[False, rate] > 2.15 for rate in (0.003, 0.3))
+assert all(losses[False, rate] > 2.15 for rate in (0.002, 0.2))
 
 figure, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
 for batch_norm, style in ((False, "s--"), (True, "o-")):

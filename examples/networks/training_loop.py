@@ -33,7 +33,7 @@ from torch.nn import functional as F  # noqa: N812
 import mgnet
 from mgnet.data import Batches
 
-data = mgnet.data.synthetic(train=600, validation=400, test=1000)
+data = mgnet.data.synthetic(train=1200, validation=400, test=1000)
 print(data)
 for part in ("train", "validation", "test"):
     split = getattr(data, part)
@@ -54,14 +54,14 @@ assert not (pictures(data.train) | pictures(data.validation)) & pictures(data.te
 # by up to four pixels, and mirrored with even odds. The images that judge stay as they are.
 
 recipe = mgnet.Recipe(
-    epochs=30,
+    epochs=40,
     batch_size=32,
     lr=0.05,
     momentum=0.9,
     nesterov=False,
     weight_decay=5e-4,
     schedule="milestones",
-    milestones=(0.3, 0.5),
+    milestones=(0.125, 0.375),
     crop=4,
     flip="random",
     drop_last=True,
@@ -195,7 +195,8 @@ if os.environ.get("MGNET_DATA"):
     assert photographs.validation.labels.bincount().tolist() == [500] * 10
     torch.manual_seed(0)
     net = mgnet.models.create("net", batch_norm=True)
-    long = mgnet.fit(net, photographs, recipe=recipe, batch_size=64, epochs=12, progress=False)
+    changes = {"batch_size": 64, "epochs": 12, "milestones": (0.3, 0.5)}
+    long = mgnet.fit(net, photographs, recipe=recipe, progress=False, **changes)
     for row in long.rows:
         print(f"epoch {row['epoch']:>2}  rate {row['lr']:.4f}  validation {row['val_accuracy']:.2%}")
     print(f"kept: epoch {long.best['epoch']} of {len(long)}, stopped early: {long.stopped_early}")

@@ -1,0 +1,19 @@
+"""The tests of a GPU on a device that is pretended, in processes of their own: torch keeps its name."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from processes import finished
+
+HERE = Path(__file__).parent
+
+
+@pytest.mark.parametrize("file", ["test_cuda.py", "test_waits.py"])
+def test_on_a_pretended_device(file: str) -> None:
+    argv = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--device", "pretended", str(HERE / file)]
+    done = finished(*argv, cwd=HERE.parent)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"\d+ passed", done.stdout)
