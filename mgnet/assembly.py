@@ -15,7 +15,7 @@ from .box import gathered, overlap
 from .chain import Chain
 from .checks import array, first_bad, hidden, require_finite
 from .memory import sent
-from .problem import BOUNDS, Poisson, nothing
+from .problem import BOUNDS, Poisson, nothing, require_bounds
 from .stiffness import Stiffness1d
 from .varying import VaryingStiffness
 
@@ -50,27 +50,66 @@ def operator(problem: Poisson, dtype: torch.dtype, device: torch.device) -> Stif
     ValueError
         For a coefficient that is out of its bounds; the message names the cell.
     """
-    grid, a, c = problem.grid, problem.a, problem.c
+    grid, a, c = problem.grid, problem.a, reaction(problem, device)
     if grid.uniform and isinstance(a, float) and isinstance(c, float):
         like: dict[str, Any] = {"dtype": dtype, "device": device}
-        return Stiffness1d(grid.length / grid.n, a, c, problem.ends, robin=problem.robin, **like)
+        return Stiffness1d(
+            grid.length / grid.n, a, c, problem.ends, robin=problem.robin, lumped=problem.lumped, **like
+        )
     reacts = not (isinstance(c, float) and c == 0.0)
     # On a GPU, where each piece is a launch, only a function's values are made in pieces.
     step = grid.n if device.type != "cpu" and not callable(a) and not callable(c) else CELLS
     pieces = (
-        (cells, [part.to(dtype) for part in _cells(problem, cells, reacts, device)])
+        (cells, [part.to(dtype) for part in _cells(problem, c if reacts else None, cells, device)])
         for cells in _chunks(grid.n, step)
     )
     k, *s = gathered(pieces, grid.n, -1)
     return VaryingStiffness(k, s[0] if s else None, problem.ends, problem.robin)  # eq: system
 
 
-def _cells(problem: Poisson, cells: slice, reacts: bool, device: torch.device) -> Iterator[Tensor]:
+def reaction(problem: Poisson, device: torch.device) -> Any:
+    """Return c as it goes through the integrals: by its nodal values, where f does, in any dimension.
+
+    Parameters
+    ----------
+    problem : Poisson
+        The problem.
+    device : torch.device
+        Where a function that takes tensors only is asked for its values.
+
+    Returns
+    -------
+    float, callable or torch.Tensor of shape ``(*nodes)``
+        A function only where it is integrated by quadrature.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When the function c fails, or returns something else than finite numbers of at least 0.
+    """
+    if not (callable(problem.c) and problem.nodal):
+        return problem.c
+    c = coefficient_at("c", problem, device, *np.ix_(*(grid.x.copy() for grid in problem.grids)))
+    require_bounds("node", c=c)
+    return c
+
+
+def coefficient_at(name: str, problem: Poisson, device: torch.device, *x: np.ndarray) -> Tensor:
+    """Evaluate the function a or c, which has no batch, as :func:`evaluate` does."""
+    values, _ = evaluate(name, getattr(problem, name), *x, device=device)
+    if values.ndim != problem.dim:
+        raise ValueError(
+            f"{name}: the function returned {values.ndim} axes; accepted: {problem.dim}, one value per point"
+        )
+    return values
+
+
+def _cells(problem: Poisson, c: Any, cells: slice, device: torch.device) -> Iterator[Tensor]:
     """Give the conductances of some cells, and what they add to the row sums of their nodes."""
     widths = sent(torch.from_numpy(problem.grid.widths(cells.start, cells.stop)), device)
     k = _cell_average(problem, cells, device) / widths
-    if reacts:
-        off_diagonal, low, high = _masses(problem, cells, widths)
+    if c is not None:
+        off_diagonal, low, high = _masses(problem, c, cells, widths)
         yield k - off_diagonal  # eq: weak-form, conductance
         yield overlap(low, high, -1)
     else:
@@ -256,12 +295,7 @@ def _require_finite_at(name: str, values: Tensor, x: Sequence[np.ndarray], names
 def _sampled(name: str, problem: Poisson, cells: slice, device: torch.device) -> Tensor:
     """Give a coefficient's values at the quadrature points of some cells, (cells, points), checked."""
     points = problem.grid.inside(cells.start, cells.stop, POINTS)
-    values, _ = evaluate(name, getattr(problem, name), points, device=device)
-    if values.ndim != 1:
-        raise ValueError(
-            f"{name}: the function returned {values.ndim} axes; accepted: 1, one value per point"
-        )
-    values = values.reshape(-1, len(POINTS))
+    values = coefficient_at(name, problem, device, points).reshape(-1, len(POINTS))
     bad = ((values <= 0) if name == "a" else (values < 0)).any(-1)
     if not hidden(values) and bad.any():
         i = int(bad.nonzero()[0])
@@ -279,19 +313,28 @@ def _cell_average(problem: Poisson, cells: slice, device: torch.device) -> Tenso
     return sent(problem.a[cells], device)
 
 
-def _masses(problem: Poisson, cells: slice, widths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _masses(problem: Poisson, c: Any, cells: slice, widths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Integrate c against products of hats: the off-diagonal entry, and both row sums, per cell."""
     device = widths.device
     t, w = (sent(torch.from_numpy(x), device) for x in (POINTS, WEIGHTS))
-    if callable(problem.c):
+    if callable(c):
         c = _sampled("c", problem, cells, device)
-    elif isinstance(problem.c, float):
-        c = torch.full_like(widths, problem.c)[:, None].expand(-1, len(t))
     else:
-        nodal = sent(problem.c[cells.start : cells.stop + 1], device)
-        c = nodal[:-1, None] * (1 - t) + nodal[1:, None] * t
+        low, high = _at_both_ends(c, cells, widths)
+        if problem.lumped:
+            return torch.zeros_like(low), low * widths / 2, high * widths / 2  # eq: mass-lumped
+        c = low[:, None] * (1 - t) + high[:, None] * t
     off_diagonal, low, high = (c @ (w * shape) * widths for shape in (t * (1 - t), 1 - t, t))
     return off_diagonal, low, high
+
+
+def _at_both_ends(c: float | Tensor, cells: slice, widths: Tensor) -> tuple[Tensor, Tensor]:
+    """Give c at the two ends of some cells."""
+    if isinstance(c, float):
+        everywhere = torch.full_like(widths, c)
+        return everywhere, everywhere
+    nodal = sent(c[cells.start : cells.stop + 1], widths.device)
+    return nodal[:-1], nodal[1:]
 
 
 def _quadrature(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,13 +12,14 @@ import torch
 from torch import Tensor
 
 from . import stencils
-from .assembly import Load, evaluate
+from .assembly import Load, coefficient_at, evaluate, reaction
 from .box import gathered, integrate_linear, overlap
 from .box_problem import BoxPoisson
 from .cells import CellStiffness
-from .checks import array, hidden, require_finite, tracked, transforming
+from .checks import array, hidden, require_finite
+from .entries import StencilStiffness
 from .grid import Grid
-from .memory import sent, strips
+from .memory import sent
 from .problem import Dirichlet, nothing, require_bounds
 from .stiffness import BoxStiffness
 
@@ -25,6 +27,10 @@ __all__ = ["boundary_values", "load", "operator"]
 
 # Three points integrate polynomials of degree 5 exactly, so a quadrature error is O(h^6).
 POINTS, WEIGHTS = stencils.gauss(3)
+# Integrals over the unit interval of a function times two hats: low and low, low and high, high and high.
+# From its values at the points, and from those at the ends, where it is linear.
+OF_POINTS = WEIGHTS[:, None] * np.stack(((1 - POINTS) ** 2, POINTS * (1 - POINTS), POINTS**2), -1)
+OF_ENDS = np.array([[3.0, 1.0, 1.0], [1.0, 1.0, 3.0]]) / 12
 # Quadrature points that exist at one time.
 MOST = 2**20
 
@@ -52,60 +58,104 @@ def operator(problem: BoxPoisson, dtype: torch.dtype, device: torch.device) -> B
         For a coefficient that is out of its bounds; the message names the cell.
     """
     like: dict[str, Any] = {"dtype": dtype, "device": device}
-    a, c = problem.a, problem.c
+    a, c = problem.a, reaction(problem, device)
     if isinstance(a, float) and isinstance(c, float):
         # eq: weak-form-box
-        return BoxStiffness.of(problem.space, a, c, **like)
-    c_cells = None if isinstance(c, float) and c == 0.0 else _of_cells("c", problem, device).to(dtype)
-    return CellStiffness(problem.space, _of_cells("a", problem, device).to(dtype), c_cells, problem.alphas)
+        return BoxStiffness.of(problem.space, a, c, lumped=problem.lumped, **like)
+    reacts = not (isinstance(c, float) and c == 0.0)
+    of_c = _mass(problem, c, like) if reacts else None
+    return CellStiffness(problem.space, _of_cells(problem, device).to(dtype), of_c, problem.alphas)
 
 
-def _of_cells(name: str, problem: BoxPoisson, device: torch.device) -> Tensor:
-    """Give a coefficient's average over each cell, in float64."""
-    value = getattr(problem, name)
-    if isinstance(value, float):
+def _of_cells(problem: BoxPoisson, device: torch.device) -> Tensor:
+    """Give the average of a over each cell, in float64."""
+    if isinstance(problem.a, float):
         # In the memory of one number.
-        return torch.full((), value, dtype=torch.float64, device=device).expand(problem.cells)
-    if callable(value):
+        return torch.full((), problem.a, dtype=torch.float64, device=device).expand(problem.cells)
+    if callable(problem.a):
         grids = problem.grids
-        pieces = ((rows, [_cell_averages(name, problem, value, rows, device)]) for rows in _chunks(grids))
+        pieces = ((rows, [_averages(_sampled("a", problem, rows, device))]) for rows in _chunks(grids))
         return sent(gathered(pieces, grids[0].n, 0)[0], device)
-    return sent(_means(value) if name == "c" else value, device)
+    return sent(problem.a, device)
 
 
-def _means(c: Tensor) -> Tensor:
-    """Return the means over the corners of each cell, in strips: what they are made of takes room."""
-    if tracked(c) or transforming():
-        return _means_of_corners(c)
-    cells = c.new_empty([n - 1 for n in c.shape])
-    for rows in strips(len(cells), cells):
-        cells[rows] = _means_of_corners(c[rows.start : rows.stop + 1])
-    return cells
-
-
-def _means_of_corners(c: Tensor) -> Tensor:
-    for place in range(c.ndim):
-        n = c.shape[place] - 1
-        c = (c.narrow(place, 0, n) + c.narrow(place, 1, n)) * 0.5
-    return c
-
-
-def _cell_averages(
-    name: str, problem: BoxPoisson, function: Any, rows: slice, device: torch.device
-) -> Tensor:
-    values, _ = evaluate(name, function, *_quadrature_points(problem.grids, rows), device=device)
-    if values.ndim != problem.dim:
-        raise ValueError(
-            f"{name}: the function returned {values.ndim} axes; accepted: {problem.dim}, one value per point"
-        )
-    points = len(POINTS)
-    least = values
+def _averages(values: Tensor) -> Tensor:
     weights = sent(torch.from_numpy(WEIGHTS), values.device)
+    for place in range(-values.ndim, 0):
+        values = _points_apart(values, place) @ weights
+    return values
+
+
+def _sampled(name: str, problem: BoxPoisson, rows: slice, device: torch.device) -> Tensor:
+    """Give a coefficient's values at the quadrature points of some cells of the first axis, checked."""
+    values = coefficient_at(name, problem, device, *_quadrature_points(problem.grids, rows))
+    least = values
     for place in range(-problem.dim, 0):
-        least = least.unflatten(place, (-1, points)).amin(place)
-        values = values.unflatten(place, (-1, points)).movedim(place, -1) @ weights
+        least = _points_apart(least, place).amin(-1)
     require_bounds("cell", **{name: least})
     return values
+
+
+def _points_apart(values: Tensor, place: int) -> Tensor:
+    """Move the quadrature points of each cell of an axis to an axis of their own, at the end."""
+    return values.unflatten(place, (-1, len(POINTS))).movedim(place, -1)
+
+
+def _mass(problem: BoxPoisson, c: Any, like: dict[str, Any]) -> StencilStiffness:
+    """Give the mass matrix with the weight c, at all nodes: where it is lumped, a diagonal."""
+    grids, dim = problem.grids, problem.dim
+    nodal = torch.full(problem.node_shape, c, dtype=torch.float64) if isinstance(c, float) else c
+    if problem.lumped:
+        return StencilStiffness(problem.space, sent(_from_nodal(grids, nodal, True), **like), {})
+    steps = [step for step in itertools.product((-1, 0, 1), repeat=dim) if step >= (0,) * dim]
+
+    def entries(rows: slice) -> Iterator[Tensor]:
+        values = (
+            _sampled("c", problem, rows, like["device"]) if callable(c) else nodal[rows.start : rows.stop + 1]
+        )
+        found = _against_products(grids, rows, values, callable(c))
+        for step in steps:
+            yield _shifted(found[tuple(map(abs, step))], step).to(like["dtype"])
+
+    pieces = ((rows, list(entries(rows))) for rows in _chunks(grids))
+    centre, *others = (sent(x, like["device"]) for x in gathered(pieces, grids[0].n, 0))
+    return StencilStiffness(problem.space, centre, dict(zip(steps[1:], others, strict=True)))
+
+
+def _against_products(
+    grids: list[Grid], rows: slice, values: Tensor, sampled: bool
+) -> dict[tuple[int, ...], Tensor]:
+    """Integrate c against products of two hats, those of a node and of the next along some axes.
+
+    What c is between nodal values is linear along each axis; else it has been sampled.
+    """
+    fields: dict[tuple[int, ...], Tensor] = {(): values}
+    for place in range(-1, -len(grids) - 1, -1):
+        cells = rows if place == -len(grids) else slice(0, grids[place].n)
+        widths = torch.from_numpy(grids[place].widths(cells.start, cells.stop)).reshape(
+            -1, *[1] * (-1 - place)
+        )
+        merged = {}
+        for step, field in fields.items():
+            n = field.shape[place] - 1
+            ends = field.narrow(place, 0, n), field.narrow(place, 1, n)
+            each = _points_apart(field, place) if sampled else torch.stack(ends, -1)
+            weights = sent(torch.from_numpy(OF_POINTS if sampled else OF_ENDS), values.device)
+            # eq: mass-box
+            low, mixed, high = ((each @ column) * widths.to(each) for column in weights.T)
+            merged[(0, *step)] = overlap(low, high, place)
+            merged[(1, *step)] = overlap(mixed, torch.zeros_like(mixed), place)
+        fields = merged
+    return fields
+
+
+def _shifted(field: Tensor, step: tuple[int, ...]) -> Tensor:
+    """Move entries that stand at the low ends of cells to the high ends, along axes of steps backwards."""
+    for place, s in enumerate(step, -len(step)):
+        if s < 0:
+            zero, n = torch.zeros_like(field.narrow(place, 0, 1)), field.shape[place]
+            field = torch.cat((zero, field.narrow(place, 0, n - 1)), place)
+    return field
 
 
 def _chunks(grids: list[Grid]) -> Iterator[slice]:
@@ -265,8 +315,7 @@ def _against_hats(grids: list[Grid], rows: slice, values: Tensor, sums: bool = F
         cells = rows if place == -len(grids) else slice(0, grid.n)
         widths = sent(torch.from_numpy(grid.widths(cells.start, cells.stop)), values.device)
         widths = widths.reshape(-1, *[1] * (-1 - place))
-        # The points of each cell as an axis of their own, at the end.
-        each = values.unflatten(place, (-1, len(t))).movedim(place, -1)
+        each = _points_apart(values, place)
         if sums:
             values = ((each @ w) * widths).sum(place, keepdim=True)
         else:

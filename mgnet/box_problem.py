@@ -42,8 +42,8 @@ class BoxPoisson(Poisson):
         Coefficient, positive; an array has one value per cell, a function is averaged over each cell by
         three Gauss points along each axis.
     c : float, callable or array of shape (n₁ + 1, n₂ + 1), default 0.0
-        Coefficient, not negative; an array has one value per node. It is averaged over each cell too, which
-        costs no order of convergence.
+        Coefficient, not negative; an array has one value per node. It goes through the same integrals as f,
+        so that f = c g with a constant g has the solution g: see ``load``.
     boundary : Dirichlet, Neumann, Robin or dict, optional
         One condition for all sides, or a dictionary by side: left, right (x), bottom, top (y), back, front
         (z). A side that is not named is Dirichlet(0). At an edge that two Dirichlet sides share the one
@@ -51,7 +51,8 @@ class BoxPoisson(Poisson):
     periodic : bool or sequence of bool, default False
         Join the two sides of all axes, or of some, instead.
     load : {"exact", "nodal"}, optional
-        As in one dimension, with three Gauss points along each axis (exact for polynomials of degree 4).
+        As in one dimension, for f and for c, with three Gauss points along each axis, :eq:`load-box`,
+        :eq:`mass-box` (f: exact for polynomials of degree 4).
     b : array, shape ``(..., *unknowns)``, optional
         The load vector itself, instead of ``f``, one entry per unknown: the nodes that are on no Dirichlet
         side, those of joined sides once. The data of Neumann and Robin sides are still added.

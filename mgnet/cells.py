@@ -1,7 +1,8 @@
-"""The stiffness operator in a box whose coefficients vary from cell to cell.
+"""The stiffness operator in a box whose coefficients vary.
 
 On a cell the gradient of a product of hats is a sum of squares, :eq:`cell-energy`: of the differences along
-some axes of the means along the others. That form needs no more than one number for each cell.
+some axes of the means along the others. That form needs no more than one number for each cell. What c adds is
+kept apart, as entries of nodes and of neighbours.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from torch import Tensor
 from . import stencils
 from .box import Box, integrate_linear, overlap
 from .checks import hidden
-from .entries import BoxOperator, Pull, StencilStiffness, zeros_at_nodes
+from .entries import BoxOperator, Pull, StencilStiffness, scaled, zeros_at_nodes
 from .galerkin import shifted
 from .memory import empty_like, is_open, scratch, sent, strips
 
@@ -28,7 +29,7 @@ __all__ = ["CellStiffness"]
 
 
 class CellStiffness(BoxOperator):
-    """The operator −∇·(a ∇u) + c u in a box of equal cells, with one a and one c for each, :eq:`cell-energy`.
+    """The operator −∇·(a ∇u) + c u in a box of equal cells, with one a for each, :eq:`cell-energy`.
 
     Parameters
     ----------
@@ -36,58 +37,60 @@ class CellStiffness(BoxOperator):
         The cells and their ends; the Robin data of its axes are not used.
     a : torch.Tensor, shape ``(*cells)``
         Coefficient, positive.
-    c : torch.Tensor, shape ``(*cells)``, optional
-        Coefficient, not negative; zero by default.
+    reaction : StencilStiffness, optional
+        The mass matrix with the weight c, at all nodes: a diagonal where it is lumped. None where c is zero.
     robin : sequence of (float, float), optional
         Robin's alpha at the two ends of each axis.
     """
 
     def __init__(
-        self, box: Box, a: Tensor, c: Tensor | None = None, robin: Sequence[tuple[float, float]] | None = None
+        self,
+        box: Box,
+        a: Tensor,
+        reaction: StencilStiffness | None = None,
+        robin: Sequence[tuple[float, float]] | None = None,
     ) -> None:
         self.box, self.dim = box, box.dim
         self.corners = list(itertools.product((0, 1), repeat=box.dim))
         self.like = {"dtype": a.dtype, "device": a.device}
-        self.a, self.c, self.robin = a, c, list(robin or [(0.0, 0.0)] * box.dim)
+        self.a, self.reaction, self.robin = a, reaction, list(robin or [(0.0, 0.0)] * box.dim)
         self.h = [axis.h for axis in box.axes]
 
     @cached_property
-    def modes(self) -> list[tuple[tuple[int, ...], float, float]]:
-        """The squares of :eq:`cell-energy`: axes of the differences, and the factors of a and of c."""
+    def modes(self) -> list[tuple[tuple[int, ...], float]]:
+        """The squares of :eq:`cell-energy`: axes of the differences, and the factor of a."""
         volume = math.prod(self.h)
         found = []
         for flags in self.corners:
             axes = tuple(i for i, flag in enumerate(flags) if flag)
-            # eq: cell-energy
-            of_a = volume * sum(self.h[i] ** -2 for i in axes) / 12 ** (len(axes) - 1)
-            if axes or self.c is not None:
-                found.append((axes, of_a, volume / 12 ** len(axes)))
+            if axes:
+                # eq: cell-energy
+                found.append((axes, volume * sum(self.h[i] ** -2 for i in axes) / 12 ** (len(axes) - 1)))
         return found
 
     @cached_property
-    def _modes_of_sums(self) -> list[tuple[tuple[int, ...], float, float]]:
+    def _modes_of_sums(self) -> list[tuple[tuple[int, ...], float]]:
         """The same for sums along the axes without a difference, each of which is two means."""
-        return [
-            (axes, of_a / 4 ** (self.dim - len(axes)), of_c / 4 ** (self.dim - len(axes)))
-            for axes, of_a, of_c in self.modes
-        ]
+        return [(axes, factor / 4 ** (self.dim - len(axes))) for axes, factor in self.modes]
 
     def at_nodes(self, u: Tensor) -> Tensor:
         """Return the loads of all nodes that belong to values at all nodes, shape ``(N, 1, *nodes)``."""
         if not is_open():  # gradients may flow
-            y, factor = self._of_cells(u, slice(0, self.box.cells[0]))
-            return y * factor
+            y, factor = self._from_cells(u, slice(0, self.box.cells[0]))
+            return y * factor if self.reaction is None else y * factor + self.reaction.at_nodes(u)
         y = empty_like(u).zero_()
         for cells in strips(self.box.cells[0], u, self.strip):
             nodes = -self.dim, cells.start, cells.stop - cells.start + 1
-            part, factor = self._of_cells(u.narrow(*nodes), cells)
+            part, factor = self._from_cells(u.narrow(*nodes), cells)
             y.narrow(*nodes).add_(part, alpha=factor)
+        if self.reaction is not None:
+            self.reaction.add_to(y, u)
         return y
 
     @cached_property
     def smooth(self) -> bool:
         """Whether c is zero and a of neighbouring cells differs by a factor of two at most."""
-        if self.c is not None:
+        if self.reaction is not None:
             return False
         parts = (self.a[rows.start : rows.stop + 1] for rows in strips(len(self.a), self.a, self.strip))
         pairs = [
@@ -109,24 +112,23 @@ class CellStiffness(BoxOperator):
         return float(a.max() / a.min()) * (max(self.h) / min(self.h)) ** 2
 
     def _of_cells(self, u: Tensor, cells: slice) -> tuple[Tensor, float]:
-        fields, weighted = _differences(u, self.dim, self.c is not None), {}
-        for axes, of_a, of_c in self._modes_of_sums:
-            weight, factor = self._weight(of_a, of_c, cells)
+        y, factor = self._from_cells(u, cells)
+        if self.reaction is not None:
+            self.reaction.add_to(y, u, 1 / factor, slice(cells.start, cells.stop + 1))
+        return y, factor
+
+    def _from_cells(self, u: Tensor, cells: slice) -> tuple[Tensor, float]:
+        """Give what a in some cells, and alpha on their sides, give to their nodes, and a factor."""
+        fields, weighted = _differences(u, self.dim), {}
+        for axes, factor in self._modes_of_sums:
             field = fields[axes]
-            weighted[axes] = torch.mul(field, weight, out=field if is_open() else None), factor
+            weighted[axes] = torch.mul(field, self.a[cells], out=field if is_open() else None), factor
         y, factor = _spread_differences(weighted, self.dim)
         for place, end, alpha in self._robin_sides():
             if place > -self.dim or (cells.stop == self.box.cells[0] if end else cells.start == 0):
                 side = u.select(place, end)
                 y.select(place, end).add_(self._side_mass(side, place), alpha=alpha / factor)
         return y, factor
-
-    def _weight(self, of_a: float, of_c: float, cells: slice) -> tuple[Tensor, float]:
-        """Give of_a a + of_c c of some cells, as a tensor and a factor of its own."""
-        if self.c is None:
-            return self.a[cells], of_a
-        a, c = self.a[cells], self.c[cells]
-        return (torch.add(a, c, alpha=of_c / of_a), of_a) if of_a else (c, of_c)
 
     def _robin_sides(self) -> Iterator[tuple[int, int, float]]:
         for place, alphas in zip(self.box.places, self.robin, strict=True):
@@ -143,22 +145,20 @@ class CellStiffness(BoxOperator):
 
     @property
     def numbers(self) -> tuple[Tensor, ...]:
-        """The numbers that the operator depends on: ``a``, and ``c`` if there is one."""
-        return (self.a,) if self.c is None else (self.a, self.c)
+        """The numbers that the operator depends on: ``a``, and those of ``reaction`` if there is one."""
+        return (self.a,) if self.reaction is None else (self.a, *self.reaction.numbers)
 
-    def replaced(self, a: Tensor, c: Tensor | None = None) -> CellStiffness:
+    def replaced(self, a: Tensor, *of_reaction: Tensor) -> CellStiffness:
         """Return the operator with other numbers."""
-        return CellStiffness(self.box, a, c, self.robin)
+        reaction = None if self.reaction is None else self.reaction.replaced(*of_reaction)
+        return CellStiffness(self.box, a, reaction, self.robin)
 
     def energies(self, v: Tensor, u: Tensor) -> tuple[Tensor, ...]:
         """Return the derivatives of v · A u by the numbers, for v and u of shape ``(..., *unknowns)``."""
-        of_v, of_u = (_differences(self.box.nodes(x), self.dim) for x in (v, u))
-        products = [of_v[axes] * of_u[axes] for axes, *_ in self._modes_of_sums]
-        _, *factors = zip(*self._modes_of_sums, strict=True)
-        return tuple(
-            reduce(torch.add, (product * factor for product, factor in zip(products, of_one, strict=True)))
-            for of_one in factors[: len(self.numbers)]
-        )
+        v, u = self.box.nodes(v), self.box.nodes(u)
+        of_v, of_u = _differences(v, self.dim), _differences(u, self.dim)
+        of_a = reduce(torch.add, (of_v[axes] * of_u[axes] * factor for axes, factor in self._modes_of_sums))
+        return (of_a,) if self.reaction is None else (of_a, *self.reaction.energies_at_nodes(v, u))
 
     def _add_sides(self, centre: Tensor, pairs: dict[tuple[int, ...], Tensor]) -> None:
         """Add Robin's alpha to the entries between the nodes of its sides."""
@@ -173,10 +173,9 @@ class CellStiffness(BoxOperator):
 
     def scaled(self, factor: float, dtype: torch.dtype) -> CellStiffness:
         """Return a multiple of the operator in another precision."""
-        a, c = (None if x is None else _scaled(x, factor, dtype) for x in (self.a, self.c))
-        assert a is not None
+        reaction = None if self.reaction is None else self.reaction.scaled(factor, dtype)
         robin = [(factor * low, factor * high) for low, high in self.robin]
-        return CellStiffness(self.box, a, c, robin)
+        return CellStiffness(self.box, scaled(self.a, factor, dtype), reaction, robin)
 
     def to_sparse(self, shape: Sequence[int]) -> sp.csc_array:
         """Return the matrix in SciPy's form, for ``shape`` unknowns along each axis."""
@@ -184,7 +183,7 @@ class CellStiffness(BoxOperator):
 
     def assembled(self) -> StencilStiffness:
         """Return the same operator as entries between neighbouring nodes."""
-        K, M = self._unit_elements
+        K = self._unit_element
         centre = zeros_at_nodes(self.box, self.a)
         pairs: dict[tuple[int, ...], Tensor] = {}
         for (i, low), (j, high) in itertools.product(enumerate(self.corners), repeat=2):
@@ -194,23 +193,25 @@ class CellStiffness(BoxOperator):
                     pairs[step] = zeros_at_nodes(self.box, self.a)
                 here = (pairs[step] if any(step) else centre)[_corner(low, self.box.cells)]
                 here.add_(self.a, alpha=float(K[i, j]))
-                if self.c is not None:
-                    here.add_(self.c, alpha=float(M[i, j]))
         self._add_sides(centre, pairs)
+        if self.reaction is not None:
+            centre += self.reaction.centre
+            for step, field in self.reaction.pairs.items():
+                pairs[step] += field
         return StencilStiffness(self.box, centre, pairs, self.singular, self.hold)
 
     @property
     def sums(self) -> Tensor | None:
         """What the operator makes of the function 1 at all nodes: zero but for c and Robin's alpha."""
         shape = [n + 1 for n in self.box.cells]
-        if self.c is None and not any(map(any, self.robin)):
+        if self.reaction is None and not any(map(any, self.robin)):
             return self.a.new_zeros(()).expand(shape)
         return self.at_nodes(torch.ones((1, 1, *shape), **self.like))[0, 0]
 
     @cached_property
-    def _unit_elements(self) -> tuple[np.ndarray, np.ndarray]:
-        """The matrices of one cell for a = 1 and for c = 1."""
-        return stencils.element(self.h), stencils.element(self.h, 0.0, 1.0)
+    def _unit_element(self) -> np.ndarray:
+        """The matrix of one cell for a = 1."""
+        return stencils.element(self.h)
 
     def _side_element(self, axis: int, end: int) -> np.ndarray:
         here = np.diag([1.0, 0.0]) if end == 0 else np.diag([0.0, 1.0])
@@ -223,9 +224,9 @@ class CellStiffness(BoxOperator):
             return self.assembled().diagonal(shape)
         y = zeros_at_nodes(self.box, self.a)
         for corner in self.corners:
-            here = y[_corner(corner, self.box.cells)]
-            for coefficient, element in zip(self.numbers, self._unit_elements, strict=False):
-                here.add_(coefficient, alpha=float(element[0, 0]))
+            y[_corner(corner, self.box.cells)].add_(self.a, alpha=float(self._unit_element[0, 0]))
+        if self.reaction is not None:
+            y += self.reaction.centre
         for place, end, alpha in self._robin_sides():
             others = [axis for i, axis in enumerate(self.box.axes, -self.dim) if i != place]
             sides = [np.convolve(np.full(axis.cells, axis.h / 3), [1.0, 1.0]) for axis in others]
@@ -235,51 +236,54 @@ class CellStiffness(BoxOperator):
 
     def pulls(self, nodes: Sequence[slice]) -> Iterator[Pull]:
         """Give the coefficients of the cells around the nodes, and the other corners of these cells."""
-        for coefficient, element in zip(self.numbers, self._unit_elements, strict=False):
-            for i, own in enumerate(self.corners):
-                low = [shifted(some, -corner) for some, corner in zip(nodes, own, strict=True)]
-                others = [
-                    (tuple(shifted(some, corner) for some, corner in zip(low, there, strict=True)), j)
-                    for j, there in enumerate(self.corners)
-                    if j != i
-                ]
-                yield coefficient[tuple(low)], [(there, -float(element[i, j])) for there, j in others]
+        for i, own in enumerate(self.corners):
+            low = [shifted(some, -corner) for some, corner in zip(nodes, own, strict=True)]
+            others = [
+                (tuple(shifted(some, corner) for some, corner in zip(low, there, strict=True)), j)
+                for j, there in enumerate(self.corners)
+                if j != i
+            ]
+            yield self.a[tuple(low)], [(there, -float(self._unit_element[i, j])) for there, j in others]
+        if self.reaction is not None:
+            yield from self.reaction.pulls(nodes)
 
     def own(self, nodes: Sequence[slice]) -> Tensor:
-        """Return the sum over the cells around each node."""
-        parts = zip(self.numbers, self._unit_elements, strict=False)
-        return sum(
-            float(element[0, 0]) * coefficient[tuple(shifted(s, -c) for s, c in zip(nodes, own, strict=True))]
-            for coefficient, element in parts
-            for own in self.corners
-        )  # type: ignore[return-value]
+        """Return the sum over the cells around each node, and what c adds."""
+        around = (
+            self.a[tuple(shifted(s, -c) for s, c in zip(nodes, own, strict=True))] for own in self.corners
+        )
+        of_a = reduce(torch.add, around) * float(self._unit_element[0, 0])
+        return of_a if self.reaction is None else of_a + self.reaction.own(nodes)
 
     @property
     def largest(self) -> float:
         """A bound of the eigenvalues of D⁻¹ A: the largest of those of all cells."""
         # The mass matrix of a side of a cell, which Robin's alpha brings in, has the bound 3/2 for each axis.
         of_sides = 1.5 ** (self.dim - 1) if any(map(any, self.robin)) else 0.0
+        corner = float(self._unit_element[0, 0])
         of_cells = [
-            4 ** len(axes) / 2**self.dim * self._most(of_a, of_c)  # eq: cell-bound
-            for axes, of_a, of_c in self.modes
-        ]
-        return max(of_sides, *of_cells)
+            4 ** len(axes) / 2**self.dim * factor / corner for axes, factor in self.modes
+        ]  # eq: cell-bound
+        return self._with_reaction(max(of_sides, *of_cells))
 
-    def _most(self, of_a: float, of_c: float) -> float:
-        """Give the largest ratio of a square of :eq:`cell-energy` to what a corner has on the diagonal."""
-        K, M = (float(element[0, 0]) for element in self._unit_elements)
-        if self.c is None:
-            return of_a / K
-        parts = ((self.a[rows], self.c[rows]) for rows in strips(len(self.c), self.c, self.strip))
-        return max(float(((of_a * a + of_c * c) / (K * a + M * c)).max()) for a, c in parts)
+    def _with_reaction(self, bound: float) -> float:
+        """Give the bound with what c adds, whose rows have their sums as a bound, and no more than 2^dim."""
+        if self.reaction is None or not self.reaction.pairs:
+            return bound
+        shape = self.box.shape
+        whole, of_c = self.diagonal(shape), self.reaction.diagonal(shape)
+        rows = (bound * (whole - of_c) + self.reaction.row_sums()) / whole
+        return min(float(rows.max()), max(bound, 2.0**self.dim))
 
     @property
     def singular(self) -> bool:
         """Whether constants are mapped to zero."""
         held = any("dirichlet" in ends for ends in self.box.ends)
-        if held or any(map(any, self.robin)) or hidden(self.c):
+        if held or any(map(any, self.robin)):
             return False
-        return self.c is None or not bool(self.c.any())
+        if self.reaction is None:
+            return True
+        return not hidden(self.reaction.centre) and not bool(self.reaction.centre.any())
 
 
 def _corner(corner: Sequence[int], cells: Sequence[int]) -> tuple[Any, ...]:
@@ -287,10 +291,10 @@ def _corner(corner: Sequence[int], cells: Sequence[int]) -> tuple[Any, ...]:
     return (..., *(slice(low, low + n) for low, n in zip(corner, cells, strict=True)))
 
 
-def _differences(u: Tensor, dim: int, whole: bool = True) -> dict[tuple[int, ...], Tensor]:
-    """Give, for each set of axes, the differences along them of the sums along the others, at the cells.
+def _differences(u: Tensor, dim: int) -> dict[tuple[int, ...], Tensor]:
+    """Give, for each set of axes but the empty one, the differences along them of the sums along the others.
 
-    Without ``whole`` the sum along all axes is left out.
+    At the cells.
     """
     fields: dict[tuple[int, ...], Tensor] = {(): u}
     for axis in range(dim):
@@ -301,7 +305,7 @@ def _differences(u: Tensor, dim: int, whole: bool = True) -> dict[tuple[int, ...
             names = ("step", axes, axis), ("sum", axes, axis)
             step, total = (scratch(name, low.shape, low) for name in names)
             fields[(*axes, axis)] = torch.sub(high, low, out=step)
-            if axes or whole or axis < dim - 1:
+            if axes or axis < dim - 1:
                 fields[axes] = torch.add(low, high, out=total)
     return fields
 
@@ -336,13 +340,3 @@ def _merged(
     low = torch.add(field, step[0], alpha=-ratio, out=low)
     high = torch.add(field, step[0], alpha=ratio, out=field if is_open() else None)
     return overlap(low, high, place, out), factor
-
-
-def _scaled(x: Tensor, factor: float, dtype: torch.dtype) -> Tensor:
-    """Multiply and round, in strips: the products in the first precision take room."""
-    if not any(x.stride()):  # one number for all cells
-        return (factor * x[(0,) * x.ndim]).to(dtype).expand(x.shape)
-    y = x.new_empty(x.shape, dtype=dtype)
-    for rows in strips(len(x), x):
-        y[rows] = x[rows] * factor
-    return y

@@ -83,7 +83,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const="all",
     )
-    option("--load", "KIND", "exact (f integrated against the hats) or nodal (lumped)")
+    option("--load", "KIND", "exact (f and c integrated against the hats) or nodal (lumped)")
     option("--method", "NAME", "auto (default), exact (1-D), vcycle, wcycle, fcycle, fmg, pcg or direct")
     option("--smoother", "NAME", "jacobi, red-black or chebyshev")
     option("--sweeps", ("NU1", "NU2"), "sweeps before and after the coarse correction", nargs=2)

@@ -15,14 +15,14 @@ import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.linalg as spla
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .box import Box
 from .galerkin import NodeProlongation, galerkin_product, shifted
-from .memory import copy, empty, is_open, scratch
+from .memory import copy, empty, is_open, scratch, strips
 from .rows import in_rows
 
-__all__ = ["BoxOperator", "Pull", "StencilStiffness", "zeros_at_nodes"]
+__all__ = ["BoxOperator", "Pull", "StencilStiffness", "scaled", "zeros_at_nodes"]
 
 # A coefficient or an entry for each of some nodes, and the nodes that it ties them to, each with a factor.
 Pull = tuple[Tensor, list[tuple[tuple[slice, ...], float]]]
@@ -201,18 +201,65 @@ class StencilStiffness(BoxOperator):
         """Whether constants are mapped to zero, as was said."""
         return self._singular
 
+    @property
+    def numbers(self) -> tuple[Tensor, ...]:
+        """The numbers that the operator depends on: the diagonal, and the other entries by direction."""
+        return self.centre, *self.pairs.values()
+
+    def replaced(self, centre: Tensor, *entries: Tensor) -> StencilStiffness:
+        """Return the operator with other numbers."""
+        pairs = dict(zip(self.pairs, entries, strict=True))
+        return StencilStiffness(self.box, centre, pairs, self._singular, self.hold)
+
+    def scaled(self, factor: float, dtype: torch.dtype) -> StencilStiffness:
+        """Return a multiple of the operator in another precision."""
+        return self.replaced(*(scaled(x, factor, dtype) for x in self.numbers))
+
+    def energies_at_nodes(self, v: Tensor, u: Tensor) -> tuple[Tensor, ...]:
+        """Return the derivatives of v · A u by the numbers, for v and u of shape ``(..., *nodes)``."""
+        found = [v * u]
+        for step in self.pairs:
+            here, there = _ends_of(step, self.centre.shape)
+            found.append(_at_first(v[here] * u[there] + v[there] * u[here], step))
+        return tuple(found)
+
     def at_nodes(self, u: Tensor) -> Tensor:
         """Return the loads of all nodes that belong to values at all nodes, shape ``(N, 1, *nodes)``."""
-        y, _ = self._of_cells(u, slice(0, self.box.cells[0]))
-        return copy(y) if is_open() else y
+        if is_open():
+            y, _ = self._of_cells(u, slice(0, self.box.cells[0]))
+            return copy(y)
+        y = u * self.centre  # gradients may flow
+        for step, field in self.pairs.items():
+            here, there = _ends_of(step, field.shape)
+            y = y + _at_first(field[here] * u[there], step)
+            y = y + _at_first(field[here] * u[here], tuple(-s for s in step))
+        return y
 
     def _of_cells(self, u: Tensor, cells: slice) -> tuple[Tensor, float]:
         nodes = slice(cells.start, cells.stop + 1)
         y = torch.mul(u, self.centre[nodes], out=scratch("stencil", u.shape, u))
-        for here, there, weight in self._neighbours(nodes):
-            y[here].addcmul_(weight, u[there])
-            y[there].addcmul_(weight, u[here])
+        self._add_neighbours(u, y, nodes, 1.0)
         return y, 1.0
+
+    def add_to(self, y: Tensor, u: Tensor, factor: float = 1.0, nodes: slice = slice(None)) -> None:
+        """Add a multiple of the loads that belong to values at some nodes of the first axis.
+
+        Parameters
+        ----------
+        y, u : torch.Tensor, shape ``(N, 1, their number, ...)``
+            What is added to, and the values.
+        factor : float, default 1.0
+            The multiple.
+        nodes : slice
+            Which nodes; all by default. The outer ones lack what nodes beyond them give.
+        """
+        y.addcmul_(u, self.centre[nodes], value=factor)
+        self._add_neighbours(u, y, nodes, factor)
+
+    def _add_neighbours(self, u: Tensor, y: Tensor, nodes: slice, factor: float) -> None:
+        for here, there, weight in self._neighbours(nodes):
+            y[here].addcmul_(weight, u[there], value=factor)
+            y[there].addcmul_(weight, u[here], value=factor)
 
     def _neighbours(self, nodes: slice = slice(None)) -> Iterator[tuple[Any, Any, Tensor]]:
         """Give the nodes that have a neighbour in a direction, those neighbours, and the entries."""
@@ -252,7 +299,7 @@ class StencilStiffness(BoxOperator):
     def largest(self) -> float:
         """A bound of the eigenvalues of D⁻¹ A: its row sums or, where entries jump, what is found."""
         diagonal = self.diagonal(self.box.shape)
-        bound = float((self._row_sums() / diagonal).max())
+        bound = float((self.row_sums() / diagonal).max())
         # Of large row sums most is not true, and a smoother for an interval that wide does little.
         return bound if bound < DOUBTED else min(bound, 1.1 * self._found(diagonal.rsqrt()))
 
@@ -275,8 +322,8 @@ class StencilStiffness(BoxOperator):
             return math.inf
         return float(found)
 
-    def _row_sums(self) -> Tensor:
-        """Sum the sizes of the entries of each row."""
+    def row_sums(self) -> Tensor:
+        """Return the sums of the sizes of the entries of each row, shape ``(*unknowns)``."""
         # The steps along a lone joined cell lead to the same node, so their entries are one.
         lone = [axis.periodic and axis.cells == 1 for axis in self.box.axes]
         total = torch.zeros_like(self.centre)
@@ -328,6 +375,22 @@ def zeros_at_nodes(box: Box, like: Tensor) -> Tensor:
     """Return zeros at all nodes, for use while a level is made."""
     shape = [n + 1 for n in box.cells]
     return empty(shape, like).zero_() if is_open() else like.new_zeros(shape)
+
+
+def scaled(x: Tensor, factor: float, dtype: torch.dtype) -> Tensor:
+    """Multiply and round, in strips: the products in the first precision take room."""
+    if not any(x.stride()):  # one number for all
+        return (factor * x[(0,) * x.ndim]).to(dtype).expand(x.shape)
+    y = x.new_empty(x.shape, dtype=dtype)
+    for rows in strips(len(x), x):
+        y[rows] = x[rows] * factor
+    return y
+
+
+def _at_first(x: Tensor, step: Sequence[int]) -> Tensor:
+    """Give to all nodes what those have that have a neighbour in a direction, and zeros to the others."""
+    margins = [(max(-s, 0), max(s, 0)) for s in reversed(step)]
+    return nn.functional.pad(x, [width for pair in margins for width in pair])
 
 
 def _ends_of(step: Sequence[int], shape: Sequence[int]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:

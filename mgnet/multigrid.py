@@ -460,7 +460,7 @@ def _box_solver(level: Level, box: Box, options: Options) -> Callable[[Tensor], 
     if options.coarse == "smoother":
         return lambda b: level.smoother(A, None, b, 50)
     if options.coarse == "exact" and isinstance(A, BoxStiffness):
-        return TensorSolver(A.box(box.shape), A.a, A.c, A.like)
+        return TensorSolver(A.box(box.shape), A.a, A.c, A.like, A.lumped)
     return _dense_solver(level)
 
 

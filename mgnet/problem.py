@@ -123,17 +123,19 @@ class Poisson:
         Coefficient, positive; an array has one value per cell, a function is averaged over each cell by
         five-point Gauss quadrature.
     c : float, callable or array of shape (n + 1,), default 0.0
-        Coefficient, not negative; an array has one value per node and stands for the piecewise linear
-        function through them.
+        Coefficient, not negative; an array has one value per node. It goes through the same integrals as f,
+        so that f = c g with a constant g has the solution g: see ``load``.
     left, right : Dirichlet, Neumann or Robin, default Dirichlet(0.0)
         Conditions at the two ends.
     periodic : bool, default False
         Join the two ends instead.
     load : {"exact", "nodal"}, optional
-        How f becomes the load: "exact", by five-point Gauss quadrature on each cell, :eq:`load` (exact for
-        polynomials of degree 8; the default for functions), or of nodal values as the integral of the
-        piecewise linear function through them, :eq:`load-consistent`; "nodal", lumped, f at a node times
-        the integral of its hat, :eq:`load-nodal` (the default for arrays).
+        How f becomes the load, and how c u becomes a part of the operator. "exact", the default for functions
+        f: by five-point Gauss quadrature on each cell, :eq:`load` (exact for polynomials of degree 8), or of
+        nodal values as the integral of the piecewise linear function through them, :eq:`load-consistent`;
+        where f is an array, a function c counts by its nodal values too. "nodal", the default for arrays f:
+        lumped, f and c at a node times the integral of its hat, :eq:`load-nodal`, :eq:`mass-lumped`. For a
+        number f, where both loads are the same, and for ``b`` c is integrated unless it is "nodal".
     b : array, shape (..., unknowns), optional
         The load vector itself, instead of ``f``, one entry per unknown: the nodes without Dirichlet
         ends, a periodic end once. The data of Neumann and Robin ends are still added.
@@ -149,6 +151,9 @@ class Poisson:
     # The class for problems in a box; set where it is defined.
     boxes: type[Poisson]
     dim = 1
+    # Whether f, and c with it, counts by its nodal values; and whether they are lumped.
+    nodal: bool
+    lumped: bool
 
     def __new__(cls, f: Any = None, *, dim: Any = 1, **options: Any) -> Self:
         """Return the class for ``dim`` dimensions."""
@@ -251,6 +256,10 @@ class Poisson:
         require_bounds(a=self.a, c=self.c)
         self.f, self.b = self._right_hand_side(f, b, at_nodes)
         self.load = load or ("exact" if callable(self.f) else "nodal")
+        # A number f is a constant, also where it became nodal values to take derivatives by.
+        array_f = isinstance(self.f, Tensor) and not is_number(f)
+        self.lumped = load == "nodal" or (load is None and array_f)
+        self.nodal = array_f or self.lumped
 
     def _right_hand_side(self, f: Any, b: Any, at_nodes: str) -> tuple[Any, Any]:
         if (f is None) == (b is None):

@@ -61,7 +61,9 @@ def tensor(*kernels: np.ndarray) -> np.ndarray:
     return reduce(np.multiply.outer, kernels)
 
 
-def stiffness(h: float | Sequence[float] = 1.0, a: float = 1.0, c: float = 0.0) -> np.ndarray:
+def stiffness(
+    h: float | Sequence[float] = 1.0, a: float = 1.0, c: float = 0.0, lumped: bool = False
+) -> np.ndarray:
     """Return the interior row of −∇·(a ∇u) + c u between hats, :eq:`stiffness`, :eq:`tensor-stiffness`.
 
     Parameters
@@ -70,6 +72,8 @@ def stiffness(h: float | Sequence[float] = 1.0, a: float = 1.0, c: float = 0.0) 
         Cell width, or one for each axis.
     a, c : float
         The coefficients, constant.
+    lumped : bool, default False
+        Whether the mass matrix that c stands before is lumped, :eq:`mass-lumped`.
 
     Returns
     -------
@@ -89,26 +93,29 @@ def stiffness(h: float | Sequence[float] = 1.0, a: float = 1.0, c: float = 0.0) 
     masses = [mass(width) for width in widths]
     rows = [np.array([-1.0, 2.0, -1.0]) / width for width in widths]  # eq: stiffness
     parts = [tensor(*masses[:i], row, *masses[i + 1 :]) for i, row in enumerate(rows)]
-    return a * sum(parts[1:], parts[0]) + c * tensor(*masses)  # eq: tensor-stiffness, nine-point
+    reacting = tensor(*(mass(width, lumped) for width in widths))
+    return a * sum(parts[1:], parts[0]) + c * reacting  # eq: tensor-stiffness, nine-point
 
 
-def mass(h: float = 1.0) -> np.ndarray:
-    """Return the interior row of the mass matrix of hats of width ``h``, :eq:`mass`.
+def mass(h: float = 1.0, lumped: bool = False) -> np.ndarray:
+    """Return the interior row of the mass matrix of hats of width ``h``, :eq:`mass`, :eq:`mass-lumped`.
 
     Parameters
     ----------
     h : float, default 1.0
         Cell width.
+    lumped : bool, default False
+        Whether the row's sum stands on the diagonal.
 
     Returns
     -------
     numpy.ndarray
         Three numbers, left to right.
     """
-    return h / 6 * np.array([1.0, 4.0, 1.0])  # eq: mass
+    return h * np.array([0.0, 1.0, 0.0]) if lumped else h / 6 * np.array([1.0, 4.0, 1.0])  # eq: mass
 
 
-def element(h: Sequence[float], a: float = 1.0, c: float = 0.0) -> np.ndarray:
+def element(h: Sequence[float], a: float = 1.0, c: float = 0.0, lumped: bool = False) -> np.ndarray:
     """Return the matrix of −∇·(a ∇u) + c u between the corners of one cell, :eq:`cell-energy`.
 
     Parameters
@@ -117,6 +124,8 @@ def element(h: Sequence[float], a: float = 1.0, c: float = 0.0) -> np.ndarray:
         Width of the cell along each axis.
     a, c : float
         The coefficients, constant.
+    lumped : bool, default False
+        As for :func:`stiffness`.
 
     Returns
     -------
@@ -132,7 +141,8 @@ def element(h: Sequence[float], a: float = 1.0, c: float = 0.0) -> np.ndarray:
     stiff: list[Any] = [np.array([[1.0, -1.0], [-1.0, 1.0]]) / width for width in h]
     masses: list[Any] = [np.array([[2.0, 1.0], [1.0, 2.0]]) * width / 6 for width in h]
     parts = [reduce(np.kron, [*masses[:i], K, *masses[i + 1 :]]) for i, K in enumerate(stiff)]
-    return a * sum(parts[1:], parts[0]) + c * reduce(np.kron, masses)
+    reacting = math.prod(h) / 2 ** len(h) * np.eye(2 ** len(h)) if lumped else reduce(np.kron, masses)
+    return a * sum(parts[1:], parts[0]) + c * reacting
 
 
 def galerkin(kernel: np.ndarray) -> np.ndarray:

@@ -41,6 +41,8 @@ class Stiffness(Stencil):
         As for :class:`Stencil`; a natural end adds ``robin`` to its diagonal.
     robin : (float, float), or one pair for each axis, default (0.0, 0.0)
         Robin's alpha at the two ends.
+    lumped : bool, default False
+        Whether c u counts at the nodes only, :eq:`mass-lumped`.
     dim : int, default 1
         Number of axes.
     dtype, device : optional
@@ -64,13 +66,14 @@ class Stiffness(Stencil):
         boundary: Boundary = "dirichlet",
         *,
         robin: Any = (0.0, 0.0),
+        lumped: bool = False,
         dim: int = 1,
         dtype: torch.dtype = torch.float64,
         device: Any = None,
     ) -> None:
-        kernel = stencils.stiffness(h, a, c)
+        kernel = stencils.stiffness(h, a, c, lumped)
         self._convolution(kernel, 1, boundary, False, {"dtype": dtype, "device": device})
-        self.a, self.c = a, c
+        self.a, self.c, self.lumped = a, c, lumped
 
     @property
     def singular(self) -> bool:
@@ -93,7 +96,10 @@ class Stiffness(Stencil):
         raise NotImplementedError
 
     def coarse(self) -> Stiffness:
-        """Return the operator of cells twice as wide along every axis; it equals R A P, :eq:`galerkin`."""
+        """Return the operator of cells twice as wide along every axis; it equals R A P, :eq:`galerkin`.
+
+        Where c is lumped it is lumped there too, and no more than close to R A P.
+        """
         raise NotImplementedError
 
     @property
@@ -115,13 +121,14 @@ class Stiffness1d(Stiffness, nn.Conv1d):
         boundary: Boundary = "dirichlet",
         *,
         robin: tuple[float, float] = (0.0, 0.0),
+        lumped: bool = False,
         dim: int = 1,
         dtype: torch.dtype = torch.float64,
         device: Any = None,
     ) -> None:
-        super().__init__(h, a, c, boundary, dtype=dtype, device=device)
+        super().__init__(h, a, c, boundary, lumped=lumped, dtype=dtype, device=device)
         self.h, self.robin = h, robin
-        self.k, self.row_sum = a / h - c * h / 6, c * h
+        self.k, self.row_sum = a / h - (0.0 if lumped else c * h / 6), c * h
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the operator.
@@ -188,12 +195,15 @@ class Stiffness1d(Stiffness, nn.Conv1d):
     def coarse(self) -> Stiffness1d:
         """Return the stiffness operator of cells twice as wide; it equals R A P, :eq:`galerkin`.
 
+        Where c is lumped it is lumped there too, and no more than close to R A P.
+
         Returns
         -------
         Stiffness1d
             The operator of the next coarser grid.
         """
-        return Stiffness1d(2 * self.h, self.a, self.c, self.boundary, robin=self.robin, **self.like)
+        kept: dict[str, Any] = {"robin": self.robin, "lumped": self.lumped}
+        return Stiffness1d(2 * self.h, self.a, self.c, self.boundary, **kept, **self.like)
 
     def varying(self, cells: int) -> VaryingStiffness:
         """Return the same operator with its numbers spelled out, one cell after the other.
@@ -235,6 +245,7 @@ class BoxStiffness(Stiffness):
         boundary: Boundary = "dirichlet",
         *,
         robin: Any = (0.0, 0.0),
+        lumped: bool = False,
         last: Sequence[float | None] | None = None,
         sums: bool = False,
         dim: int = 2,
@@ -244,7 +255,7 @@ class BoxStiffness(Stiffness):
         widths = (float(h),) * self.dim if isinstance(h, int | float) else tuple(h)
         if len(widths) != self.dim:
             raise ValueError(f"h: got {h!r}; accepted: a number, or {self.dim} of them")
-        super().__init__(widths, a, c, boundary, dtype=dtype, device=device)
+        super().__init__(widths, a, c, boundary, lumped=lumped, dtype=dtype, device=device)
         self.h, self.last, self.sums = widths, tuple(last or (None,) * self.dim), sums
         self.robin: tuple[tuple[float, float], ...] = (
             ((robin,) * self.dim) if isinstance(robin[0], int | float) else tuple(robin)
@@ -261,7 +272,7 @@ class BoxStiffness(Stiffness):
         a, c : float
             Coefficients.
         **like
-            Precision and device; ``sums``.
+            Precision and device; ``lumped`` and ``sums``.
 
         Returns
         -------
@@ -323,7 +334,8 @@ class BoxStiffness(Stiffness):
         stiff = [change @ [0.0, -1 / h] for h in self.h]
         masses = [change @ [h, h / 6] for h in self.h]
         parts = [stencils.tensor(*masses[:i], K, *masses[i + 1 :]) for i, K in enumerate(stiff)]
-        number = self.a * sum(parts) + self.c * stencils.tensor(*masses)  # eq: difference-form
+        reacting = [change @ [h, 0.0 if self.lumped else h / 6] for h in self.h]
+        number = self.a * sum(parts) + self.c * stencils.tensor(*reacting)  # eq: difference-form
         sets = itertools.product((0, 1), repeat=self.dim - 1)
         return [
             (
@@ -382,16 +394,30 @@ class BoxStiffness(Stiffness):
     def _correct(self, x: Tensor, y: Tensor, sign: float) -> None:
         """Add what natural ends, Robin's alpha and last cells change, side by side."""
         box = self.box(x.shape[2:])
+        if self.c and self.lumped:
+            self._correct_lumped(box, x, y, sign)
         for i, (axis, place) in enumerate(zip(box.axes, box.places, strict=True)):
             for row, column, k, m in axis.corrections:
                 # The axes before count as uniform here: what they change has been added.
                 M = A = x.select(place, column)
-                A = torch.mul(A, self.c)
+                A = torch.mul(A, 0.0 if self.lumped else self.c)
                 others = [(other, j < i) for j, other in enumerate(box.axes) if j != i]
                 for where, (other, plain) in enumerate(others, 1 - self.dim):
                     M, A = self._next_axis(other, where, M, A, plain)
                 width = math.prod(self.h[:i] + self.h[i + 1 :])
                 y.select(place, row).add_(A, alpha=sign * m * width).add_(M, alpha=sign * self.a * k * width)
+
+    def _correct_lumped(self, box: Box, x: Tensor, y: Tensor, sign: float) -> None:
+        """Add what the integrals of hats, which c is lumped with, differ by from those inside."""
+        weights = [axis.hat_integrals() for axis in box.axes]
+        for i, (axis, place) in enumerate(zip(box.axes, box.places, strict=True)):
+            # The axes before count as uniform here: what they change has been added.
+            others = stencils.tensor(np.array(math.prod(self.h[:i])), *weights[i + 1 :])
+            for row in np.flatnonzero(weights[i] != axis.h):
+                factor = sent(
+                    torch.as_tensor(self.c * (weights[i][row] - axis.h) * others), y.device, y.dtype
+                )
+                y.select(place, int(row)).addcmul_(x.select(place, int(row)), factor, value=sign)
 
     def _next_axis(self, axis: Axis, place: int, M: Tensor, A: Tensor, plain: bool) -> tuple[Tensor, Tensor]:
         """Extend products of mass and of stiffness matrices by an axis; each over the cell width."""
@@ -423,11 +449,14 @@ class BoxStiffness(Stiffness):
         torch.Tensor, shape ``(*shape)`` or (1, ..., 1)
             In the precision of the kernel.
         """
-        pairs = [axis.diagonals() for axis in self.box(shape).axes]
+        axes = self.box(shape).axes
+        pairs = [axis.diagonals() for axis in axes]
         if all(d.size and (d == d[0]).all() for pair in pairs for d in pair):
             pairs = [(k[:1], m[:1]) for k, m in pairs]
         masses = [m for _, m in pairs]
         parts = [stencils.tensor(*masses[:i], k, *masses[i + 1 :]) for i, (k, _) in enumerate(pairs)]
+        if self.lumped:
+            masses = [axis.hat_integrals()[: len(m)] for axis, m in zip(axes, masses, strict=True)]
         numbers = torch.from_numpy(self.a * sum(parts) + self.c * stencils.tensor(*masses))
         return sent(numbers, **self.like)
 
@@ -442,7 +471,7 @@ class BoxStiffness(Stiffness):
         bound = 1.5 ** (self.dim - 1) if any(map(any, self.robin)) else 0.0
         kinds = [{h, h if last is None else last} for h, last in zip(self.h, self.last, strict=True)]
         for widths in itertools.product(*kinds):
-            element = stencils.element(widths, self.a, self.c)
+            element = stencils.element(widths, self.a, self.c, self.lumped)
             bound = max(bound, float(np.linalg.eigvalsh(element).max() / element[0, 0]))
         return bound
 
@@ -455,6 +484,7 @@ class BoxStiffness(Stiffness):
             factor * self.c,
             self.boundary,
             robin=robin,
+            lumped=self.lumped,
             last=self.last,
             sums=True,
             dim=self.dim,
@@ -464,11 +494,8 @@ class BoxStiffness(Stiffness):
 
     def at_nodes(self, u: Tensor) -> Tensor:
         """Return the loads of all nodes that belong to values at all nodes, shape ``(N, 1, *nodes)``."""
-        robin = self.robin
-        whole = BoxStiffness(
-            self.h, self.a, self.c, "natural", robin=robin, last=self.last, dim=self.dim, **self.like
-        )
-        return whole(u)
+        kept: dict[str, Any] = {"robin": self.robin, "lumped": self.lumped, "last": self.last}
+        return BoxStiffness(self.h, self.a, self.c, "natural", dim=self.dim, **kept, **self.like)(u)
 
     def to_sparse(self, shape: Sequence[int]) -> sp.csc_array:
         """Return the matrix in SciPy's form, for ``shape`` unknowns along each axis."""
@@ -476,10 +503,14 @@ class BoxStiffness(Stiffness):
         masses = [M for _, M in pairs]
         parts = [[*masses[:i], K, *masses[i + 1 :]] for i, (K, _) in enumerate(pairs)]
         stiff = sum(reduce(sp.kron, part) for part in parts)
+        if self.lumped:
+            masses = [sp.diags_array(axis.hat_integrals()) for axis in self.box(shape).axes]
         return sp.csc_array(self.a * stiff + self.c * reduce(sp.kron, masses))
 
     def coarsen(self, shape: Sequence[int]) -> tuple[BoxStiffness, Any] | None:
         """Return the operator of the next coarser box, which is R A P, and the prolongation from it.
+
+        Where c is lumped it is lumped there too, and no more than close to R A P.
 
         Parameters
         ----------
@@ -500,12 +531,17 @@ class BoxStiffness(Stiffness):
             P: Any = Prolongation(boundary=box.ends, dim=self.dim, **self.like)
         else:
             P = BoxProlongation(box, chosen)
-        return BoxStiffness.of(box.coarse(chosen), self.a, self.c, sums=self.sums, **self.like), P
+        kept: dict[str, Any] = {"lumped": self.lumped, "sums": self.sums}
+        return BoxStiffness.of(box.coarse(chosen), self.a, self.c, **kept, **self.like), P
 
     def coarse(self) -> BoxStiffness:
-        """Return the operator of cells twice as wide along every axis; it equals R A P, :eq:`galerkin`."""
+        """Return the operator of cells twice as wide along every axis; it equals R A P, :eq:`galerkin`.
+
+        Where c is lumped it is lumped there too, and no more than close to R A P.
+        """
         h = [2 * width for width in self.h]
-        return type(self)(h, self.a, self.c, self.boundary, robin=self.robin, dim=self.dim, **self.like)
+        kept: dict[str, Any] = {"robin": self.robin, "lumped": self.lumped, "dim": self.dim}
+        return type(self)(h, self.a, self.c, self.boundary, **kept, **self.like)
 
 
 class Stiffness2d(BoxStiffness, nn.Conv2d):

@@ -33,14 +33,20 @@ class TensorSolver:
         Coefficients.
     like : dict
         Precision and device of what it is applied to; the eigenvectors are computed in float64.
+    lumped : bool, default False
+        Whether the mass matrix that c stands before is lumped. Where all cells are alike and no end has an
+        alpha, that has the same eigenvectors; else its diagonal in them stands for it, which is close.
     """
 
-    def __init__(self, box: Box, a: float, c: float, like: dict[str, Any]) -> None:
+    def __init__(self, box: Box, a: float, c: float, like: dict[str, Any], lumped: bool = False) -> None:
         pairs = [tuple(map(torch.from_numpy, _eigenpairs(axis))) for axis in box.axes]
         total = torch.zeros((), dtype=torch.float64)
-        for values, _ in pairs:
+        reacting = torch.full((), c, dtype=torch.float64)
+        for axis, (values, vectors) in zip(box.axes, pairs, strict=True):
             total = total[..., None] + a * values
-        total = total + c
+            if lumped:
+                reacting = reacting[..., None] * (torch.from_numpy(axis.hat_integrals()) @ vectors**2)
+        total = total + reacting
         inverse = total.reciprocal()
         if not any("dirichlet" in axis.ends for axis in box.axes):
             # That of constants is zero where nothing holds them, or lost beside the rounding of the others.

@@ -9,7 +9,7 @@ import math
 import re
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 from typing import Any
 
@@ -377,6 +377,7 @@ class _Draw:
         given: Any = f if rows else f[0]
         if not ready and not rows and np.all(given == given.flat[0]) and not data.singular:
             given = float(given.flat[0])
+            data = replace(data, c_lumped=False)
         problem = {
             "dim": self.dim,
             "b" if ready else "f": given,

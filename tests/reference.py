@@ -27,6 +27,8 @@ BITS, GOOD = 192, 60
 MASS = np.array([[2, 1], [1, 2]])
 SLOPES = np.array([[1, -1], [-1, 1]])
 TRIPLES = np.array([[[3, 1], [1, 1]], [[1, 1], [1, 3]]])
+# The same lumped: one hat at its own node.
+DIAGONALS = np.array([[[1, 0], [0, 0]], [[0, 0], [0, 1]]])
 
 
 class Side(NamedTuple):
@@ -64,6 +66,8 @@ class Data:
     lumped : bool
         Whether nodal values of f, and of the g of natural sides, are lumped; else they are integrated as
         piecewise linear functions.
+    c_lumped : bool, optional
+        Whether c is; as nodal values of f are by default, and integrated beside a ready load.
     """
 
     axes: Sequence[Equal | np.ndarray]
@@ -74,6 +78,7 @@ class Data:
     f: np.ndarray | None = None
     b: np.ndarray | None = None
     lumped: bool = True
+    c_lumped: bool | None = None
 
     @property
     def singular(self) -> bool:
@@ -263,16 +268,18 @@ class System:
     def _reaction(self) -> np.ndarray:
         """Integrate c times the product of two hats over each cell: the one place that knows what c is.
 
-        On an interval it is the piecewise linear function through its nodal values, in a box its mean in each
-        cell.
+        It is linear along each axis between its nodal values, unless it is lumped.
         """
+        dim, lumped = len(self.axes), self.data.c_lumped
+        lumped = self.data.lumped and self.data.f is not None if lumped is None else lumped
         c = exact(np.broadcast_to(self.data.c, self.shape))
-        corners = sliding_window_view(c, (2,) * len(self.axes))
-        if len(self.axes) == 1:
-            return (corners[:, None, None, :] * TRIPLES).sum(-1) * self.widths[0].reshape(-1, 1, 1) / 12
-        mean = corners.sum(tuple(range(-len(self.axes), 0))) / 2 ** len(self.axes)
-        mass = self._product([MASS * width / 6 for _, width in self._each()])
-        return mean.reshape(*self.cells, *[1] * 2 * len(self.axes)) * mass
+        total = 0
+        for corner in itertools.product((0, 1), repeat=dim):
+            at = c[tuple(slice(low, low + n) for low, n in zip(corner, self.cells, strict=True))]
+            own = [DIAGONALS[low] / exact(2) if lumped else TRIPLES[low] / exact(12) for low in corner]
+            parts = [own[axis] * width for axis, width in self._each()]
+            total = total + at.reshape(*self.cells, *[1] * 2 * dim) * self._product(parts)
+        return total
 
     def _each(self) -> list[tuple[int, np.ndarray]]:
         return [(axis, width.reshape(-1, 1, 1)) for axis, width in enumerate(self.widths)]

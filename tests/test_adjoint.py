@@ -286,31 +286,36 @@ def held_solution(A: Tensor, b: Tensor, held: Tensor, g: Tensor) -> Tensor:
     return torch.linalg.solve(rows, torch.where(held, g, b))
 
 
-def test_gradients_on_a_line_are_those_of_a_dense_solve() -> None:
+@pytest.mark.parametrize("load", ["nodal", "exact"])
+def test_gradients_on_a_line_are_those_of_a_dense_solve(load: str) -> None:
     h = torch.from_numpy(np.diff(X))
     f, a, c, g, q = normal(N + 1), positive(N), positive(N + 1), number(0.3), number(0.7)
     w = normal(N + 1, seed=3)
 
     def by_mgnet(f: Tensor, a: Tensor, c: Tensor, g: Tensor, q: Tensor) -> Tensor:
-        return solved(f, nodes=X, a=a, c=c, left=Dirichlet(g), right=Robin(2.0, q))
+        return solved(f, nodes=X, a=a, c=c, left=Dirichlet(g), right=Robin(2.0, q), load=load)
 
     def by_torch(f: Tensor, a: Tensor, c: Tensor, g: Tensor, q: Tensor) -> Tensor:
         stiff = torch.tensor([[1.0, -1.0], [-1.0, 1.0]], dtype=F64)
         low, high = c[:-1], c[1:]
         mixed = (low + high) / 12
         rows = [torch.stack((low / 4 + high / 12, mixed), -1), torch.stack((mixed, low / 12 + high / 4), -1)]
-        elements = (a / h)[:, None, None] * stiff + h[:, None, None] * torch.stack(rows, -2)
         last = torch.eye(N + 1, dtype=F64)[-1]
-        A = assembled((N,), elements) + 2.0 * torch.outer(last, last)
-        lumped = (torch.cat((h, h.new_zeros(1))) + torch.cat((h.new_zeros(1), h))) / 2
+        A = assembled((N,), (a / h)[:, None, None] * stiff) + 2.0 * torch.outer(last, last)
+        weights = (torch.cat((h, h.new_zeros(1))) + torch.cat((h.new_zeros(1), h))) / 2
+        mass = assembled((N,), h[:, None, None] * torch.tensor([[2.0, 1.0], [1.0, 2.0]], dtype=F64) / 6)
+        b = (weights * f if load == "nodal" else mass @ f) + q * last
+        of_c = assembled((N,), h[:, None, None] * torch.stack(rows, -2))
+        A = A + (torch.diag(weights * c) if load == "nodal" else of_c)
         held = torch.arange(N + 1) == 0
-        return held_solution(A, lumped * f + q * last, held, g.expand(N + 1))
+        return held_solution(A, b, held, g.expand(N + 1))
 
     compare(by_mgnet, by_torch, (f, a, c, g, q), w)  # eq: adjoint
 
 
+@pytest.mark.parametrize("load", ["nodal", "exact"])
 @pytest.mark.parametrize("dim", [2, 3])
-def test_gradients_in_a_box_are_those_of_a_dense_solve(dim: int) -> None:
+def test_gradients_in_a_box_are_those_of_a_dense_solve(dim: int, load: str) -> None:
     cells, nodes = CELLS[dim], NODES[dim]
     h = [1.0 / n for n in cells]
     f, a, c, g, q = (
@@ -324,7 +329,7 @@ def test_gradients_in_a_box_are_those_of_a_dense_solve(dim: int) -> None:
 
     def by_mgnet(f: Tensor, a: Tensor, c: Tensor, g: Tensor, q: Tensor) -> Tensor:
         sides = {name: Dirichlet(g) for name in names} | {"left": Robin(1.5, q)}
-        return solved(f, n=cells, dim=dim, a=a, c=c, boundary=sides, method="direct", load="exact")
+        return solved(f, n=cells, dim=dim, a=a, c=c, boundary=sides, method="direct", load=load)
 
     def by_torch(f: Tensor, a: Tensor, c: Tensor, g: Tensor, q: Tensor) -> Tensor:
         K = [np.array([[1.0, -1.0], [-1.0, 1.0]]) / width for width in h]
@@ -339,10 +344,12 @@ def test_gradients_in_a_box_are_those_of_a_dense_solve(dim: int) -> None:
         stiff = sum(product([*M[:i], K[i], *M[i + 1 :]]) for i in range(dim))
         mass = product(M)
         side = product([np.array([[1.0, 0.0], [0.0, 0.0]]), *M[1:]])
-        of_cells = c
-        for axis in range(dim):
-            size = of_cells.shape[axis] - 1
-            of_cells = (of_cells.narrow(axis, 0, size) + of_cells.narrow(axis, 1, size)) / 2
+        # The function through nodal values c, hat by hat, against products of two.
+        of_hat = [np.array([[[3.0, 1.0], [1.0, 1.0]], [[1.0, 1.0], [1.0, 3.0]]]) * width / 12 for width in h]
+        weights = [
+            torch.from_numpy(np.convolve(np.full(n, width / 2), [1, 1]))
+            for n, width in zip(cells, h, strict=True)
+        ]
         at_left = torch.zeros(cells, dtype=F64)
         at_left[0] = 1
 
@@ -350,9 +357,20 @@ def test_gradients_in_a_box_are_those_of_a_dense_solve(dim: int) -> None:
             return assembled(cells, weights[..., None, None] * element)
 
         on_side = whole(at_left, side)
-        A = whole(a, stiff) + whole(of_cells, mass) + 1.5 * on_side
+        A = whole(a, stiff) + 1.5 * on_side
         q_nodes = torch.cat((q[None], q.new_zeros(nodes[0] - 1, *nodes[1:])))
-        b = whole(torch.ones(cells, dtype=F64), mass) @ f.flatten() + on_side @ q_nodes.flatten()
+        if load == "nodal":
+            lumped, *on_left = (
+                torch.stack(torch.meshgrid(*some, indexing="ij")).prod(0) for some in (weights, weights[1:])
+            )
+            A = A + torch.diag((lumped * c).flatten())
+            flux = torch.cat((on_left[0][None], q.new_zeros(nodes[0] - 1, *nodes[1:]))) * q_nodes
+            b = (lumped * f + flux).flatten()
+        else:
+            for corner in itertools.product((0, 1), repeat=dim):
+                at = c[tuple(slice(low, low + n) for low, n in zip(corner, cells, strict=True))]
+                A = A + whole(at, product([of_hat[i][high] for i, high in enumerate(corner)]))
+            b = whole(torch.ones(cells, dtype=F64), mass) @ f.flatten() + on_side @ q_nodes.flatten()
         held = torch.zeros(nodes, dtype=torch.bool)
         held[-1] = True
         for axis in range(1, dim):

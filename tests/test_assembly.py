@@ -46,7 +46,7 @@ def as_function(
     return lambda p, i: values[i] * np.ones_like(p) if cellwise else np.interp(p, x, values)
 
 
-def matrix(x: np.ndarray, a: Any, c: Any, problem: Poisson) -> np.ndarray:
+def matrix(x: np.ndarray, a: Any, c: Any, problem: Poisson, lumped: bool = False) -> np.ndarray:
     """Assemble the matrix of the unknowns, cell by cell."""
     a_at, c_at = as_function(a, x, cellwise=True), as_function(c, x)
     n = len(x) - 1
@@ -56,6 +56,8 @@ def matrix(x: np.ndarray, a: Any, c: Any, problem: Poisson) -> np.ndarray:
     hats = (lambda t: 1 - t, lambda t: t)
     for j, k in ((0, 0), (0, 1), (1, 0), (1, 1)):
         mass = integrate(x, lambda p, i, t, j=j, k=k: c_at(p, i) * hats[j](t) * hats[k](t))
+        if lumped:
+            mass = (j == k) * h / 2 * np.array([c_at(x[i + j : i + j + 1], i)[0] for i in range(n)])
         for i in range(n):
             A[i + j, i + k] += energy[i] * (1 if j == k else -1) + mass[i]
     A[0, 0] += problem.robin[0]
@@ -93,6 +95,7 @@ GRIDS: dict[str, dict[str, Any]] = {
 
 
 @every_condition
+@pytest.mark.parametrize("load", ["exact", "nodal"])
 @pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
 @pytest.mark.parametrize(
     ("a", "c"),
@@ -108,13 +111,13 @@ GRIDS: dict[str, dict[str, Any]] = {
     ],
     ids=["a", "a c", "a(x)", "a(x) c(x)", "a[]", "a[] c[]", "c[]", "c(x)"],
 )
-def test_operator(grid: dict[str, Any], a: Any, c: Any, conditions: dict[str, Any]) -> None:
+def test_operator(grid: dict[str, Any], load: str, a: Any, c: Any, conditions: dict[str, Any]) -> None:
     n = mgnet.Poisson(**grid).n
     rng = np.random.default_rng(n)
     a = rng.uniform(0.1, 9, n) if a == "cells" else a
     c = rng.uniform(0, 9, n + 1) if c == "nodes" else c
-    problem = Poisson(**grid, a=a, c=c, **conditions)
-    expected = matrix(problem.grid.x, a, c, problem)
+    problem = Poisson(**grid, a=a, c=c, load=load, **conditions)
+    expected = matrix(problem.grid.x, a, c, problem, load == "nodal")  # eq: mass-lumped
     for dtype, digits in ((torch.float64, 1e-13), (torch.float32, 1e-6)):
         A = assembly.operator(problem, dtype, CPU)
         size = problem.unknowns

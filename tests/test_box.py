@@ -75,10 +75,12 @@ def hats_between(fine: Axis, coarse: Axis) -> np.ndarray:
     return np.linalg.pinv(unknowns_of(fine)) @ P
 
 
-def product(axes: Sequence[Axis], a: float, c: float) -> np.ndarray:
+def product(axes: Sequence[Axis], a: float, c: float, lumped: bool = False) -> np.ndarray:
     pairs = [dense(axis) for axis in axes]
     masses = [M for _, M in pairs]
     stiff = sum(reduce(np.kron, [*masses[:i], K, *masses[i + 1 :]]) for i, (K, _) in enumerate(pairs))
+    if lumped:
+        masses = [np.diag(unknowns_of(axis).T @ np.convolve(widths_of(axis), [0.5, 0.5])) for axis in axes]
     return a * stiff + c * reduce(np.kron, masses)
 
 
@@ -348,11 +350,11 @@ def test_the_kernel_of_the_plane() -> None:
 
 
 @pytest.mark.parametrize("dim", [2, 3])
-@pytest.mark.parametrize("c", [0.0, 0.6])
-def test_a_stiffness_operator_is_a_sum_of_kronecker_products(c: float, dim: int) -> None:
+@pytest.mark.parametrize(("c", "lumped"), [(0.0, False), (0.6, False), (0.6, True)])
+def test_a_stiffness_operator_is_a_sum_of_kronecker_products(c: float, lumped: bool, dim: int) -> None:
     for box in random_boxes(7, dim, 9 - 2 * dim):
-        A = BoxStiffness.of(box, 1.7, c)
-        expected = product(box.axes, 1.7, c)
+        A = BoxStiffness.of(box, 1.7, c, lumped=lumped)
+        expected = product(box.axes, 1.7, c, lumped)
         close = {"rtol": 0, "atol": 1e-13 * np.abs(expected).max()}
         np.testing.assert_allclose(A.to_dense(box.shape), expected, **close)
         np.testing.assert_allclose(
@@ -363,7 +365,7 @@ def test_a_stiffness_operator_is_a_sum_of_kronecker_products(c: float, dim: int)
         x, b = torch.randn(2, 2, 1, *box.shape, dtype=torch.float64)
         r = (b.flatten(1).numpy() - x.flatten(1).numpy() @ expected).reshape(b.shape)
         close_to_r = {"rtol": 0, "atol": 1e-12 * np.abs(r).max()}
-        for form in (A, BoxStiffness.of(box, 1.7, c, sums=True)):
+        for form in (A, BoxStiffness.of(box, 1.7, c, lumped=lumped, sums=True)):
             np.testing.assert_allclose(residual(form, x, b), r, **close_to_r)
             np.testing.assert_allclose(form(x), b.numpy() - r, **close_to_r)
             inverse = 1 / form.diagonal(box.shape)
@@ -374,7 +376,9 @@ def test_a_stiffness_operator_is_a_sum_of_kronecker_products(c: float, dim: int)
                 np.testing.assert_allclose(swept, x.numpy() + 0.7 * inverse.numpy() * r, **close_to_r)
         # At all nodes, nothing held and nothing joined.
         free = Box([Axis(axis.cells, axis.h, ENDS["free"], axis.robin, axis.last) for axis in box.axes])
-        np.testing.assert_allclose(as_matrix(A.at_nodes, free.shape), product(free.axes, 1.7, c), **close)
+        np.testing.assert_allclose(
+            as_matrix(A.at_nodes, free.shape), product(free.axes, 1.7, c, lumped), **close
+        )
         assert A.T is A
         assert A.singular == (np.abs(expected.sum(0)).max() < 1e-9)
 
@@ -471,9 +475,9 @@ def test_the_coarse_operator_of_equal_cells() -> None:
 
 @pytest.mark.parametrize("dim", [2, 3])
 def test_multiples(dim: int) -> None:
-    for box in random_boxes(11, dim, 5):
-        A = BoxStiffness.of(box, 1.7, 0.6).scaled(3.0, torch.float64)
-        expected = 3 * product(box.axes, 1.7, 0.6)
+    for lumped, box in itertools.product((False, True), random_boxes(11, dim, 5)):
+        A = BoxStiffness.of(box, 1.7, 0.6, lumped=lumped).scaled(3.0, torch.float64)
+        expected = 3 * product(box.axes, 1.7, 0.6, lumped)
         np.testing.assert_allclose(
             A.to_dense(box.shape), expected, rtol=0, atol=1e-13 * np.abs(expected).max()
         )
@@ -504,6 +508,24 @@ def test_the_tensor_solver(c: float, dim: int) -> None:
             expected -= (expected @ weights / weights.sum())[:, None]
         # eq: eigenpairs, fast-diagonalization
         np.testing.assert_allclose(x, expected, rtol=0, atol=1e-10 * max(np.abs(expected).max(), 1e-300))
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+def test_the_tensor_solver_of_a_lumped_c(dim: int) -> None:
+    """Exact where cells are alike and no alpha is given; else a good preconditioner, whatever c is."""
+    for (seed, box), c in itertools.product(enumerate(random_boxes(6, dim, 6)), (0.1, 1e6)):
+        axes = box.axes
+        if seed % 2:
+            axes = tuple(Axis(axis.cells, axis.h, axis.ends) for axis in axes)
+        A = product(axes, 1.7, c, lumped=True)
+        solve = TensorSolver(Box(axes), 1.7, c, {"dtype": torch.float64}, lumped=True)
+        B = as_matrix(solve, box.shape)
+        if seed % 2:
+            np.testing.assert_allclose(B @ A, np.eye(len(A)), rtol=0, atol=1e-9)
+        else:
+            values = np.linalg.eigvals(B @ A).real
+            assert values.min() > 0.25
+            assert values.max() < 4
 
 
 def test_the_tensor_solver_knows_a_small_eigenvalue_from_none() -> None:

@@ -15,7 +15,6 @@ import mgnet
 from mgnet import Dirichlet, Neumann, Poisson, Robin
 from mgnet import box_assembly as assembly
 from mgnet.cells import CellStiffness
-from mgnet.memory import STRIP
 from mgnet.stiffness import BoxStiffness
 
 CPU = torch.device("cpu")
@@ -431,33 +430,88 @@ def test_which_operator_it_is(dim: int) -> None:
 
 
 @every_dim
-def test_coefficients_are_averaged_over_cells(dim: int) -> None:
-    """Functions by Gauss points: exactly for polynomials of degree 5; nodal values of c by their mean."""
+def test_a_is_averaged_over_cells(dim: int) -> None:
+    """Functions by Gauss points: exactly for polynomials of degree 5."""
     powers = (5, 3, 4)[:dim]
     f = lambda *x: 1.1 + math.prod(axis**p for axis, p in zip(x, powers, strict=True))  # noqa: E731
     means = []
     for i, p in enumerate(powers):
         x = axis_nodes(i)
         means.append(np.diff(x ** (p + 1)) / (p + 1) / np.diff(x))
-    expected = 1.1 + outer(*means)
-    A = assembly.operator(problem(a=f, c=f, dim=dim), torch.float64, CPU)
-    np.testing.assert_allclose(A.a, expected, rtol=1e-13)
-    np.testing.assert_allclose(A.c, expected, rtol=1e-13)
-    nodal = np.random.default_rng(0).uniform(0, 1, [n + 1 for n in CELLS[:dim]])
-    A = assembly.operator(problem(c=nodal, dim=dim), torch.float64, CPU)
-    for cell in np.ndindex(CELLS[:dim]):
-        corners = nodal[tuple(slice(k, k + 2) for k in cell)]
-        assert float(A.c[cell]) == pytest.approx(corners.mean(), rel=1e-14)
+    A = assembly.operator(problem(a=f, dim=dim), torch.float64, CPU)
+    np.testing.assert_allclose(A.a, 1.1 + outer(*means), rtol=1e-13)
+    A = assembly.operator(problem(c=np.ones([n + 1 for n in CELLS[:dim]]), dim=dim), torch.float64, CPU)
     assert bool((A.a == 1).all())
 
 
-def test_a_large_c_is_averaged_in_strips() -> None:
-    n = (300, 701)
-    c = np.random.default_rng(0).uniform(0, 1, [k + 1 for k in n])
-    assert c.nbytes > STRIP
-    found = assembly.operator(Poisson(n=n, dim=2, c=c), torch.float64, CPU).c
-    expected = (c[:-1, :-1] + c[1:, :-1] + c[:-1, 1:] + c[1:, 1:]) / 4
-    np.testing.assert_allclose(found, expected, rtol=1e-14)
+def weighted_mass(axis: int, power: int) -> np.ndarray:
+    """∫ xᵖ times two hats of an axis, in closed form."""
+    (low, high), n = DOMAIN[axis], CELLS[axis]
+    x, M = np.linspace(low, high, n + 1), np.zeros((n + 1, n + 1))
+    one = np.polynomial.Polynomial([0.0] * power + [1.0])
+    for i in range(n):
+        rising = np.polynomial.Polynomial([-x[i], 1.0]) / (x[i + 1] - x[i])
+        hats = (1 - rising, rising)
+        for j, k in itertools.product((0, 1), repeat=2):
+            integral = (one * hats[j] * hats[k]).integ()
+            M[i + j, i + k] += integral(x[i + 1]) - integral(x[i])
+    return M
+
+
+def of_c(dim: int, **keywords: Any) -> np.ndarray:
+    """What c adds to the matrix between all nodes."""
+    box = problem(dim=dim, a=np.ones(CELLS[:dim]), **keywords)
+    bare = problem(dim=dim, a=np.ones(CELLS[:dim]))
+    one, other = (assembly.operator(b, torch.float64, CPU).to_dense(b.shape).numpy() for b in (box, bare))
+    return one - other
+
+
+@every_dim
+def test_c_is_integrated_against_products_of_hats(dim: int) -> None:
+    """Functions by Gauss points, exactly to degree 3; nodal values as the function that is linear between."""
+    powers = (3, 2, 1)[:dim]
+    c = lambda *x: math.prod((axis + 1) ** p for axis, p in zip(x, powers, strict=True))  # noqa: E731
+    masses = []
+    for i, p in enumerate(powers):
+        binomial = [math.comb(p, k) * weighted_mass(i, k) for k in range(p + 1)]
+        masses.append(sum(binomial))
+    # eq: mass-box
+    np.testing.assert_allclose(of_c(dim, c=c), reduce(np.kron, masses), rtol=0, atol=1e-13)
+    bilinear = lambda *x: math.prod(1 + (i + 1) * (x[i] + 0.5) for i in range(dim))  # noqa: E731
+    nodal = bilinear(*np.ix_(*(axis_nodes(i) for i in range(dim))))
+    found = of_c(dim, c=np.broadcast_to(nodal, [n + 1 for n in CELLS[:dim]]))
+    np.testing.assert_allclose(found, of_c(dim, c=bilinear), rtol=0, atol=1e-13)
+    unit = reduce(np.kron, [weighted_mass(i, 0) for i in range(dim)])
+    np.testing.assert_allclose(of_c(dim, c=2.5), 2.5 * unit, rtol=0, atol=1e-13)
+    # Rows sum to the integrals that the load has, also of nodal values of any size.
+    rough = 10.0 ** np.random.default_rng(0).uniform(-3, 3, [n + 1 for n in CELLS[:dim]])
+    found = of_c(dim, c=rough).sum(1).reshape(rough.shape)
+    np.testing.assert_allclose(found, load_of(problem(rough, dim, load="exact")), rtol=1e-12, atol=1e-12)
+
+
+@every_dim
+def test_a_lumped_c_is_a_diagonal(dim: int) -> None:
+    nodes = [n + 1 for n in CELLS[:dim]]
+    weights = outer(*(against_hats(i, 0) for i in range(dim)))
+    rough = np.random.default_rng(0).uniform(0, 1, nodes)
+    function = lambda *x: np.exp(sum(x))  # noqa: E731
+    values = function(*np.ix_(*(axis_nodes(i) for i in range(dim))))
+    for c, at_nodes in ((2.5, np.full(nodes, 2.5)), (rough, rough), (function, values)):
+        for keywords in ({"load": "nodal"}, {"f": np.ones(nodes)}, {"f": np.sum, "load": "nodal"}):
+            expected = np.diag((weights * at_nodes).ravel())
+            np.testing.assert_allclose(of_c(dim, c=c, **keywords), expected, rtol=0, atol=1e-13)
+
+
+def test_a_large_c_is_integrated_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some cells of the first axis come after others, whose nodes they share."""
+    nodal = np.random.default_rng(0).uniform(0, 1, (31, 18))
+    for c in (nodal, lambda x, y: x**2 + y):
+        box = Poisson(n=(30, 17), dim=2, c=c, boundary=FREE)
+        expected = assembly.operator(box, torch.float64, CPU).to_dense((31, 18))
+        with monkeypatch.context() as patch:
+            patch.setattr(assembly, "MOST", 3 * 3 * 3 * 17)
+            found = assembly.operator(box, torch.float64, CPU).to_dense((31, 18))
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-15)
 
 
 @every_dim

@@ -56,7 +56,6 @@ class Reference:
         self.numbers = np.arange(math.prod(self.shape)).reshape(self.shape)
         corners = list(itertools.product((0, 1), repeat=self.dim))
         c = np.broadcast_to(c, self.shape) if np.ndim(c) else np.full(self.shape, c)
-        c = sum(c[self._at(corner)] for corner in corners) / len(corners)
         a = np.broadcast_to(a, n)
         wide = [np.longdouble(h) for h in self.h]
         K = [np.array([[1, -1], [-1, 1]]) / h for h in wide]
@@ -64,7 +63,13 @@ class Reference:
         stiff = sum(reduce(np.kron, [*M[:i], K[i], *M[i + 1 :]]) for i in range(self.dim))
         at = np.stack([self.numbers[self._at(corner)].ravel() for corner in corners], -1)
         # Nodes of elements, factors, and a matrix between them; whether it maps constants to zero.
-        self.elements = [(at, a.ravel(), stiff, True), (at, c.ravel(), reduce(np.kron, M), False)]
+        self.elements = [(at, a.ravel(), stiff, True)]
+        # The function through nodal values c, hat by hat, against products of two: each hat's integral is
+        # known along an axis.
+        of_hat = [np.array([[[3, 1], [1, 1]], [[1, 1], [1, 3]]]) * h / 12 for h in wide]
+        for corner in corners:
+            weighted = reduce(np.kron, [of_hat[i][high] for i, high in enumerate(corner)])
+            self.elements.append((at, c[self._at(corner)].ravel(), weighted, False))
         self.fixed = np.zeros(self.shape, dtype=bool)
         self.values = np.zeros(self.shape)
         self.fluxes = np.zeros(self.shape)

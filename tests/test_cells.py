@@ -103,6 +103,20 @@ def at_all_nodes(
     return A
 
 
+def entries_of(box: Box, M: np.ndarray, lumped: bool) -> StencilStiffness:
+    """The same matrix as entries between neighbours; lumped, as its row sums."""
+    nodes = tuple(n + 1 for n in box.cells)
+    if lumped:
+        return StencilStiffness(box, torch.from_numpy(M.sum(1).reshape(nodes)), {})
+    steps = [s for s in itertools.product((-1, 0, 1), repeat=box.dim) if s > (0,) * box.dim]
+    fields = {step: torch.zeros(nodes, dtype=torch.float64) for step in steps}
+    for node, (step, field) in itertools.product(np.ndindex(nodes), fields.items()):
+        other = tuple(np.add(node, step))
+        if all(0 <= k < n for k, n in zip(other, nodes, strict=True)):
+            field[node] = M[np.ravel_multi_index(node, nodes), np.ravel_multi_index(other, nodes)]
+    return StencilStiffness(box, torch.from_numpy(np.diag(M).reshape(nodes).copy()), fields)
+
+
 def as_matrix(operator: Callable[[torch.Tensor], torch.Tensor], shape: Sequence[int]) -> np.ndarray:
     """The columns are what the operator makes of unit vectors."""
     unit = torch.eye(math.prod(shape), dtype=torch.float64).reshape(-1, 1, *shape)
@@ -124,9 +138,12 @@ def random_cases(
         a = 10 ** rng.uniform(-digits, digits, counts)
         c = 10 ** rng.uniform(-digits, digits, counts) if count % 2 else None
         box = Box([Axis(n, w, ends) for n, w, ends in zip(counts, h, each, strict=True)])
-        A = CellStiffness(box, torch.from_numpy(a), None if c is None else torch.from_numpy(c), robin)
-        E = unknowns_of(box)
-        yield A, E.T @ at_all_nodes(h, a, c, robin) @ E
+        E, whole, reaction = unknowns_of(box), at_all_nodes(h, a, None, robin), None
+        if c is not None:
+            M, lumped = at_all_nodes(h, 0 * a, c, [(0, 0)] * dim), count % 4 == 3
+            reaction = entries_of(box, M, lumped)
+            whole += np.diag(M.sum(1)) if lumped else M
+        yield CellStiffness(box, torch.from_numpy(a), reaction, robin), E.T @ whole @ E
 
 
 def close(found: Any, expected: np.ndarray, digits: float = 1e-13) -> None:
@@ -191,14 +208,16 @@ def test_which_coefficients_are_smooth(dim: int, strip: int, monkeypatch: pytest
     """Neighbours that differ by up to a factor of two, ends that are joined among them."""
     monkeypatch.setattr(CellStiffness, "strip", strip)
 
-    def smooth(a: torch.Tensor, ends: str = "held", c: torch.Tensor | None = None) -> bool:
-        return CellStiffness(Box([Axis(n, 0.1, ENDS[ends]) for n in a.shape]), a, c).smooth
+    def smooth(a: torch.Tensor, ends: str = "held", reacts: bool = False) -> bool:
+        box = Box([Axis(n, 0.1, ENDS[ends]) for n in a.shape])
+        zeros = torch.zeros([n + 1 for n in a.shape], dtype=a.dtype)
+        return CellStiffness(box, a, StencilStiffness(box, zeros, {}) if reacts else None).smooth
 
     shape = (5,) * dim
     a = torch.ones(shape, dtype=torch.float64)
     a[(2, *(1,) * (dim - 1))] = 2.0
     assert smooth(a)
-    assert not smooth(a, c=torch.zeros(shape, dtype=torch.float64))
+    assert not smooth(a, reacts=True)
     assert not smooth(1 / (a + a.gt(1)))  # a third beside a whole
     assert smooth(torch.ones((1,) * dim))
     for axis in range(dim):
@@ -224,9 +243,16 @@ def test_an_operator_of_cells_without_robin_data(dim: int) -> None:
 def test_equal_cells_are_a_convolution(dim: int) -> None:
     for each in itertools.product(ENDS.values(), repeat=dim):
         box = Box([Axis(4, w, ends) for w, ends in zip((0.5, 0.25, 0.3), each, strict=False)])
-        full = {"dtype": torch.float64}
-        A = CellStiffness(box, torch.full(box.cells, 1.7, **full), torch.full(box.cells, 0.6, **full))
-        close(A.to_dense(box.shape), BoxStiffness.of(box, 1.7, 0.6).to_dense(box.shape).numpy())
+        a = torch.full(box.cells, 1.7, dtype=torch.float64)
+        h = [axis.h for axis in box.axes]
+        M = at_all_nodes(h, np.zeros(box.cells), np.full(box.cells, 0.6), [(0, 0)] * dim)
+        for lumped in (False, True):
+            A, equal = (
+                CellStiffness(box, a, entries_of(box, M, lumped)),
+                BoxStiffness.of(box, 1.7, 0.6, lumped=lumped),
+            )
+            close(A.to_dense(box.shape), equal.to_dense(box.shape).numpy())
+            close(A.diagonal(box.shape), equal.diagonal(box.shape).expand(box.shape).numpy())
 
 
 @every_dim
@@ -265,9 +291,9 @@ def test_which_operators_of_cells_are_singular(dim: int) -> None:
         seen.add(singular)
     assert seen == {True, False}
     box = Box([Axis(4, 0.25, ENDS["joined"])] * dim)
-    one, zero = torch.ones(box.cells, dtype=torch.float64), torch.zeros(box.cells, dtype=torch.float64)
-    assert CellStiffness(box, one, zero).singular
-    assert not CellStiffness(box, one, one).singular
+    one, nodes = torch.ones(box.cells, dtype=torch.float64), torch.ones((5,) * dim, dtype=torch.float64)
+    assert CellStiffness(box, one, StencilStiffness(box, 0 * nodes, {})).singular
+    assert not CellStiffness(box, one, StencilStiffness(box, nodes, {})).singular
 
 
 def test_a_fine_grid_keeps_its_digits() -> None:
@@ -319,9 +345,9 @@ def test_constants_are_interpolated_exactly(dim: int) -> None:
         P = step[1]
         one = torch.ones((1, 1, *(n + 1 for n in P.coarse.cells)), dtype=torch.float64)
         rows = P.at_nodes(one)
-        if A.c is None and not any(map(any, A.robin)):
+        if A.reaction is None and not any(map(any, A.robin)):
             torch.testing.assert_close(rows, torch.ones_like(rows), rtol=0, atol=1e-10)
-        elif A.c is None:  # a weak Robin side draws a little
+        elif A.reaction is None:  # a weak Robin side draws a little
             assert rows.max() <= 1 + 1e-10
         e = torch.rand((2, 1, *(n + 1 for n in P.coarse.cells)), dtype=torch.float64)
         b = torch.rand((2, 1, *(n + 1 for n in A.box.cells)), dtype=torch.float64)

@@ -49,6 +49,17 @@ def test_the_reference_knows_what_elements_represent(cells: tuple[int, ...], c: 
     assert Reference(data).errors(u[None])[0] < 1e-14
 
 
+@pytest.mark.parametrize("lumped", [True, False])
+@pytest.mark.parametrize("cells", [(5,), (3, 4), (2, 3, 2)])
+def test_the_reference_knows_that_c_and_f_fit(cells: tuple[int, ...], lumped: bool) -> None:
+    """c (u - 1) = 0 has the solution 1, whatever the nodal values of c are."""
+    c = 10.0 ** np.random.default_rng(0).uniform(-3, 3, [n + 1 for n in cells])
+    sides = {(axis, end): Side(False) for axis in range(len(cells)) for end in (0, 1)}
+    axes = [Equal(n) for n in cells]
+    data = Data(axes, (False,) * len(cells), sides, np.ones(cells), c, f=c[None], lumped=lumped)
+    assert Reference(data).errors(np.ones_like(c)[None])[0] < 1e-14
+
+
 def test_the_reference_knows_layers_and_nodes() -> None:
     """Flux 1 through cells of their own widths and coefficients: u grows by h/a, to 1e-12 of the largest."""
     rng = np.random.default_rng(0)
