@@ -20,6 +20,7 @@ from .checks import (
     array,
     count,
     find_device,
+    flag,
     float_type,
     hidden,
     number,
@@ -92,7 +93,7 @@ class Stopping:
             raise ValueError(f"tol: got {tol!r}; accepted: a number of at least 0")
         self.given_maxiter = maxiter is not None
         self.maxiter = MAXITER if maxiter is None else count("maxiter", maxiter, 0)
-        self.refine, self.throw = bool(refine), bool(throw)
+        self.refine, self.throw = flag("refine", refine), flag("throw", throw)
 
     def of(self, dim: int) -> Stopping:
         """Return the same with the default number of cycles of a dimension: jumps in a box may need many."""

@@ -153,7 +153,6 @@ def test_nodes_of_any_kind() -> None:
         assert (problem.grid.x == x).all()
         assert problem.grid.x.dtype == np.float64
         assert (problem.n, problem.grid.domain, problem.grid.uniform) == (2, (0.0, 4.0), False)
-    assert Poisson(nodes=torch.tensor(x, requires_grad=True)).n == 2
     assert Poisson(n=2, nodes=x).n == 2
     problem = Poisson(nodes=x)
     x[1] = 3
