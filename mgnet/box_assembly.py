@@ -53,18 +53,24 @@ def operator(problem: BoxPoisson, dtype: torch.dtype, device: torch.device) -> B
     """
     like: dict[str, Any] = {"dtype": dtype, "device": device}
     a, c = problem.a, problem.c
-    if isinstance(a, float) and isinstance(c, float):
+    if problem.alike and isinstance(a, float) and isinstance(c, float):
         # eq: weak-form-box
         return BoxStiffness.of(problem.space, a, c, **like)
     c_cells = None if isinstance(c, float) and c == 0.0 else _of_cells("c", problem).to(**like)
-    return CellStiffness(problem.space, _of_cells("a", problem).to(**like), c_cells, problem.alphas)
+    robin: Any = problem.alphas
+    if any(tracked(*pair) for pair in robin):
+        flat = [torch.as_tensor(alpha, **like) for pair in robin for alpha in pair]
+        robin = torch.stack(flat).reshape(-1, 2)
+    return CellStiffness(problem.space, _of_cells("a", problem).to(**like), c_cells, robin)
 
 
 def _of_cells(name: str, problem: BoxPoisson) -> Tensor:
     """Give a coefficient's average over each cell, in float64."""
     value = getattr(problem, name)
     if isinstance(value, float):
-        return torch.tensor(value, dtype=torch.float64).expand(problem.cells)  # in the memory of one number
+        return torch.tensor(value, dtype=torch.float64, device="cpu").expand(
+            problem.cells
+        )  # in the memory of one number
     if callable(value):
         grids = problem.grids
         pieces = ((rows, [_cell_averages(name, problem, value, rows)]) for rows in _chunks(grids))
@@ -145,19 +151,22 @@ def load(problem: BoxPoisson, dtype: torch.dtype, device: torch.device, speaks_t
     ValueError
         When the function f fails, or returns something else than finite numbers.
     """
-    f, given, size, space = problem.f, problem.b, 0.0, problem.space
+    f, given, space = problem.f, problem.b, problem.space
+    size: Tensor | float = 0.0
+    total: Tensor | float = 0.0
     fluxes = _fluxes(problem, dtype, device)
     if fluxes is not None and not hidden(fluxes):
-        size = float(fluxes.detach().abs().sum(tuple(range(-problem.dim, 0))).amax())
+        axes = tuple(range(-problem.dim, 0))
+        size, total = fluxes.detach().abs().sum(axes), fluxes.detach().sum(axes)
     batch = () if fluxes is None else fluxes.shape[: -problem.dim]
     if given is not None:
         b = given.to(dtype=dtype, device=device)
         common_batch("b", b, problem.dim, batch)
         b = b if fluxes is None else b + space.loads(fluxes)
-        return Load(b, "b", given, False, speaks_torch, size)
+        return Load(b, "b", given, False, speaks_torch, size, total)
     if callable(f) and problem.load == "exact":
         b, tensor, of_f = _quadrature(problem.grids, "f", f, dtype)
-        size += of_f
+        size = size + of_f.to(device)
         b, speaks_torch = b.to(device), speaks_torch or tensor
     else:
         if callable(f):
@@ -172,7 +181,7 @@ def load(problem: BoxPoisson, dtype: torch.dtype, device: torch.device, speaks_t
         b = _from_nodal(problem.grids, f, problem.load == "nodal")
     common_batch("f", b, problem.dim, batch)
     b = space.loads(b if fluxes is None else b + fluxes)
-    return Load(b, "f", given, problem.load == "nodal", speaks_torch, size)
+    return Load(b, "f", given, problem.load == "nodal", speaks_torch, size, total)
 
 
 def common_batch(name: str, values: Tensor, axes: int, batch: tuple[int, ...]) -> tuple[int, ...]:
@@ -232,20 +241,21 @@ def _from_nodal(grids: list[Grid], f: Tensor, lumped: bool) -> Tensor:
 
 def _quadrature(
     grids: list[Grid], name: str, f: Callable[..., Any], dtype: torch.dtype, names: str = "xyz"
-) -> tuple[Tensor, bool, float]:
+) -> tuple[Tensor, bool, Tensor]:
     """Integrate a function against the hats of all nodes, and its absolute value."""
-    speaks_torch, size = False, torch.zeros(())
+    speaks_torch, size = False, torch.zeros((), dtype=torch.float64, device="cpu")
 
     def pieces() -> Iterator[tuple[slice, list[Tensor]]]:
         nonlocal speaks_torch, size
         for rows in _chunks(grids):
             values, speaks_torch = evaluate(name, f, *_quadrature_points(grids, rows), names=names)
             if not hidden(values):
-                size = size + _against_hats(grids, rows, values.detach().abs(), sums=True).amax()
+                sums = _against_hats(grids, rows, values.detach().abs(), sums=True)
+                size = size + sums.flatten(-len(grids)).sum(-1)
             yield rows, [_against_hats(grids, rows, values).to(dtype)]
 
     (b,) = gathered(pieces(), grids[0].n, -len(grids))
-    return b, speaks_torch, float(size)
+    return b, speaks_torch, size
 
 
 def _against_hats(grids: list[Grid], rows: slice, values: Tensor, sums: bool = False) -> Tensor:
@@ -321,7 +331,7 @@ def _nodal_data(problem: BoxPoisson, name: str, axis: int, end: int, g: Any) -> 
         points = np.ix_(*(grid.x for grid in others))
         return evaluate(f"{name}: g", _on_side(problem, axis, end, g), *points, names=_others(axis))[0]
     if isinstance(g, float):
-        return torch.full(shape, g, dtype=torch.float64)
+        return torch.full(shape, g, dtype=torch.float64, device="cpu")
     if isinstance(g, Tensor) and not g.ndim:
         return g.double().expand(shape)
     values = array(f"{name}: g", g, (problem.node_shape, shape), "nodal values")
@@ -361,11 +371,13 @@ def boundary_values(problem: BoxPoisson, dtype: torch.dtype, device: torch.devic
     held = [side for side in problem.sides() if isinstance(side[-1], Dirichlet)]
     if all(nothing(side.g) for *_, side in held):
         return None
-    total = torch.zeros((), dtype=torch.float64)
+    total = torch.zeros((), dtype=torch.float64, device="cpu")
     batch: tuple[int, ...] = ()
     for name, axis, end, side in held:
         values = _nodal_data(problem, name, axis, end, side.g)
         batch = common_batch(f"{name}: g", values, problem.dim - 1, batch)
-        here = _at_side(problem, torch.ones(problem.side_shape(axis), dtype=torch.bool), axis, end)
+        here = _at_side(
+            problem, torch.ones(problem.side_shape(axis), dtype=torch.bool, device="cpu"), axis, end
+        )
         total = torch.where(here, _at_side(problem, values, axis, end), total)
     return total.to(dtype=dtype, device=device)

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from .box import Axis, Box
 from .checks import array, count, is_array, require_memory, shown, tracked
@@ -205,6 +206,8 @@ class BoxPoisson(Poisson):
             for name in pair:
                 if name in given:
                     self._require_condition(name, given[name], axis)
+                    if given[name] is not boundary:  # one condition for all sides is that of the whole box
+                        self._require_one_way(name, given[name], axis)
         return [
             (given.get(low, Dirichlet()), given.get(high, Dirichlet())) for low, high in SIDES[: self.dim]
         ]
@@ -219,9 +222,20 @@ class BoxPoisson(Poisson):
             raise ValueError(
                 f"boundary: got {shown(side)} for the side {name!r} of a periodic axis; accepted: none"
             )
-        if not callable(side.g) and not isinstance(side.g, float) and np.ndim(side.g):
+        if is_array(side.g) or (isinstance(side.g, Tensor) and side.g.ndim):
             what = f"nodal values on the side {name!r}, or on the whole box"
             array(f"{name}: {type(side).__name__} g", side.g, (self.node_shape, self.side_shape(axis)), what)
+
+    def _require_one_way(self, name: str, side: Condition, axis: int) -> None:
+        """Refuse an array for one side that fits the whole box and is a batch for the side as well."""
+        shape, dim = tuple(getattr(side.g, "shape", ())), self.dim
+        if shape[-dim:] == self.node_shape and shape[1 - dim :] == self.side_shape(axis):
+            place, end = axis - dim, -SIDES[axis].index(name)
+            raise ValueError(
+                f"{name}: {type(side).__name__} g: got shape {shape}, which fits the whole box and a batch"
+                f" for the side; accepted: values on the side, numpy.take(g, {end}, {place}) of a whole box,"
+                f" or for a batch a function, lambda {', '.join('xyz'[:dim])}: numpy.expand_dims(g, {place})"
+            )
 
     def side_shape(self, axis: int) -> tuple[int, ...]:
         """Return the number of nodes along each axis of a side."""

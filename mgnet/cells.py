@@ -38,18 +38,31 @@ class CellStiffness(BoxOperator):
         Coefficient, positive.
     c : torch.Tensor, shape ``(*cells)``, optional
         Coefficient, not negative; zero by default.
-    robin : sequence of (float, float), optional
-        Robin's alpha at the two ends of each axis.
+    robin : sequence of (float, float), or torch.Tensor, shape (axes, 2), optional
+        Robin's alpha at the two ends of each axis; a tensor is one of the operator's numbers.
     """
 
     def __init__(
-        self, box: Box, a: Tensor, c: Tensor | None = None, robin: Sequence[tuple[float, float]] | None = None
+        self,
+        box: Box,
+        a: Tensor,
+        c: Tensor | None = None,
+        robin: Sequence[tuple[float, float]] | Tensor | None = None,
     ) -> None:
         self.box, self.dim = box, box.dim
         self.corners = list(itertools.product((0, 1), repeat=box.dim))
         self.like = {"dtype": a.dtype, "device": a.device}
-        self.a, self.c, self.robin = a, c, list(robin or [(0.0, 0.0)] * box.dim)
+        self.a, self.c = a, c
+        self.alphas = robin if isinstance(robin, Tensor) else None
+        self.given = [(0.0, 0.0)] * box.dim if robin is None or self.alphas is not None else list(robin)
         self.h = [axis.h for axis in box.axes]
+
+    @cached_property
+    def robin(self) -> list[tuple[float, float]]:
+        """Robin's alpha at the two ends of each axis."""
+        if self.alphas is None:
+            return self.given
+        return [(low, high) for low, high in self.alphas.detach().tolist()]
 
     @cached_property
     def modes(self) -> list[tuple[tuple[int, ...], float, float]]:
@@ -115,10 +128,10 @@ class CellStiffness(BoxOperator):
             field = fields[axes]
             weighted[axes] = torch.mul(field, weight, out=field if is_open() else None), factor
         y, factor = _spread_differences(weighted, self.dim)
-        for place, end, alpha in self._robin_sides():
+        for place, end, alpha in self._robin_sides(moving=not is_open()):
             if place > -self.dim or (cells.stop == self.box.cells[0] if end else cells.start == 0):
                 side = u.select(place, end)
-                y.select(place, end).add_(self._side_mass(side, place), alpha=alpha / factor)
+                y.select(place, end).add_(self._side_mass(side, place) * alpha, alpha=1 / factor)
         return y, factor
 
     def _weight(self, of_a: float, of_c: float, cells: slice) -> tuple[Tensor, float]:
@@ -128,10 +141,12 @@ class CellStiffness(BoxOperator):
         a, c = self.a[cells], self.c[cells]
         return (torch.add(a, c, alpha=of_c / of_a), of_a) if of_a else (c, of_c)
 
-    def _robin_sides(self) -> Iterator[tuple[int, int, float]]:
-        for place, alphas in zip(self.box.places, self.robin, strict=True):
+    def _robin_sides(self, moving: bool = False) -> Iterator[tuple[int, int, Any]]:
+        """Give the sides with an alpha; with ``moving`` all, and what derivatives are taken by."""
+        pairs: Any = self.alphas if moving and self.alphas is not None else self.robin
+        for place, alphas in zip(self.box.places, pairs, strict=True):
             for end, alpha in zip((0, -1), alphas, strict=True):
-                if alpha:
+                if isinstance(alpha, Tensor) or alpha:
                     yield place, end, alpha
 
     def _side_mass(self, u: Tensor, place: int) -> Tensor:
@@ -143,22 +158,39 @@ class CellStiffness(BoxOperator):
 
     @property
     def numbers(self) -> tuple[Tensor, ...]:
-        """The numbers that the operator depends on: ``a``, and ``c`` if there is one."""
+        """The numbers that the operator depends on: ``a``, and ``c`` and a tensor ``robin`` if there are."""
+        return tuple(x for x in (self.a, self.c, self.alphas) if x is not None)
+
+    @property
+    def _coefficients(self) -> tuple[Tensor, ...]:
         return (self.a,) if self.c is None else (self.a, self.c)
 
-    def replaced(self, a: Tensor, c: Tensor | None = None) -> CellStiffness:
+    def replaced(self, *numbers: Tensor) -> CellStiffness:
         """Return the operator with other numbers."""
-        return CellStiffness(self.box, a, c, self.robin)
+        rest = iter(numbers)
+        a, c, alphas = (None if x is None else next(rest) for x in (self.a, self.c, self.alphas))
+        assert a is not None
+        return CellStiffness(self.box, a, c, self.given if alphas is None else alphas)
 
     def energies(self, v: Tensor, u: Tensor) -> tuple[Tensor, ...]:
         """Return the derivatives of v · A u by the numbers, for v and u of shape ``(..., *unknowns)``."""
         of_v, of_u = (_differences(self.box.nodes(x), self.dim) for x in (v, u))
         products = [of_v[axes] * of_u[axes] for axes, *_ in self._modes_of_sums]
         _, *factors = zip(*self._modes_of_sums, strict=True)
-        return tuple(
+        of_cells = [
             reduce(torch.add, (product * factor for product, factor in zip(products, of_one, strict=True)))
-            for of_one in factors[: len(self.numbers)]
-        )
+            for of_one in factors[: len(self._coefficients)]
+        ]
+        return (*of_cells, *([] if self.alphas is None else [self._side_energies(v, u)]))
+
+    def _side_energies(self, v: Tensor, u: Tensor) -> Tensor:
+        """Return the derivatives of v · A u by Robin's alpha at each end of each axis."""
+        v, u = self.box.nodes(v), self.box.nodes(u)
+        found = []
+        for place, end in itertools.product(self.box.places, (0, -1)):
+            of_v, of_u = v.select(place, end), u.select(place, end)
+            found.append((of_v * self._side_mass(of_u, place)).flatten(of_v.ndim - self.dim + 1).sum(-1))
+        return torch.stack(found, -1).unflatten(-1, (self.dim, 2))
 
     def _add_sides(self, centre: Tensor, pairs: dict[tuple[int, ...], Tensor]) -> None:
         """Add Robin's alpha to the entries between the nodes of its sides."""
@@ -224,7 +256,7 @@ class CellStiffness(BoxOperator):
         y = zeros_at_nodes(self.box, self.a)
         for corner in self.corners:
             here = y[_corner(corner, self.box.cells)]
-            for coefficient, element in zip(self.numbers, self._unit_elements, strict=False):
+            for coefficient, element in zip(self._coefficients, self._unit_elements, strict=False):
                 here.add_(coefficient, alpha=float(element[0, 0]))
         for place, end, alpha in self._robin_sides():
             others = [axis for i, axis in enumerate(self.box.axes, -self.dim) if i != place]
@@ -235,7 +267,7 @@ class CellStiffness(BoxOperator):
 
     def pulls(self, nodes: Sequence[slice]) -> Iterator[Pull]:
         """Give the coefficients of the cells around the nodes, and the other corners of these cells."""
-        for coefficient, element in zip(self.numbers, self._unit_elements, strict=False):
+        for coefficient, element in zip(self._coefficients, self._unit_elements, strict=False):
             for i, own in enumerate(self.corners):
                 low = [shifted(some, -corner) for some, corner in zip(nodes, own, strict=True)]
                 others = [
@@ -247,7 +279,7 @@ class CellStiffness(BoxOperator):
 
     def own(self, nodes: Sequence[slice]) -> Tensor:
         """Return the sum over the cells around each node."""
-        parts = zip(self.numbers, self._unit_elements, strict=False)
+        parts = zip(self._coefficients, self._unit_elements, strict=False)
         return sum(
             float(element[0, 0]) * coefficient[tuple(shifted(s, -c) for s, c in zip(nodes, own, strict=True))]
             for coefficient, element in parts
@@ -277,7 +309,7 @@ class CellStiffness(BoxOperator):
     def singular(self) -> bool:
         """Whether constants are mapped to zero."""
         held = any("dirichlet" in ends for ends in self.box.ends)
-        if held or any(map(any, self.robin)) or hidden(self.c):
+        if held or hidden(self.c) or hidden(self.alphas) or any(map(any, self.robin)):
             return False
         return self.c is None or not bool(self.c.any())
 

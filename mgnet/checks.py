@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import math
 import numbers
 import os
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from torch.autograd import forward_ad
 __all__ = [
     "ResourceError",
     "array",
+    "choice",
     "count",
     "data",
     "find_device",
@@ -29,6 +32,7 @@ __all__ = [
     "require_finite",
     "shown",
     "to_numpy",
+    "within_memory",
 ]
 
 
@@ -37,7 +41,7 @@ FEW = 4
 
 
 class ResourceError(MemoryError):
-    """The problem does not fit into this machine's memory; raised before any is taken."""
+    """The problem does not fit into this machine's memory; raised before any is taken, where that can be."""
 
 
 def hidden(x: Any) -> bool:
@@ -160,7 +164,8 @@ def number(name: str, value: Any) -> float:
         unreal = value.is_complex() if isinstance(value, Tensor) else np.iscomplexobj(value)
         if not is_number(value) or unreal or isinstance(value, bool | np.bool_):
             raise TypeError
-        result = float(value)
+        foreign = hasattr(value, "__array__") and not isinstance(value, Tensor)
+        result = float(np.asarray(value)[()] if foreign else value)
     except OverflowError:
         result = math.inf
     except (TypeError, ValueError, RuntimeError):
@@ -168,6 +173,27 @@ def number(name: str, value: Any) -> float:
     if not math.isfinite(result):
         raise ValueError(f"{name}: got {shown(value)}; accepted: a finite number")
     return result
+
+
+def choice(name: str, value: Any, accepted: Collection[str]) -> None:
+    """Say what is accepted, unless a value is one of some words.
+
+    Parameters
+    ----------
+    name : str
+        What the message calls it.
+    value : object
+        What was given.
+    accepted : collection of str
+        The words.
+
+    Raises
+    ------
+    ValueError
+        For anything else.
+    """
+    if not isinstance(value, str) or value not in accepted:
+        raise ValueError(f"{name}: got {shown(value)}; accepted: one of {tuple(accepted)}")
 
 
 def probability(name: str, value: Any) -> float:
@@ -378,7 +404,7 @@ def to_numpy(name: str, value: Any) -> np.ndarray:
 def transforming() -> bool:
     """Say whether ``torch.func`` takes derivatives at the moment, so that even new tensors are wrapped."""
     try:
-        torch.zeros(1).numpy()
+        torch.zeros(1, device="cpu").numpy()
     except RuntimeError:
         return True
     return False
@@ -525,6 +551,32 @@ def require_memory(cells: int, n: Any = None) -> None:
             f"n: got {cells if n is None else n!r}, which needs about {need / 2**30:,.0f} GiB of memory;"
             f" accepted: what fits into the {have / 2**30:,.0f} GiB that are free"
         )
+
+
+@contextlib.contextmanager
+def within_memory(n: Any) -> Iterator[None]:
+    """Turn what the system, NumPy or torch say when memory runs out into a :class:`ResourceError`.
+
+    Parameters
+    ----------
+    n : object
+        Size of the problem, for the message.
+    """
+    try:
+        yield
+    except (MemoryError, OSError, RuntimeError) as error:
+        if isinstance(error, ResourceError) or not _is_shortage(error):
+            raise
+        raise ResourceError(
+            f"n: got {shown(n)}, for which memory ran out; accepted: what fits into the memory that is free"
+        ) from error
+
+
+def _is_shortage(error: Exception) -> bool:
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    # On a CPU torch has no error of its own for it.
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
 
 
 def _free_memory() -> float:

@@ -122,9 +122,9 @@ def extend(x: Tensor, margins: Sequence[Margin], axis: int) -> Tensor:
     start, stop = max(-low, 0), size - max(-high, 0)
     parts = [x.narrow(axis, start, stop - start)] if stop - start < size else [x]
     if low > 0:
-        parts.insert(0, _beyond(x, left, torch.arange(-low, 0), axis))
+        parts.insert(0, _beyond(x, left, torch.arange(-low, 0, device="cpu"), axis))
     if high > 0:
-        parts.append(_beyond(x, right, torch.arange(size, size + high), axis))
+        parts.append(_beyond(x, right, torch.arange(size, size + high, device="cpu"), axis))
     return torch.cat(parts, axis) if len(parts) > 1 else parts[0]
 
 
@@ -165,6 +165,6 @@ def fold(y: Tensor, margins: Sequence[Margin], axis: int) -> Tensor:
     x = extend(inner, (("zero", max(-low, 0)), ("zero", max(-high, 0))), axis)
     for mode, width, first, start in ((left, low, -low, 0), (right, high, size, low + size)):
         if mode != "zero" and width > 0:
-            source = _source(mode, torch.arange(first, first + width), size).to(y.device)
+            source = _source(mode, torch.arange(first, first + width, device="cpu"), size).to(y.device)
             x = x.index_add(axis, source, y.narrow(axis, start, width))
     return x

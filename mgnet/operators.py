@@ -58,7 +58,8 @@ class _Operator(nn.Module):
         self, kernel: Any, stride: int, boundary: Boundary, learned: bool, like: dict, bias: bool = False
     ) -> None:
         count("stride" if type(self).__name__.startswith("Stencil") else "factor", stride)
-        kernel = torch.as_tensor(kernel, dtype=torch.float64)
+        device = kernel.device if isinstance(kernel, Tensor) else "cpu"
+        kernel = torch.as_tensor(kernel, dtype=torch.float64, device=device)
         if kernel.ndim == self.dim:
             kernel = kernel[None, None]
         if kernel.ndim != self.dim + 2:

@@ -21,6 +21,7 @@ from .checks import (
     is_array,
     is_number,
     number,
+    refuse_masked,
     require_memory,
     shown,
     to_numpy,
@@ -49,7 +50,8 @@ class Dirichlet(_Condition):
     ----------
     g : float, callable or array, default 0.0
         The value. On the sides of a box it may vary: a function of the coordinates, or nodal values on the
-        side, or on the whole box, of which those on the side count.
+        side, or on the whole box, of which those on the side count. What fits the whole box and is a batch
+        for a side too is refused, unless it is the one condition for all sides: that is of the whole box.
     """
 
     g: Any = 0.0
@@ -223,6 +225,10 @@ class Poisson:
         """The grid of each axis."""
         return [self.grid]
 
+    def sides(self) -> list[tuple[str, int, int, Condition]]:
+        """Return the ends that are not joined: name, axis, 0 or -1 for low or high, condition."""
+        return [] if self.periodic else [("left", 0, 0, self.left), ("right", 0, -1, self.right)]
+
     @property
     def space(self) -> Chain:
         """Which nodes are unknowns."""
@@ -264,7 +270,7 @@ class Poisson:
 
     def _set_data(self, f: Any, b: Any, a: Any, c: Any, load: Any) -> None:
         """Check and keep coefficients and right-hand side, for an interval or a box."""
-        if load not in (None, "exact", "nodal"):
+        if not isinstance(load, str | None) or load not in (None, "exact", "nodal"):
             raise ValueError(f"load: got {shown(load)}; accepted: 'exact', 'nodal' or None")
         at_nodes = "one value per node, boundary included"
         self.a = coefficient("a", 1.0 if a is None else a, self.cells, "one value per cell")
@@ -401,6 +407,7 @@ def _ends(domain: Any) -> tuple[float, float]:
 
 def domains(domain: Any, dim: int) -> list[Any]:
     """Return the ends of each axis, not yet looked at, from one pair for all axes or one for each."""
+    refuse_masked("domain", domain)
     if hasattr(domain, "__array__"):
         domain = to_numpy("domain", domain).tolist()
     if dim == 1:

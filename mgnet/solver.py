@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .box_problem import Poisson
-from .checks import find_device, float_type
+from .checks import find_device, float_type, within_memory
 from .hierarchy import Hierarchy, Stopping, assembly_of
 from .problem import Condition, Data
 from .solution import Solution
@@ -119,39 +119,40 @@ def solve(
     >>> mgnet.solve(1.0, n=4).u
     array([0.     , 0.09375, 0.125  , 0.09375, 0.     ])
     """
-    problem = Poisson(
-        f,
-        dim=dim,
-        n=n,
-        domain=domain,
-        nodes=nodes,
-        a=a,
-        c=c,
-        left=left,
-        right=right,
-        periodic=periodic,
-        boundary=boundary,
-        load=load,
-        b=b,
-    )
-    stopping = Stopping(tol, maxiter, refine, throw)
-    given = problem.b if problem.f is None else problem.f
-    if dtype is None:
-        dtype = given.dtype if isinstance(given, Tensor) else torch.float64
-    if device is None and isinstance(given, Tensor):
-        device = given.device
-    hierarchy = Hierarchy(
-        problem,
-        method=method,
-        smoother=smoother,
-        sweeps=sweeps,
-        levels=levels,
-        coarse=coarse,
-        omega=omega,
-        dtype=dtype,
-        device=device,
-    )
-    tensors = any(isinstance(value, Tensor) for value in (f, b, a, c, nodes))
-    wide = torch.float64 if refine else float_type(dtype)
-    rhs = assembly_of(problem).load(problem, wide, find_device(device), tensors)
-    return hierarchy.run(rhs, stopping, x0)
+    with within_memory(n):
+        problem = Poisson(
+            f,
+            dim=dim,
+            n=n,
+            domain=domain,
+            nodes=nodes,
+            a=a,
+            c=c,
+            left=left,
+            right=right,
+            periodic=periodic,
+            boundary=boundary,
+            load=load,
+            b=b,
+        )
+        stopping = Stopping(tol, maxiter, refine, throw)
+        given = problem.b if problem.f is None else problem.f
+        if dtype is None:
+            dtype = given.dtype if isinstance(given, Tensor) else torch.float64
+        if device is None and isinstance(given, Tensor):
+            device = given.device
+        hierarchy = Hierarchy(
+            problem,
+            method=method,
+            smoother=smoother,
+            sweeps=sweeps,
+            levels=levels,
+            coarse=coarse,
+            omega=omega,
+            dtype=dtype,
+            device=device,
+        )
+        tensors = any(isinstance(value, Tensor) for value in (f, b, a, c, nodes))
+        wide = torch.float64 if refine else float_type(dtype)
+        rhs = assembly_of(problem).load(problem, wide, find_device(device), tensors)
+        return hierarchy.run(rhs, stopping, x0)

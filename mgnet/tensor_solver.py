@@ -36,7 +36,7 @@ class TensorSolver:
 
     def __init__(self, box: Box, a: float, c: float, like: dict[str, Any]) -> None:
         pairs = [tuple(map(torch.from_numpy, _eigenpairs(axis))) for axis in box.axes]
-        total = torch.zeros((), dtype=torch.float64)
+        total = torch.zeros((), dtype=torch.float64, device="cpu")
         for values, _ in pairs:
             total = total[..., None] + a * values
         total = total + c

@@ -229,7 +229,7 @@ def with_nan(shape: tuple[int, ...], *index: int, value: float = NAN) -> np.ndar
             "right: g: got inf at index 5 of row 1; accepted: finite",
         ),
         (
-            {"left": Dirichlet(with_nan((9, 9), 0, 4))},
+            Dirichlet(with_nan((9, 9), 0, 4)),
             ValueError,
             "left: g: got nan at index (0, 4); accepted",
         ),
