@@ -15,6 +15,7 @@ from .chain import Chain
 from .checks import array, first_bad, hidden, require_finite, tracked
 from .problem import BOUNDS, Poisson, nothing
 from .stiffness import Stiffness1d
+from .unseen import Lookout
 from .varying import VaryingStiffness
 
 __all__ = ["Load", "load", "operator"]
@@ -210,7 +211,10 @@ def evaluate(name: str, function: Any, *x: np.ndarray, names: str = "xyz") -> tu
     except MemoryError:
         raise
     except Exception as error:
-        raise ValueError(f"{name}: the function raised {type(error).__name__}: {error}") from error
+        raise ValueError(
+            f"{name}: the function raised {type(error).__name__}: {error}; accepted: a function of"
+            f" {', '.join(names[: len(x)])} that returns numbers"
+        ) from error
     shape = _returned_shape(name, values)
     points = np.broadcast_shapes(*(axis.shape for axis in x))
     last = shape[max(len(shape) - len(points), 0) :]
@@ -302,6 +306,7 @@ def _quadrature(problem: Poisson, f: Any, dtype: torch.dtype) -> tuple[Tensor, b
         return _lump(problem, _whole_period(problem, values.to(dtype))), speaks_torch, 0.0
     t, w = torch.from_numpy(POINTS), torch.from_numpy(WEIGHTS)
     speaks_torch, size = False, torch.zeros((), dtype=torch.float64, device="cpu")
+    lookout = Lookout()
 
     def pieces() -> Iterator[tuple[slice, list[Tensor]]]:
         nonlocal speaks_torch, size
@@ -311,10 +316,14 @@ def _quadrature(problem: Poisson, f: Any, dtype: torch.dtype) -> tuple[Tensor, b
             widths = torch.from_numpy(problem.grid.widths(cells.start, cells.stop))
             low, high = ((values @ (w * hat) * widths).to(dtype) for hat in (1 - t, t))  # eq: load
             if not hidden(values):
-                size = size + (values.detach().abs() @ w * widths).sum(-1)
+                sizes = values.detach().abs()
+                size = size + (sizes @ w * widths).sum(-1)
+                lookout.look(sizes.flatten(-2))
             yield cells, [overlap(low, high, -1)]
 
     (b,) = gathered(pieces(), problem.n, -1)
+    if not hidden(b):
+        lookout.warn("f", lambda *x: evaluate("f", f, *x)[0], problem.grids)
     return b, speaks_torch, size
 
 

@@ -20,6 +20,7 @@ from .grid import Grid
 from .memory import strips
 from .problem import Dirichlet, nothing, require_bound
 from .stiffness import BoxStiffness
+from .unseen import Lookout
 
 __all__ = ["boundary_values", "load", "operator"]
 
@@ -244,17 +245,22 @@ def _quadrature(
 ) -> tuple[Tensor, bool, Tensor]:
     """Integrate a function against the hats of all nodes, and its absolute value."""
     speaks_torch, size = False, torch.zeros((), dtype=torch.float64, device="cpu")
+    lookout = Lookout()
 
     def pieces() -> Iterator[tuple[slice, list[Tensor]]]:
         nonlocal speaks_torch, size
         for rows in _chunks(grids):
             values, speaks_torch = evaluate(name, f, *_quadrature_points(grids, rows), names=names)
             if not hidden(values):
-                sums = _against_hats(grids, rows, values.detach().abs(), sums=True)
+                sizes = values.detach().abs()
+                lookout.look(sizes)
+                sums = _against_hats(grids, rows, sizes, sums=True)
                 size = size + sums.flatten(-len(grids)).sum(-1)
             yield rows, [_against_hats(grids, rows, values).to(dtype)]
 
     (b,) = gathered(pieces(), grids[0].n, -len(grids))
+    if not hidden(b):
+        lookout.warn(name, lambda *x: evaluate(name, f, *x, names=names)[0], grids)
     return b, speaks_torch, size
 
 

@@ -25,12 +25,15 @@ __all__ = [
     "find_device",
     "flag",
     "float_type",
+    "instance",
     "number",
+    "positive",
     "probability",
     "refuse_masked",
     "refuse_tracked",
     "require_finite",
     "shown",
+    "sweep_counts",
     "to_numpy",
     "within_memory",
 ]
@@ -173,6 +176,84 @@ def number(name: str, value: Any) -> float:
     if not math.isfinite(result):
         raise ValueError(f"{name}: got {shown(value)}; accepted: a finite number")
     return result
+
+
+def instance(name: str, value: Any, kind: type | tuple[type, ...], what: str) -> None:
+    """Say what is accepted, unless a value is of a kind.
+
+    Parameters
+    ----------
+    name : str
+        What the message calls it.
+    value : object
+        What was given.
+    kind : type or tuple of type
+        The kind.
+    what : str
+        What the message calls the kind.
+
+    Raises
+    ------
+    TypeError
+        For another kind.
+    """
+    if not isinstance(value, kind):
+        raise TypeError(f"{name}: got {shown(value)}; accepted: {what}")
+
+
+def positive(name: str, value: Any) -> float:
+    """Return a finite number above zero, or say what the argument should have been.
+
+    Parameters
+    ----------
+    name : str
+        What the message calls it.
+    value : object
+        What was given.
+
+    Returns
+    -------
+    float
+        Its value.
+
+    Raises
+    ------
+    TypeError
+        When it is no real number.
+    ValueError
+        When it is not above zero.
+    """
+    result = number(name, value)
+    if not result > 0:
+        raise ValueError(f"{name}: got {shown(value)}; accepted: a positive number")
+    return result
+
+
+def sweep_counts(sweeps: Any) -> tuple[int, int]:
+    """Return the sweeps before and after a coarse correction, or say what the argument should have been.
+
+    Parameters
+    ----------
+    sweeps : object
+        What was given.
+
+    Returns
+    -------
+    (int, int)
+        Their values.
+
+    Raises
+    ------
+    ValueError
+        Unless there are two integers, at least one of them above zero.
+    """
+    try:
+        before, after = (count("sweeps", sweep, 0) for sweep in sweeps)
+    except (TypeError, ValueError):
+        raise ValueError(f"sweeps: got {shown(sweeps)}; accepted: two integers of at least 0") from None
+    if before + after == 0:
+        raise ValueError(f"sweeps: got {shown(sweeps)}; accepted: at least one sweep")
+    return before, after
 
 
 def choice(name: str, value: Any, accepted: Collection[str]) -> None:

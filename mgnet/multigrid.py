@@ -14,7 +14,7 @@ from torch import Tensor
 from .blocks import BlockDiagonal
 from .box import Box, BoxProlongation
 from .chain import Chain
-from .checks import choice, count, number, shown
+from .checks import choice, count, number, shown, sweep_counts
 from .condensation import Condensation
 from .operators import Prolongation
 from .rows import residual
@@ -77,14 +77,7 @@ class Options:
                 object.__setattr__(self, name, value)
         for name, accepted in (("method", METHODS), ("smoother", tuple(SMOOTHERS)), ("coarse", COARSE)):
             choice(name, getattr(self, name), accepted)
-        try:
-            before, after = (count("sweeps", sweep, 0) for sweep in self.sweeps)
-        except (TypeError, ValueError):
-            raise ValueError(
-                f"sweeps: got {shown(self.sweeps)}; accepted: two integers of at least 0"
-            ) from None
-        if before + after == 0:
-            raise ValueError(f"sweeps: got {shown(self.sweeps)}; accepted: at least one sweep")
+        sweep_counts(self.sweeps)
         if self.levels is not None:
             count("levels", self.levels)
         if self.omega is not None and number("omega", self.omega) <= 0:

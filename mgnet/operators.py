@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from . import stencils
-from .checks import count
+from .checks import count, data, require_finite
 from .margins import Boundary, Margin, all_ends, extend, fold, margin
 from .memory import empty, is_open, spare
 from .precision import full_precision
@@ -58,8 +58,8 @@ class _Operator(nn.Module):
         self, kernel: Any, stride: int, boundary: Boundary, learned: bool, like: dict, bias: bool = False
     ) -> None:
         count("stride" if type(self).__name__.startswith("Stencil") else "factor", stride)
-        device = kernel.device if isinstance(kernel, Tensor) else "cpu"
-        kernel = torch.as_tensor(kernel, dtype=torch.float64, device=device)
+        kernel = torch.as_tensor(data("kernel", kernel), dtype=torch.float64)
+        require_finite("kernel", kernel.detach(), kernel.ndim)
         if kernel.ndim == self.dim:
             kernel = kernel[None, None]
         if kernel.ndim != self.dim + 2:

@@ -18,6 +18,7 @@ from .checks import (
     data,
     flag,
     hidden,
+    instance,
     is_array,
     is_number,
     number,
@@ -27,7 +28,7 @@ from .checks import (
     to_numpy,
     tracked,
 )
-from .grid import Grid
+from .grid import Grid, ends_of, increasing
 
 __all__ = ["Dirichlet", "Neumann", "Poisson", "Robin"]
 
@@ -345,6 +346,8 @@ def _ends_of(boundary: Any, left: Any, right: Any) -> tuple[Any, Any]:
         if unknown:
             raise ValueError(f"boundary: got the side {shown(unknown.pop())}; accepted: 'left', 'right'")
         return boundary.get("left"), boundary.get("right")
+    what = "Dirichlet(g), Neumann(g) or Robin(alpha, g), or a dictionary of them by side"
+    instance("boundary", boundary, (Dirichlet, Neumann, Robin), what)
     return boundary, boundary
 
 
@@ -369,8 +372,8 @@ def _conditions(left: Any, right: Any, periodic: Any) -> tuple[Condition, Condit
 def _grid(n: Any, domain: Any, nodes: Any) -> Grid:
     (ends,) = domains(domain, 1)
     if nodes is not None:
-        x = _nodes(nodes)
-        if _ends(ends) not in ((0.0, 1.0), (x[0], x[-1])):
+        x = increasing(nodes)
+        if ends_of(ends) not in ((0.0, 1.0), (x[0], x[-1])):
             raise ValueError(f"domain: got {shown(domain)} and nodes; accepted: one of them")
         if n is not None and count("n", n) != len(x) - 1:
             raise ValueError(
@@ -386,23 +389,13 @@ def _grid(n: Any, domain: Any, nodes: Any) -> Grid:
 
 def uniform_grid(cells: int, domain: Any) -> Grid:
     """Return a grid of equal cells, if the domain has room for them."""
-    low, high = _ends(domain)
+    low, high = ends_of(domain)
     h = (high - low) / cells
     if not (low + h > low and high - h < high):
         raise ValueError(
             f"domain: got {domain!r}, where {cells} cells are lost to rounding; accepted: a longer one"
         )
     return Grid(cells, (low, high))
-
-
-def _ends(domain: Any) -> tuple[float, float]:
-    try:
-        low, high = (number("domain", end) for end in domain)
-    except (TypeError, ValueError):
-        raise ValueError(f"domain: got {shown(domain)}; accepted: two finite numbers (low, high)") from None
-    if not low < high or not math.isfinite(high - low):
-        raise ValueError(f"domain: got {shown(domain)}; accepted: (low, high) with low < high")
-    return low, high
 
 
 def domains(domain: Any, dim: int) -> list[Any]:
@@ -421,22 +414,3 @@ def domains(domain: Any, dim: int) -> list[Any]:
     if len(ends) != dim or not all(isinstance(pair, tuple) for pair in ends):
         raise ValueError(f"domain: got {shown(domain)}; accepted: (low, high), or {dim} such pairs")
     return ends
-
-
-def _nodes(nodes: Any) -> np.ndarray:
-    x = to_numpy("nodes", nodes).astype(np.float64)
-    if x.ndim != 1 or len(x) < 2:
-        raise ValueError(f"nodes: got shape {x.shape}; accepted: (n + 1,), at least 2 nodes")
-    finite = np.isfinite(x)
-    if not finite.all():
-        i = int(np.argmin(finite))
-        raise ValueError(f"nodes: got {float(x[i])} at index {i}; accepted: finite numbers")
-    with np.errstate(over="ignore"):
-        widths = np.diff(x)
-    rising = (widths > 0) & np.isfinite(widths)
-    if not rising.all():
-        i = int(np.argmin(rising))
-        raise ValueError(
-            f"nodes: got {float(x[i])}, {float(x[i + 1])} at index {i}; accepted: increasing coordinates"
-        )
-    return x
