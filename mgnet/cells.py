@@ -131,7 +131,11 @@ class CellStiffness(BoxOperator):
         for place, end, alpha in self._robin_sides(moving=not is_open()):
             if place > -self.dim or (cells.stop == self.box.cells[0] if end else cells.start == 0):
                 side = u.select(place, end)
-                y.select(place, end).add_(self._side_mass(side, place) * alpha, alpha=1 / factor)
+                part = self._side_mass(side, place) * (alpha / factor)
+                if isinstance(alpha, Tensor):  # derivatives are taken by it, and it may be many
+                    y = torch.select_scatter(y, y.select(place, end) + part, place, end)
+                else:
+                    y.select(place, end).add_(part)
         return y, factor
 
     def _weight(self, of_a: float, of_c: float, cells: slice) -> tuple[Tensor, float]:

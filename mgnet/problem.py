@@ -111,9 +111,9 @@ def _given(name: str, g: Any) -> Any:
 
 def _tracked_number(name: str, value: Any) -> Any:
     """Return a finite float, or a tensor by which derivatives are taken as it is."""
-    if not tracked(value) or value.ndim:
+    if not tracked(value):
         return number(name, value)
-    if not hidden(value):
+    if value.ndim or not hidden(value):
         number(name, value.detach())
     return value
 

@@ -448,7 +448,13 @@ def fault(row: Bad) -> str | None:
             return f"{type(error).__name__} does not say what is accepted: {message}"
         if not any(
             word in message
-            for word in ("got ", "returned ", "raised ", *str(row.value).replace(":", " ").split())
+            for word in (
+                "got ",
+                "returned ",
+                "raised ",
+                "is empty",
+                *str(row.value).replace(":", " ").split(),
+            )
         ):
             return f"{type(error).__name__} does not give the value: {message}"
         if len(message) > 700:

@@ -22,7 +22,7 @@ def gaussian(place: tuple[float, ...], width: float) -> Callable[..., np.ndarray
 @pytest.mark.parametrize("width", [3e-4, 2e-4, 1e-4, 3e-5])
 @pytest.mark.parametrize("place", [0.3, 0.5, 1 / 3, 0.7109375, 0.123456])
 def test_a_narrow_peak_is_warned_of(place: float, width: float) -> None:
-    """Widths up to a fiftieth of a cell: a third of the solution is missing, or most of it, or it is too much."""
+    """Widths up to a fiftieth of a cell: a third of the solution is missing or too much, or more."""
     f = gaussian((place,), width)
     with pytest.warns(RuntimeWarning, match="^f: quadrature does not see this function"):
         u = mgnet.solve(f, 64).u
