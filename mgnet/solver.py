@@ -110,8 +110,15 @@ def solve(
 
     Notes
     -----
-    ``u`` is differentiable with respect to f, b, a, c and the g of the conditions, where those are tensors
-    that require a gradient or functions that return them: by one more solve, :eq:`adjoint`.
+    ``u`` is differentiable with respect to f, b, a, c, the g of the conditions and Robin's alpha, where those
+    are tensors that require a gradient or functions that return them: by one more solve, :eq:`adjoint`.
+    Nodes and the domain that require one are refused.
+
+    Arrays may be of any kind with real numbers: lists, tuples and ranges, NumPy's and torch's of any layout,
+    and what turns into a NumPy array, as the data of pandas and xarray do. Those with a mask are refused.
+
+    Warns with a RuntimeWarning where a function f, or g on a side, has a peak so narrow that quadrature sees
+    nothing of it but the points that it hits.
 
     Examples
     --------
