@@ -58,7 +58,10 @@ class _Operator(nn.Module):
         self, kernel: Any, stride: int, boundary: Boundary, learned: bool, like: dict, bias: bool = False
     ) -> None:
         count("stride" if type(self).__name__.startswith("Stencil") else "factor", stride)
-        kernel = torch.as_tensor(data("kernel", kernel), dtype=torch.float64)
+        kernel = data("kernel", kernel)
+        kernel = (
+            kernel.double() if isinstance(kernel, Tensor) else torch.tensor(kernel, device="cpu").double()
+        )
         require_finite("kernel", kernel.detach(), kernel.ndim)
         if kernel.ndim == self.dim:
             kernel = kernel[None, None]
