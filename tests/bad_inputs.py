@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -50,7 +51,11 @@ class Bad:
     def name(self) -> str:
         """A label for a list, of one line."""
         shape = getattr(self.value, "shape", None)
-        value = f"array of shape {tuple(shape)}" if shape else " ".join(repr(self.value).split())[:60]
+        value = (
+            f"array of shape {tuple(shape)}"
+            if shape
+            else re.sub(" at 0x[0-9a-f]+", "", " ".join(repr(self.value).split()))[:60]
+        )
         return f"{self.where}: {self.argument} = {value}"
 
 
