@@ -51,11 +51,8 @@ class Bad:
     def name(self) -> str:
         """A label for a list, of one line."""
         shape = getattr(self.value, "shape", None)
-        value = (
-            f"array of shape {tuple(shape)}"
-            if shape
-            else re.sub(" at 0x[0-9a-f]+", "", " ".join(repr(self.value).split()))[:60]
-        )
+        value = f"array of shape {tuple(shape)}" if shape else " ".join(repr(self.value).split())
+        value = re.sub(" at 0x[0-9a-f]+", "", value)[:60]  # the same in every process
         return f"{self.where}: {self.argument} = {value}"
 
 
