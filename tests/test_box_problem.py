@@ -97,7 +97,7 @@ def test_the_boundary_of_an_interval() -> None:
             {"boundary": {"top": Dirichlet()}},
         ),
         (ValueError, "boundary: got Neumann", {"boundary": Neumann(), "left": Dirichlet()}),
-        (TypeError, "left: got 3; accepted: Dirichlet(g)", {"boundary": 3}),
+        (TypeError, "boundary: got 3; accepted: Dirichlet(g)", {"boundary": 3}),
         (ValueError, "and periodic=True", {"boundary": Neumann(), "periodic": True}),
         (TypeError, "accepted: a number", {"boundary": Dirichlet(np.ones(9))}),
         (TypeError, "accepted: a number", {"boundary": {"left": Dirichlet(np.sin)}}),
