@@ -13,10 +13,11 @@ from torch import Tensor
 from . import stencils
 from .box import gathered, overlap
 from .chain import Chain
-from .checks import array, first_bad, hidden, require_finite
+from .checks import array, first_bad, hidden, require_finite, tracked
 from .memory import sent
 from .problem import BOUNDS, Poisson, nothing, require_bounds
 from .stiffness import Stiffness1d
+from .unseen import Lookout
 from .varying import VaryingStiffness
 
 __all__ = ["Load", "load", "operator"]
@@ -51,8 +52,9 @@ def operator(problem: Poisson, dtype: torch.dtype, device: torch.device) -> Stif
         For a coefficient that is out of its bounds; the message names the cell.
     """
     grid, a, c = problem.grid, problem.a, reaction(problem, device)
-    if grid.uniform and isinstance(a, float) and isinstance(c, float):
-        like: dict[str, Any] = {"dtype": dtype, "device": device}
+    like: dict[str, Any] = {"dtype": dtype, "device": device}
+    moving = tracked(*problem.robin)
+    if grid.uniform and isinstance(a, float) and isinstance(c, float) and not moving:
         return Stiffness1d(
             grid.length / grid.n, a, c, problem.ends, robin=problem.robin, lumped=problem.lumped, **like
         )
@@ -64,7 +66,16 @@ def operator(problem: Poisson, dtype: torch.dtype, device: torch.device) -> Stif
         for cells in _chunks(grid.n, step)
     )
     k, *s = gathered(pieces, grid.n, -1)
-    return VaryingStiffness(k, s[0] if s else None, problem.ends, problem.robin)  # eq: system
+    if moving:  # as row sums, which are numbers that derivatives are taken by
+        s = [_at_ends(problem.robin, grid.n, like) + sum(s)]
+    robin = (0.0, 0.0) if moving else problem.robin
+    return VaryingStiffness(k, s[0] if s else None, problem.ends, robin)  # eq: system
+
+
+def _at_ends(robin: tuple[Any, Any], cells: int, like: dict[str, Any]) -> Tensor:
+    """Give Robin's alpha at the two end nodes, and zeros between them."""
+    low, high = (torch.as_tensor(alpha, **like).reshape(1) for alpha in robin)
+    return torch.cat((low, low.new_zeros(cells - 1), high))
 
 
 def reaction(problem: Poisson, device: torch.device) -> Any:
@@ -131,9 +142,11 @@ class Load(NamedTuple):
         Whether f at the nodes stands for its integrals.
     speaks_torch : bool
         Whether the solution is to be a tensor.
-    size : float, default 0.0
+    size : torch.Tensor, shape (...), or float, default 0.0
         What the sum of the absolute values of the load may hide: the integral of that of a function f, and of
-        the boundary fluxes.
+        the boundary fluxes; of each row.
+    fluxes : torch.Tensor, shape (...), or float, default 0.0
+        What the boundary fluxes sum to.
     """
 
     b: Tensor
@@ -141,7 +154,8 @@ class Load(NamedTuple):
     given: Tensor | None
     lumped: bool
     speaks_torch: bool
-    size: float = 0.0
+    size: Tensor | float = 0.0
+    fluxes: Tensor | float = 0.0
 
 
 def load(problem: Poisson, dtype: torch.dtype, device: torch.device, speaks_torch: bool = False) -> Load:
@@ -168,13 +182,16 @@ def load(problem: Poisson, dtype: torch.dtype, device: torch.device, speaks_torc
     ValueError
         When the function f fails, or returns something else than finite numbers.
     """
-    f, given, size = problem.f, problem.b, _flux_size(problem)
+    f, given = problem.f, problem.b
+    size: Tensor | float
+    size, fluxes = _flux_sums(problem)
     if given is not None:
         b = sent(given, device, dtype)
-        return Load(_add_fluxes(problem, b, own=b is not given), "b", given, False, speaks_torch, size)
+        b = _add_fluxes(problem, b, own=b is not given)
+        return Load(b, "b", given, False, speaks_torch, size, fluxes)
     if callable(f):
         b, tensor, of_f = _quadrature(problem, f, dtype, device)
-        size += of_f
+        size = size + of_f
         b, speaks_torch = sent(b, device), speaks_torch or tensor
     elif isinstance(f, float):
         b = _lump(problem, torch.full((problem.n + 1,), f, dtype=dtype, device=device))
@@ -182,7 +199,7 @@ def load(problem: Poisson, dtype: torch.dtype, device: torch.device, speaks_torc
         given = f
         b = _from_nodal(problem, _whole_period(problem, sent(f, device, dtype)))
     b = _add_fluxes(problem, Chain(problem.ends).loads(b), own=True)
-    return Load(b, "f", given, problem.load == "nodal", speaks_torch, size)
+    return Load(b, "f", given, problem.load == "nodal", speaks_torch, size, fluxes)
 
 
 def _from_nodal(problem: Poisson, f: Tensor) -> Tensor:
@@ -232,8 +249,13 @@ def evaluate(
     """
     try:
         values = _called(function, x, device)
+    except MemoryError:
+        raise
     except Exception as error:
-        raise ValueError(f"{name}: the function raised {type(error).__name__}: {error}") from error
+        raise ValueError(
+            f"{name}: the function raised {type(error).__name__}: {error}; accepted: a function of"
+            f" {', '.join(names[: len(x)])} that returns numbers"
+        ) from error
     shape = _returned_shape(name, values)
     points = np.broadcast_shapes(*(axis.shape for axis in x))
     last = shape[max(len(shape) - len(points), 0) :]
@@ -245,9 +267,7 @@ def evaluate(
             f"{name}: the function returned shape {shape}; accepted: (..., {accepted}) or a number"
         )
     speaks_torch = isinstance(values, Tensor)
-    result = torch.as_tensor(values) if not shape else array(name, values, (last,), "one value per point")
-    if result.dtype.is_complex:
-        raise TypeError(f"{name}: the function returned {result.dtype}; accepted: real numbers")
+    result = array(name, values, (last,), "one value per point")
     batch = shape[: max(len(shape) - len(points), 0)]
     result = result.to(torch.float64).expand(*batch, *points)
     _require_finite_at(name, result, x, names)
@@ -339,12 +359,13 @@ def _at_both_ends(c: float | Tensor, cells: slice, widths: Tensor) -> tuple[Tens
 
 def _quadrature(
     problem: Poisson, f: Any, dtype: torch.dtype, device: torch.device
-) -> tuple[Tensor, bool, float]:
+) -> tuple[Tensor, bool, Tensor | float]:
     """Integrate a function against the hats of all nodes, and its absolute value."""
     if problem.load == "nodal":
         values, speaks_torch = evaluate("f", f, problem.grid.x.copy(), device=device)
         return _lump(problem, _whole_period(problem, values.to(dtype))), speaks_torch, 0.0
-    speaks_torch, size = False, torch.zeros(())
+    speaks_torch, size = False, torch.zeros((), dtype=torch.float64, device="cpu")
+    lookout = Lookout()
 
     def pieces() -> Iterator[tuple[slice, list[Tensor]]]:
         nonlocal speaks_torch, size
@@ -356,11 +377,15 @@ def _quadrature(
             t, w, widths = (sent(torch.from_numpy(x), values.device) for x in numbers)
             low, high = ((values @ (w * hat) * widths).to(dtype) for hat in (1 - t, t))  # eq: load
             if not hidden(values):
-                size = size + (values.detach().abs() @ w * widths).sum(-1).max()
+                sizes = values.detach().abs()
+                size = size + (sizes @ w * widths).sum(-1)
+                lookout.look(sizes.flatten(-2))
             yield cells, [overlap(low, high, -1)]
 
     (b,) = gathered(pieces(), problem.n, -1)
-    return b, speaks_torch, float(size)
+    if not hidden(b):
+        lookout.warn("f", lambda *x: evaluate("f", f, *x, device=device)[0], problem.grids)
+    return b, speaks_torch, size
 
 
 def _whole_period(problem: Poisson, f: Tensor) -> Tensor:
@@ -399,8 +424,10 @@ def _fluxes(problem: Poisson) -> Iterator[tuple[int, Any]]:
             yield node, condition.g
 
 
-def _flux_size(problem: Poisson) -> float:
-    return sum(abs(float(torch.as_tensor(g).detach())) for _, g in _fluxes(problem) if not hidden(g))
+def _flux_sums(problem: Poisson) -> tuple[float, float]:
+    """Sum up the sizes of the boundary fluxes, and the fluxes themselves."""
+    known = [float(g.detach() if isinstance(g, Tensor) else g) for _, g in _fluxes(problem) if not hidden(g)]
+    return sum(map(abs, known)), sum(known)
 
 
 def _add_fluxes(problem: Poisson, b: Tensor, own: bool) -> Tensor:

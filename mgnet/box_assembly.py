@@ -16,12 +16,13 @@ from .assembly import Load, coefficient_at, evaluate, reaction
 from .box import gathered, integrate_linear, overlap
 from .box_problem import BoxPoisson
 from .cells import CellStiffness
-from .checks import array, hidden, require_finite
+from .checks import array, hidden, require_finite, tracked
 from .entries import StencilStiffness
 from .grid import Grid
 from .memory import sent
 from .problem import Dirichlet, nothing, require_bounds
 from .stiffness import BoxStiffness
+from .unseen import Lookout
 
 __all__ = ["boundary_values", "load", "operator"]
 
@@ -59,12 +60,16 @@ def operator(problem: BoxPoisson, dtype: torch.dtype, device: torch.device) -> B
     """
     like: dict[str, Any] = {"dtype": dtype, "device": device}
     a, c = problem.a, reaction(problem, device)
-    if isinstance(a, float) and isinstance(c, float):
+    if problem.alike and isinstance(a, float) and isinstance(c, float):
         # eq: weak-form-box
         return BoxStiffness.of(problem.space, a, c, lumped=problem.lumped, **like)
     reacts = not (isinstance(c, float) and c == 0.0)
     of_c = _mass(problem, c, like) if reacts else None
-    return CellStiffness(problem.space, _of_cells(problem, device).to(dtype), of_c, problem.alphas)
+    robin: Any = problem.alphas
+    if any(tracked(*pair) for pair in robin):
+        flat = [torch.as_tensor(alpha, **like) for pair in robin for alpha in pair]
+        robin = torch.stack(flat).reshape(-1, 2)
+    return CellStiffness(problem.space, _of_cells(problem, device).to(dtype), of_c, robin)
 
 
 def _of_cells(problem: BoxPoisson, device: torch.device) -> Tensor:
@@ -198,19 +203,22 @@ def load(problem: BoxPoisson, dtype: torch.dtype, device: torch.device, speaks_t
     ValueError
         When the function f fails, or returns something else than finite numbers.
     """
-    f, given, size, space = problem.f, problem.b, 0.0, problem.space
+    f, given, space = problem.f, problem.b, problem.space
+    size: Tensor | float = 0.0
+    total: Tensor | float = 0.0
     fluxes = _fluxes(problem, dtype, device)
     if fluxes is not None and not hidden(fluxes):
-        size = float(fluxes.detach().abs().sum(tuple(range(-problem.dim, 0))).amax())
+        axes = tuple(range(-problem.dim, 0))
+        size, total = fluxes.detach().abs().sum(axes), fluxes.detach().sum(axes)
     batch = () if fluxes is None else fluxes.shape[: -problem.dim]
     if given is not None:
         b = sent(given, device, dtype)
         common_batch("b", b, problem.dim, batch)
         b = b if fluxes is None else b + space.loads(fluxes)
-        return Load(b, "b", given, False, speaks_torch, size)
+        return Load(b, "b", given, False, speaks_torch, size, total)
     if callable(f) and problem.load == "exact":
         b, tensor, of_f = _quadrature(problem.grids, "f", f, dtype, device)
-        size += of_f
+        size = size + sent(of_f, device)
         b, speaks_torch = sent(b, device), speaks_torch or tensor
     else:
         if callable(f):
@@ -225,7 +233,7 @@ def load(problem: BoxPoisson, dtype: torch.dtype, device: torch.device, speaks_t
         b = _from_nodal(problem.grids, f, problem.load == "nodal")
     common_batch("f", b, problem.dim, batch)
     b = space.loads(b if fluxes is None else b + fluxes)
-    return Load(b, "f", given, problem.load == "nodal", speaks_torch, size)
+    return Load(b, "f", given, problem.load == "nodal", speaks_torch, size, total)
 
 
 def common_batch(name: str, values: Tensor, axes: int, batch: tuple[int, ...]) -> tuple[int, ...]:
@@ -290,9 +298,10 @@ def _quadrature(
     dtype: torch.dtype,
     device: torch.device,
     names: str = "xyz",
-) -> tuple[Tensor, bool, float]:
+) -> tuple[Tensor, bool, Tensor]:
     """Integrate a function against the hats of all nodes, and its absolute value."""
-    speaks_torch, size = False, torch.zeros(())
+    speaks_torch, size = False, torch.zeros((), dtype=torch.float64, device="cpu")
+    lookout = Lookout()
 
     def pieces() -> Iterator[tuple[slice, list[Tensor]]]:
         nonlocal speaks_torch, size
@@ -300,11 +309,16 @@ def _quadrature(
             points = _quadrature_points(grids, rows)
             values, speaks_torch = evaluate(name, f, *points, device=device, names=names)
             if not hidden(values):
-                size = size + _against_hats(grids, rows, values.detach().abs(), sums=True).amax()
+                sizes = values.detach().abs()
+                lookout.look(sizes)
+                sums = _against_hats(grids, rows, sizes, sums=True)
+                size = size + sums.flatten(-len(grids)).sum(-1)
             yield rows, [_against_hats(grids, rows, values).to(dtype)]
 
     (b,) = gathered(pieces(), grids[0].n, -len(grids))
-    return b, speaks_torch, float(size)
+    if not hidden(b):
+        lookout.warn(name, lambda *x: evaluate(name, f, *x, names=names)[0], grids)
+    return b, speaks_torch, size
 
 
 def _against_hats(grids: list[Grid], rows: slice, values: Tensor, sums: bool = False) -> Tensor:

@@ -8,11 +8,12 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from .box import Axis, Box
-from .checks import array, count, require_memory
+from .checks import array, count, is_array, require_memory, shown, tracked
 from .grid import Grid
-from .problem import Condition, Data, Dirichlet, Neumann, Poisson, Robin, uniform_grid
+from .problem import Condition, Data, Dirichlet, Neumann, Poisson, Robin, domains, uniform_grid
 
 __all__ = ["SIDES", "BoxPoisson", "Poisson"]
 
@@ -91,13 +92,11 @@ class BoxPoisson(Poisson):
             raise ValueError(f"nodes: got nodes with dim={dim}; accepted: n and domain, or dim=1")
         cells = _cells(n, dim)
         require_memory(math.prod(cells), n)
-        self.axes_grids = [
-            uniform_grid(k, ends) for k, ends in zip(cells, _domains(domain, dim), strict=True)
-        ]
+        self.axes_grids = [uniform_grid(k, ends) for k, ends in zip(cells, domains(domain, dim), strict=True)]
         volume = math.prod(grid.length / grid.n for grid in self.axes_grids)
         if not 1e-300 < volume < 1e300:
             raise ValueError(
-                f"domain: got {domain!r}, whose cells have the volume {volume:.0e};"
+                f"domain: got {shown(domain)}, whose cells have the volume {volume:.0e};"
                 " accepted: cells of a volume between 1e-300 and 1e300"
             )
         self._joined = _joined(periodic, dim)
@@ -158,7 +157,7 @@ class BoxPoisson(Poisson):
             ends = ("periodic", "periodic") if joined else (kinds[0], kinds[1])
             alphas = (
                 [side.alpha / self.a if isinstance(side, Robin) else 0.0 for side in (low, high)]
-                if isinstance(self.a, float)
+                if self.alike
                 else [0.0, 0.0]
             )
             axes.append(Axis(grid.n, grid.length / grid.n, ends, (alphas[0], alphas[1])))
@@ -170,8 +169,13 @@ class BoxPoisson(Poisson):
         return not any("dirichlet" in axis.ends for axis in self.space.axes)
 
     @property
-    def alphas(self) -> list[tuple[float, float]]:
-        """Robin's alpha on the two sides of each axis."""
+    def alike(self) -> bool:
+        """Whether a is one number and no derivative is taken by Robin's alpha."""
+        return isinstance(self.a, float) and not any(tracked(*pair) for pair in self.alphas)
+
+    @property
+    def alphas(self) -> list[tuple[Any, Any]]:
+        """Robin's alpha on the two sides of each axis, floats or tensors by which derivatives are taken."""
         pairs = [
             [side.alpha if isinstance(side, Robin) else 0.0 for side in pair] for pair in self.conditions
         ]
@@ -191,7 +195,7 @@ class BoxPoisson(Poisson):
         if isinstance(boundary, Mapping):
             for name in boundary:
                 if name not in names:
-                    raise ValueError(f"boundary: got the side {name!r}; accepted: {', '.join(names)}")
+                    raise ValueError(f"boundary: got the side {shown(name)}; accepted: {', '.join(names)}")
                 if name in given:
                     raise ValueError(f"boundary: got the side {name!r} twice; accepted: once")
             given.update(boundary)
@@ -209,6 +213,8 @@ class BoxPoisson(Poisson):
             for name in pair:
                 if name in given:
                     self._require_condition(name, given[name], axis)
+                    if given[name] is not boundary:  # one condition for all sides is that of the whole box
+                        self._require_one_way(name, given[name], axis)
         return [
             (given.get(low, Dirichlet()), given.get(high, Dirichlet())) for low, high in SIDES[: self.dim]
         ]
@@ -216,16 +222,27 @@ class BoxPoisson(Poisson):
     def _require_condition(self, name: str, side: Any, axis: int) -> None:
         if not isinstance(side, Dirichlet | Neumann | Robin):
             raise TypeError(
-                f"boundary: got {side!r} for the side {name!r};"
+                f"boundary: got {shown(side)} for the side {name!r};"
                 " accepted: Dirichlet(g), Neumann(g) or Robin(alpha, g)"
             )
         if self.joined[axis]:
             raise ValueError(
-                f"boundary: got {side!r} for the side {name!r} of a periodic axis; accepted: none"
+                f"boundary: got {shown(side)} for the side {name!r} of a periodic axis; accepted: none"
             )
-        if not callable(side.g) and not isinstance(side.g, float) and np.ndim(side.g):
+        if is_array(side.g) or (isinstance(side.g, Tensor) and side.g.ndim):
             what = f"nodal values on the side {name!r}, or on the whole box"
             array(f"{name}: {type(side).__name__} g", side.g, (self.node_shape, self.side_shape(axis)), what)
+
+    def _require_one_way(self, name: str, side: Condition, axis: int) -> None:
+        """Refuse an array for one side that fits the whole box and is a batch for the side as well."""
+        shape, dim = tuple(getattr(side.g, "shape", ())), self.dim
+        if shape[-dim:] == self.node_shape and shape[1 - dim :] == self.side_shape(axis):
+            place, end = axis - dim, -SIDES[axis].index(name)
+            raise ValueError(
+                f"{name}: {type(side).__name__} g: got shape {shape}, which fits the whole box and a batch"
+                f" for the side; accepted: values on the side, numpy.take(g, {end}, {place}) of a whole box,"
+                f" or for a batch a function, lambda {', '.join('xyz'[:dim])}: numpy.expand_dims(g, {place})"
+            )
 
     def side_shape(self, axis: int) -> tuple[int, ...]:
         """Return the number of nodes along each axis of a side."""
@@ -243,33 +260,16 @@ Poisson.boxes = BoxPoisson
 def _cells(n: Any, dim: int) -> tuple[int, ...]:
     if n is None:
         raise ValueError("n: got None; accepted: a number of cells of at least 1, or one for each axis")
-    if isinstance(n, np.ndarray):
-        n = n.tolist()
-    if not isinstance(n, Sequence) or isinstance(n, str):
+    if not is_array(n):
         return (count("n", n),) * dim
-    if len(n) != dim:
-        raise ValueError(f"n: got {n!r}; accepted: a number of cells, or {dim} of them")
-    return tuple(count("n", cells) for cells in n)
-
-
-def _domains(domain: Any, dim: int) -> list[Any]:
-    try:
-        ends = [tuple(pair) if isinstance(pair, Sequence | np.ndarray) else pair for pair in domain]
-    except TypeError:
-        raise ValueError(f"domain: got {domain!r}; accepted: a pair (low, high) for each axis") from None
-    if len(ends) == 2 and not any(isinstance(end, tuple) for end in ends):
-        return [tuple(ends)] * dim
-    if len(ends) != dim or not all(isinstance(pair, tuple) for pair in ends):
-        raise ValueError(f"domain: got {domain!r}; accepted: (low, high), or {dim} such pairs")
-    return ends
+    cells = n.tolist() if hasattr(n, "tolist") else list(n)
+    if len(cells) != dim:
+        raise ValueError(f"n: got {shown(n)}; accepted: a number of cells, or {dim} of them")
+    return tuple(count("n", each) for each in cells)
 
 
 def _joined(periodic: Any, dim: int) -> tuple[bool, ...]:
-    flags = (periodic,) * dim if isinstance(periodic, bool | np.bool_) else periodic
-    if (
-        not isinstance(flags, Sequence | np.ndarray)
-        or len(flags) != dim
-        or not all(isinstance(flag, bool | np.bool_) for flag in flags)
-    ):
-        raise TypeError(f"periodic: got {periodic!r}; accepted: True or False, or {dim} of them")
+    flags = list(periodic) if is_array(periodic) else [periodic] * dim
+    if len(flags) != dim or not all(isinstance(flag, bool | np.bool_) for flag in flags):
+        raise TypeError(f"periodic: got {shown(periodic)}; accepted: True or False, or {dim} of them")
     return tuple(bool(flag) for flag in flags)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .checks import count
+from .checks import count, flag, shown, sweep_counts
 from .models import MgNet
 from .multigrid import Level, cycle
 from .operators import Prolongation
@@ -49,6 +49,7 @@ def network_of(levels: Sequence[Level], sweeps: tuple[int, int] = (2, 2), up: bo
     >>> bool((V(b) - cycle(H.levels, b)).abs().max() < 1e-12)
     True
     """
+    levels, sweeps, up = _levels(levels), sweep_counts(sweeps), flag("up", up)
     last, dim = len(levels) - 1, len(_shape(levels[0]))
     with torch.device("meta"):  # its own kernels are not used
         network = MgNet(
@@ -65,6 +66,13 @@ def network_of(levels: Sequence[Level], sweeps: tuple[int, int] = (2, 2), up: bo
             parts.returns[i].P = level.P if isinstance(level.P, Prolongation) else _Called(level.P)
             parts.returns[i].level.A, parts.returns[i].level.B = _module(level.A), nn.ModuleList([B])
     return network
+
+
+def _levels(levels: Any) -> Sequence[Level]:
+    """Return grids, or say what is accepted."""
+    if not isinstance(levels, Sequence) or not levels or not all(isinstance(x, Level) for x in levels):
+        raise TypeError(f"levels: got {shown(levels)}; accepted: the levels of a hierarchy, finest first")
+    return levels
 
 
 class _Called(nn.Module):
@@ -165,6 +173,9 @@ def convergence_factor(
     float
         The geometric mean of the last factors; above 1 the cycle diverges.
     """
+    levels, sweeps = _levels(levels), sweep_counts(sweeps)
+    count("cycles", cycles)
+    count("seed", seed, 0)
     finest, shape = levels[0], _shape(levels[0])
     channels = getattr(finest.A, "in_channels", 1)
     like = getattr(finest.A, "like", {"dtype": torch.float64})
@@ -200,6 +211,7 @@ def galerkin_defects(levels: Sequence[Level]) -> list[float]:
     ValueError
         When the coarsest grid of a network has no A.
     """
+    levels = _levels(levels)
     if isinstance(levels[-1].A, nn.Identity):
         raise ValueError("levels: got a coarsest grid without A; accepted: a network with Π or nu of 2 there")
     defects = []

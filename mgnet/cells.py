@@ -39,8 +39,8 @@ class CellStiffness(BoxOperator):
         Coefficient, positive.
     reaction : StencilStiffness, optional
         The mass matrix with the weight c, at all nodes: a diagonal where it is lumped. None where c is zero.
-    robin : sequence of (float, float), optional
-        Robin's alpha at the two ends of each axis.
+    robin : sequence of (float, float), or torch.Tensor, shape (axes, 2), optional
+        Robin's alpha at the two ends of each axis; a tensor is one of the operator's numbers.
     """
 
     def __init__(
@@ -48,13 +48,22 @@ class CellStiffness(BoxOperator):
         box: Box,
         a: Tensor,
         reaction: StencilStiffness | None = None,
-        robin: Sequence[tuple[float, float]] | None = None,
+        robin: Sequence[tuple[float, float]] | Tensor | None = None,
     ) -> None:
         self.box, self.dim = box, box.dim
         self.corners = list(itertools.product((0, 1), repeat=box.dim))
         self.like = {"dtype": a.dtype, "device": a.device}
-        self.a, self.reaction, self.robin = a, reaction, list(robin or [(0.0, 0.0)] * box.dim)
+        self.a, self.reaction = a, reaction
+        self.alphas = robin if isinstance(robin, Tensor) else None
+        self.given = [(0.0, 0.0)] * box.dim if robin is None or self.alphas is not None else list(robin)
         self.h = [axis.h for axis in box.axes]
+
+    @cached_property
+    def robin(self) -> list[tuple[float, float]]:
+        """Robin's alpha at the two ends of each axis."""
+        if self.alphas is None:
+            return self.given
+        return [(low, high) for low, high in self.alphas.detach().tolist()]
 
     @cached_property
     def modes(self) -> list[tuple[tuple[int, ...], float]]:
@@ -124,16 +133,22 @@ class CellStiffness(BoxOperator):
             field = fields[axes]
             weighted[axes] = torch.mul(field, self.a[cells], out=field if is_open() else None), factor
         y, factor = _spread_differences(weighted, self.dim)
-        for place, end, alpha in self._robin_sides():
+        for place, end, alpha in self._robin_sides(moving=not is_open()):
             if place > -self.dim or (cells.stop == self.box.cells[0] if end else cells.start == 0):
                 side = u.select(place, end)
-                y.select(place, end).add_(self._side_mass(side, place), alpha=alpha / factor)
+                part = self._side_mass(side, place) * (alpha / factor)
+                if isinstance(alpha, Tensor):  # derivatives are taken by it, and it may be many
+                    y = torch.select_scatter(y, y.select(place, end) + part, place, end)
+                else:
+                    y.select(place, end).add_(part)
         return y, factor
 
-    def _robin_sides(self) -> Iterator[tuple[int, int, float]]:
-        for place, alphas in zip(self.box.places, self.robin, strict=True):
+    def _robin_sides(self, moving: bool = False) -> Iterator[tuple[int, int, Any]]:
+        """Give the sides with an alpha; with ``moving`` all, and what derivatives are taken by."""
+        pairs: Any = self.alphas if moving and self.alphas is not None else self.robin
+        for place, alphas in zip(self.box.places, pairs, strict=True):
             for end, alpha in zip((0, -1), alphas, strict=True):
-                if alpha:
+                if isinstance(alpha, Tensor) or alpha:
                     yield place, end, alpha
 
     def _side_mass(self, u: Tensor, place: int) -> Tensor:
@@ -145,20 +160,31 @@ class CellStiffness(BoxOperator):
 
     @property
     def numbers(self) -> tuple[Tensor, ...]:
-        """The numbers that the operator depends on: ``a``, and those of ``reaction`` if there is one."""
-        return (self.a,) if self.reaction is None else (self.a, *self.reaction.numbers)
+        """The numbers that the operator depends on: ``a``, those of ``reaction`` and a tensor ``robin``."""
+        of_reaction = () if self.reaction is None else self.reaction.numbers
+        return (self.a, *of_reaction, *(() if self.alphas is None else (self.alphas,)))
 
-    def replaced(self, a: Tensor, *of_reaction: Tensor) -> CellStiffness:
+    def replaced(self, a: Tensor, *others: Tensor) -> CellStiffness:
         """Return the operator with other numbers."""
-        reaction = None if self.reaction is None else self.reaction.replaced(*of_reaction)
-        return CellStiffness(self.box, a, reaction, self.robin)
+        rest, robin = (others, self.given) if self.alphas is None else (others[:-1], others[-1])
+        reaction = None if self.reaction is None else self.reaction.replaced(*rest)
+        return CellStiffness(self.box, a, reaction, robin)
 
     def energies(self, v: Tensor, u: Tensor) -> tuple[Tensor, ...]:
         """Return the derivatives of v · A u by the numbers, for v and u of shape ``(..., *unknowns)``."""
         v, u = self.box.nodes(v), self.box.nodes(u)
         of_v, of_u = _differences(v, self.dim), _differences(u, self.dim)
         of_a = reduce(torch.add, (of_v[axes] * of_u[axes] * factor for axes, factor in self._modes_of_sums))
-        return (of_a,) if self.reaction is None else (of_a, *self.reaction.energies_at_nodes(v, u))
+        of_reaction = () if self.reaction is None else self.reaction.energies_at_nodes(v, u)
+        return (of_a, *of_reaction, *(() if self.alphas is None else (self._side_energies(v, u),)))
+
+    def _side_energies(self, v: Tensor, u: Tensor) -> Tensor:
+        """Return the derivatives of v · A u at all nodes by Robin's alpha at each end of each axis."""
+        found = []
+        for place, end in itertools.product(self.box.places, (0, -1)):
+            of_v, of_u = v.select(place, end), u.select(place, end)
+            found.append((of_v * self._side_mass(of_u, place)).flatten(of_v.ndim - self.dim + 1).sum(-1))
+        return torch.stack(found, -1).unflatten(-1, (self.dim, 2))
 
     def _add_sides(self, centre: Tensor, pairs: dict[tuple[int, ...], Tensor]) -> None:
         """Add Robin's alpha to the entries between the nodes of its sides."""
@@ -279,7 +305,7 @@ class CellStiffness(BoxOperator):
     def singular(self) -> bool:
         """Whether constants are mapped to zero."""
         held = any("dirichlet" in ends for ends in self.box.ends)
-        if held or any(map(any, self.robin)):
+        if held or hidden(self.alphas) or any(map(any, self.robin)):
             return False
         if self.reaction is None:
             return True

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import math
 import numbers
 import os
-from collections.abc import Sequence
+import reprlib
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,20 +20,35 @@ from torch.autograd import forward_ad
 __all__ = [
     "ResourceError",
     "array",
+    "choice",
     "count",
+    "data",
     "find_device",
+    "flag",
     "float_type",
+    "instance",
     "number",
+    "positive",
     "probability",
+    "refuse_masked",
+    "refuse_tracked",
     "require_finite",
+    "shown",
+    "sweep_counts",
+    "to_numpy",
+    "within_memory",
 ]
 
 # Kinds of devices that the tests run on.
 DEVICES = ("cpu", "cuda")
 
 
+# Entries of an array that a message shows; of more it shows the shape.
+FEW = 4
+
+
 class ResourceError(MemoryError):
-    """The problem does not fit into this machine's memory; raised before any is taken."""
+    """The problem does not fit into this machine's memory; raised before any is taken, where that can be."""
 
 
 def hidden(x: Any) -> bool:
@@ -55,14 +73,73 @@ def tracked(*tensors: Any) -> bool:
 
 def is_number(value: Any) -> bool:
     """Say whether a value is one number, of whatever kind."""
-    if isinstance(value, np.ndarray | np.generic):
-        return value.ndim == 0 and value.dtype.kind in "fiubc"
-    return value.ndim == 0 if isinstance(value, Tensor) else isinstance(value, numbers.Number)
+    if isinstance(value, Tensor):
+        return value.ndim == 0
+    if hasattr(value, "__array__"):
+        x = np.empty(1) if getattr(value, "ndim", 0) else np.asarray(value)
+        return x.ndim == 0 and x.dtype.kind in "fiubc"
+    return isinstance(value, numbers.Number)
+
+
+def is_array(value: Any) -> bool:
+    """Say whether a value is meant as an array, of whatever kind, rather than as one number."""
+    if hasattr(value, "__array__"):
+        return not is_number(value)
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+
+
+class _Shown(reprlib.Repr):
+    """Values in messages: arrays by their shape, NumPy's scalars as plain numbers, long ones cut short."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxother, self.maxstring, self.maxlong, self.maxlevel = 100, 100, 60, 3
+
+    def repr_instance(self, x: Any, level: int) -> str:
+        if isinstance(x, np.number):
+            return repr(x.item())
+        shape = getattr(x, "shape", ())
+        if isinstance(shape, tuple) and math.prod(shape) > FEW:
+            return f"{_kind(x)} of shape {tuple(shape)}"
+        return super().repr_instance(x, level)
+
+
+_SHOWN = _Shown()
 
 
 def shown(value: Any) -> str:
-    """Show a value in a message; NumPy's scalars as plain numbers."""
-    return repr(value.item() if isinstance(value, np.generic) else value)
+    """Show a value in a message, in one short line."""
+    return " ".join(_SHOWN.repr(value).split())
+
+
+def _kind(value: Any) -> str:
+    """Name the type of a value, as its own package calls it."""
+    return f"{type(value).__module__.partition('.')[0]}.{type(value).__name__}".removeprefix("builtins.")
+
+
+def flag(name: str, value: Any) -> bool:
+    """Return True or False, or say that only those are accepted.
+
+    Parameters
+    ----------
+    name : str
+        What the message calls it.
+    value : object
+        What was given.
+
+    Returns
+    -------
+    bool
+        Its value.
+
+    Raises
+    ------
+    TypeError
+        For anything else: the text "no" would be true.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name}: got {shown(value)}; accepted: True or False")
+    return bool(value)
 
 
 def number(name: str, value: Any) -> float:
@@ -85,18 +162,122 @@ def number(name: str, value: Any) -> float:
     TypeError
         When it is no real number.
     ValueError
-        When it is not finite.
+        When it is not finite, or when a gradient by it would be lost.
     """
+    refuse_masked(name, value)
+    refuse_tracked(name, value)
     try:
         unreal = value.is_complex() if isinstance(value, Tensor) else np.iscomplexobj(value)
         if not is_number(value) or unreal or isinstance(value, bool | np.bool_):
             raise TypeError
-        result = float(value.detach() if isinstance(value, Tensor) else value)
-    except (TypeError, ValueError, RuntimeError, OverflowError):
+        foreign = hasattr(value, "__array__") and not isinstance(value, Tensor)
+        result = float(np.asarray(value)[()] if foreign else value)
+    except OverflowError:
+        result = math.inf
+    except (TypeError, ValueError, RuntimeError):
         raise TypeError(f"{name}: got {shown(value)}; accepted: a real number") from None
     if not math.isfinite(result):
         raise ValueError(f"{name}: got {shown(value)}; accepted: a finite number")
     return result
+
+
+def instance(name: str, value: Any, kind: type | tuple[type, ...], what: str) -> None:
+    """Say what is accepted, unless a value is of a kind.
+
+    Parameters
+    ----------
+    name : str
+        What the message calls it.
+    value : object
+        What was given.
+    kind : type or tuple of type
+        The kind.
+    what : str
+        What the message calls the kind.
+
+    Raises
+    ------
+    TypeError
+        For another kind.
+    """
+    if not isinstance(value, kind):
+        raise TypeError(f"{name}: got {shown(value)}; accepted: {what}")
+
+
+def positive(name: str, value: Any) -> float:
+    """Return a finite number above zero, or say what the argument should have been.
+
+    Parameters
+    ----------
+    name : str
+        What the message calls it.
+    value : object
+        What was given.
+
+    Returns
+    -------
+    float
+        Its value.
+
+    Raises
+    ------
+    TypeError
+        When it is no real number.
+    ValueError
+        When it is not above zero.
+    """
+    result = number(name, value)
+    if not result > 0:
+        raise ValueError(f"{name}: got {shown(value)}; accepted: a positive number")
+    return result
+
+
+def sweep_counts(sweeps: Any) -> tuple[int, int]:
+    """Return the sweeps before and after a coarse correction, or say what the argument should have been.
+
+    Parameters
+    ----------
+    sweeps : object
+        What was given.
+
+    Returns
+    -------
+    (int, int)
+        Their values.
+
+    Raises
+    ------
+    ValueError
+        Unless there are two integers, at least one of them above zero.
+    """
+    try:
+        before, after = (count("sweeps", sweep, 0) for sweep in sweeps)
+    except (TypeError, ValueError):
+        raise ValueError(f"sweeps: got {shown(sweeps)}; accepted: two integers of at least 0") from None
+    if before + after == 0:
+        raise ValueError(f"sweeps: got {shown(sweeps)}; accepted: at least one sweep")
+    return before, after
+
+
+def choice(name: str, value: Any, accepted: Collection[str]) -> None:
+    """Say what is accepted, unless a value is one of some words.
+
+    Parameters
+    ----------
+    name : str
+        What the message calls it.
+    value : object
+        What was given.
+    accepted : collection of str
+        The words.
+
+    Raises
+    ------
+    ValueError
+        For anything else.
+    """
+    if not isinstance(value, str) or value not in accepted:
+        raise ValueError(f"{name}: got {shown(value)}; accepted: one of {tuple(accepted)}")
 
 
 def probability(name: str, value: Any) -> float:
@@ -123,11 +304,13 @@ def probability(name: str, value: Any) -> float:
     """
     p = number(name, value)
     if not 0 <= p <= 1:
-        raise ValueError(f"{name}: got {value!r}; accepted: a probability from 0 to 1")
+        raise ValueError(f"{name}: got {shown(value)}; accepted: a probability from 0 to 1")
     return p
 
 
-def array(name: str, value: Any, sizes: Sequence[int | tuple[int, ...]], what: str) -> Tensor:
+def array(
+    name: str, value: Any, sizes: Sequence[int | tuple[int, ...]], what: str, batch: bool = True
+) -> Tensor:
     """Return a contiguous tensor of float32 or float64, or say what the argument should have been.
 
     Parameters
@@ -140,6 +323,8 @@ def array(name: str, value: Any, sizes: Sequence[int | tuple[int, ...]], what: s
         Accepted lengths of the last axis, or shapes of the last axes.
     what : str
         What such a length counts, for the message.
+    batch : bool, default True
+        Whether there may be leading axes.
 
     Returns
     -------
@@ -153,50 +338,157 @@ def array(name: str, value: Any, sizes: Sequence[int | tuple[int, ...]], what: s
     ValueError
         For another length, or an empty axis.
     """
-    if not isinstance(value, Tensor):
-        value = from_numpy(name, value)
-    if value.dtype.is_complex:
-        raise TypeError(f"{name}: got dtype {value.dtype}; accepted: real numbers")
+    x = data(name, value)
+    if isinstance(x, np.ndarray):
+        # torch shares neither negative strides nor read-only memory.
+        x = torch.from_numpy(x if x.flags.c_contiguous and x.flags.writeable else x.copy(order="C"))
     shapes = [(size,) if isinstance(size, int) else size for size in sizes]
-    fitting = [shape for shape in shapes if value.shape[max(value.ndim - len(shape), 0) :] == shape]
-    if not fitting:
-        between = ") or (..., " if max(map(len, shapes)) > 1 else " or "
+    fitting = [shape for shape in shapes if x.shape[max(x.ndim - len(shape), 0) :] == shape]
+    if not fitting or not (batch or x.ndim == len(fitting[0])):
+        lead = "..., " if batch else ""
+        several = max(map(len, shapes)) > 1 or not batch
+        comma = "," if several and not batch and len(shapes[0]) == 1 else ""
+        between = f"{comma}) or ({lead}" if several else " or "
         accepted = between.join(", ".join(map(str, shape)) for shape in shapes)
-        raise ValueError(f"{name}: got shape {tuple(value.shape)}; accepted: (..., {accepted}), {what}")
-    if 0 in value.shape[: value.ndim - len(fitting[0])]:
-        raise ValueError(f"{name}: got shape {tuple(value.shape)}; accepted: no empty leading axis")
-    if value.dtype not in (torch.float32, torch.float64):
-        value = value.to(torch.float64)
-    return value.contiguous()
+        raise ValueError(f"{name}: got shape {tuple(x.shape)}; accepted: ({lead}{accepted}{comma}), {what}")
+    if 0 in x.shape[: x.ndim - len(fitting[0])]:
+        raise ValueError(f"{name}: got shape {tuple(x.shape)}; accepted: no empty leading axis")
+    return x.contiguous()
 
 
-def from_numpy(name: str, value: Any) -> Tensor:
-    x = to_numpy(name, value)
-    # torch shares neither negative strides nor read-only memory.
-    return torch.from_numpy(x if x.flags.c_contiguous and x.flags.writeable else x.copy(order="C"))
+def data(name: str, value: Any) -> Tensor | np.ndarray:
+    """Return numbers of whatever kind as float32 or float64: a tensor as a tensor, all else for NumPy.
+
+    That is the one door through which numbers come in: lists, tuples and ranges, NumPy's arrays of any layout
+    and byte order, tensors of any layout, and what turns into a NumPy array, as those of pandas and xarray
+    do, by its values.
+
+    Parameters
+    ----------
+    name : str
+        What a message calls it.
+    value : object
+        What was given.
+
+    Returns
+    -------
+    torch.Tensor or numpy.ndarray
+        Integers and other floats become float64. Memory is shared where it can be.
+
+    Raises
+    ------
+    TypeError
+        When it is no array of real numbers, or has a mask.
+    """
+    refuse_masked(name, value)
+    return _tensor_data(name, value) if isinstance(value, Tensor) else _numpy_data(name, value)
+
+
+def _tensor_data(name: str, x: Tensor) -> Tensor:
+    if x.is_complex() or x.is_meta or x.is_nested:
+        kind = f"dtype {x.dtype}" if x.is_complex() else f"a {'meta' if x.is_meta else 'nested'} tensor"
+        raise TypeError(f"{name}: got {kind}; accepted: real numbers")
+    x = x.dequantize() if x.is_quantized else x
+    x = x if x.layout is torch.strided else x.to_dense()
+    return x if x.dtype in (torch.float32, torch.float64) else x.to(torch.float64)
+
+
+def _numpy_data(name: str, value: Any) -> np.ndarray:
+    try:
+        x = np.asarray(value)
+    except (ValueError, TypeError, RuntimeError) as error:
+        hint = " (torch.stack makes an array of tensors)" if isinstance(error, RuntimeError) else ""
+        raise TypeError(
+            f"{name}: got {_kind(value)} ({shown(value)}); accepted: real numbers in one array{hint}: {error}"
+        ) from None
+    # Kinds of float that NumPy does not have itself, as bfloat16, are void to it.
+    own = x.dtype.kind == "V" and not issubclass(x.dtype.type, np.void)
+    if not own and x.dtype.kind not in ("fiub" if x.ndim else "fiu"):  # True alone is no number
+        got = "" if x.ndim else f" ({shown(value)})"
+        raise TypeError(f"{name}: got dtype {x.dtype}{got}; accepted: real numbers")
+    if x.dtype not in (np.float32, np.float64):
+        with np.errstate(over="ignore"):  # beyond float64 is not finite, which is looked for elsewhere
+            x = x.astype(np.float32 if x.dtype == np.dtype(">f4") else np.float64)
+    return x
+
+
+def refuse_masked(name: str, value: Any) -> None:
+    """Raise the error that tells what to do with a mask, which the values alone would lose.
+
+    Parameters
+    ----------
+    name : str
+        What the message calls it.
+    value : object
+        What was given; lists are searched for rows with a mask.
+
+    Raises
+    ------
+    TypeError
+        For a masked array of NumPy or a masked tensor.
+    """
+    if isinstance(value, list | tuple):
+        for entry in value:
+            if not isinstance(entry, float | int):
+                refuse_masked(name, entry)
+    elif isinstance(value, np.ma.MaskedArray | torch.masked.MaskedTensor):
+        raise TypeError(
+            f"{name}: got a masked array of shape {tuple(value.shape)}; accepted: an array without a mask,"
+            " values filled in where it hides them, as numpy.ma.filled(array, value) does"
+        )
+
+
+def refuse_tracked(name: str, value: Any) -> None:
+    """Raise an error where derivatives by a value are asked for and there are none.
+
+    Parameters
+    ----------
+    name : str
+        What the message calls it.
+    value : object
+        What was given.
+
+    Raises
+    ------
+    ValueError
+        For a tensor that requires a gradient or is under a transform of ``torch.func``.
+    """
+    if tracked(value):
+        raise ValueError(
+            f"{name}: got a tensor by which derivatives are taken; accepted: one without, such as"
+            " tensor.detach(), since there is no derivative by it"
+        )
 
 
 def to_numpy(name: str, value: Any) -> np.ndarray:
-    """Return an array of float32 or float64, or say what the argument should have been."""
-    if isinstance(value, Tensor):
-        value = known_values(value)
-    try:
-        x = np.asarray(value)
-    except (ValueError, TypeError) as error:
-        raise TypeError(
-            f"{name}: got {type(value).__name__}; accepted: an array of numbers ({error})"
-        ) from None
-    if x.dtype.kind not in "fiub":
-        raise TypeError(f"{name}: got dtype {x.dtype}; accepted: real numbers")
-    if x.dtype not in (np.float32, np.float64):
-        x = x.astype(np.float32 if x.dtype == np.dtype(">f4") else np.float64)
-    return x
+    """Return an array of float32 or float64, or say what the argument should have been.
+
+    Parameters
+    ----------
+    name : str
+        What a message calls it.
+    value : object
+        What was given, as for :func:`data`.
+
+    Returns
+    -------
+    numpy.ndarray
+        The numbers.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for :func:`data`, and where a gradient would be lost.
+    """
+    refuse_tracked(name, value)
+    x = data(name, value)
+    return known_values(x) if isinstance(x, Tensor) else x
 
 
 def transforming() -> bool:
     """Say whether ``torch.func`` takes derivatives at the moment, so that even new tensors are wrapped."""
     try:
-        torch.zeros(1).numpy()
+        torch.zeros(1, device="cpu").numpy()
     except RuntimeError:
         return True
     return False
@@ -268,9 +560,9 @@ def count(name: str, value: Any, least: int = 1) -> int:
         When it is too small.
     """
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name}: got {value!r}; accepted: an integer of at least {least}")
+        raise TypeError(f"{name}: got {shown(value)}; accepted: an integer of at least {least}")
     if value < least:
-        raise ValueError(f"{name}: got {value!r}; accepted: an integer of at least {least}")
+        raise ValueError(f"{name}: got {shown(value)}; accepted: an integer of at least {least}")
     return int(value)
 
 
@@ -299,7 +591,7 @@ def float_type(dtype: Any) -> torch.dtype:
         except TypeError:
             name = repr(dtype)
     if name not in ("float32", "float64") or dtype is None:
-        raise ValueError(f"dtype: got {dtype!r}; accepted: torch.float32 or torch.float64")
+        raise ValueError(f"dtype: got {shown(dtype)}; accepted: torch.float32 or torch.float64")
     return torch.float32 if name == "float32" else torch.float64
 
 
@@ -326,9 +618,9 @@ def find_device(device: Any) -> torch.device:
     except (RuntimeError, TypeError):
         found = None
     if found is None or found.type not in DEVICES:
-        raise ValueError(f"device: got {device!r}; accepted: 'cpu' or 'cuda'")
+        raise ValueError(f"device: got {shown(device)}; accepted: 'cpu' or 'cuda'")
     if found.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device: got {device!r}, but torch finds no CUDA device here; accepted: 'cpu'")
+        raise ValueError(f"device: got {shown(device)}, but torch finds no CUDA device here; accepted: 'cpu'")
     return found
 
 
@@ -343,6 +635,32 @@ def require_memory(cells: int, n: Any = None) -> None:
             f"n: got {cells if n is None else n!r}, which needs about {need / 2**30:,.0f} GiB of memory;"
             f" accepted: what fits into the {have / 2**30:,.0f} GiB that are free"
         )
+
+
+@contextlib.contextmanager
+def within_memory(n: Any) -> Iterator[None]:
+    """Turn what the system, NumPy or torch say when memory runs out into a :class:`ResourceError`.
+
+    Parameters
+    ----------
+    n : object
+        Size of the problem, for the message.
+    """
+    try:
+        yield
+    except (MemoryError, OSError, RuntimeError) as error:
+        if isinstance(error, ResourceError) or not _is_shortage(error):
+            raise
+        raise ResourceError(
+            f"n: got {shown(n)}, for which memory ran out; accepted: what fits into the memory that is free"
+        ) from error
+
+
+def _is_shortage(error: Exception) -> bool:
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    # On a CPU torch has no error of its own for it.
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
 
 
 def _free_memory() -> float:

@@ -226,11 +226,17 @@ def expression(option: str, text: str, names: Sequence[str] = AXES[:1]) -> Expre
         If it is none; where only a coordinate is too much, with a word about ``--dim``.
     """
     from mgnet.expression import ExpressionError, parse
+    from mgnet.tables import ENDINGS, is_other_file
 
     with refused(USAGE, f"{option}: "):
         try:
             return parse(text, names)
         except ExpressionError as error:
+            if is_other_file(text):
+                raise ExpressionError(
+                    f"got the file {text!r}; accepted: an expression, or a file that ends in"
+                    f" {', '.join(ENDINGS)} where a table is"
+                ) from None
             if not names or not _is_accepted(text, AXES):
                 raise
             raise ExpressionError(f"{error} (y with --dim 2 or 3, z with --dim 3)") from None

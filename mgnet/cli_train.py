@@ -58,6 +58,20 @@ exit codes: 0 done, 2 usage, 4 damaged data or checkpoint, 5 resources
 """
 
 
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"got {text!r}; accepted: a whole number") from None
+
+
+def _real(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"got {text!r}; accepted: a number") from None
+
+
 def declare_train(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``mgnet train``.
 
@@ -70,14 +84,19 @@ def declare_train(parser: argparse.ArgumentParser) -> None:
     add("model", metavar="MODEL", help="name of a model")
     _declare_data(parser)
     add("--recipe", metavar="NAME", choices=RECIPES, default="fast", help="paper, fast (default) or lecture")
-    add("--epochs", metavar="K", type=int, help="passes over the training set, instead of the recipe's")
-    add("--lr", metavar="X", type=float, help="largest learning rate, instead of the recipe's")
-    add("--batch-size", metavar="K", type=int, help="images per step, instead of the recipe's")
-    add("--patience", metavar="K", type=int, help="stop after K epochs without a better validation accuracy")
+    add("--epochs", metavar="K", type=_whole, help="passes over the training set, instead of the recipe's")
+    add("--lr", metavar="X", type=_real, help="largest learning rate, instead of the recipe's")
+    add("--batch-size", metavar="K", type=_whole, help="images per step, instead of the recipe's")
+    add(
+        "--patience",
+        metavar="K",
+        type=_whole,
+        help="stop after K epochs without a better validation accuracy",
+    )
     add("--compile", action="store_true", help="use torch.compile")
     add("--option", metavar="NAME=VALUE", action="append", default=[], help="an option of the model")
-    add("--seed", metavar="K", type=int, default=0, help="of weights, order and augmentation (default: 0)")
-    add("--seeds", metavar="K", type=int, default=1, help="train with K seeds; report mean and deviation")
+    add("--seed", metavar="K", type=_whole, default=0, help="of weights, order and augmentation (default: 0)")
+    add("--seeds", metavar="K", type=_whole, default=1, help="train with K seeds; report mean and deviation")
     add("--out", metavar="DIR", help="folder for checkpoints and figures")
     add("--resume", action="store_true", help="go on from DIR/last.ckpt if it is there")
     add("--tensorboard", metavar="DIR", help="folder for TensorBoard")

@@ -270,7 +270,7 @@ class StencilStiffness(BoxOperator):
 
     def to_sparse(self, shape: Sequence[int]) -> sp.csc_array:
         """Return the matrix in SciPy's form, for ``shape`` unknowns along each axis."""
-        numbers = 1 + torch.arange(math.prod(shape)).reshape(shape)
+        numbers = 1 + torch.arange(math.prod(shape), device="cpu").reshape(shape)
         at = self.box.nodes(numbers) - 1  # -1 at Dirichlet nodes
         found = [(at, at, self.centre)]
         for here, there, weight in self._neighbours():

@@ -161,7 +161,9 @@ class Expression:
         )
         reason = "undefined" if np.isnan(result[first]) else "overflow or a division by zero"
         place = f" at {where}" if where and not self.is_constant else ""
-        raise ExpressionError(f"{_short(self.text)} is {result[first]}{place}: {reason} in float64")
+        raise ExpressionError(
+            f"{_short(self.text)} is {result[first]}{place}: {reason} in float64; accepted: finite values"
+        )
 
 
 def parse(text: str, names: Sequence[str] = ("x",)) -> Expression:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
-from .checks import count
+from .checks import count, number, shown, to_numpy
 
 __all__ = ["Grid"]
 
@@ -38,9 +40,8 @@ class Grid:
 
     def __post_init__(self) -> None:
         count("n", self.n)
-        if not self.domain[0] < self.domain[1]:
-            raise ValueError(f"domain: got {self.domain!r}; accepted: (low, high) with low < high")
-        if self.nodes is not None and len(self.nodes) != self.n + 1:
+        ends_of(self.domain)
+        if self.nodes is not None and len(increasing(self.nodes)) != self.n + 1:
             raise ValueError(f"nodes: got {len(self.nodes)} nodes; accepted: n + 1 = {self.n + 1}")
 
     @property
@@ -142,3 +143,34 @@ class Grid:
             return cell.astype(np.int64), np.clip((x - (self.domain[0] + cell * h)) / h, 0.0, 1.0)
         cell = np.clip(np.searchsorted(self.nodes, x, side="right") - 1, 0, self.n - 1)
         return cell, (x - self.nodes[cell]) / (self.nodes[cell + 1] - self.nodes[cell])
+
+
+def ends_of(domain: Any) -> tuple[float, float]:
+    """Return the two ends of an interval, or say what is accepted."""
+    try:
+        low, high = (number("domain", end) for end in domain)
+    except (TypeError, ValueError):
+        raise ValueError(f"domain: got {shown(domain)}; accepted: two finite numbers (low, high)") from None
+    if not low < high or not math.isfinite(high - low):
+        raise ValueError(f"domain: got {shown(domain)}; accepted: (low, high) with low < high")
+    return low, high
+
+
+def increasing(nodes: Any) -> np.ndarray:
+    """Return node coordinates in an array of their own, or say what is accepted."""
+    x = to_numpy("nodes", nodes).astype(np.float64)
+    if x.ndim != 1 or len(x) < 2:
+        raise ValueError(f"nodes: got shape {x.shape}; accepted: (n + 1,), at least 2 nodes")
+    finite = np.isfinite(x)
+    if not finite.all():
+        i = int(np.argmin(finite))
+        raise ValueError(f"nodes: got {float(x[i])} at index {i}; accepted: finite numbers")
+    with np.errstate(over="ignore"):
+        widths = np.diff(x)
+    rising = (widths > 0) & np.isfinite(widths)
+    if not rising.all():
+        i = int(np.argmin(rising))
+        raise ValueError(
+            f"nodes: got {float(x[i])}, {float(x[i + 1])} at index {i}; accepted: increasing coordinates"
+        )
+    return x

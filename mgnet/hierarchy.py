@@ -20,12 +20,15 @@ from .checks import (
     array,
     count,
     find_device,
+    flag,
     float_type,
     hidden,
     number,
     require_finite,
+    shown,
     tracked,
     transforming,
+    within_memory,
 )
 from .condensation import Condensation
 from .direct import BoxFactorisation, Floating, solve_direct
@@ -99,10 +102,10 @@ class Stopping:
     ) -> None:
         self.tol = None if tol is None else number("tol", tol)
         if self.tol is not None and self.tol < 0:
-            raise ValueError(f"tol: got {tol!r}; accepted: a number of at least 0")
+            raise ValueError(f"tol: got {shown(tol)}; accepted: a number of at least 0")
         self.given_maxiter = maxiter is not None
         self.maxiter = MAXITER if maxiter is None else count("maxiter", maxiter, 0)
-        self.refine, self.throw = bool(refine), bool(throw)
+        self.refine, self.throw = flag("refine", refine), flag("throw", throw)
 
     def of(self, dim: int) -> Stopping:
         """Return the same with the default number of cycles of a dimension: jumps in a box may need many."""
@@ -155,7 +158,7 @@ class Hierarchy:
         operator: Any = None,
     ) -> None:
         if not isinstance(problem, Poisson):
-            raise TypeError(f"problem: got {problem!r}; accepted: a Poisson problem")
+            raise TypeError(f"problem: got {shown(problem)}; accepted: a Poisson problem")
         self.options = Options(method, smoother, sweeps, levels, coarse, omega, problem.dim)  # type: ignore[arg-type]
         self.problem, self.dtype, self.device = problem, float_type(dtype), find_device(device)
         self.space = problem.space
@@ -249,6 +252,14 @@ class Hierarchy:
             device=self.device,
             operator=operator,
         )
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What is set up when it is needed is set up again: factorisations cannot be copied.
+        return {
+            name: value
+            for name, value in self.__dict__.items()
+            if not isinstance(getattr(type(self), name, None), cached_property)
+        }
 
     def __str__(self) -> str:
         sizes = self._sizes()
@@ -408,7 +419,7 @@ class Hierarchy:
             return self._run_tracked(load, values, stopping, x0)
         batch, rows, values = self._rows(load.b.to(dtype=wide, device=self.device), values)
         guess = None if x0 is None else self._guess(x0, rows)
-        with torch.no_grad(), self._full_precision(), reused():
+        with within_memory(self.problem.cells), torch.no_grad(), self._full_precision(), reused():
             try:
                 if self.constants:
                     rows = self.constants.compatible(rows, load)
@@ -709,9 +720,10 @@ class Hierarchy:
         # with a few slow parts.
         A = self.levels[0].A if self._mixed else self.A
         dtype = torch.float32 if self._mixed else self.dtype
-        generator = torch.Generator().manual_seed(0)
+        generator = torch.Generator("cpu").manual_seed(0)
         shape = (1, 1, *self.problem.shape)
-        e = torch.randn(shape, generator=generator, out=empty(shape, torch.empty(0, dtype=dtype)))
+        out = empty(shape, torch.empty(0, dtype=dtype, device="cpu"))
+        e = torch.randn(shape, generator=generator, device="cpu", out=out)
         return slowness(self.cycle, A, sent(e, self.device), self._unknowns_without_mean)
 
     def _rounded(self, u: Tensor) -> float:
@@ -911,7 +923,7 @@ class _System:
         shape = mine.problem.shape
         rows = b.detach().reshape(math.prod(b.shape[: b.ndim - len(shape)]), *shape)
         guess = None if self.x0 is None else mine._guess(self.x0, rows)
-        with torch.no_grad(), mine._full_precision(), reused():
+        with within_memory(mine.problem.cells), torch.no_grad(), mine._full_precision(), reused():
             if mine.constants:
                 rows = mine.constants.project(rows)
             try:

@@ -14,6 +14,7 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F  # noqa: N812
 
+from .checks import count, instance
 from .graphs import modules_called, shapes, trace
 from .operators import Stencil
 from .scratch import Averaging, BatchNorm, Dropout
@@ -41,6 +42,7 @@ def foldable(model: nn.Module) -> list[tuple[str, str]]:
     list of (str, str)
         The names of layer and norm, in the order of the calls.
     """
+    instance("model", model, nn.Module, "a torch.nn.Module")
     graph = trace(model)
     calls = modules_called(model, graph)
     names = {module: name for name, module in model.named_modules()}
@@ -94,6 +96,7 @@ def fold_batchnorm(model: nn.Module) -> nn.Module:
     TypeError
         For one whose forward pass depends on the numbers in it.
     """
+    instance("model", model, nn.Module, "a torch.nn.Module")
     if any(module.training for module in model.modules()):
         raise ValueError("model: got training mode; accepted: evaluation mode, after model.eval()")
     folded = copy.deepcopy(model)
@@ -172,6 +175,12 @@ def linear_to_conv(model: nn.Module, image_shape: Sequence[int] | None = None) -
     TypeError
         For one whose forward pass depends on the numbers in it.
     """
+    instance("model", model, nn.Module, "a torch.nn.Module")
+    if image_shape is not None:
+        instance("image_shape", image_shape, (tuple, list, torch.Size), "a shape (channels, ...)")
+        image_shape = [count("image_shape", size) for size in image_shape]
+        if len(image_shape) < 2:
+            raise ValueError(f"image_shape: got {tuple(image_shape)}; accepted: (channels, ...)")
     spec = getattr(model, "spec", None)
     if image_shape is None and spec is not None:
         image_shape = (spec["in_channels"], *[spec["image_size"]] * spec.get("dim", 2))

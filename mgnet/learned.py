@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from . import stencils
 from .box import Axis, Box
-from .checks import count
+from .checks import count, instance, positive
 from .multigrid import Level, cycle
 from .operators import Restriction, Stencil
 from .smoothers import Relaxation, damping
@@ -187,6 +187,9 @@ def train(
     """
     for name, value, least in (("n", n, 2), ("steps", steps, 1), ("cycles", cycles, 1), ("batch", batch, 1)):
         count(name, value, least)
+    instance("learned", learned, LearnedCycle, "a LearnedCycle")
+    positive("lr", lr)
+    count("seed", seed, 0)
     chosen = list(learned.parameters() if parameters is None else parameters)
     optimizer = torch.optim.Adam([{"params": [p], "lr": lr * float(p.detach().abs().max())} for p in chosen])
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)

@@ -64,6 +64,8 @@ def all_ends(boundary: Boundary, dim: int) -> tuple[tuple[str, str], ...]:
     ValueError
         For anything else.
     """
+    if not isinstance(boundary, str | Sequence):
+        raise TypeError(f"boundary: got {boundary!r}; accepted: one of {BOUNDARIES}, or a pair of them")
     if isinstance(boundary, str) or any(isinstance(end, str) for end in boundary):
         return (both_ends(boundary),) * dim  # type: ignore[arg-type]
     if len(boundary) != dim:

@@ -137,7 +137,8 @@ class _Pool:
 
     def named(self, name: Any, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """Return the tensor of a name, in the room that all of this name share."""
-        key = name, shape, dtype
+        # A tensor that was made in inference mode cannot be written into outside of it.
+        key = name, shape, dtype, torch.is_inference_mode_enabled()
         if key not in self.scratch:
             count = math.prod(shape)
             if name not in self.rooms or len(self.rooms[name]) < count * dtype.itemsize:

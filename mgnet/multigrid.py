@@ -14,7 +14,7 @@ from torch import Tensor
 from .blocks import BlockDiagonal
 from .box import Box, BoxProlongation
 from .chain import Chain
-from .checks import count, number
+from .checks import choice, count, number, shown, sweep_counts
 from .condensation import Condensation
 from .operators import Prolongation
 from .rows import residual
@@ -76,20 +76,16 @@ class Options:
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
         for name, accepted in (("method", METHODS), ("smoother", tuple(SMOOTHERS)), ("coarse", COARSE)):
-            if getattr(self, name) not in accepted:
-                raise ValueError(f"{name}: got {getattr(self, name)!r}; accepted: one of {accepted}")
-        try:
-            before, after = (count("sweeps", sweep, 0) for sweep in self.sweeps)
-        except (TypeError, ValueError):
-            raise ValueError(f"sweeps: got {self.sweeps!r}; accepted: two integers of at least 0") from None
-        if before + after == 0:
-            raise ValueError(f"sweeps: got {self.sweeps!r}; accepted: at least one sweep")
+            choice(name, getattr(self, name), accepted)
+        sweep_counts(self.sweeps)
         if self.levels is not None:
             count("levels", self.levels)
         if self.omega is not None and number("omega", self.omega) <= 0:
-            raise ValueError(f"omega: got {self.omega!r}; accepted: a positive number")
+            raise ValueError(f"omega: got {shown(self.omega)}; accepted: a positive number")
         if self.omega is not None and "omega" not in signature(SMOOTHERS[self.smoother]).parameters:
-            raise ValueError(f"omega: got {self.omega!r}; accepted: None with smoother={self.smoother!r}")
+            raise ValueError(
+                f"omega: got {shown(self.omega)}; accepted: None with smoother={self.smoother!r}"
+            )
         if self.method == "exact" and box:
             raise ValueError(f"method: got 'exact' in {self.dim} dimensions; accepted: 'auto' or another")
         if self.method == "auto":

@@ -6,7 +6,9 @@ alpha is all that holds the constants, cycles may lose them to rounding: they ge
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from typing import NoReturn
 
 import torch
 from torch import Tensor
@@ -14,9 +16,12 @@ from torch import Tensor
 from .assembly import Load
 from .box_problem import BoxPoisson
 from .memory import sent
-from .problem import Poisson
+from .problem import Poisson, nothing
 
 __all__ = ["Constants", "LooseConstants"]
+
+# What rounding may leave of data, in units of the last place.
+ROUNDED = 16
 
 
 class Constants:
@@ -62,7 +67,7 @@ class Constants:
             Load, boundary fluxes included.
         load : Load
             Where it came from. The defect that quadrature leaves of a kink, or lumping of any f, is
-            removed too.
+            removed too, and so is what rounding leaves of data of the size of 1: they are zero.
 
         Returns
         -------
@@ -72,28 +77,68 @@ class Constants:
         Raises
         ------
         ValueError
-            When the defect is more than that; the message gives it.
+            When the defect is more than that; the message gives it, and what to subtract.
         """
         allowed = 1e-8 if b.dtype == torch.float64 else 1e-4
         if load.name == "f":
             coarsest = min(self.problem.cells)
             allowed = max(allowed, min(0.1 if load.lumped else 0.01, 2 / coarsest**2))
-        defect, size = b.sum(self.axes), b.abs().sum(self.axes).clamp_min(load.size)  # eq: compatibility
-        bad = defect.abs() > allowed * size
+        defect, size = b.sum(self.axes), b.abs().sum(self.axes)  # eq: compatibility
+        size = torch.maximum(size, self._of_rows(load.size, load, size))
+        bad = defect.abs() > (allowed * size).clamp_min(ROUNDED * torch.finfo(b.dtype).eps * self._ones(load))
         if bad.any():
             row = int(bad.int().argmax())
-            where = f" in row {row}" if b.shape[0] > 1 else ""
-            raise ValueError(
-                f"{load.name}: got data that sum to {defect[row].item():.3e}{where}, the defect, of"
-                f" {size[row].item():.3e} in absolute value; accepted: a load and boundary fluxes that sum"
-                " to zero, since u is determined up to a constant only"
-            )
+            fluxes = self._of_rows(load.fluxes, load, defect)[row]
+            self._refuse(load, row, *(x.item() for x in (defect[row], fluxes, size[row])))
         return self.project(b)
 
+    def _of_rows(self, x: Tensor | float, load: Load, like: Tensor) -> Tensor:
+        """Give one number for each row of the load, from one for each or for all."""
+        batch = load.b.shape[: load.b.ndim - self.problem.dim]
+        return torch.as_tensor(x).to(like).expand(batch).reshape(-1) if batch else like.new_tensor([float(x)])
+
+    @property
+    def _volume(self) -> float:
+        return math.prod(grid.length for grid in self.problem.grids)
+
+    @property
+    def _border(self) -> float:
+        """The measure of the sides that are not joined."""
+        return sum(self._volume / self.problem.grids[axis].length for _, axis, *_ in self.problem.sides())
+
+    def _ones(self, load: Load) -> float:
+        """What a load and fluxes of 1 everywhere sum to."""
+        return self._border + (self.problem.unknowns if load.name == "b" else self._volume)
+
+    def _refuse(self, load: Load, row: int, defect: float, fluxes: float, size: float) -> NoReturn:
+        """Say what is incompatible, by how much, and what to subtract from it."""
+        sides = [name for name, *_, condition in self.problem.sides() if not nothing(condition.g)]
+        names = [load.name] if abs(defect - fluxes) > 0.1 * abs(defect) else []
+        names += [f"the fluxes g of {', '.join(sides)}"] if abs(fluxes) > 0.1 * abs(defect) else []
+        where = f" in row {row}" if load.b.ndim > self.problem.dim and load.b.shape[0] > 1 else ""
+        if load.name == "f":
+            mean = defect / self._volume
+            why = (
+                " (its mean, in which nodes on a border count by half)" if not fluxes and load.lumped else ""
+            )
+        else:
+            mean, why = defect / self.problem.unknowns, ""
+        flux = f", or {defect / self._border!r} from g on every side" if fluxes else ""
+        raise ValueError(
+            f"{' and '.join(names)}: got data that sum to {defect:.3e}{where}, the defect, of {size:.3e} in"
+            " absolute value; accepted: a load and boundary fluxes that sum to zero, since u is determined up"
+            f" to a constant only; subtract {mean!r} from {load.name}{why}{flux}"
+        )
+
     def project(self, b: Tensor) -> Tensor:
-        """Return the load less a constant right-hand side, so that it sums to zero."""
+        """Return the load less a constant right-hand side, so that it sums to zero.
+
+        Of a load that is nothing but a constant, zero is left.
+        """
         weights = self.weights(b)
-        return b - b.sum(self.axes, keepdim=True) / weights.sum() * weights
+        rest = b - b.sum(self.axes, keepdim=True) / weights.sum() * weights
+        rounding = ROUNDED * torch.finfo(b.dtype).eps * b.abs().amax(self.axes, keepdim=True)
+        return rest.mul_(rest.abs().amax(self.axes, keepdim=True) > rounding)
 
     def remove(self, u: Tensor) -> Tensor:
         """Return the function with zero mean that differs from another by a constant, :eq:`zero-mean`.

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from . import stencils
-from .checks import count
+from .checks import count, data, require_finite
 from .margins import Boundary, Margin, all_ends, extend, fold, margin
 from .memory import empty, is_open, sent, spare
 from .precision import full_precision
@@ -58,7 +58,11 @@ class _Operator(nn.Module):
         self, kernel: Any, stride: int, boundary: Boundary, learned: bool, like: dict, bias: bool = False
     ) -> None:
         count("stride" if type(self).__name__.startswith("Stencil") else "factor", stride)
-        kernel = torch.as_tensor(kernel, dtype=torch.float64)
+        kernel = data("kernel", kernel)
+        kernel = (
+            kernel.double() if isinstance(kernel, Tensor) else torch.tensor(kernel, device="cpu").double()
+        )
+        require_finite("kernel", kernel.detach(), kernel.ndim)
         if kernel.ndim == self.dim:
             kernel = kernel[None, None]
         if kernel.ndim != self.dim + 2:

@@ -13,23 +13,47 @@ import torch
 from torch import Tensor
 
 from .chain import Chain
-from .checks import array, count, hidden, is_number, number, require_memory, to_numpy, tracked
-from .grid import Grid
+from .checks import (
+    array,
+    count,
+    data,
+    flag,
+    hidden,
+    instance,
+    is_array,
+    is_number,
+    number,
+    refuse_masked,
+    require_memory,
+    shown,
+    to_numpy,
+    tracked,
+)
+from .grid import Grid, ends_of, increasing
 
 __all__ = ["Dirichlet", "Neumann", "Poisson", "Robin"]
 
 Data = float | Callable[..., Any] | Sequence[float] | np.ndarray | Tensor
 
 
-@dataclass(frozen=True)
-class Dirichlet:
+class _Condition:
+    """What conditions share: they show arrays by their shape."""
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name}={shown(value)}" for name, value in vars(self).items())
+        return f"{type(self).__name__}({values})"
+
+
+@dataclass(frozen=True, repr=False)
+class Dirichlet(_Condition):
     """The value at an end, or on a side, is given: u = g.
 
     Parameters
     ----------
     g : float, callable or array, default 0.0
         The value. On the sides of a box it may vary: a function of the coordinates, or nodal values on the
-        side, or on the whole box, of which those on the side count.
+        side, or on the whole box, of which those on the side count. What fits the whole box and is a batch
+        for a side too is refused, unless it is the one condition for all sides: that is of the whole box.
     """
 
     g: Any = 0.0
@@ -38,8 +62,8 @@ class Dirichlet:
         object.__setattr__(self, "g", _given("Dirichlet g", self.g))
 
 
-@dataclass(frozen=True)
-class Neumann:
+@dataclass(frozen=True, repr=False)
+class Neumann(_Condition):
     """The flux into an end, or a side, is given: a ∂u/∂ν = g, ν the outward normal.
 
     Parameters
@@ -54,26 +78,26 @@ class Neumann:
         object.__setattr__(self, "g", _given("Neumann g", self.g))
 
 
-@dataclass(frozen=True)
-class Robin:
+@dataclass(frozen=True, repr=False)
+class Robin(_Condition):
     """Flux and value at an end, or on a side, are tied: a ∂u/∂ν + α u = g.
 
     Parameters
     ----------
     alpha : float
-        The transfer coefficient α, at least 0.
+        The transfer coefficient α, at least 0; a tensor that requires a gradient gets one.
     g : float, callable or array, default 0.0
         The right-hand side; what varies on the side of a box as for :class:`Dirichlet`.
     """
 
-    alpha: float
+    alpha: Any
     g: Any = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "alpha", number("Robin alpha", self.alpha))
+        object.__setattr__(self, "alpha", _tracked_number("Robin alpha", self.alpha))
         object.__setattr__(self, "g", _given("Robin g", self.g))
-        if self.alpha < 0:
-            raise ValueError(f"Robin alpha: got {self.alpha!r}; accepted: a number of at least 0")
+        if not hidden(self.alpha) and self.alpha < 0:
+            raise ValueError(f"Robin alpha: got {shown(self.alpha)}; accepted: a number of at least 0")
 
 
 Condition = Dirichlet | Neumann | Robin
@@ -83,14 +107,16 @@ def _given(name: str, g: Any) -> Any:
     """Check the data of a condition as far as it can be without a grid."""
     if callable(g):
         return g
-    if isinstance(g, Tensor) and (g.ndim or hidden(g)):
-        return g
-    if tracked(g):
-        number(name, g.detach())
-        return g
-    if isinstance(g, list | tuple | np.ndarray) and np.ndim(g):
-        return to_numpy(name, g)
-    return number(name, g)
+    return data(name, g) if is_array(g) else _tracked_number(name, g)
+
+
+def _tracked_number(name: str, value: Any) -> Any:
+    """Return a finite float, or a tensor by which derivatives are taken as it is."""
+    if not tracked(value):
+        return number(name, value)
+    if value.ndim or not hidden(value):
+        number(name, value.detach())
+    return value
 
 
 def nothing(g: Any) -> bool:
@@ -158,7 +184,7 @@ class Poisson:
     def __new__(cls, f: Any = None, *, dim: Any = 1, **options: Any) -> Self:
         """Return the class for ``dim`` dimensions."""
         if isinstance(dim, bool) or not isinstance(dim, numbers.Integral) or dim not in (1, 2, 3):
-            raise ValueError(f"dim: got {dim!r}; accepted: 1, 2 or 3")
+            raise ValueError(f"dim: got {shown(dim)}; accepted: 1, 2 or 3")
         return super().__new__(cls if dim == 1 else cls.boxes)  # type: ignore[return-value]
 
     def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -207,6 +233,10 @@ class Poisson:
         """The grid of each axis."""
         return [self.grid]
 
+    def sides(self) -> list[tuple[str, int, int, Condition]]:
+        """Return the ends that are not joined: name, axis, 0 or -1 for low or high, condition."""
+        return [] if self.periodic else [("left", 0, 0, self.left), ("right", 0, -1, self.right)]
+
     @property
     def space(self) -> Chain:
         """Which nodes are unknowns."""
@@ -236,8 +266,8 @@ class Poisson:
         return names[0], names[1]
 
     @property
-    def robin(self) -> tuple[float, float]:
-        """Robin's alpha at the two ends."""
+    def robin(self) -> tuple[Any, Any]:
+        """Robin's alpha at the two ends, floats or tensors by which derivatives are taken."""
         alphas = [end.alpha if isinstance(end, Robin) else 0.0 for end in (self.left, self.right)]
         return alphas[0], alphas[1]
 
@@ -248,8 +278,8 @@ class Poisson:
 
     def _set_data(self, f: Any, b: Any, a: Any, c: Any, load: Any) -> None:
         """Check and keep coefficients and right-hand side, for an interval or a box."""
-        if load not in (None, "exact", "nodal"):
-            raise ValueError(f"load: got {load!r}; accepted: 'exact', 'nodal' or None")
+        if not isinstance(load, str | None) or load not in (None, "exact", "nodal"):
+            raise ValueError(f"load: got {shown(load)}; accepted: 'exact', 'nodal' or None")
         at_nodes = "one value per node, boundary included"
         self.a = coefficient("a", 1.0 if a is None else a, self.cells, "one value per cell")
         self.c = coefficient("c", 0.0 if c is None else c, self.node_shape, at_nodes)
@@ -293,11 +323,9 @@ def coefficient(name: str, value: Any, shape: tuple[int, ...], what: str) -> Any
     if is_number(value):
         result: Any = number(name, value)
         if result < 0 or (name == "a" and result == 0):
-            raise ValueError(f"{name}: got {value!r}; accepted: {BOUNDS[name]}")
+            raise ValueError(f"{name}: got {shown(value)}; accepted: {BOUNDS[name]}")
         return result
-    result = array(name, value, (shape,), what)
-    if result.ndim != len(shape):
-        raise ValueError(f"{name}: got shape {tuple(result.shape)}; accepted: {shape}, {what}")
+    result = array(name, value, (shape,), what, batch=False)
     return result.double()
 
 
@@ -330,48 +358,56 @@ def _ends_of(boundary: Any, left: Any, right: Any) -> tuple[Any, Any]:
     if boundary is None:
         return left, right
     if left is not None or right is not None:
-        raise ValueError(f"boundary: got {boundary!r} and left or right; accepted: one of them")
+        raise ValueError(f"boundary: got {shown(boundary)} and left or right; accepted: one of them")
     if isinstance(boundary, Mapping):
         unknown = set(boundary) - {"left", "right"}
         if unknown:
-            raise ValueError(f"boundary: got the side {unknown.pop()!r}; accepted: 'left', 'right'")
+            raise ValueError(f"boundary: got the side {shown(unknown.pop())}; accepted: 'left', 'right'")
         return boundary.get("left"), boundary.get("right")
+    what = "Dirichlet(g), Neumann(g) or Robin(alpha, g), or a dictionary of them by side"
+    instance("boundary", boundary, (Dirichlet, Neumann, Robin), what)
     return boundary, boundary
 
 
 def _conditions(left: Any, right: Any, periodic: Any) -> tuple[Condition, Condition, bool]:
-    if not isinstance(periodic, bool | np.bool_):
-        raise TypeError(f"periodic: got {periodic!r}; accepted: True or False")
+    periodic = flag("periodic", periodic)
     for name, end in (("left", left), ("right", right)):
         if end is not None and periodic:
-            raise ValueError(f"{name}: got {end!r} and periodic=True; accepted: one of them")
+            raise ValueError(f"{name}: got {shown(end)} and periodic=True; accepted: one of them")
         if end is not None and not isinstance(end, Dirichlet | Neumann | Robin):
-            raise TypeError(f"{name}: got {end!r}; accepted: Dirichlet(g), Neumann(g) or Robin(alpha, g)")
+            raise TypeError(
+                f"{name}: got {shown(end)}; accepted: Dirichlet(g), Neumann(g) or Robin(alpha, g)"
+            )
         if end is not None and not (
             isinstance(end.g, float) or (isinstance(end.g, Tensor) and not end.g.ndim)
         ):
-            raise TypeError(f"{name}: got {type(end).__name__}(g) with g = {end.g!r}; accepted: a number")
-    return left or Dirichlet(), right or Dirichlet(), bool(periodic)
+            raise TypeError(
+                f"{name}: got {type(end).__name__}(g) with g = {shown(end.g)}; accepted: a number"
+            )
+    return left or Dirichlet(), right or Dirichlet(), periodic
 
 
 def _grid(n: Any, domain: Any, nodes: Any) -> Grid:
+    (ends,) = domains(domain, 1)
     if nodes is not None:
-        x = _nodes(nodes)
-        if tuple(domain) not in ((0.0, 1.0), (x[0], x[-1])):
-            raise ValueError(f"domain: got {domain!r} and nodes; accepted: one of them")
+        x = increasing(nodes)
+        if ends_of(ends) not in ((0.0, 1.0), (x[0], x[-1])):
+            raise ValueError(f"domain: got {shown(domain)} and nodes; accepted: one of them")
         if n is not None and count("n", n) != len(x) - 1:
-            raise ValueError(f"n: got {n!r} and {len(x)} nodes; accepted: n = {len(x) - 1}, or nodes alone")
+            raise ValueError(
+                f"n: got {shown(n)} and {len(x)} nodes; accepted: n = {len(x) - 1}, or nodes alone"
+            )
         return Grid(len(x) - 1, (float(x[0]), float(x[-1])), x)
     if n is None:
         raise ValueError("n: got None; accepted: a number of cells of at least 1, or nodes")
     cells = count("n", n)
     require_memory(cells)
-    return uniform_grid(cells, domain)
+    return uniform_grid(cells, ends)
 
 
 def uniform_grid(cells: int, domain: Any) -> Grid:
     """Return a grid of equal cells, if the domain has room for them."""
-    low, high = _domain(domain)
+    low, high = ends_of(domain)
     h = (high - low) / cells
     if not (low + h > low and high - h < high):
         raise ValueError(
@@ -380,30 +416,19 @@ def uniform_grid(cells: int, domain: Any) -> Grid:
     return Grid(cells, (low, high))
 
 
-def _domain(domain: Any) -> tuple[float, float]:
+def domains(domain: Any, dim: int) -> list[Any]:
+    """Return the ends of each axis, not yet looked at, from one pair for all axes or one for each."""
+    refuse_masked("domain", domain)
+    if hasattr(domain, "__array__"):
+        domain = to_numpy("domain", domain).tolist()
+    if dim == 1:
+        return [domain]
     try:
-        low, high = (number("domain", end) for end in domain)
-    except (TypeError, ValueError):
-        raise ValueError(f"domain: got {domain!r}; accepted: two finite numbers (low, high)") from None
-    if not low < high or not math.isfinite(high - low):
-        raise ValueError(f"domain: got {domain!r}; accepted: (low, high) with low < high")
-    return low, high
-
-
-def _nodes(nodes: Any) -> np.ndarray:
-    x = to_numpy("nodes", nodes).astype(np.float64)
-    if x.ndim != 1 or len(x) < 2:
-        raise ValueError(f"nodes: got shape {x.shape}; accepted: (n + 1,), at least 2 nodes")
-    finite = np.isfinite(x)
-    if not finite.all():
-        i = int(np.argmin(finite))
-        raise ValueError(f"nodes: got {float(x[i])} at index {i}; accepted: finite numbers")
-    with np.errstate(over="ignore"):
-        widths = np.diff(x)
-    rising = (widths > 0) & np.isfinite(widths)
-    if not rising.all():
-        i = int(np.argmin(rising))
-        raise ValueError(
-            f"nodes: got {float(x[i])}, {float(x[i + 1])} at index {i}; accepted: increasing coordinates"
-        )
-    return x
+        ends = [tuple(pair) if is_array(pair) else pair for pair in domain]
+    except TypeError:
+        raise ValueError(f"domain: got {shown(domain)}; accepted: a pair (low, high) for each axis") from None
+    if len(ends) == 2 and not any(isinstance(end, tuple) for end in ends):
+        return [tuple(ends)] * dim
+    if len(ends) != dim or not all(isinstance(pair, tuple) for pair in ends):
+        raise ValueError(f"domain: got {shown(domain)}; accepted: (low, high), or {dim} such pairs")
+    return ends

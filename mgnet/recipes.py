@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from .augmentation import Augmentation
-from .checks import count, number
+from .checks import count, instance, number
 
 __all__ = ["RECIPES", "Recipe", "recipe"]
 
@@ -99,6 +99,7 @@ class Recipe:
         if self.patience is not None:
             count("patience", self.patience)
         self.augmentation()  # it refuses what it does not accept
+        instance("milestones", self.milestones, (tuple, list), "a tuple of shares of the run")
         object.__setattr__(self, "milestones", tuple(number("milestones", m) for m in self.milestones))
 
     def _in_range(self, name: str) -> None:
@@ -144,7 +145,9 @@ class Recipe:
         known = [field.name for field in fields(self)]
         for name in changes:
             if name not in known:
-                raise TypeError(f"{name}: no part of a recipe; accepted: {', '.join(known)}")
+                raise TypeError(
+                    f"{name}: got {changes[name]!r}, and is no part of a recipe; accepted: {', '.join(known)}"
+                )
         return replace(self, **{name: value for name, value in changes.items() if value is not None})
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .checks import count, probability
+from .checks import count, number, probability
 from .operators import CONVOLVE, Restriction
 
 __all__ = ["Averaging", "BatchNorm", "Dropout"]
@@ -109,7 +109,9 @@ class BatchNorm(nn.Module):
     ) -> None:
         super().__init__()
         self.num_features = count("channels", channels)
-        self.eps, self.momentum = eps, momentum
+        if number("eps", eps) < 0:
+            raise ValueError(f"eps: got {eps!r}; accepted: a number of at least 0")
+        self.eps, self.momentum = eps, None if momentum is None else probability("momentum", momentum)
         self.weight = nn.Parameter(torch.ones(channels)) if affine else None
         self.bias = nn.Parameter(torch.zeros(channels)) if affine else None
         tracked = track_running_stats

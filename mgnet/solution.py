@@ -14,12 +14,15 @@ import torch
 from torch import Tensor
 
 from . import plot
-from .checks import hidden, known_values
+from .checks import data, hidden, known_values, shown, to_numpy, tracked
 from .grid import Grid
 from .iteration import Outcome, Status
 from .memory import sent
 
 __all__ = ["ConvergenceError", "Solution"]
+
+# Points that are outside by less, in units of the last place, are at the end; so close to a node they are it.
+ROUNDED = 8
 
 
 class Solution:
@@ -138,23 +141,33 @@ class Solution:
         Parameters
         ----------
         *x : array or float
-            Points of the domain, of any shape. In more dimensions one array for each coordinate, of shapes
-            that broadcast, or a tuple of those, or one array of points whose last axis is the coordinates.
+            Points of the domain, of any shape; what is outside by rounding alone is at the end. In more
+            dimensions one array for each coordinate, of shapes that broadcast, or a tuple of those, or one
+            array of points whose last axis is the coordinates.
 
         Returns
         -------
         array
-            The values there: the batch axes of ``u``, then those of the points.
+            The values there: the batch axes of ``u``, then those of the points. In the kind of ``u``, and in
+            tensors where a point requires a gradient.
 
         Raises
         ------
         ValueError
-            For a point outside the domain.
+            For a point outside the domain, and for nested lists that are coordinates and points alike.
+
+        Notes
+        -----
+        Points that require a gradient get one: the slope, in the cell that they lie in.
         """
         return self._like(self._sum(self._places(x)))
 
     def derivative(self, *x: Any) -> Any:
-        """Evaluate the slope; at the border of two cells, that of the one with the larger coordinates.
+        """Evaluate the slope.
+
+        At a node, where the slopes of two cells meet, it is their mean, each weighted with the width of the
+        other cell: exact for parabolas, and of second order where the solution is smooth. At an end of the
+        domain it is the slope of the one cell that there is.
 
         Parameters
         ----------
@@ -173,8 +186,19 @@ class Solution:
             For a point outside the domain.
         """
         places = self._places(x)
-        components = [self._sum(places, along) for along in range(self.dim)]
+        components = [self._slope(places, along) for along in range(self.dim)]
         return self._like(components[0] if self.dim == 1 else torch.stack(components, -1))
+
+    def _slope(self, places: list[_Place], along: int) -> Tensor:
+        """Give the slope along an axis; at the border of two cells from both."""
+        here, at = self._sum(places, along), places[along]
+        border = (at.before != at.cell).to(here.device)
+        if not bool(border.any()):
+            return here
+        before = at._replace(cell=at.before, width=at.width_before)
+        there = self._sum([*places[:along], before, *places[along + 1 :]], along)
+        own, other = at.width.to(here.device), at.width_before.to(here.device)
+        return torch.where(border, torch.lerp(here, there, own / (own + other)), here)
 
     def _sum(self, places: list[_Place], along: int | None = None) -> Tensor:
         """Add up the weighted values at the corners."""
@@ -202,23 +226,25 @@ class Solution:
 
     def _places(self, x: tuple[Any, ...]) -> list[_Place]:
         """Find the cell of each point along each axis."""
-        arrays = [_numbers(coordinate) for coordinate in self._coordinates(x)]
+        given = [data("x", coordinate) for coordinate in self._coordinates(x)]
         try:
-            points = np.broadcast_arrays(*arrays)
+            points = np.broadcast_arrays(*map(_fixed, given))
         except ValueError:
-            shapes = [array.shape for array in arrays]
+            shapes = [tuple(coordinate.shape) for coordinate in given]
             raise ValueError(f"x: got shapes {shapes}; accepted: shapes that broadcast") from None
         pairs = zip(points, self._grids, strict=True)
-        return [_Place.of(places, grid, self._u.device) for places, grid in pairs]
+        places = [_Place.of(each, grid, self._u.device) for each, grid in pairs]
+        return [place.moving(x) for place, x in zip(places, given, strict=True)]
 
     def _coordinates(self, x: tuple[Any, ...]) -> Sequence[Any]:
         """Give one array for each coordinate."""
         if len(x) == self.dim:
             return x
         if len(x) == 1 and isinstance(x[0], tuple | list) and len(x[0]) == self.dim:
+            _require_coordinates(x[0])
             return x[0]
         if len(x) == 1:
-            points = _numbers(x[0])
+            points = data("x", x[0])
             if points.ndim and points.shape[-1] == self.dim:
                 return [points[..., axis] for axis in range(self.dim)]
         raise ValueError(
@@ -228,7 +254,7 @@ class Solution:
 
     def _like(self, values: Tensor) -> Any:
         result = values.to(self._u.dtype)
-        return result if self._tensors else result.detach().cpu().numpy()[()]
+        return result if self._tensors or tracked(result) else result.detach().cpu().numpy()[()]
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the nodal values: one line for each right-hand side, or the first one's as a map.
@@ -264,7 +290,7 @@ class Solution:
 
     def _rows(self) -> list[tuple[str, str]]:
         batch = self._u.shape[: self._u.ndim - self.dim]
-        shape = f", {math.prod(batch)} right-hand sides" if batch else ""
+        shape = f", batch of {math.prod(batch)} right-hand sides" if batch else ""
         nodes = "uniform" if all(grid.uniform for grid in self._grids) else "given"
         domain = " x ".join(f"[{grid.domain[0]:g}, {grid.domain[1]:g}]" for grid in self._grids)
         return [
@@ -290,32 +316,63 @@ class Solution:
 
 
 class _Place(NamedTuple):
-    """Where points lie along an axis: the cell, the local coordinate, and the width of the cell."""
+    """Where points lie along an axis: the cell, the local coordinate, and the cell before a node."""
 
     cell: Tensor
-    t: Tensor
     width: Tensor
+    t: Tensor
+    before: Tensor
+    width_before: Tensor
 
     @classmethod
     def of(cls, points: np.ndarray, grid: Grid, device: torch.device) -> _Place:
         low, high = grid.domain
-        outside = ~((points >= low) & (points <= high))
+        largest = ROUNDED * max(abs(low), abs(high))
+        slack = largest * np.finfo(points.dtype).eps
+        outside = ~((points >= low - slack) & (points <= high + slack))
         if outside.any():
             raise ValueError(f"x: got {float(points[outside].flat[0])}; accepted: points in [{low}, {high}]")
-        cell, t = grid.locate(points)
-        h = grid.h
-        width = np.full(cell.shape, h) if isinstance(h, float) else h[cell]
-        return cls(*(sent(torch.from_numpy(np.asarray(part)), device) for part in (cell, t, width)))
+        cell, t = grid.locate(np.clip(points.astype(np.float64), low, high))
+        close = largest * np.finfo(np.float64).eps / _width(grid, cell)
+        up = (t >= 1 - close) & (cell < grid.n - 1)
+        cell, t = cell + up, np.where(up | (t <= close), 0.0, t)
+        before = np.where((t == 0) & (cell > 0), cell - 1, cell)
+        parts = cell, _width(grid, cell), t, before, _width(grid, before)
+        return cls(*(sent(torch.from_numpy(np.asarray(part)), device) for part in parts))
+
+    def moving(self, x: Any) -> _Place:
+        """Return the same place, for derivatives by the points if any are taken."""
+        if not tracked(x):
+            return self
+        return self._replace(t=self.t.to(x.device) + (x - x.detach()) / self.width.to(x.device))
 
 
-def _numbers(x: Any) -> np.ndarray:
+def _fixed(x: Any) -> np.ndarray:
+    """Give points as they are, without derivatives."""
+    if hidden(x):
+        raise ValueError("x: got points hidden by vmap; accepted: points whose cells can be found")
+    return known_values(x) if isinstance(x, Tensor) else x
+
+
+def _width(grid: Grid, cell: np.ndarray) -> np.ndarray:
+    h = grid.h
+    return np.full(cell.shape, h) if isinstance(h, float) else h[cell]
+
+
+def _require_coordinates(x: tuple[Any, ...] | list[Any]) -> None:
+    """Refuse nested lists that may be arrays of coordinates and points alike; a tuple of arrays is clear."""
+    if isinstance(x, tuple) and all(hasattr(part, "__array__") for part in x):
+        return
     try:
-        points = known_values(x) if isinstance(x, Tensor) else np.asarray(x)
-    except ValueError as error:
-        raise TypeError(f"x: got {x!r}; accepted: real numbers ({error})") from None
-    if points.dtype.kind not in "fiu":
-        raise TypeError(f"x: got dtype {points.dtype}; accepted: real numbers")
-    return points.astype(np.float64)
+        shape = to_numpy("x", x).shape
+    except TypeError:  # of different lengths: no points
+        return
+    if len(shape) > 1 and shape[-1] == len(x):
+        raise ValueError(
+            f"x: got {shown(x)}, which may be {len(x)} arrays of coordinates, or points of {len(x)}"
+            f" coordinates each; accepted: {len(x)} arguments, one for each coordinate, or one NumPy array or"
+            f" tensor of points, of shape (..., {len(x)})"
+        )
 
 
 class ConvergenceError(ArithmeticError):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .box_problem import Poisson
-from .checks import find_device, float_type
+from .checks import find_device, float_type, within_memory
 from .hierarchy import Hierarchy, Stopping, assembly_of
 from .problem import Condition, Data
 from .solution import Solution
@@ -111,8 +111,15 @@ def solve(
 
     Notes
     -----
-    ``u`` is differentiable with respect to f, b, a, c and the g of the conditions, where those are tensors
-    that require a gradient or functions that return them: by one more solve, :eq:`adjoint`.
+    ``u`` is differentiable with respect to f, b, a, c, the g of the conditions and Robin's alpha, where those
+    are tensors that require a gradient or functions that return them: by one more solve, :eq:`adjoint`.
+    Nodes and the domain that require one are refused.
+
+    Arrays may be of any kind with real numbers: lists, tuples and ranges, NumPy's and torch's of any layout,
+    and what turns into a NumPy array, as the data of pandas and xarray do. Those with a mask are refused.
+
+    Warns with a RuntimeWarning where a function f, or g on a side, has a peak so narrow that quadrature sees
+    nothing of it but the points that it hits.
 
     Examples
     --------
@@ -120,40 +127,41 @@ def solve(
     >>> mgnet.solve(1.0, n=4).u
     array([0.     , 0.09375, 0.125  , 0.09375, 0.     ])
     """
-    problem = Poisson(
-        f,
-        dim=dim,
-        n=n,
-        domain=domain,
-        nodes=nodes,
-        a=a,
-        c=c,
-        left=left,
-        right=right,
-        periodic=periodic,
-        boundary=boundary,
-        load=load,
-        b=b,
-    )
-    stopping = Stopping(tol, maxiter, refine, throw)
-    given = problem.b if problem.f is None else problem.f
-    if dtype is None:
-        dtype = given.dtype if isinstance(given, Tensor) else torch.float64
-    if device is None:
-        sides = [side.g for pair in problem.conditions for side in pair]
-        device = next((x.device for x in (f, b, a, c, nodes, *sides) if isinstance(x, Tensor)), None)
-    hierarchy = Hierarchy(
-        problem,
-        method=method,
-        smoother=smoother,
-        sweeps=sweeps,
-        levels=levels,
-        coarse=coarse,
-        omega=omega,
-        dtype=dtype,
-        device=device,
-    )
-    tensors = any(isinstance(value, Tensor) for value in (f, b, a, c, nodes))
-    wide = torch.float64 if refine else float_type(dtype)
-    rhs = assembly_of(problem).load(problem, wide, find_device(device), tensors)
-    return hierarchy.run(rhs, stopping, x0)
+    with within_memory(n):
+        problem = Poisson(
+            f,
+            dim=dim,
+            n=n,
+            domain=domain,
+            nodes=nodes,
+            a=a,
+            c=c,
+            left=left,
+            right=right,
+            periodic=periodic,
+            boundary=boundary,
+            load=load,
+            b=b,
+        )
+        stopping = Stopping(tol, maxiter, refine, throw)
+        given = problem.b if problem.f is None else problem.f
+        if dtype is None:
+            dtype = given.dtype if isinstance(given, Tensor) else torch.float64
+        if device is None:
+            sides = [side.g for pair in problem.conditions for side in pair]
+            device = next((x.device for x in (f, b, a, c, nodes, *sides) if isinstance(x, Tensor)), None)
+        hierarchy = Hierarchy(
+            problem,
+            method=method,
+            smoother=smoother,
+            sweeps=sweeps,
+            levels=levels,
+            coarse=coarse,
+            omega=omega,
+            dtype=dtype,
+            device=device,
+        )
+        tensors = any(isinstance(value, Tensor) for value in (f, b, a, c, nodes))
+        wide = torch.float64 if refine else float_type(dtype)
+        rhs = assembly_of(problem).load(problem, wide, find_device(device), tensors)
+        return hierarchy.run(rhs, stopping, x0)

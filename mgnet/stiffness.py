@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from . import stencils
 from .box import Axis, Box, BoxProlongation
+from .checks import number, positive
 from .margins import Boundary, extend, margin
 from .memory import STRIP, is_open, scratch, sent
 from .operators import Prolongation, Stencil
@@ -71,6 +72,10 @@ class Stiffness(Stencil):
         dtype: torch.dtype = torch.float64,
         device: Any = None,
     ) -> None:
+        for width in h if isinstance(h, tuple | list) else (h,):
+            positive("h", width)
+        for name, coefficient in (("a", a), ("c", c)):
+            number(name, coefficient)
         kernel = stencils.stiffness(h, a, c, lumped)
         self._convolution(kernel, 1, boundary, False, {"dtype": dtype, "device": device})
         self.a, self.c, self.lumped = a, c, lumped

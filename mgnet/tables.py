@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import math
 import os
+import re
 import stat
 import warnings
 from array import array
@@ -22,6 +24,7 @@ __all__ = [
     "TableError",
     "axes_of",
     "is_file_name",
+    "is_other_file",
     "is_uniform",
     "read",
     "read_array",
@@ -31,6 +34,12 @@ __all__ = [
 
 TEXT_ENDINGS = (".csv", ".txt")
 ENDINGS = (*TEXT_ENDINGS, ".npy")
+# What ends like this is meant as a file too, and is none that can be read.
+OTHER_ENDINGS = (
+    *(".npz", ".mat", ".xls", ".xlsx", ".ods", ".h5", ".hdf5", ".nc", ".json", ".parquet", ".feather"),
+    *(".pkl", ".pickle", ".pt", ".pth", ".gz", ".bz2", ".xz", ".zip", ".tsv", ".dat", ".vtk", ".vtu", ".msh"),
+)
+QUOTED = re.compile(r'"[^"]*"')
 
 
 class TableError(ValueError):
@@ -165,6 +174,24 @@ def is_file_name(text: str) -> bool:
     return text.lower().endswith(ENDINGS)
 
 
+def is_other_file(text: str) -> bool:
+    """Return whether a text is the name of a file, but none that :func:`read` takes.
+
+    Parameters
+    ----------
+    text : str
+        A file name, or something else such as an expression.
+
+    Returns
+    -------
+    bool
+        True for the endings of other formats, and for a file that is there and has an ending.
+    """
+    if is_file_name(text):
+        return False
+    return text.lower().endswith(OTHER_ENDINGS) or ("." in os.path.basename(text) and os.path.isfile(text))
+
+
 def is_uniform(x: np.ndarray) -> bool:
     """Return whether increasing nodes are equally spaced to rounding.
 
@@ -190,7 +217,8 @@ def read(path: str, columns: Collection[int] = (1, 2)) -> Table:
     path : str
         A .npy file with a 1-D array or a 2-D array of as many columns as accepted; otherwise a text file,
         one row a line, separated by commas, semicolons or blanks, with '.' as decimal point. Lines that
-        begin with '#' and empty lines are skipped; the first other line may hold the columns' names.
+        begin with '#' and empty lines are skipped; the first other line may hold the columns' names, those
+        with a separator in double quotes.
     columns : collection of int, default (1, 2)
         How many columns are accepted.
 
@@ -313,8 +341,8 @@ def _read_text(path: str, columns: Collection[int]) -> Table:
                 continue
             first = not width
             if first:
-                separator = next((s for s in ";," if s in text), None)
-            fields = text.split(separator)
+                separator = next((s for s in ";," if s in QUOTED.sub("", text)), None)
+            fields = _fields(text, separator)
             width = width or len(fields)
             if len(fields) != width or width not in columns:
                 expected = _either([width] if width in columns else columns)
@@ -328,6 +356,17 @@ def _read_text(path: str, columns: Collection[int]) -> Table:
             lines.append(line)
     rows = np.frombuffer(numbers, dtype=np.float64) if numbers else np.empty(0)
     return Table(path, np.ascontiguousarray(rows.reshape(-1, width or 1).T), lines)
+
+
+def _fields(text: str, separator: str | None) -> list[str]:
+    """Split a line; a separator in quotes is part of a name."""
+    if '"' not in text:
+        return text.split(separator)
+    line = text.strip() if separator else " ".join(text.split())
+    try:
+        return next(csv.reader([line], delimiter=separator or " ", skipinitialspace=True))
+    except csv.Error:  # a field of more than 131,072 characters
+        return text.split(separator)
 
 
 def _number(field: str) -> float:

@@ -40,8 +40,8 @@ class TensorSolver:
 
     def __init__(self, box: Box, a: float, c: float, like: dict[str, Any], lumped: bool = False) -> None:
         pairs = [tuple(map(torch.from_numpy, _eigenpairs(axis))) for axis in box.axes]
-        total = torch.zeros((), dtype=torch.float64)
-        reacting = torch.full((), c, dtype=torch.float64)
+        total = torch.zeros((), dtype=torch.float64, device="cpu")
+        reacting = torch.full((), c, dtype=torch.float64, device="cpu")
         for axis, (values, vectors) in zip(box.axes, pairs, strict=True):
             total = total[..., None] + a * values
             if lumped:

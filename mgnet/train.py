@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from . import checkpoint, recipes
-from .checks import count, find_device
+from .checks import count, find_device, instance
 from .data import Batches, Data, Split
 from .history import History
 from .parallel import Processes
@@ -103,8 +103,11 @@ def fit(
         After Ctrl-C, when the step is finished and saved, or the run where it was the last step; SIGTERM
         ends the process in the same way.
     """
+    instance("model", model, nn.Module, "a torch.nn.Module, as mgnet.models.create(name) makes one")
+    instance("data", data, Data, "a Data of tensors, as mgnet.data.cifar10() and Data(train, ...) are")
     if isinstance(recipe, str):
         recipe = recipes.recipe(recipe, data.shape[0], *_has(model, nn.BatchNorm2d, nn.Conv2d))
+    instance("recipe", recipe, Recipe, "a Recipe, or the name of one")
     recipe = recipe.changed(epochs=epochs, **changes)
     if save_every is not None:
         count("save_every", save_every)
@@ -139,6 +142,7 @@ def evaluate(model: nn.Module, split: Split, *, batch_size: int = 1000, bfloat16
     float
         Between 0 and 1.
     """
+    _require_model_and_split(model, split)
     return _judge(model, split, batch_size, bfloat16, Processes())[1]
 
 
@@ -159,9 +163,15 @@ def predict(model: nn.Module, split: Split, *, batch_size: int = 1000) -> Tensor
     torch.Tensor, shape (images, classes)
         Scores, float32, on the model's device.
     """
+    _require_model_and_split(model, split)
     batches = Batches(split.to(next(model.parameters()).device), batch_size, shuffle=False)
     with _evaluating(model):
         return torch.cat([model(x).float() for x, _ in batches])
+
+
+def _require_model_and_split(model: Any, split: Any) -> None:
+    instance("model", model, nn.Module, "a torch.nn.Module")
+    instance("split", split, Split, "a Split, data.test for example")
 
 
 class _Run:

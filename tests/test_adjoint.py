@@ -177,7 +177,12 @@ def box_cases(dim: int) -> dict[str, tuple[Callable[..., Tensor], tuple[Tensor, 
     periodic = (True,) + (False,) * (dim - 1)
 
     def all_kinds(f: Tensor, a: Any, c: Any, g: Tensor, side: Tensor, q: Tensor) -> Tensor:
-        sides = {"left": Neumann(side), "right": Dirichlet(g), "top": Robin(0.5, q), "bottom": Robin(1.0, g)}
+        sides = {
+            "left": Neumann(side),
+            "right": Dirichlet(g[-1]),
+            "top": Robin(0.5, q),
+            "bottom": Robin(1.0, g),
+        }
         return solved(f, a=a, c=c, boundary=sides, **in_a_box(dim))
 
     def functions(p: Tensor, q: Tensor) -> Tensor:
@@ -328,7 +333,8 @@ def test_gradients_in_a_box_are_those_of_a_dense_solve(dim: int, load: str) -> N
     names = ("left", "right", "bottom", "top", "back", "front")[: 2 * dim]
 
     def by_mgnet(f: Tensor, a: Tensor, c: Tensor, g: Tensor, q: Tensor) -> Tensor:
-        sides = {name: Dirichlet(g) for name in names} | {"left": Robin(1.5, q)}
+        sides = {name: Dirichlet(g) for name in names}
+        sides |= {"left": Robin(1.5, q), "right": Dirichlet(g[-1])}
         return solved(f, n=cells, dim=dim, a=a, c=c, boundary=sides, method="direct", load=load)
 
     def by_torch(f: Tensor, a: Tensor, c: Tensor, g: Tensor, q: Tensor) -> Tensor:
@@ -542,7 +548,7 @@ FIXED: dict[str, dict[str, Any]] = {
         "dim": 2,
         "boundary": {"left": Neumann(np.arange(6.0)), "top": Dirichlet([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])},
     },
-    "plane, arrays": {"n": N, "dim": 2, "a": positive(N, N).numpy(), "right": Dirichlet(positive(6, 6))},
+    "plane, arrays": {"n": N, "dim": 2, "a": positive(N, N).numpy(), "right": Dirichlet(positive(6))},
 }
 
 

@@ -133,8 +133,8 @@ def test_operator(grid: dict[str, Any], load: str, a: Any, c: Any, conditions: d
 def test_load_of_a_function(grid: dict[str, Any], conditions: dict[str, Any]) -> None:
     for f in (lambda x: 1 - x + x**3, lambda x: np.cos(x / 4)):
         problem = Poisson(f, **grid, **conditions)
-        b, _, _, _, speaks_torch, _ = assembly.load(problem, torch.float64, CPU)
-        assert not speaks_torch
+        b, *_ = load = assembly.load(problem, torch.float64, CPU)
+        assert not load.speaks_torch
         # eq: load
         np.testing.assert_allclose(b, loads(problem.grid.x, f, problem), rtol=1e-13, atol=1e-12)
 
@@ -312,7 +312,7 @@ def test_torch_functions() -> None:
     """A function that takes tensors only is called with tensors, and its solution speaks torch."""
     for f in (torch.sin, lambda x: x.sin().exp(), lambda x: torch.stack((x, x.cos()))):
         problem = Poisson(f, n=8)
-        b, _, _, _, speaks_torch, _ = assembly.load(problem, torch.float64, CPU)
+        b, _, _, _, speaks_torch, *_ = assembly.load(problem, torch.float64, CPU)
         assert speaks_torch
         expected = f(torch.linspace(0, 1, 9, dtype=torch.float64))
         assert b.shape == (*expected.shape[:-1], 7)

@@ -97,7 +97,7 @@ def test_the_boundary_of_an_interval() -> None:
             {"boundary": {"top": Dirichlet()}},
         ),
         (ValueError, "boundary: got Neumann", {"boundary": Neumann(), "left": Dirichlet()}),
-        (TypeError, "left: got 3; accepted: Dirichlet(g)", {"boundary": 3}),
+        (TypeError, "boundary: got 3; accepted: Dirichlet(g)", {"boundary": 3}),
         (ValueError, "and periodic=True", {"boundary": Neumann(), "periodic": True}),
         (TypeError, "accepted: a number", {"boundary": Dirichlet(np.ones(9))}),
         (TypeError, "accepted: a number", {"boundary": {"left": Dirichlet(np.sin)}}),
@@ -229,7 +229,7 @@ def with_nan(shape: tuple[int, ...], *index: int, value: float = NAN) -> np.ndar
             "right: g: got inf at index 5 of row 1; accepted: finite",
         ),
         (
-            {"left": Dirichlet(with_nan((9, 9), 0, 4))},
+            Dirichlet(with_nan((9, 9), 0, 4)),
             ValueError,
             "left: g: got nan at index (0, 4); accepted",
         ),
@@ -330,7 +330,7 @@ def test_batches_that_do_not_fit() -> None:
         ),
         (INF, ValueError, "f: got inf; accepted: a finite number"),
         (np.ones((9, 9)) * 1j, TypeError, "f: got dtype complex128; accepted: real numbers"),
-        ("x", TypeError, "f: got dtype <U1; accepted: real numbers"),
+        ("x", TypeError, "f: got dtype <U1 ('x'); accepted: real numbers"),
         (lambda x, y: 1 / 0, ValueError, "f: the function raised ZeroDivisionError: division by zero"),
         (lambda x: x, ValueError, "f: the function raised TypeError"),
         (
@@ -377,7 +377,7 @@ def test_coefficients_that_are_none(name: str) -> None:
         (
             np.ones((7, 8)),
             ValueError,
-            f"{name}: got shape (7, 8); accepted: (..., {shape[0]}, {shape[1]}), one value per",
+            f"{name}: got shape (7, 8); accepted: ({shape[0]}, {shape[1]}), one value per",
         ),
         (np.ones((2, *shape)), ValueError, f"{name}: got shape (2, {shape[0]}, {shape[1]}); accepted"),
         (with_nan(shape, 2, 5), ValueError, f"{name}: got nan in {what} (2, 5); {accepted}"),
@@ -386,7 +386,7 @@ def test_coefficients_that_are_none(name: str) -> None:
         (-1, ValueError, f"{name}: got -1; {accepted}"),
         (NAN, ValueError, f"{name}: got nan; accepted: a finite number"),
         (np.ones(shape) * 1j, TypeError, f"{name}: got dtype complex128; accepted"),
-        ("1", TypeError, f"{name}: got dtype <U1; accepted"),
+        ("1", TypeError, f"{name}: got dtype <U1 ('1'); accepted"),
         (lambda x, y: 1 / 0, ValueError, f"{name}: the function raised ZeroDivisionError"),
         (lambda x, y: np.ones(3), ValueError, f"{name}: the function returned shape (3,); accepted"),
         (
@@ -408,7 +408,7 @@ def test_coefficients_that_are_none(name: str) -> None:
         refuses(error, words, **{name: value})
     refuses(ValueError, "a: got 0; accepted: positive, finite numbers", a=0)
     refuses(ValueError, "a: got 0.0 in cell (2, 5); accepted: positive", a=with_nan((8, 8), 2, 5, value=0.0))
-    refuses(ValueError, "a: got shape (9, 9); accepted: (..., 8, 8), one value per cell", a=np.ones((9, 9)))
+    refuses(ValueError, "a: got shape (9, 9); accepted: (8, 8), one value per cell", a=np.ones((9, 9)))
 
 
 @pytest.mark.parametrize(
@@ -445,8 +445,8 @@ def test_points_that_are_none() -> None:
         ((2.0, 2.5), ValueError, "x: got 2.0; accepted: points in [0.0, 1.0]"),
         ((0.5, [2.5, 1.5]), ValueError, "x: got 1.5; accepted: points in [2.0, 3.0]"),
         ((NAN, 2.5), ValueError, "x: got nan; accepted: points in [0.0, 1.0]"),
-        (("a", 2.5), TypeError, "x: got dtype <U1; accepted: real numbers"),
-        ((1j, 2.5), TypeError, "x: got dtype complex128; accepted: real numbers"),
+        (("a", 2.5), TypeError, "x: got dtype <U1 ('a'); accepted: real numbers"),
+        ((1j, 2.5), TypeError, "x: got dtype complex128 (1j); accepted: real numbers"),
         (
             (np.ones(2), np.full(3, 2.5)),
             ValueError,
@@ -455,7 +455,7 @@ def test_points_that_are_none() -> None:
         (
             ([[0.1, 2.2], [0.3], [0.4]],),
             TypeError,
-            "x: got [[0.1, 2.2], [0.3], [0.4]]; accepted: real numbers",
+            "x: got list ([[0.1, 2.2], [0.3], [0.4]]); accepted: real numbers",
         ),
     ):
         for call in (sol, sol.derivative):

@@ -67,14 +67,55 @@ def test_at_nodes_middles_and_ends(n: int, uniform: bool) -> None:
 
 @pytest.mark.parametrize("uniform", [True, False])
 @pytest.mark.parametrize("domain", [(0.0, 1.0), (0.1, 1.3), (-3.0, 4.7)])
-def test_a_node_has_the_slope_to_its_right(uniform: bool, domain: tuple[float, float]) -> None:
+def test_a_node_has_the_mean_of_the_slopes_beside_it(uniform: bool, domain: tuple[float, float]) -> None:
     for n in (10, 49, 1000, 4097):
         grid = {"n": n, "domain": domain} if uniform else {"nodes": np.geomspace(1, 100, n + 1)}
         sol = mgnet.solve(lambda x: np.exp(x / 50), **grid)
-        slopes = np.diff(sol.u) / np.diff(sol.x)
-        got = sol.derivative(sol.x[:-1])
-        # Slopes fall all along, by more than the tolerance.
-        np.testing.assert_allclose(got, slopes, rtol=0, atol=0.1 * np.abs(np.diff(slopes)).min())
+        h, slopes = np.diff(sol.x), np.diff(sol.u) / np.diff(sol.x)
+        expected = (h[1:] * slopes[:-1] + h[:-1] * slopes[1:]) / (h[1:] + h[:-1])
+        # Slopes fall all along, by more than the tolerance; a rounding error beside a node is at the node.
+        atol = 0.1 * np.abs(np.diff(slopes)).min()
+        for x in (sol.x[1:-1], np.nextafter(sol.x[1:-1], -np.inf), np.nextafter(sol.x[1:-1], np.inf)):
+            np.testing.assert_allclose(sol.derivative(x), expected, rtol=0, atol=atol)
+        ends = sol.derivative(sol.x[[0, -1]])
+        np.testing.assert_allclose(ends, slopes[[0, -1]], rtol=0, atol=atol)
+
+
+def test_slopes_at_nodes_are_of_second_order() -> None:
+    exact = [
+        np.abs(mgnet.solve(1.0, nodes=np.linspace(0, 1, 9) ** p).derivative(0.5**p) - 0.5 + 0.5**p)
+        for p in (1, 2)
+    ]
+    assert max(exact) < 1e-14  # a parabola
+    errors = []
+    for n in (64, 128):
+        sol = mgnet.solve(lambda x: np.pi**2 * np.sin(np.pi * x), n)
+        errors.append(np.abs(sol.derivative(sol.x[1:-1]) - np.pi * np.cos(np.pi * sol.x[1:-1])).max())
+    assert errors[0] < 0.002
+    assert errors[0] / errors[1] == pytest.approx(4, rel=0.01)
+
+
+@pytest.mark.parametrize("dim", [1, 2])
+def test_points_outside_by_rounding_are_at_the_end(dim: int) -> None:
+    sol = mgnet.solve(1.0, 10, dim=dim, domain=(0.0, 0.3), boundary=mgnet.Robin(1.0))
+    rest = (0.1,) * (dim - 1)
+    for x in (0.1 * 3, np.float32(0.3), torch.tensor(0.3)):
+        assert float(x) != 0.3
+        assert sol(x, *rest) == sol(0.3, *rest)
+    shifted = mgnet.solve(1.0, 10, dim=dim, domain=(-0.3, 0.0))
+    assert shifted(-0.1 * 3, *(-0.1,) * (dim - 1)) == 0.0
+    with pytest.raises(ValueError, match="x: got 0.3000000"):
+        sol(0.3 + 1e-14, *rest)
+
+
+def test_points_get_gradients() -> None:
+    for dim in (1, 2):
+        sol = mgnet.solve(1.0, 8, dim=dim)
+        x = torch.tensor([[0.31, 0.52][:dim], [0.73, 0.9][:dim]], dtype=torch.float64, requires_grad=True)
+        arguments = [x] if dim == 2 else [x[:, 0]]
+        (slope,) = torch.autograd.grad(sol(*arguments).sum(), x)
+        expected = sol.derivative(*(each.detach() for each in arguments)).reshape(2, dim)
+        np.testing.assert_allclose(slope.numpy(), expected, rtol=1e-12)
 
 
 def test_nodal_values_and_slopes_of_a_known_solution() -> None:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from mgnet import tables
 from mgnet.files import replacing
 from mgnet.tables import TableError, is_file_name, is_uniform, read, require_writable, write
 
@@ -355,3 +356,34 @@ def test_permissions_are_respected(tmp_path: Path) -> None:
     tmp_path.chmod(0o555)
     with pytest.raises(PermissionError):
         require_writable(str(tmp_path / "v.csv"), (".csv",))
+
+
+@pytest.mark.parametrize(
+    ("header", "separator"),
+    [
+        ('"x, in m","f, in kN"', ","),
+        ('x,"f, in kN"', ","),
+        ('"x; m";"f; N"', ";"),
+        ('"x, m" "f, in kN"', " "),
+        ('"x, m"\t"f"', "\t"),
+        ('"x ""across""","f"', ","),
+        (' "x, m", "f, N"', ", "),
+    ],
+)
+def test_names_in_quotes_may_hold_separators(tmp_path: Path, header: str, separator: str) -> None:
+    path = tmp_path / "load.csv"
+    path.write_text(f"{header}\n0{separator}1\n1{separator}3\n")
+    table = tables.read(str(path))
+    assert table.columns.tolist() == [[0, 1], [1, 3]]
+    path.write_text(f'{header}\n"0"{separator}"1"\n"1"{separator}"3"\n')
+    assert tables.read(str(path)).columns.tolist() == [[0, 1], [1, 3]]
+
+
+def test_files_of_other_kinds_are_told_from_expressions(tmp_path: Path) -> None:
+    for name in ("a.npz", "A.NPZ", "load.xlsx", "x.json", "f.csv.gz", "table.tsv", "dir/u.mat"):
+        assert tables.is_other_file(name)
+        assert not tables.is_file_name(name)
+    for text in ("x", "2.e5", "sin(x)", "1.5*x", "load.csv", "b.npy"):
+        assert not tables.is_other_file(text)
+    (tmp_path / "a.own").write_text("1")
+    assert tables.is_other_file(str(tmp_path / "a.own"))

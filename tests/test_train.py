@@ -702,7 +702,7 @@ def test_tensorboard_is_optional(data: mgnet.data.Data, tmp_path: Path) -> None:
         (ValueError, "label_smoothing: got 1", {"label_smoothing": 1.0}),
         (ValueError, "clip: got 0", {"clip": 0.0}),
         (ValueError, "patience: got 0", {"patience": 0}),
-        (TypeError, "rate: no part of a recipe; accepted: epochs, batch_size", {"rate": 1}),
+        (TypeError, "rate: got 1, and is no part of a recipe; accepted: epochs, batch_size", {"rate": 1}),
         (ValueError, "seed: got -1", {"seed": -1}),
         (ValueError, "out: got None", {"resume": True}),
         (ValueError, "save_every: got 0", {"save_every": 0, "out": "x"}),

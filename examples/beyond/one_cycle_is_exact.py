@@ -73,8 +73,8 @@ plt.show()
 # then taken from the operator, :eq:`interpolation`, and one cycle is cyclic reduction, :eq:`elimination`.
 # Here a jumps at random between 10⁻³ and 10³ from cell to cell, c is not zero, 997 cells have random widths,
 # and the right end is of Robin's kind. c is lumped as the array f is, :eq:`mass-lumped`. LAPACK's tridiagonal
-# solver gets the matrix that is assembled below by hand. Alone it agrees to eight digits or so. One step of refinement, with a residual that is computed from
-# differences, brings LAPACK to the result of the cycle.
+# solver gets the matrix that is assembled below by hand. Alone it agrees to eight digits or so. One step of
+# refinement, with a residual that is computed from differences, brings LAPACK to the result of the cycle.
 
 rng = np.random.default_rng(0)
 cells = 997

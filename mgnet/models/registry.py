@@ -133,7 +133,7 @@ def defaults(name: str) -> dict[str, Any]:
 
 
 def _entry(name: str) -> _Entry:
-    if name not in _MODELS:
+    if not isinstance(name, str) or name not in _MODELS:
         raise ValueError(f"name: got {name!r}; accepted: one of {', '.join(names())}")
     return _MODELS[name]
 
