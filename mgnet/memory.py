@@ -285,7 +285,7 @@ def sent(x: Tensor, device: torch.device, dtype: torch.dtype | None = None) -> T
     torch.Tensor
         Itself, where it is there already.
     """
-    if x.device.type != "cpu" or device.type == "cpu" or tracked(x):
+    if x.device.type != "cpu" or device.type in ("cpu", "meta") or tracked(x):
         return x.to(device=device, dtype=dtype)
     # A GPU fetches by itself only what is in pinned memory.
     return x.to(dtype=dtype).pin_memory().to(device, non_blocking=True)
