@@ -205,7 +205,7 @@ def load(problem: Poisson, dtype: torch.dtype, device: torch.device, speaks_torc
 def _from_nodal(problem: Poisson, f: Tensor) -> Tensor:
     # What a Dirichlet end makes of no account is looked at all the same; what else is not finite shows later.
     held = "dirichlet" in problem.ends and not hidden(f)
-    if held and not (f[..., 0] + f[..., -1]).isfinite().all():
+    if held and not (f[..., 0] + f[..., -1]).detach().isfinite().all():
         require_finite("f", f)
     return _lump(problem, f) if problem.load == "nodal" else _integrate_linear(problem, f)
 

@@ -382,9 +382,8 @@ def slowness(
         # What rounding leaves of constants would stay while all else shrinks.
         e = project(e.sub_(c))
         sizes.append(torch.cat((largest(e), largest(c))))
-    return max(
-        left / shrunk if shrunk else 0.0 for left, shrunk in torch.stack(sizes[-3:]).tolist()
-    )  # eq: hidden
+    pairs = torch.stack(sizes[-3:]).tolist()
+    return max(left / shrunk if shrunk else 0.0 for left, shrunk in pairs)  # eq: hidden
 
 
 def largest(x: Tensor) -> Tensor:

@@ -269,15 +269,15 @@ def copy(x: Tensor) -> Tensor:
     return empty_like(x).copy_(x)
 
 
-def sent(x: Tensor, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+def sent(x: Tensor, device: torch.device | None = None, dtype: torch.dtype | None = None) -> Tensor:
     """Return a tensor on a device; what a GPU is doing is not waited for.
 
     Parameters
     ----------
     x : torch.Tensor
         Anywhere.
-    device : torch.device
-        Where it is wanted.
+    device : torch.device, optional
+        Where it is wanted; where it is by default.
     dtype : torch.dtype, optional
         In which precision; its own by default.
 
@@ -286,7 +286,7 @@ def sent(x: Tensor, device: torch.device, dtype: torch.dtype | None = None) -> T
     torch.Tensor
         Itself, where it is there already.
     """
-    if x.device.type != "cpu" or device.type == "cpu" or tracked(x):
+    if x.device.type != "cpu" or device is None or device.type in ("cpu", "meta") or tracked(x):
         return x.to(device=device, dtype=dtype)
     # A GPU fetches by itself only what is in pinned memory.
     return x.to(dtype=dtype).pin_memory().to(device, non_blocking=True)

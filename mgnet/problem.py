@@ -132,8 +132,9 @@ class Poisson:
     f : float, callable or array, optional
         Right-hand side: a number, a function of x, or nodal values of shape (..., n + 1), boundary
         included; leading axes are a batch. (A periodic f may have shape (..., n), each node once.) A
-        function is called with a float64 array of points (a NumPy array, or a torch tensor if it does not
-        take that) and returns as many values, or one; leading axes are a batch here too.
+        function is called with a float64 array of points (a NumPy array, or if it does not take that a torch
+        tensor, on the device of the problem or on the CPU) and returns as many values, or one; leading axes
+        are a batch here too.
     dim : {1, 2, 3}, default 1
         Number of dimensions; 2 and 3 make a :class:`~mgnet.box_problem.BoxPoisson`, which has parameters of
         its own.

@@ -22,6 +22,7 @@ from mgnet.memory import (
     own_copy,
     reused,
     scratch,
+    sent,
     spare,
     strips,
 )
@@ -295,3 +296,13 @@ def test_strips_are_all_rows_and_no_larger_than_asked(rows: int, most: int) -> N
     assert all(x[:, some.start : some.stop + 1].nbytes > most for some in found[:-1])
     # A stand-in for a tensor of a GPU, which takes them at once.
     assert list(strips(rows, x.to("meta"), most)) == [slice(0, rows)] * bool(rows)
+
+
+def test_what_is_sent_is_itself_or_a_copy() -> None:
+    x = torch.arange(3.0)
+    assert sent(x, torch.device("cpu")) is x
+    assert torch.equal(sent(x, torch.device("cpu"), torch.float64), x.double())
+    assert sent(x, torch.device("meta")).device.type == "meta"  # which has no memory to fetch anything
+    w = torch.ones(3, requires_grad=True)
+    sent(w, torch.device("cpu"), torch.float64).sum().backward()
+    assert w.grad is not None and torch.equal(w.grad, torch.ones(3))

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -88,6 +89,20 @@ def test_only_the_generators_that_a_run_needs_are_seeded(
     monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("all GPUs were seeded"))
     mgnet.fit(model, data, **PLAIN, epochs=1)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_processes_on_gpus_ask_each_other_only_when_they_look() -> None:
+    """A sum over processes is one more wait, in every step."""
+
+    def stopped(position: int, device: str, world: int = 2) -> bool:
+        processes = SimpleNamespace(world=world, total=lambda *numbers, device: [1.0])
+        batches = SimpleNamespace(position=position)
+        run: Any = SimpleNamespace(processes=processes, batches=batches, device=torch.device(device))
+        return train._Run.stopped(run, [])
+
+    steps = range(1, 2 * train.LOOK + 1)
+    assert [step for step in steps if stopped(step, "cuda")] == [train.LOOK, 2 * train.LOOK]
+    assert all(stopped(step, "cpu") and stopped(step, "cuda", world=1) for step in steps)
 
 
 def test_it_learns_and_keeps_its_figures(data: mgnet.data.Data) -> None:
