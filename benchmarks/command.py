@@ -36,9 +36,10 @@ class Plan:
     starts: int = 15
     turns: int = 7
     cells: Sequence[int] = (256, 1024)
+    images: int = 128
 
 
-FULL, QUICK = Plan(), Plan(starts=2, turns=1, cells=(16, 32))
+FULL, QUICK = Plan(), Plan(starts=2, turns=1, cells=(16, 32), images=4)
 
 # What is said to OpenMP, and what that is called here.
 WAYS: dict[str, dict[str, str]] = {
@@ -54,12 +55,14 @@ WORKER = """
 import sys, time
 import mgnet
 
-data = mgnet.data.synthetic(train=2 * 128, validation=0, test=1)
+images = int(sys.argv[1])
+data = mgnet.data.synthetic(train=2 * images, validation=0, test=1)
 
 def seconds(n):
     if n == 0:
-        history = mgnet.fit(mgnet.models.create("resnet20"), data, epochs=1, progress=False)
-        return 128 / history.images_per_second
+        model = mgnet.models.create("resnet20")
+        history = mgnet.fit(model, data, epochs=1, batch_size=images, progress=False)
+        return images / history.images_per_second
     start = time.perf_counter()
     mgnet.solve(1.0, n=n, dim=2)
     return time.perf_counter() - start
@@ -84,14 +87,14 @@ def start(plan: Plan) -> Iterator[Row]:
 def waits(plan: Plan) -> Iterator[Row]:
     """Time every task in every way of waiting, on a quiet machine and on a busy one."""
     with ExitStack() as stack:
-        workers = {way: stack.enter_context(process(WORKER, said)) for way, said in WAYS.items()}
+        workers = {way: stack.enter_context(process(WORKER, plan.images, said)) for way, said in WAYS.items()}
         for task in (*plan.cells, 0):
             quiet = turns(plan, workers, task)
             with ExitStack() as neighbours:
                 for _ in range(os.cpu_count() or 1):
-                    neighbours.enter_context(process(NEIGHBOUR))
+                    neighbours.enter_context(process(NEIGHBOUR, 0))
                 busy = turns(plan, workers, task)
-            name = f"solve, {task} × {task} cells" if task else "a step of ResNet-20, 128 images"
+            name = f"solve, {task} × {task} cells" if task else f"a step of ResNet-20, {plan.images} images"
             slower = busy[OURS] / quiet["nothing said"]
             yield Row(f"{name}: busy, {OURS}, over quiet, nothing said", slower, "{:.1f}×", most=5)
             for way in WAYS:
@@ -113,11 +116,13 @@ def answer(worker: subprocess.Popen[str], task: int) -> float:
 
 
 @contextmanager
-def process(script: str, said: dict[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
-    """Run a script beside this one, until the end of the block."""
+def process(script: str, number: int, said: dict[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
+    """Run a script with a number beside this one, until the end of the block."""
     environment = {name: text for name, text in os.environ.items() if name not in CHOSEN} | (said or {})
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    running = subprocess.Popen([sys.executable, "-c", script], env=environment, text=True, **pipes)
+    running = subprocess.Popen(
+        [sys.executable, "-c", script, str(number)], env=environment, text=True, **pipes
+    )
     try:
         yield running
     finally:
