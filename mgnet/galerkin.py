@@ -78,7 +78,7 @@ class NodeProlongation:
         if self.joined is None:
             return entry()
         sums, own = self.joined[target], entry()
-        return torch.where(sums > REACTS * own, own, pulls + sums)
+        return torch.where(sums > REACTS * own.abs(), own, pulls + sums)
 
     @property
     def coarse_sums(self) -> Tensor | None:

@@ -95,7 +95,9 @@ class Constants:
     def _of_rows(self, x: Tensor | float, load: Load, like: Tensor) -> Tensor:
         """Give one number for each row of the load, from one for each or for all."""
         batch = load.b.shape[: load.b.ndim - self.problem.dim]
-        return torch.as_tensor(x).to(like).expand(batch).reshape(-1) if batch else like.new_tensor([float(x)])
+        if isinstance(x, Tensor):
+            return sent(x, like.device, like.dtype).expand(batch or (1,)).reshape(-1)
+        return torch.full_like(like, x)
 
     @property
     def _volume(self) -> float:

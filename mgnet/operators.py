@@ -62,7 +62,8 @@ class _Operator(nn.Module):
         kernel = (
             kernel.double() if isinstance(kernel, Tensor) else torch.tensor(kernel, device="cpu").double()
         )
-        require_finite("kernel", kernel.detach(), kernel.ndim)
+        if kernel.device.type == "cpu":  # elsewhere a look would be waited for
+            require_finite("kernel", kernel.detach(), kernel.ndim)
         if kernel.ndim == self.dim:
             kernel = kernel[None, None]
         if kernel.ndim != self.dim + 2:

@@ -192,9 +192,9 @@ class Solution:
     def _slope(self, places: list[_Place], along: int) -> Tensor:
         """Give the slope along an axis; at the border of two cells from both."""
         here, at = self._sum(places, along), places[along]
-        border = (at.before != at.cell).to(here.device)
-        if not bool(border.any()):
+        if not at.at_borders:
             return here
+        border = (at.before != at.cell).to(here.device)
         before = at._replace(cell=at.before, width=at.width_before)
         there = self._sum([*places[:along], before, *places[along + 1 :]], along)
         own, other = at.width.to(here.device), at.width_before.to(here.device)
@@ -323,6 +323,7 @@ class _Place(NamedTuple):
     t: Tensor
     before: Tensor
     width_before: Tensor
+    at_borders: bool  # whether any point is at the border of two cells
 
     @classmethod
     def of(cls, points: np.ndarray, grid: Grid, device: torch.device) -> _Place:
@@ -338,7 +339,8 @@ class _Place(NamedTuple):
         cell, t = cell + up, np.where(up | (t <= close), 0.0, t)
         before = np.where((t == 0) & (cell > 0), cell - 1, cell)
         parts = cell, _width(grid, cell), t, before, _width(grid, before)
-        return cls(*(sent(torch.from_numpy(np.asarray(part)), device) for part in parts))
+        tensors: Any = [sent(torch.from_numpy(np.asarray(part)), device) for part in parts]
+        return cls(*tensors, bool((before != cell).any()))
 
     def moving(self, x: Any) -> _Place:
         """Return the same place, for derivatives by the points if any are taken."""

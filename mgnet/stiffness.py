@@ -422,7 +422,7 @@ class BoxStiffness(Stiffness):
                 factor = sent(
                     torch.as_tensor(self.c * (weights[i][row] - axis.h) * others), y.device, y.dtype
                 )
-                y.select(place, int(row)).addcmul_(x.select(place, int(row)), factor, value=sign)
+                y.select(place, int(row)).add_(x.select(place, int(row)) * factor, alpha=sign)
 
     def _next_axis(self, axis: Axis, place: int, M: Tensor, A: Tensor, plain: bool) -> tuple[Tensor, Tensor]:
         """Extend products of mass and of stiffness matrices by an axis; each over the cell width."""

@@ -15,9 +15,6 @@ from .memory import sent
 
 __all__ = ["TensorSolver"]
 
-# Smaller eigenvalues than this part of the largest are rounding.
-LOST = 1e-13
-
 
 class TensorSolver:
     """The inverse of a sum of tensor products of stiffness and mass matrices.
@@ -49,9 +46,9 @@ class TensorSolver:
         total = total + reacting
         inverse = total.reciprocal()
         if not any("dirichlet" in axis.ends for axis in box.axes):
-            # That of constants is zero where nothing holds them, or lost beside the rounding of the others.
+            # That of constants is zero where nothing holds them, or lost in the rounding of the others.
             constants = (0,) * box.dim
-            inverse[constants].masked_fill_(total[constants] <= LOST * total.max(), 0.0)
+            inverse[constants].masked_fill_(total[constants] <= 0, 0.0)
         self.inverse, *self.vectors = (sent(x, **like) for x in (inverse, *(vectors for _, vectors in pairs)))
 
     def __call__(self, b: Tensor) -> Tensor:

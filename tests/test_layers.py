@@ -30,7 +30,7 @@ TRUNK = [
     {"stiffness", "blocks"},
 ]
 SOLVER = [
-    {"iteration", "galerkin", "tensor_solver", "problem", "adjoint"},
+    {"iteration", "galerkin", "tensor_solver", "problem", "adjoint", "unseen"},
     {"entries", "box_problem", "condensation", "direct", "solution", "assembly"},
     {"cells"},
     {"box_assembly", "nullspace"},
