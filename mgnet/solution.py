@@ -245,6 +245,8 @@ class Solution:
             return x[0]
         if len(x) == 1:
             points = data("x", x[0])
+            if isinstance(points, Tensor) and not tracked(points):
+                points = known_values(points)  # all coordinates at once: a GPU is waited for
             if points.ndim and points.shape[-1] == self.dim:
                 return [points[..., axis] for axis in range(self.dim)]
         raise ValueError(
@@ -339,8 +341,8 @@ class _Place(NamedTuple):
         cell, t = cell + up, np.where(up | (t <= close), 0.0, t)
         before = np.where((t == 0) & (cell > 0), cell - 1, cell)
         parts = cell, _width(grid, cell), t, before, _width(grid, before)
-        tensors: Any = [sent(torch.from_numpy(np.asarray(part)), device) for part in parts]
-        return cls(*tensors, bool((before != cell).any()))
+        fields: list[Any] = [sent(torch.from_numpy(np.asarray(part)), device) for part in parts]
+        return cls._make([*fields, bool((before != cell).any())])
 
     def moving(self, x: Any) -> _Place:
         """Return the same place, for derivatives by the points if any are taken."""

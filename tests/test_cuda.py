@@ -219,7 +219,7 @@ def in_a_box(f: Any, a: Any, c: Any, g: Any, q: Any) -> Any:
 
 
 def of_cells_alike(f: Any, g: Any) -> Any:
-    return mgnet.solve(f, dim=2, n=8, boundary={"left": mgnet.Dirichlet(g)})
+    return mgnet.solve(f, dim=2, n=8, boundary=mgnet.Dirichlet(g))
 
 
 @pytest.mark.parametrize(
