@@ -109,7 +109,9 @@ def _points_apart(values: Tensor, place: int) -> Tensor:
 def _mass(problem: BoxPoisson, c: Any, like: dict[str, Any]) -> StencilStiffness:
     """Give the mass matrix with the weight c, at all nodes: where it is lumped, a diagonal."""
     grids, dim = problem.grids, problem.dim
-    nodal = torch.full(problem.node_shape, c, dtype=torch.float64) if isinstance(c, float) else c
+    nodal = (
+        torch.full(problem.node_shape, c, dtype=torch.float64, device="cpu") if isinstance(c, float) else c
+    )
     if problem.lumped:
         return StencilStiffness(problem.space, sent(_from_nodal(grids, nodal, True), **like), {})
     steps = [step for step in itertools.product((-1, 0, 1), repeat=dim) if step >= (0,) * dim]

@@ -602,11 +602,14 @@ class Hierarchy:
         self, u: Tensor, outcome: Outcome, b: Tensor, tol: float, refine: bool
     ) -> tuple[Tensor, Outcome]:
         """Add to the estimate what the rounding of the answer costs."""
-        eps = torch.finfo(self.dtype).eps
-        rounded = (eps * largest(u) + _lost_below_normal(b, u)).to(outcome.errors)
-        # What refines is asked for tol before it is rounded.
-        errors = outcome.errors + rounded if refine else torch.maximum(outcome.errors, rounded)
-        outcome.judge(errors, tol * largest(u) if tol < eps and not refine else errors)
+        rounded = (torch.finfo(self.dtype).eps * largest(u)).to(outcome.errors)
+        lost, accepted = _lost_below_normal(b, u).to(outcome.errors), tol * largest(u)
+        if refine:  # tol is asked of what is rounded
+            errors, accepted = outcome.errors + lost + rounded, accepted + rounded
+        else:
+            errors = torch.maximum(outcome.errors, rounded + lost)
+        # Where there is no load, the iteration has said when nothing was left.
+        outcome.judge(errors, torch.where(largest(b) > 0, accepted, math.inf))
         return u, outcome
 
     def _iterated(

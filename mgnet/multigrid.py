@@ -249,7 +249,9 @@ class ConjugateGradients:
         z = self.precondition(r)
         Az = self.A(z)
         product, energy = _dot(r, z), _dot(z, Az)
-        product = product * _downwards(product, energy)
+        # Where this points upwards the preconditioner is not positive definite, in its precision, and small
+        # corrections would mean nothing.
+        product = product.masked_fill((product < 0) | (energy < 0), math.nan)
         if self.last is None:
             length = _ratio(product, energy)
             self.last = z.mul_(length), Az.mul_(length)
@@ -286,14 +288,6 @@ class ConjugateGradients:
         """
         assert self.last
         return r.sub_(self.last[1])
-
-
-def _downwards(product: Tensor, energy: Tensor) -> Tensor:
-    """Give 1, or NaN in rows where a preconditioned residual does not point downwards.
-
-    The preconditioner is not positive definite there, in its precision; small corrections would mean nothing.
-    """
-    return torch.where((product < 0) | (energy < 0), math.nan, 1.0)
 
 
 def _best(products: tuple[Tensor, Tensor], energies: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:

@@ -52,7 +52,7 @@ class Constants:
         """
         if isinstance(self.problem, BoxPoisson):
             return self.problem.space.hat_integrals(like)
-        h = torch.as_tensor(self.problem.grid.h, dtype=like.dtype)
+        h = torch.as_tensor(self.problem.grid.h, dtype=like.dtype, device="cpu")
         h = sent(h, like.device).expand(self.problem.n)
         whole = torch.cat((h, h[-1:])) / 2
         whole[1:-1] += h[:-1] / 2

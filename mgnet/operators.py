@@ -58,7 +58,8 @@ class _Operator(nn.Module):
         self, kernel: Any, stride: int, boundary: Boundary, learned: bool, like: dict, bias: bool = False
     ) -> None:
         count("stride" if type(self).__name__.startswith("Stencil") else "factor", stride)
-        kernel = data("kernel", kernel)
+        if not (isinstance(kernel, Tensor) and kernel.is_meta):  # where only sizes count
+            kernel = data("kernel", kernel)
         kernel = (
             kernel.double() if isinstance(kernel, Tensor) else torch.tensor(kernel, device="cpu").double()
         )

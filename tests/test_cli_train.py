@@ -140,7 +140,7 @@ def test_resume(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
         (2, "invalid choice: 'slow'", ["train", "net", "--recipe", "slow"]),
         (2, "epochs: got 0", [*TRAIN[:-1], "0"]),
         (2, "lr: got -1", [*TRAIN, "--lr=-1"]),
-        (2, "--epochs: invalid int value", [*TRAIN[:-1], "two"]),
+        (2, "--epochs: got 'two'; accepted: a whole number", [*TRAIN[:-1], "two"]),
         (2, "--seeds: got 0", [*TRAIN, "--seeds", "0"]),
         (2, "--resume: needs --out", [*TRAIN, "--resume"]),
         (2, "--option: got 'nu'", [*TRAIN, "--option", "nu"]),
