@@ -1,4 +1,4 @@
-"""Random problems of the hard kinds, solved by every method and judged by extended precision.
+"""One table: random problems of the hard kinds, solved by every method and judged by extended precision.
 
 ::
 
@@ -17,17 +17,18 @@ import json
 import multiprocessing
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from table import Row, header, report
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from hard_problems import Verdict, case, judge
+from hard_problems import FAULTS, Verdict, case, judge
 
 
 def line(verdict: Verdict) -> str:
@@ -70,22 +71,29 @@ def show(seed: int) -> None:
         print(f"    {name:9} {value}")
 
 
-def table(rows: list[dict[str, Any]]) -> None:
-    """Print what came of all."""
-    faults = Counter(row["fault"] for row in rows if row["fault"])
-    solvable = [row for row in rows if row["solvable"]]
+def rows_of(found: list[dict[str, Any]]) -> Iterator[Row]:
+    """Count what came of all."""
+    faults = Counter(row["fault"] for row in found if row["fault"])
+    for fault, meaning in FAULTS.items():
+        bounds = {} if fault == "unsolved" else {"most": 0.0}
+        yield Row(f"{fault}: {meaning}", float(faults[fault]), "{:.0f}", **bounds)
+    solvable = [row for row in found if row["solvable"]]
     solved = sum(row["status"] == "CONVERGED" for row in solvable)
-    seeds = [row["seed"] for row in rows]
-    print(f"{len(rows)} problems, seeds {min(seeds)} to {max(seeds)}")
-    for fault in ("wrong", "row", "contradiction", "foreign", "warning", "refused", "unsolved"):
-        print(f"  {fault:15} {faults[fault]:6}")
-    print(
-        f"  solvable        {len(solvable):6}, solved of them {solved}, {solved / max(len(solvable), 1):.1%}"
-    )
-    print(
-        f"  seconds         {sum(row['seconds'] for row in rows):.0f} solving,"
-        f" {sum(row['reference_seconds'] for row in rows):.0f} reference"
-    )
+    yield Row("problems of which the reference has eight digits", float(len(solvable)), "{:.0f}")
+    yield Row("    solved of them, in percent", 100 * solved / max(len(solvable), 1), "{:.1f} %", least=95.0)
+
+
+def table(found: list[dict[str, Any]]) -> None:
+    """Print what came of all."""
+    seeds = [row["seed"] for row in found]
+    seconds = [sum(row[name] for row in found) for name in ("seconds", "reference_seconds")]
+    facts = {
+        **header(("mgnet-companion", "torch", "numpy", "scipy", "python-flint")),
+        "problems": f"{len(found)}, seeds {min(seeds)} to {max(seeds)}",
+        "seconds": f"{seconds[0]:.0f} solving, {seconds[1]:.0f} for the reference, one thread a problem",
+    }
+    sections = [(f"{len(found)} problems", lambda _: rows_of(found), False)]
+    report("random problems of the hard kinds", facts, sections, None, True, "")
 
 
 def main() -> None:
