@@ -75,7 +75,7 @@ def rows_of(found: list[dict[str, Any]]) -> Iterator[Row]:
     """Count what came of all."""
     faults = Counter(row["fault"] for row in found if row["fault"])
     for fault, meaning in FAULTS.items():
-        bounds = {} if fault == "unsolved" else {"most": 0.0}
+        bounds = {} if fault in ("refused", "unsolved") else {"most": 0.0}
         yield Row(f"{fault}: {meaning}", float(faults[fault]), "{:.0f}", **bounds)
     solvable = [row for row in found if row["solvable"]]
     solved = sum(row["status"] == "CONVERGED" for row in solvable)
