@@ -38,7 +38,7 @@ class Lookout:
 
         Parameters
         ----------
-        sizes : torch.Tensor, shape (..., *points)
+        sizes : torch.Tensor, shape ``(..., *points)``
             In the order of the points, as many axes as there are coordinates, or more.
         """
         top = float(sizes.max()) if sizes.numel() else 0.0
