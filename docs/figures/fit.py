@@ -31,7 +31,8 @@ peak[4] = 100
 for sol, name, style in zip(three(peak, peak, free), NAMES, STYLES, strict=True):
     left.plot(sol.x, sol.u, style, label=name, mfc="none")
 left.set(xlabel="x", ylabel="u", title="−u″ + c (u − 1) = 0")
-left.legend(fontsize="small", loc="center left")
+left.set_ylim(0.7, 1.1)
+left.legend(fontsize="small", loc="lower center")
 
 n, steps = 100, np.geomspace(3e-6, 1e-2, 40)
 start = np.sin(np.pi * np.linspace(0, 1, n + 1))
