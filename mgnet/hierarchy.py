@@ -181,10 +181,10 @@ class Hierarchy:
     @cached_property
     def _levels(self) -> list[Level]:
         with torch.no_grad(), apart():
-            if not isinstance(self.problem, BoxPoisson):
-                return build_levels(self.A, self.problem.n, self.options)
-            A = self.A.scaled(self._scale, torch.float32) if self._mixed else self.A
             try:
+                if not isinstance(self.problem, BoxPoisson):
+                    return build_levels(self.A, self.problem.n, self.options)
+                A = self.A.scaled(self._scale, torch.float32) if self._mixed else self.A
                 return build_box_levels(A, self.problem.space, self.options)
             except (torch.linalg.LinAlgError, spla.ArpackError):  # type: ignore[attr-defined]
                 raise NonFiniteError from None
@@ -210,9 +210,14 @@ class Hierarchy:
     @cached_property
     def _scale(self) -> float:
         """The reciprocal of the largest diagonal entry; 1 where nothing is unknown."""
+        diagonal = self._diagonal
+        # A lone joined node may have nothing on it.
+        return 1 / (float(diagonal.max()) or 1.0) if diagonal.numel() else 1.0
+
+    @property
+    def _diagonal(self) -> Tensor:
         problem = self.problem
-        diagonal = self.A.diagonal(problem.shape if problem.dim > 1 else problem.unknowns)
-        return 1 / float(diagonal.max()) if diagonal.numel() else 1.0
+        return self.A.diagonal(problem.shape if problem.dim > 1 else problem.unknowns)
 
     @cached_property
     def condensation(self) -> Condensation:
@@ -661,10 +666,12 @@ class Hierarchy:
     ) -> None:
         """Add to the estimate what the iteration does not see, and judge it again."""
         (tol, rounding), scale, loads = tolerances, largest(u), largest(load)
-        errors = outcome.errors
-        if isinstance(self.problem, BoxPoisson):
-            if self._small and self.A.contrast > CONTRAST and bool(scale.isfinite().all()):
-                errors = self._left_by_cycles(u, A, load)
+        errors, finite = outcome.errors, bool(scale.isfinite().all())
+        if not isinstance(self.problem, BoxPoisson):
+            errors = self._missed(u, load).to(errors) if finite else errors
+        else:
+            if self._small and self.A.contrast > CONTRAST and finite:
+                errors = self._missed(u, load).to(errors)
             elif self._measures:
                 # What is measured takes the place of what is thought to be left.
                 errors = errors + self._left_by_rounding(u, A, load, stopping) - rounding * scale
@@ -740,12 +747,18 @@ class Hierarchy:
         # A chain with natural ends has no other nodes, and would hand on the memory of u.
         return self.space.nodes(own_copy(u), *values)
 
-    def _left_by_cycles(self, u: Tensor, A: Any, load: Tensor) -> Tensor:
-        """Find each row's error by SciPy: where couplings differ much, cycles may miss what hardly holds."""
-        r = residual(A, u, load)[:, 0]
-        e = self._direct(self.constants.project(r) if self.constants else r)
-        e = self._unknowns_without_mean(e[:, None])
-        return largest(e) + torch.finfo(u.dtype).eps * largest(u)
+    def _missed(self, u: Tensor, load: Tensor) -> Tensor:
+        """Find each row's error by a solver that misses nothing, in float64.
+
+        Residuals of multiples of u are the same but for rounding, which u may have followed.
+        """
+        precise, wide, loads = self.precise, u.double(), load.double()
+        worst = torch.zeros_like(largest(wide))
+        for factor in (1.0, *MULTIPLES):
+            r = (residual(precise.A, factor * wide, factor * loads) / factor)[:, 0]
+            e = precise._solved(self.constants.project(r) if self.constants else r)
+            worst = torch.maximum(worst, largest(self._remove_mean(e)))
+        return worst + torch.finfo(u.dtype).eps * largest(wide)
 
     def _left_by_rounding(self, u: Tensor, A: Any, load: Tensor, stopping: Stopping) -> Tensor:
         """Estimate each row's error by what the operator rounds, :eq:`rounding`, of which u may hold little.
@@ -824,13 +837,15 @@ class Hierarchy:
 
     @cached_property
     def _loose(self) -> LooseConstants | None:
-        if not isinstance(self.problem, BoxPoisson) or self.A.singular or not self.problem.floats:
+        # On an interval nothing is lost but in a dense coarse matrix.
+        may_lose = isinstance(self.problem, BoxPoisson) or self.options.coarse == "direct"
+        if not may_lose or self.A.singular or not self.problem.floats:
             return None
         low = self._mixed or self.dtype == torch.float32
         eps = torch.finfo(torch.float32 if low else torch.float64).eps
         factor = self._scale if self._mixed else 1.0
         image = self.A(torch.ones((1, 1, *self.problem.shape), dtype=self.dtype, device=self.device))[0, 0]
-        diagonal = self.A.diagonal(self.problem.shape).expand(self.problem.shape).sum()
+        diagonal = self._diagonal.expand(self.problem.shape).sum()
         return LooseConstants(factor * image) if image.sum() <= LOST * eps * diagonal else None
 
     def _scaled(self, solve: Callable[[Tensor], Tensor], r: Tensor, out: Tensor) -> Tensor:
@@ -846,11 +861,11 @@ class Hierarchy:
             load = precise._lifted(
                 b.double(), [v.double() if isinstance(v, Tensor) else v for v in values], precise.A
             )[:, None]
-            r = load - precise.A(self.space.unknowns(u.double())[:, None])
-            residual = self.constants.project(r[:, 0]) if self.constants else r[:, 0]
-            correction = self._remove_mean(precise._solved(residual))
-            error = largest(correction) + torch.finfo(u.dtype).eps * largest(u) + _lost_below_normal(b, u)
-            outcome = Outcome(Status.CONVERGED, 1, [1.0, relative_norm(r, load)])
+            x = self.space.unknowns(u)[:, None]
+            outcome = Outcome(Status.CONVERGED, 1)
+            outcome.residuals = [1.0, relative_norm(residual(precise.A, x.double(), load), load)]
+            error = self._missed(x, load) + torch.finfo(u.dtype).eps * largest(u)
+            error += _lost_below_normal(b, u)
             outcome.judge(error, tol * largest(u))
         return outcome
 

@@ -16,6 +16,7 @@ from .box import Box, BoxProlongation
 from .chain import Chain
 from .checks import choice, count, number, shown, sweep_counts
 from .condensation import Condensation
+from .entries import LOST
 from .operators import Prolongation
 from .rows import residual
 from .smoothers import SMOOTHERS, Smoother, damping, rough_interval
@@ -461,9 +462,20 @@ def _dense_solver(level: Level) -> Callable[[Tensor], Tensor]:
             f"levels: got a coarsest grid of {size} unknowns, too many for a dense factorisation;"
             f" accepted: at most {DENSE}; take more levels, or coarse='exact' where a and c are constant"
         )
-    loose = getattr(level.A, "loose", level.A.singular)
-    inverse = _inverse(level.A.to_dense(level.unknowns), loose)
+    inverse = _inverse(level.A.to_dense(level.unknowns), _is_loose(level))
     return lambda b: (b.flatten(1) @ inverse).reshape(b.shape)
+
+
+def _is_loose(level: Level) -> bool:
+    """Say whether the matrix of a level may lose what little holds the constants."""
+    A = level.A
+    if hasattr(A, "loose"):
+        return bool(A.loose)
+    if A.singular or not hasattr(A, "ends") or "dirichlet" in A.ends:
+        return bool(A.singular)
+    diagonal = A.diagonal(level.unknowns)
+    hold = A(torch.ones_like(diagonal)[None, None]).sum()
+    return bool(hold <= LOST * torch.finfo(diagonal.dtype).eps * diagonal.sum())
 
 
 def _inverse(A: Tensor, loose: bool) -> Tensor:

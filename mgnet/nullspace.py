@@ -79,7 +79,8 @@ class Constants:
         ValueError
             When the defect is more than that; the message gives it, and what to subtract.
         """
-        allowed = 1e-8 if b.dtype == torch.float64 else 1e-4
+        given = load.given if load.given is not None else b  # of which the rounding may be the larger
+        allowed = 1e-4 if torch.float32 in (b.dtype, given.dtype) else 1e-8
         if load.name == "f":
             coarsest = min(self.problem.cells)
             allowed = max(allowed, min(0.1 if load.lumped else 0.01, 2 / coarsest**2))

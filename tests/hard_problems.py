@@ -32,7 +32,7 @@ FAULTS = {
     "refused": "bad input, it says, of what is solvable",
     "unsolved": "not CONVERGED, though solvable",
 }
-OURS = re.compile(r"^[\w :\[\]]+: got .*; accepted: ", re.DOTALL)
+OURS = re.compile(r"^[\w ,:\[\]]+: got .*; accepted: ", re.DOTALL)
 
 
 @dataclass(frozen=True, eq=False)
