@@ -365,7 +365,7 @@ def _quadrature(
         values, speaks_torch = evaluate("f", f, problem.grid.x.copy(), device=device)
         return _lump(problem, _whole_period(problem, values.to(dtype))), speaks_torch, 0.0
     speaks_torch, size = False, torch.zeros((), dtype=torch.float64, device="cpu")
-    lookout = Lookout()
+    lookout = Lookout(1)
 
     def pieces() -> Iterator[tuple[slice, list[Tensor]]]:
         nonlocal speaks_torch, size

@@ -303,7 +303,7 @@ def _quadrature(
 ) -> tuple[Tensor, bool, Tensor]:
     """Integrate a function against the hats of all nodes, and its absolute value."""
     speaks_torch, size = False, torch.zeros((), dtype=torch.float64, device="cpu")
-    lookout = Lookout()
+    lookout = Lookout(len(grids))
 
     def pieces() -> Iterator[tuple[slice, list[Tensor]]]:
         nonlocal speaks_torch, size

@@ -666,9 +666,11 @@ class Hierarchy:
     ) -> None:
         """Add to the estimate what the iteration does not see, and judge it again."""
         (tol, rounding), scale, loads = tolerances, largest(u), largest(load)
-        errors, finite = outcome.errors, bool(scale.isfinite().all())
+        errors, finite = outcome.errors, bool(scale.isfinite().all()) and outcome.iterations > 0
         if not isinstance(self.problem, BoxPoisson):
-            errors = self._missed(u, load).to(errors) if finite else errors
+            missed = self._missed(u, load).to(errors) if finite else errors
+            # Estimates that are nearly right stay, or it would be luck how an iteration ends.
+            errors = torch.where(missed > 3 * errors, missed, errors)
         else:
             if self._small and self.A.contrast > CONTRAST and finite:
                 errors = self._missed(u, load).to(errors)

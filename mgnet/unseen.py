@@ -28,10 +28,15 @@ class Lookout:
     A function is taken for unseen where more than half of the sum of its absolute values is at points that
     stand alone along an axis, or where it vanishes at all points and not between them. It costs one pass over
     the values; what is between the points of a function that is seen elsewhere is not looked for.
+
+    Parameters
+    ----------
+    dim : int
+        Number of coordinates, whose axes are the last.
     """
 
-    def __init__(self) -> None:
-        self.largest, self.alone = 0.0, False
+    def __init__(self, dim: int) -> None:
+        self.dim, self.largest, self.alone = dim, 0.0, False
 
     def look(self, sizes: Tensor) -> None:
         """Take the next absolute values into account.
@@ -39,12 +44,12 @@ class Lookout:
         Parameters
         ----------
         sizes : torch.Tensor, shape ``(..., *points)``
-            In the order of the points, as many axes as there are coordinates, or more.
+            In the order of the points; leading axes are a batch.
         """
         top = float(sizes.max()) if sizes.numel() else 0.0
         if top > self.largest:
             self.largest = top
-            self.alone = _around_largest(sizes) and _share_alone(sizes) > 0.5
+            self.alone = _around_largest(sizes, self.dim) and _share_alone(sizes, self.dim) > 0.5
 
     def warn(self, name: str, function: Callable[..., Tensor], grids: Sequence[Grid]) -> None:
         """Warn, if there is a reason.
@@ -69,12 +74,12 @@ class Lookout:
             )
 
 
-def _around_largest(sizes: Tensor) -> bool:
+def _around_largest(sizes: Tensor, dim: int) -> bool:
     """Say whether the largest value stands alone along an axis: that is quickly seen."""
     place = [int(i) for i in torch.unravel_index(sizes.argmax(), sizes.shape)]
-    for axis, i in enumerate(place):
+    for axis in range(-dim, 0):
         index: list[Any] = [*place]
-        index[axis] = slice(None)
+        i, index[axis] = index[axis], slice(None)
         line = sizes[tuple(index)]
         near = [float(line[j]) for j in (i - 2, i + 2) if 0 <= j < len(line)]
         if near and len(line) > 2 and max(near) < ALONE * float(line[i]):
@@ -82,10 +87,10 @@ def _around_largest(sizes: Tensor) -> bool:
     return False
 
 
-def _share_alone(sizes: Tensor) -> float:
+def _share_alone(sizes: Tensor, dim: int) -> float:
     """Give the share of the sum that is at points which stand alone along an axis."""
     alone = torch.zeros_like(sizes, dtype=torch.bool)
-    for axis in range(sizes.ndim):
+    for axis in range(sizes.ndim - dim, sizes.ndim):
         if sizes.shape[axis] > 2:
             padded = sizes.new_zeros(*sizes.shape[:axis], 2, *sizes.shape[axis + 1 :])
             around = torch.cat((padded, sizes, padded), axis)

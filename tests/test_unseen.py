@@ -81,3 +81,14 @@ def test_no_false_alarm_in_boxes() -> None:
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
                 mgnet.solve(f, n, dim=2)
+
+
+@pytest.mark.parametrize("dim", [1, 2])
+def test_rows_of_a_batch_are_not_peaks_of_each_other(dim: int) -> None:
+    """Loads in different places are seen, however far apart their rows are."""
+    centres = np.array([0.1, 0.3, 0.5, 0.7, 0.9]).reshape(-1, *[1] * dim)
+    f = lambda *x: np.exp(-(((x[0] - centres) / 0.06) ** 2)) + 0 * sum(x)  # noqa: E731
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sol = mgnet.solve(f, n=60, dim=dim)
+    assert sol.u.shape[0] == 5
