@@ -64,7 +64,7 @@ def hidden(x: Any) -> bool:
 def tracked(*tensors: Any) -> bool:
     """Say whether derivatives by one of these tensors, or a vmap over it, are under way."""
     known = [x for x in tensors if isinstance(x, Tensor)]
-    return (
+    return bool(known) and (
         any(torch.is_grad_enabled() and x.requires_grad for x in known)
         or any(forward_ad.unpack_dual(x).tangent is not None for x in known)
         or any(map(hidden, known))
@@ -73,6 +73,8 @@ def tracked(*tensors: Any) -> bool:
 
 def is_number(value: Any) -> bool:
     """Say whether a value is one number, of whatever kind."""
+    if type(value) is float:
+        return True
     if isinstance(value, Tensor):
         return value.ndim == 0
     if hasattr(value, "__array__"):
@@ -164,6 +166,8 @@ def number(name: str, value: Any) -> float:
     ValueError
         When it is not finite, or when a gradient by it would be lost.
     """
+    if type(value) is float and math.isfinite(value):  # the common case, in no time
+        return value
     refuse_masked(name, value)
     refuse_tracked(name, value)
     try:
@@ -380,6 +384,8 @@ def data(name: str, value: Any) -> Tensor | np.ndarray:
     TypeError
         When it is no array of real numbers, or has a mask.
     """
+    if type(value) is np.ndarray and value.dtype == np.float64 and value.dtype.isnative:
+        return value  # the common case
     refuse_masked(name, value)
     return _tensor_data(name, value) if isinstance(value, Tensor) else _numpy_data(name, value)
 
