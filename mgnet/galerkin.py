@@ -77,6 +77,8 @@ class NodeProlongation:
         """
         if self.joined is None:
             return entry()
+        if self.sums is not None and not any(self.sums.stride()):
+            return pulls  # all are zero
         sums, own = self.joined[target], entry()
         return torch.where(sums > REACTS * own.abs(), own, pulls + sums)
 
