@@ -705,7 +705,8 @@ class Hierarchy:
         """Write a given first guess, or zero in rows where its residual would drown the load in rounding."""
         u.copy_(guess)
         loads = largest(load)
-        drowned = (torch.finfo(u.dtype).eps * largest(A(u)) > loads) & (loads > 0)
+        # Without any load the guess is all there is, and how it vanishes is what is asked for.
+        drowned = (torch.finfo(u.dtype).eps * largest(A(u)) > loads) & (loads > 0).any()
         u.masked_fill_(drowned.reshape(-1, *[1] * (u.ndim - 1)), 0.0)
 
     @cached_property
