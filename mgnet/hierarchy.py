@@ -675,8 +675,9 @@ class Hierarchy:
             if self._small and self.A.contrast > CONTRAST and finite:
                 errors = self._missed(u, load).to(errors)
             elif self._measures:
-                # What is measured takes the place of what is thought to be left.
-                errors = errors + self._left_by_rounding(u, A, load, stopping) - rounding * scale
+                # What is thought to be left, or what is measured if that is more.
+                left = self._left_by_rounding(u, A, load, stopping)
+                errors = torch.maximum(errors, errors - rounding * scale + left)
         if unit is not None:
             loads = loads * unit.flatten()
             errors, scale = errors * unit.flatten(), scale * unit.flatten()

@@ -114,7 +114,7 @@ class Outcome:
         errors, accepted : torch.Tensor, shape (batch,)
             Estimated and accepted errors. NaN is not accepted, and means divergence as infinity does.
         """
-        bad = ~(errors <= accepted)
+        bad = ~((errors <= accepted) & errors.isfinite())
         # One look, which waits for a GPU.
         figures = errors.max(), bad.any(), bad.int().argmax()
         self.error_estimate, wanting, row = torch.stack([x.double() for x in figures]).tolist()
