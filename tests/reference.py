@@ -117,7 +117,7 @@ class Reference:
             # What is nothing but a defect, which is taken out, leaves rounding alone: it is zero.
             nothing = arb(2) ** (-self.bits // 2)
             for row, correction, size in zip(u, e, self.system.sizes, strict=True):
-                if most(row) <= size * nothing:
+                if self.data.singular and most(row) <= size * nothing:
                     row *= 0
                     correction *= 0
             self.unknowns = u + e
