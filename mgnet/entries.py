@@ -22,7 +22,7 @@ from .galerkin import NodeProlongation, galerkin_product, shifted
 from .memory import copy, empty, is_open, scratch, strips
 from .rows import in_rows
 
-__all__ = ["BoxOperator", "Pull", "StencilStiffness", "scaled", "zeros_at_nodes"]
+__all__ = ["BoxOperator", "Pull", "StencilStiffness", "scaled", "lost_in_entries", "zeros_at_nodes"]
 
 # A coefficient or an entry for each of some nodes, and the nodes that it ties them to, each with a factor.
 Pull = tuple[Tensor, list[tuple[tuple[slice, ...], float]]]
@@ -80,8 +80,7 @@ class BoxOperator:
         """Whether constants are mapped to zero, or to so little that entries may lose it to rounding."""
         if self.singular or self.hold == math.inf:
             return self.singular
-        rounding = torch.finfo(self.like["dtype"]).eps * float(self.diagonal(self.box.shape).sum())
-        return self.hold <= LOST * rounding
+        return lost_in_entries(self.hold, self.diagonal(self.box.shape).sum(), self.like["dtype"])
 
     @property
     def by_rows(self) -> bool:
@@ -369,6 +368,26 @@ class StencilStiffness(BoxOperator):
             field = zeros_at_nodes(self.box, self.centre)
             field[there] = self.pairs[opposite][here]
         return self.joined(field)
+
+
+def lost_in_entries(energy: Any, diagonal: Tensor, dtype: torch.dtype) -> bool:
+    """Say whether an energy of constants is so small that entries of a precision may lose it.
+
+    Parameters
+    ----------
+    energy : float or torch.Tensor
+        The sum of all entries, from differences.
+    diagonal : torch.Tensor
+        The sum of the diagonal.
+    dtype : torch.dtype
+        The precision of the entries.
+
+    Returns
+    -------
+    bool
+        Whether the rounding of the diagonal is more than a thousandth of it.
+    """
+    return bool(energy <= LOST * torch.finfo(dtype).eps * diagonal)
 
 
 def zeros_at_nodes(box: Box, like: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ from .checks import (
 )
 from .condensation import Condensation
 from .direct import BoxFactorisation, Floating, solve_direct
-from .entries import LOST
+from .entries import lost_in_entries
 from .iteration import (
     NonFiniteError,
     Outcome,
@@ -740,10 +740,6 @@ class Hierarchy:
         e = torch.randn(shape, generator=generator, device="cpu", out=out)
         return slowness(self.cycle, A, sent(e, self.device), self._unknowns_without_mean)
 
-    def _rounded(self, u: Tensor) -> float:
-        """What rounding of nodal values costs: those at Dirichlet nodes may be the largest."""
-        return torch.finfo(self.dtype).eps * float(largest(u).max())
-
     def _own_nodes(self, u: Tensor, values: Any) -> Tensor:
         """Give all nodes of a result, in memory that is nobody else's."""
         if isinstance(self.problem, BoxPoisson):
@@ -846,11 +842,11 @@ class Hierarchy:
         if not may_lose or self.A.singular or not self.problem.floats:
             return None
         low = self._mixed or self.dtype == torch.float32
-        eps = torch.finfo(torch.float32 if low else torch.float64).eps
+        dtype = torch.float32 if low else torch.float64
         factor = self._scale if self._mixed else 1.0
         image = self.A(torch.ones((1, 1, *self.problem.shape), dtype=self.dtype, device=self.device))[0, 0]
         diagonal = self._diagonal.expand(self.problem.shape).sum()
-        return LooseConstants(factor * image) if image.sum() <= LOST * eps * diagonal else None
+        return LooseConstants(factor * image) if lost_in_entries(image.sum(), diagonal, dtype) else None
 
     def _scaled(self, solve: Callable[[Tensor], Tensor], r: Tensor, out: Tensor) -> Tensor:
         size = row_sizes(r)

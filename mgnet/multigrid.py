@@ -16,7 +16,7 @@ from .box import Box, BoxProlongation
 from .chain import Chain
 from .checks import choice, count, number, shown, sweep_counts
 from .condensation import Condensation
-from .entries import LOST
+from .entries import lost_in_entries
 from .operators import Prolongation
 from .rows import residual
 from .smoothers import SMOOTHERS, Smoother, damping, rough_interval
@@ -475,7 +475,7 @@ def _is_loose(level: Level) -> bool:
         return bool(A.singular)
     diagonal = A.diagonal(level.unknowns)
     hold = A(torch.ones_like(diagonal)[None, None]).sum()
-    return bool(hold <= LOST * torch.finfo(diagonal.dtype).eps * diagonal.sum())
+    return lost_in_entries(hold, diagonal.sum(), diagonal.dtype)
 
 
 def _inverse(A: Tensor, loose: bool) -> Tensor:
