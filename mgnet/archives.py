@@ -12,13 +12,11 @@ import os
 import shutil
 import tarfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, NoReturn
 
-from mgnet.files import durable, sync_folder
+from mgnet.files import durable, locked, sync_folder
 
 __all__ = ["BROKEN", "Archive", "DataError", "find_root", "is_verified", "locate"]
 
@@ -175,7 +173,7 @@ def locate(archive: Archive, root: str | os.PathLike[str] | None, download: bool
     if not (download or here):
         raise FileNotFoundError(f"{missing}, and download=False; {accepted}")
     place.mkdir(parents=True, exist_ok=True)
-    with _locked(place / f".{_flat(archive)}.lock"):
+    with locked(place / f".{_flat(archive)}.lock"):
         found = _find(archive, place)  # another process may have been faster
         if found is not None:
             return found
@@ -196,19 +194,6 @@ def _find(archive: Archive, root: Path) -> Path | None:
 
 def _flat(archive: Archive) -> str:
     return archive.folder.replace("/", "-")
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    from filelock import FileLock
-
-    with FileLock(path):
-        try:
-            yield
-        finally:
-            # Removed while it is held: who waits sees that the file has lost its name, and tries anew.
-            with suppress(OSError):  # Windows keeps what is open
-                path.unlink()
 
 
 class _DownloadError(Exception):

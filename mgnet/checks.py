@@ -541,8 +541,8 @@ def require_finite(name: str, x: Tensor, axes: int = 1) -> None:
             raise ValueError(f"{name}: got {first_bad(x, bad, axes)}; accepted: finite numbers")
 
 
-def count(name: str, value: Any, least: int = 1) -> int:
-    """Return an integer that is large enough, or say what the argument should have been.
+def count(name: str, value: Any, least: int = 1, most: float = math.inf) -> int:
+    """Return an integer in a range, or say what the argument should have been.
 
     Parameters
     ----------
@@ -552,6 +552,8 @@ def count(name: str, value: Any, least: int = 1) -> int:
         What was given.
     least : int, default 1
         The smallest accepted.
+    most : int, optional
+        The largest accepted.
 
     Returns
     -------
@@ -563,12 +565,13 @@ def count(name: str, value: Any, least: int = 1) -> int:
     TypeError
         When it is no integer; True and False are none.
     ValueError
-        When it is too small.
+        When it is too small or too large.
     """
+    accepted = f"an integer of at least {least}" if most == math.inf else f"an integer from {least} to {most}"
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name}: got {shown(value)}; accepted: an integer of at least {least}")
-    if value < least:
-        raise ValueError(f"{name}: got {shown(value)}; accepted: an integer of at least {least}")
+        raise TypeError(f"{name}: got {shown(value)}; accepted: {accepted}")
+    if not least <= int(value) <= most:
+        raise ValueError(f"{name}: got {shown(value)}; accepted: {accepted}")
     return int(value)
 
 

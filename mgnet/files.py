@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from typing import IO
 
-__all__ = ["beside", "durable", "replacing", "sync_folder"]
+__all__ = ["beside", "durable", "locked", "replacing", "sweep", "sync_folder"]
+
+# Characters of a file's name that stand in that of its temporary file: a name has 255 bytes at most.
+LONGEST = 32
 
 
 @contextmanager
@@ -83,6 +87,53 @@ def beside(path: str | os.PathLike[str]) -> str:
     Returns
     -------
     str
-        A hidden name. (A file of ``tempfile`` would be hidden from others too.)
+        A hidden name with its own in it. (A file of ``tempfile`` would be hidden from others too.)
     """
-    return os.path.join(os.path.dirname(os.path.realpath(path)), f".mgnet-{os.urandom(6).hex()}.tmp")
+    folder, name = os.path.split(os.path.realpath(path))
+    return os.path.join(folder, f".mgnet-{name[:LONGEST]}-{os.urandom(6).hex()}.tmp")
+
+
+def sweep(folder: str | os.PathLike[str], names: Collection[str]) -> None:
+    """Remove what processes left that were killed while they wrote some files.
+
+    Parameters
+    ----------
+    folder : path
+        Where the files lie; the caller holds its lock, so that nobody is writing them.
+    names : collection of str
+        The files, each shorter than 32 characters. What becomes another file is left alone, but for that of
+        versions that did not name it.
+    """
+    known = "|".join(map(re.escape, names))
+    stray = re.compile(rf"\.mgnet-(?:(?:{known})-)?[0-9a-f]{{12}}\.tmp")
+    for name in os.listdir(folder):
+        if stray.fullmatch(name):
+            with suppress(FileNotFoundError):
+                os.unlink(os.path.join(folder, name))
+
+
+@contextmanager
+def locked(path: str | os.PathLike[str], timeout: float = -1) -> Iterator[None]:
+    """Hold a lock that one process can have at a time, and that is free when a process is killed.
+
+    Parameters
+    ----------
+    path : path
+        The lock's file; its folder is there. It vanishes at the end.
+    timeout : float, default -1
+        Seconds to wait; below zero without end.
+
+    Raises
+    ------
+    TimeoutError
+        When another has it for so long.
+    """
+    from filelock import FileLock  # late: only what writes into shared folders needs it
+
+    with FileLock(path, timeout):
+        try:
+            yield
+        finally:
+            # Removed while it is held: who waits sees that the file has lost its name, and tries anew.
+            with suppress(OSError):  # Windows keeps what is open
+                os.unlink(path)

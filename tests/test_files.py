@@ -1,0 +1,50 @@
+"""Files are written whole or not at all; what killed processes leave is swept, and a lock keeps others out."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from mgnet import files
+
+HEX = "0123456789ab"
+
+
+def test_only_what_becomes_the_named_files_is_swept(tmp_path: Path) -> None:
+    strays = [f".mgnet-a.ckpt-{HEX}.tmp", f".mgnet-b.csv-{HEX}.tmp", f".mgnet-{HEX}.tmp"]
+    others = ["a.ckpt", f".mgnet-u.csv-{HEX}.tmp", f".mgnet-aXckpt-{HEX}.tmp", f"mgnet-{HEX}.tmp", ".x.tmp"]
+    for name in strays + others:
+        (tmp_path / name).touch()
+    files.sweep(tmp_path, ["a.ckpt", "b.csv"])
+    assert sorted(os.listdir(tmp_path)) == sorted(others)
+
+
+def test_a_file_half_written_is_what_is_swept(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), files.replacing(tmp_path / "a.ckpt"):
+        (stray,) = tmp_path.iterdir()
+        stray.rename(tmp_path / f"{stray.name}.kept")  # as if the process were killed here
+        raise KeyboardInterrupt
+    (kept,) = tmp_path.iterdir()
+    kept.rename(tmp_path / kept.name.removesuffix(".kept"))
+    files.sweep(tmp_path, ["a.ckpt"])
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a" * 250, "\N{SNOWMAN}" * 80])
+def test_long_names_can_be_written(tmp_path: Path, name: str) -> None:
+    with files.replacing(tmp_path / name) as file:
+        file.write(b"whole")
+    assert os.listdir(tmp_path) == [name]
+
+
+def test_a_lock_is_for_one(tmp_path: Path) -> None:
+    lock = tmp_path / ".lock"
+    with files.locked(lock, 0):
+        with pytest.raises(TimeoutError), files.locked(lock, 0):
+            pass
+        assert lock.exists()
+    assert not lock.exists()
+    with files.locked(lock, 0):
+        pass
