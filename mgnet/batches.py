@@ -38,6 +38,8 @@ class Batches:
         not at all.
     drop_last : bool, default False
         Whether to leave out the last batch where it would be smaller than the others.
+    smallest : int, default 1
+        The last batch is also left out where it would have fewer images than this.
     seed : int, default 0
         Decides every random number, with the epoch and the step.
     rank, world : int
@@ -72,6 +74,7 @@ class Batches:
         shuffle: bool = True,
         replacement: bool = False,
         drop_last: bool = False,
+        smallest: int = 1,
         seed: int = 0,
         rank: int = 0,
         world: int = 1,
@@ -88,7 +91,8 @@ class Batches:
             count("world", world),
         )
         self.augmentation = Augmentation() if augmentation is None else augmentation
-        self.shuffle, self.replacement, self.drop_last = shuffle, replacement, drop_last
+        self.shuffle, self.replacement = shuffle, replacement
+        self.smallest = self.batch_size if drop_last else count("smallest", smallest)
         self.dtype, self.channels_last = dtype, channels_last
         self.epoch = self.position = 0
         self._require_sense()
@@ -106,8 +110,11 @@ class Batches:
             raise ValueError(
                 f"batch_size: got {self.batch_size}; accepted: at least {self.world}, one per process"
             )
-        if self.drop_last and self.batch_size > images:
-            raise ValueError(f"batch_size: got {self.batch_size}; accepted: at most the {images} images")
+        if self.smallest > self.batch_size:
+            raise ValueError(f"batch_size: got {self.batch_size}; accepted: at least {self.smallest}")
+        if self.smallest > max(images, 1):
+            name = "batch_size" if self.smallest == self.batch_size else "smallest"
+            raise ValueError(f"{name}: got {self.smallest}; accepted: at most the {images} images")
         if self.replacement and not self.shuffle:
             raise ValueError("replacement: got True; accepted with shuffle=False: False")
         if augmentation.padding == "reflect" and augmentation.crop >= least:
@@ -119,7 +126,7 @@ class Batches:
 
     def __len__(self) -> int:
         whole, rest = divmod(len(self.split), self.batch_size)
-        return whole + bool(rest and not self.drop_last)
+        return whole + (rest >= self.smallest)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         order = self._order()

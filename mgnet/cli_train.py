@@ -6,8 +6,8 @@ import argparse
 import json
 import os
 import statistics
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,12 +41,13 @@ few epochs, lecture the plain loop of the course. The test set is looked at
 once, at the end, with the weights of the best validation accuracy.
 
 --out keeps last.ckpt (where --resume goes on, bit for bit), model.ckpt,
-history.csv and history.json. Ctrl-C finishes the step and saves.
+history.csv and history.json. A folder with another run in it is refused,
+unless --overwrite. Ctrl-C, SIGTERM and SIGHUP finish the step and save.
 
 several processes: torchrun --nproc-per-node N -m mgnet train ...
 
 exit codes: 0 done, 2 usage, 3 diverged, 4 damaged data or checkpoint,
-5 resources, 130 and 143 interrupted
+5 resources, 129, 130, 131 and 143 for SIGHUP, SIGINT, SIGQUIT and SIGTERM
 
 example: mgnet train net --dataset synthetic --epochs 2
 """
@@ -72,6 +73,27 @@ def _real(text: str) -> float:
         raise argparse.ArgumentTypeError(f"got {text!r}; accepted: a number") from None
 
 
+def _or_none(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Let "none" stand for None in an option."""
+    return lambda text: None if text.strip().lower() == "none" else kind(text)
+
+
+# The fields of a recipe that have an option: what is not given is the recipe's.
+FIELDS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "epochs": (_whole, "passes over the training set"),
+    "lr": (_real, "largest learning rate"),
+    "batch_size": (_whole, "images per step"),
+    "weight_decay": (_or_none(_real), "pull on kernels and matrices"),
+    "clip": (_or_none(_real), "largest norm of the gradient, or none"),
+    "crop": (_or_none(_whole), "pixels of margin for random crops, or none"),
+    "flip": (_or_none(str), "random, alternating or none"),
+    "patience": (
+        _or_none(_whole),
+        "epochs without a better validation accuracy after which to stop, or none",
+    ),
+}
+
+
 def declare_train(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``mgnet train``.
 
@@ -84,21 +106,26 @@ def declare_train(parser: argparse.ArgumentParser) -> None:
     add("model", metavar="MODEL", help="name of a model")
     _declare_data(parser)
     add("--recipe", metavar="NAME", choices=RECIPES, default="fast", help="paper, fast (default) or lecture")
-    add("--epochs", metavar="K", type=_whole, help="passes over the training set, instead of the recipe's")
-    add("--lr", metavar="X", type=_real, help="largest learning rate, instead of the recipe's")
-    add("--batch-size", metavar="K", type=_whole, help="images per step, instead of the recipe's")
-    add(
-        "--patience",
-        metavar="K",
-        type=_whole,
-        help="stop after K epochs without a better validation accuracy",
-    )
+    for name, (kind, meaning) in FIELDS.items():
+        flag, default = f"--{name.replace('_', '-')}", argparse.SUPPRESS
+        add(
+            flag,
+            dest=name,
+            metavar="X",
+            type=kind,
+            default=default,
+            help=f"{meaning}, instead of the recipe's",
+        )
     add("--compile", action="store_true", help="use torch.compile")
     add("--option", metavar="NAME=VALUE", action="append", default=[], help="an option of the model")
     add("--seed", metavar="K", type=_whole, default=0, help="of weights, order and augmentation (default: 0)")
     add("--seeds", metavar="K", type=_whole, default=1, help="train with K seeds; report mean and deviation")
     add("--out", metavar="DIR", help="folder for checkpoints and figures")
     add("--resume", action="store_true", help="go on from DIR/last.ckpt if it is there")
+    add("--overwrite", action="store_true", help="remove the run that DIR holds")
+    add(
+        "--save-every", metavar="K", type=_whole, help="save after every K steps too, not only after an epoch"
+    )
     add("--tensorboard", metavar="DIR", help="folder for TensorBoard")
     add("--json", action="store_true", help="print one JSON object and nothing else")
     parser.set_defaults(run=_train)
@@ -146,12 +173,15 @@ def _train(arguments: argparse.Namespace) -> int:
     options = dict(_option(text) for text in arguments.option)
     if arguments.seeds < 1:
         raise CommandError(USAGE, f"--seeds: got {arguments.seeds}; accepted: at least 1")
-    if arguments.resume and not arguments.out:
-        raise CommandError(USAGE, "--resume: needs --out, the folder of the run")
+    for name in ("resume", "overwrite", "save_every"):
+        if getattr(arguments, name) and arguments.out is None:
+            raise CommandError(USAGE, f"--{name.replace('_', '-')}: needs --out, the folder of the run")
     from mgnet.parallel import Processes, together
 
     device = _device(arguments.device)
-    with together(device):
+    with ExitStack() as joined:
+        with refused(USAGE):
+            joined.enter_context(together(device))
         runs = [_run(arguments, options, arguments.seed + k, device) for k in range(arguments.seeds)]
         if Processes().writes:
             figures = runs[0] if len(runs) == 1 else _means(runs)
@@ -164,13 +194,17 @@ def _run(arguments: argparse.Namespace, options: dict[str, Any], seed: int, devi
     import torch
 
     import mgnet
+    from mgnet.checks import count
+    from mgnet.run_folder import folder
+    from mgnet.train import SEEDS
 
     with refused(USAGE):
+        count("seed", seed, 0, SEEDS)
+        out = folder(arguments.out)
         sizes = mgnet.models.defaults(arguments.model)
     dataset = arguments.dataset or ("mnist" if sizes["in_channels"] == 1 else "cifar10")
     data = _data(dataset, arguments.data, sizes["image_size"])
     shape = {"num_classes": data.num_classes, "in_channels": data.shape[0], "image_size": data.shape[1]}
-    out = Path(arguments.out) if arguments.out else None
     if out and arguments.seeds > 1:
         out = out / f"seed{seed}"
     with refused(USAGE), _failures():
@@ -180,16 +214,15 @@ def _run(arguments: argparse.Namespace, options: dict[str, Any], seed: int, devi
             model,
             data,
             recipe=arguments.recipe,
-            epochs=arguments.epochs,
             seed=seed,
             device=device,
             out=out,
             resume=arguments.resume,
+            overwrite=arguments.overwrite,
+            save_every=arguments.save_every,
             tensorboard=arguments.tensorboard,
-            lr=arguments.lr,
-            batch_size=arguments.batch_size,
-            patience=arguments.patience,
-            compile=arguments.compile or None,
+            **{name: value for name, value in vars(arguments).items() if name in FIELDS},
+            **({"compile": True} if arguments.compile else {}),
         )
     return _figures(arguments.model, model, data, history)
 
@@ -362,3 +395,7 @@ def _failures() -> Iterator[None]:
         raise CommandError(DAMAGED, str(error)) from error
     except DivergedError as error:
         raise CommandError(NOT_CONVERGED, f"diverged: {error}") from error
+    except ImportError as error:
+        if error.name != "tensorboard":  # the extra that an option asks for
+            raise
+        raise CommandError(USAGE, str(error)) from error

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 from typing import Any
 
+from .checks import flag, number
 from .files import replacing
 
 __all__ = ["History"]
@@ -106,15 +108,16 @@ class History:
             file.write(text.getvalue().encode())
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
-        """Write rows and test accuracy as JSON.
+        """Write rows and test accuracy as JSON; what is not finite, which JSON does not know, as null.
 
         Parameters
         ----------
         path : path
             Where.
         """
+        text = json.dumps(_without_nan(self.state_dict()), indent=1, allow_nan=False)
         with replacing(path) as file:
-            file.write((json.dumps(self.state_dict(), indent=1) + "\n").encode())
+            file.write((text + "\n").encode())
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything as plain types."""
@@ -127,9 +130,15 @@ class History:
         ----------
         state : dict
             The figures.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            When it is something else.
         """
-        self.rows = [dict(row) for row in state["rows"]]
-        self.test_accuracy, self.stopped_early = state["test_accuracy"], state["stopped_early"]
+        self.rows = [{name: _figure(name, row[name]) for name in COLUMNS} for row in state["rows"]]
+        self.test_accuracy = _figure("test_accuracy", state["test_accuracy"])
+        self.stopped_early = flag("stopped_early", state["stopped_early"])
 
     def __repr__(self) -> str:
         if not self.rows:
@@ -137,3 +146,18 @@ class History:
         last = ", ".join(f"{name} {value:.4g}" for name, value in self.rows[-1].items() if value is not None)
         test = "" if self.test_accuracy is None else f"; test_accuracy {self.test_accuracy:.4f}"
         return f"History({len(self)} epochs; the last: {last}{test})"
+
+
+def _figure(name: str, value: Any) -> Any:
+    """Return a number or None as it is; refuse what is neither."""
+    if value is not None:
+        number(name, value)
+    return value
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nan(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

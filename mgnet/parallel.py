@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -27,6 +27,13 @@ class Processes:
     def __init__(self) -> None:
         active = dist.is_available() and dist.is_initialized()
         self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if active else (0, 1)
+
+    @classmethod
+    def alone(cls) -> Processes:
+        """Return this process without the others, for what each does by itself."""
+        processes = cls()
+        processes.rank, processes.world = 0, 1
+        return processes
 
     @property
     def writes(self) -> bool:
@@ -59,6 +66,44 @@ class Processes:
         dist.all_reduce(sums)
         return [float(x) for x in sums]
 
+    def gathered(self, state: Any) -> list[Any]:
+        """Return what each process has, in the order of their ranks.
+
+        Parameters
+        ----------
+        state : object
+            Plain types and tensors of the CPU: this process's.
+        """
+        if self.world == 1:
+            return [state]
+        states: list[Any] = [None] * self.world
+        dist.all_gather_object(states, state)
+        return states
+
+    def first(self, action: Callable[[], Any], device: Any = None) -> None:
+        """Do something in the first process; what it raises there, the others raise too, as a ValueError.
+
+        Parameters
+        ----------
+        action : callable
+            Takes nothing.
+        device : torch.device, optional
+            Where the backend computes.
+        """
+        error: Exception | None = None
+        if self.writes:
+            try:
+                action()
+            except Exception as caught:
+                error = caught
+        if self.world > 1:
+            told = [None if error is None else str(error)]
+            dist.broadcast_object_list(told, 0, device=device)
+            if told[0] is not None and not self.writes:
+                raise ValueError(told[0])
+        if error is not None:
+            raise error
+
     def same(self, tensors: Iterator[Tensor]) -> None:
         """Overwrite tensors with those of the first process: running statistics differ between them."""
         if self.world > 1:
@@ -74,13 +119,35 @@ def together(device: torch.device) -> Iterator[None]:
     ----------
     device : torch.device
         What this process computes on.
+
+    Raises
+    ------
+    ValueError
+        When the environment says only in part what torchrun says.
     """
     if "WORLD_SIZE" not in os.environ or dist.is_initialized():
         yield
         return
+    _require_environment()
     backend = "nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=timedelta(minutes=10))
     try:
         yield
     finally:
         dist.destroy_process_group()
+
+
+def _require_environment() -> None:
+    """Refuse variables that are not as torchrun sets them, before anything waits for other processes."""
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        value = os.environ.get(name, "")
+        if not value or (name != "MASTER_ADDR" and not (value.isascii() and value.isdigit())):
+            raise ValueError(
+                f"{name}: got {value or 'nothing'!r} in the environment, where WORLD_SIZE is set; accepted:"
+                " what torchrun sets, or no WORLD_SIZE"
+            )
+    if not int(os.environ["RANK"]) < int(os.environ["WORLD_SIZE"]):
+        raise ValueError(
+            f"RANK: got {os.environ['RANK']} in the environment; accepted: below WORLD_SIZE, which is"
+            f" {os.environ['WORLD_SIZE']}"
+        )

@@ -87,12 +87,13 @@ class Progress:
         self.done = epoch * self.steps + done
         if not self.bars:
             return
-        if self.bar is None:
-            from tqdm import tqdm
+        with self._unheard():
+            if self.bar is None:
+                from tqdm import tqdm
 
-            title = f"epoch {epoch + 1}/{self.epochs}"
-            self.bar = tqdm(total=self.steps, desc=title, leave=False, unit="step", initial=done - 1)
-        self.bar.update()
+                title = f"epoch {epoch + 1}/{self.epochs}"
+                self.bar = tqdm(total=self.steps, desc=title, leave=False, unit="step", initial=done - 1)
+            self.bar.update()
 
     def state(self) -> str:
         """Say how much is done, and how long the rest takes if it goes on like this.
@@ -135,8 +136,17 @@ class Progress:
     def close(self) -> None:
         """Take the bar away."""
         if self.bar is not None:
-            self.bar.close()
+            with self._unheard():
+                self.bar.close()
             self.bar = None
+
+    @contextmanager
+    def _unheard(self) -> Iterator[None]:
+        """Do without a bar where it cannot be drawn any more: the terminal is gone, or its disk is full."""
+        try:
+            yield
+        except (OSError, ValueError):
+            self.bars = False
 
 
 def _duration(seconds: float) -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from .augmentation import Augmentation
-from .checks import count, instance, number
+from .checks import choice, count, flag, instance, number, shown
 
 __all__ = ["RECIPES", "Recipe", "recipe"]
 
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("constant", "milestones", "cosine", "onecycle")
+FLIPS = ("random", "alternating")
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Recipe:
         How the learning rate changes from step to step: not, or as :eq:`milestones`, :eq:`cosine` and
         :eq:`one-cycle` say.
     milestones : tuple of float, default (0.5, 0.75)
-        Shares of the run after which the rate is divided by ten.
+        Shares of the run, between 0 and 1, after which the rate is divided by ten.
     warmup : float, default 0.2
         Share of the run in which "onecycle" rises.
     label_smoothing : float, default 0.0
@@ -64,6 +66,16 @@ class Recipe:
         Largest norm of the gradient, :eq:`clipping`.
     patience : int, optional
         Epochs without a better validation accuracy after which to stop, :eq:`early-stopping`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For other values.
+
+    Notes
+    -----
+    Values are kept as plain Python types. None means none for flip, clip and patience, and for numbers of
+    which 0 means none: momentum, weight_decay, warmup, label_smoothing, crop and cutout.
     """
 
     epochs: int = 10
@@ -89,30 +101,10 @@ class Recipe:
     patience: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
-            count(name, getattr(self, name))
-        for name in ("lr", "momentum", "weight_decay", "warmup", "label_smoothing", "clip"):
-            self._in_range(name)
-        for name, accepted in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
-            if getattr(self, name) not in accepted:
-                raise ValueError(f"{name}: got {getattr(self, name)!r}; accepted: one of {accepted}")
-        if self.patience is not None:
-            count("patience", self.patience)
+        for name, plain in _PLAIN.items():
+            # What is checked is what is kept: a checkpoint takes no NumPy scalars.
+            object.__setattr__(self, name, plain(name, getattr(self, name)))
         self.augmentation()  # it refuses what it does not accept
-        instance("milestones", self.milestones, (tuple, list), "a tuple of shares of the run")
-        object.__setattr__(self, "milestones", tuple(number("milestones", m) for m in self.milestones))
-
-    def _in_range(self, name: str) -> None:
-        value = getattr(self, name)
-        if name == "clip" and value is None:
-            return
-        least, most = {"momentum": (0, 1), "label_smoothing": (0, 1), "warmup": (0, 1)}.get(name, (0, None))
-        value = number(name, value)
-        if value < least or (most is not None and value >= most) or (name in ("lr", "clip") and value == 0):
-            text = "a positive number" if name in ("lr", "clip") else f"at least {least}"
-            raise ValueError(
-                f"{name}: got {value!r}; accepted: {text}{'' if most is None else f', below {most}'}"
-            )
 
     def augmentation(self) -> Augmentation:
         """Return what is done to the images of a batch: crop, flip and cutout.
@@ -130,7 +122,7 @@ class Recipe:
         Parameters
         ----------
         **changes
-            By name; ``None`` keeps the value.
+            By name; None means none, where a field may be none.
 
         Returns
         -------
@@ -148,7 +140,79 @@ class Recipe:
                 raise TypeError(
                     f"{name}: got {changes[name]!r}, and is no part of a recipe; accepted: {', '.join(known)}"
                 )
-        return replace(self, **{name: value for name, value in changes.items() if value is not None})
+        return replace(self, **changes)
+
+
+def _word(accepted: tuple[str, ...]) -> Callable[[str, Any], str]:
+    def plain(name: str, value: Any) -> str:
+        choice(name, value, accepted)
+        return str(value)
+
+    return plain
+
+
+def _share(name: str, value: Any) -> float:
+    """Return a number from 0 to below 1; none is 0."""
+    share = number(name, 0.0 if value is None else value)
+    if not 0 <= share < 1:
+        raise ValueError(f"{name}: got {shown(value)}; accepted: at least 0, below 1")
+    return share
+
+
+def _rate(name: str, value: Any) -> float:
+    rate = number(name, value)
+    if rate <= 0:
+        raise ValueError(f"{name}: got {shown(value)}; accepted: a positive number")
+    return rate
+
+
+def _decay(name: str, value: Any) -> float:
+    decay = number(name, 0.0 if value is None else value)
+    if decay < 0:
+        raise ValueError(f"{name}: got {shown(value)}; accepted: at least 0")
+    return decay
+
+
+def _milestones(name: str, value: Any) -> tuple[float, ...]:
+    instance(name, value, (tuple, list), "a tuple of shares of the run, between 0 and 1")
+    shares = tuple(number(name, share) for share in value)
+    if not all(0 < share < 1 for share in shares):
+        raise ValueError(f"{name}: got {shown(value)}; accepted: shares of the run, between 0 and 1")
+    return shares
+
+
+def _pixels(name: str, value: Any) -> int:
+    return 0 if value is None else count(name, value, 0)
+
+
+def _optional(plain: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
+    return lambda name, value: None if value is None else plain(name, value)
+
+
+# How each field is checked and made plain.
+_PLAIN: dict[str, Callable[[str, Any], Any]] = {
+    "epochs": count,
+    "batch_size": count,
+    "optimizer": _word(OPTIMIZERS),
+    "lr": _rate,
+    "momentum": _share,
+    "nesterov": flag,
+    "weight_decay": _decay,
+    "schedule": _word(SCHEDULES),
+    "milestones": _milestones,
+    "warmup": _share,
+    "label_smoothing": _share,
+    "crop": _pixels,
+    "flip": _optional(_word(FLIPS)),
+    "cutout": _pixels,
+    "replacement": flag,
+    "drop_last": flag,
+    "bfloat16": flag,
+    "channels_last": flag,
+    "compile": flag,
+    "clip": _optional(_rate),
+    "patience": _optional(count),
+}
 
 
 # "paper": what the articles on these networks did. "fast": the most that few epochs give on a CPU.

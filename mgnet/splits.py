@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -162,6 +163,19 @@ class Split(torch.utils.data.Dataset):
             )
         rows = rows.to(self.images.device, torch.int64) % max(len(self), 1)
         return Split(self.images.index_select(0, rows), self.labels[rows], self.mean, self.std)
+
+    def digest(self) -> str:
+        """Return what tells this split from others: number and hash of images, labels and normalisation.
+
+        Returns
+        -------
+        str
+            The same on every device.
+        """
+        hashed = hashlib.sha256(repr((tuple(self.images.shape), self.mean, self.std)).encode())
+        for tensor in (self.images, self.labels):
+            hashed.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        return f"{len(self):,} images, SHA-256 {hashed.hexdigest()}"
 
     def to(self, device: Any) -> Split:
         """Return the split on a device.

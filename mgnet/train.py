@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import math
 import os
 import signal
 import time
+import warnings
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -19,18 +20,24 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from . import checkpoint, recipes
-from .checks import count, find_device, instance
+from .checkpoint import CheckpointError
+from .checks import count, find_device, flag, instance, number, shown
 from .data import Batches, Data, Split
 from .history import History
 from .parallel import Processes
 from .precision import brain_float
+from .preflight import PARTS, Findings, evaluating, place_of, require_answer, require_data, require_fit
 from .progress import Progress, telling
 from .recipes import Recipe
+from .run_folder import BEST, CSV, JSON, LAST, claimed, folder
+from .signals import StoppedError, gently
 
 __all__ = ["BEST", "LAST", "DivergedError", "evaluate", "fit", "predict"]
 
-# In the folder of a run: where it can go on, and the weights that it ended with.
-LAST, BEST = "last.ckpt", "model.ckpt"
+# What a generator of torch takes as a seed; each process adds its rank.
+SEEDS = 2**63 - 1
+# Images at a time where they are judged, in training and afterwards.
+JUDGED = 1000
 # Steps between two looks at the losses on a GPU; each look waits for it.
 LOOK = 25
 
@@ -49,6 +56,7 @@ def fit(
     device: Any = None,
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
+    overwrite: bool = False,
     save_every: int | None = None,
     progress: bool | None = None,
     tensorboard: str | os.PathLike[str] | None = None,
@@ -59,9 +67,11 @@ def fit(
     Parameters
     ----------
     model : torch.nn.Module
-        Maps images (N, C, H, W) to scores (N, classes); it is trained in place.
+        Maps images (N, C, H, W) to scores (N, classes); it is trained in place. Norms whose parameters are
+        frozen stay in evaluation mode, and so does what is in it where the model as a whole is not.
     data : Data
-        Training, validation and test set. Without a validation set the last weights are kept.
+        Training, validation and test set, all with the same normalisation. Without a validation set the last
+        weights are kept.
     recipe : Recipe or {"paper", "fast", "lecture"}, default "fast"
         How to train.
     epochs : int, optional
@@ -73,9 +83,13 @@ def fit(
         Where to train; where the model is by default. The model stays there.
     out : path, optional
         Folder for checkpoints and figures: ``last.ckpt`` after every epoch, at the end ``model.ckpt``,
-        ``history.csv`` and ``history.json``.
+        ``history.csv`` and ``history.json``. It is this run's alone while that goes on, and one with another
+        run in it is refused.
     resume : bool, default False
-        Go on from ``out/last.ckpt`` if it is there; the run must be the same one.
+        Go on from ``out/last.ckpt`` if it is there; the run must be the same one: model, recipe, seed, data
+        and number of processes.
+    overwrite : bool, default False
+        Remove the run that ``out`` holds, when everything has been looked at and before the first step.
     save_every : int, optional
         Steps after which to save within an epoch too.
     progress : bool, optional
@@ -84,7 +98,7 @@ def fit(
     tensorboard : path, optional
         Folder for TensorBoard; needs the extra ``tensorboard``.
     **changes
-        Other values for fields of the recipe, as ``lr=0.05``.
+        Other values for fields of the recipe, as ``lr=0.05``; None means none, as in ``flip=None``.
 
     Returns
     -------
@@ -94,33 +108,64 @@ def fit(
     Raises
     ------
     TypeError, ValueError
-        For wrong arguments, before any work.
+        For wrong arguments, and for model, data, recipe and folder that do not fit each other, before the
+        first step.
     DivergedError
-        When the loss is not finite; it names step and learning rate.
+        When a loss or a weight is not finite; it names step and learning rate.
     CheckpointError
         When the checkpoint to resume from is damaged.
     KeyboardInterrupt
-        After Ctrl-C, when the step is finished and saved, or the run where it was the last step; SIGTERM
-        ends the process in the same way.
+        After Ctrl-C, when the step is finished and saved, or the run where it was the last step; SIGTERM,
+        SIGHUP and SIGQUIT end the process in the same way.
+
+    Warns
+    -----
+    UserWarning
+        When the last images of an epoch are left out, since batch normalisation needs more of them.
     """
     instance("model", model, nn.Module, "a torch.nn.Module, as mgnet.models.create(name) makes one")
     instance("data", data, Data, "a Data of tensors, as mgnet.data.cifar10() and Data(train, ...) are")
+    require_data(data)
     if isinstance(recipe, str):
         recipe = recipes.recipe(recipe, data.shape[0], *_has(model, nn.BatchNorm2d, nn.Conv2d))
     instance("recipe", recipe, Recipe, "a Recipe, or the name of one")
-    recipe = recipe.changed(epochs=epochs, **changes)
-    if save_every is not None:
-        count("save_every", save_every)
-    if (resume or save_every) and out is None:
-        raise ValueError("out: got None; accepted: a folder, where resume or save_every is asked for")
-    place = next(model.parameters()).device if device is None else find_device(device)
-    run = _Run(model, data, recipe, count("seed", seed, 0), place, None if out is None else Path(out))
-    run.save_every = save_every
-    with _own_random_numbers(place, seed + run.processes.rank), _log(tensorboard) as log:
+    recipe = recipe.changed(**changes, **({} if epochs is None else {"epochs": epochs}))
+    seed, target = count("seed", seed, 0, SEEDS), folder(out)
+    _require_sense(target, resume, overwrite, save_every, tensorboard)
+    place = place_of(model, data.train.images.device)
+    place = place if device is None else find_device(device)
+    model, data = model.to(place), data.to(place)
+    with _own_random_numbers(place, seed):
+        findings = require_fit(model, data, recipe)
+    run = _Run(model, data, recipe, seed, place, target, findings)
+    run.save_every = None if save_every is None else int(save_every)
+    with ExitStack() as held:
+        if target is not None:
+            run.processes.first(lambda: held.enter_context(claimed(target, resume, overwrite)), place)
+        held.enter_context(_own_random_numbers(place, seed + run.processes.rank))
+        log = held.enter_context(_log(tensorboard))
         run.start(resume)
-        with _gently() as stop:
+        with gently() as stop:
             run.go(stop, progress, log)
     return run.history
+
+
+def _require_sense(
+    out: Path | None, resume: Any, overwrite: Any, save_every: Any, tensorboard: str | os.PathLike[str] | None
+) -> None:
+    if save_every is not None:
+        count("save_every", save_every)
+    if flag("resume", resume) and flag("overwrite", overwrite):
+        raise ValueError("overwrite: got True; accepted with resume: False")
+    if (resume or flag("overwrite", overwrite) or save_every) and out is None:
+        raise ValueError(
+            "out: got None; accepted: a folder, where resume, overwrite or save_every is asked for"
+        )
+    if tensorboard is not None and importlib.util.find_spec("tensorboard") is None:
+        raise ImportError(
+            "tensorboard: not installed; accepted: pip install 'mgnet-companion[tensorboard]'",
+            name="tensorboard",
+        )
 
 
 def evaluate(model: nn.Module, split: Split, *, batch_size: int = 1000, bfloat16: bool = False) -> float:
@@ -135,15 +180,21 @@ def evaluate(model: nn.Module, split: Split, *, batch_size: int = 1000, bfloat16
     batch_size : int, default 1000
         Images at a time.
     bfloat16 : bool, default False
-        Compute products in bfloat16, where the device has instructions for it.
+        Compute products in bfloat16, where the device has instructions for it. Training judges in float32,
+        whatever its recipe says, and so does this by default: the figure is that of the history.
 
     Returns
     -------
     float
         Between 0 and 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a model that gives no scores for the images, or for other arguments, before any work.
     """
-    _require_model_and_split(model, split)
-    return _judge(model, split, batch_size, bfloat16, Processes())[1]
+    split = _ready(model, split)
+    return _judge(model, split, Processes(), batch_size, bfloat16)[1]
 
 
 def predict(model: nn.Module, split: Split, *, batch_size: int = 1000) -> Tensor:
@@ -163,53 +214,75 @@ def predict(model: nn.Module, split: Split, *, batch_size: int = 1000) -> Tensor
     torch.Tensor, shape (images, classes)
         Scores, float32, on the model's device.
     """
-    _require_model_and_split(model, split)
-    batches = Batches(split.to(next(model.parameters()).device), batch_size, shuffle=False)
-    with _evaluating(model):
+    split = _ready(model, split)
+    batches = _in_order(model, split, batch_size, Processes.alone())
+    with evaluating(model):
         return torch.cat([model(x).float() for x, _ in batches])
 
 
-def _require_model_and_split(model: Any, split: Any) -> None:
+def _ready(model: Any, split: Any) -> Split:
+    """Return the split where the model is, after a look at both."""
     instance("model", model, nn.Module, "a torch.nn.Module")
     instance("split", split, Split, "a Split, data.test for example")
+    if not len(split):
+        raise ValueError("split: got no images; accepted: at least one")
+    there = split.to(place_of(model, split.images.device))
+    require_answer(model, there)
+    return there
 
 
 class _Run:
     """A training run and its state; what it does is :meth:`go`."""
 
     def __init__(
-        self, model: nn.Module, data: Data, recipe: Recipe, seed: int, device: torch.device, out: Path | None
+        self,
+        model: nn.Module,
+        data: Data,
+        recipe: Recipe,
+        seed: int,
+        device: torch.device,
+        out: Path | None,
+        findings: Findings,
     ) -> None:
-        for part in ("train", "test"):
-            if not len(getattr(data, part)):
-                raise ValueError(f"data: got no images in data.{part}; accepted: at least one")
-        self.recipe, self.seed, self.device, self.out = recipe, seed, device, out
+        self.model, self.data, self.recipe, self.seed = model, data, recipe, seed
+        self.device, self.out, self.still = device, out, findings.still
         self.processes = Processes()
-        self.data = data.to(device)
-        self.model = model.to(device)
         if recipe.channels_last:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.batches = self._batches()
+        self.batches = self._batches(findings.least)
         self.optimizer = _optimizer(self.model, recipe)
         self.schedule = _schedule(self.optimizer, recipe, len(self.batches))
         self.save_every: int | None = None
         self.history = History()
         self.best: dict[str, Tensor] | None = None
+        # What is not finite from the start is meant so: a mask of minus infinities, for example.
+        self.infinite = _not_finite(self.model)
+        # The digests need a pass over all images, and only a checkpoint holds them.
+        self.digests = {part: getattr(data, part).digest() for part in PARTS} if out else {}
         self.clear()
 
-    def _batches(self) -> Batches:
+    def _batches(self, least: int) -> Batches:
         recipe, processes = self.recipe, self.processes
-        return Batches(
+        batches = Batches(
             self.data.train,
             recipe.batch_size,
             augmentation=recipe.augmentation(),
             replacement=recipe.replacement,
             drop_last=recipe.drop_last,
+            smallest=max(1, least * processes.world),
             seed=self.seed,
             rank=processes.rank,
             world=processes.world,
             channels_last=recipe.channels_last,
         )
+        left = len(self.data.train) % recipe.batch_size
+        if 0 < left < batches.smallest and not recipe.drop_last and processes.writes:
+            warnings.warn(
+                f"of every epoch the last {left} of {len(self.data.train)} images are left out: batch"
+                f" normalisation needs at least {batches.smallest} in a batch",
+                stacklevel=4,
+            )
+        return batches
 
     def clear(self) -> None:
         """Begin the sums of an epoch."""
@@ -220,7 +293,7 @@ class _Run:
     def start(self, resume: bool) -> None:
         """Take up the state of a checkpoint, where that is wanted and there is one."""
         if resume and self.out and (self.out / LAST).exists():
-            self.load_state_dict(checkpoint.load(self.out / LAST))
+            self.load(self.out / LAST)
         self.trained: nn.Module = torch.compile(self.model) if self.recipe.compile else self.model  # type: ignore[assignment]
         self.trained = self.processes.wrapped(self.trained)
 
@@ -234,14 +307,17 @@ class _Run:
         with telling(report.state, report.lines), closing(report):
             while len(self.history) < self.recipe.epochs and not self.history.stopped_early:
                 self.epoch(stop, report)
-                report.epoch(self.close_epoch())
-                _write_log(log, self.history.rows[-1])
+                self.close_epoch()
                 self.save()
+                report.epoch(self.history.rows[-1])
+                _write_log(log, self.history.rows[-1])
             self.finish()
 
     def epoch(self, stop: list[int], report: Progress) -> None:
         """Train on the batches that are left of an epoch."""
         self.trained.train()
+        for module in self.still:
+            module.training = False
         start = time.perf_counter()
         for x, y in self.batches:
             self.step(x, y)
@@ -249,12 +325,13 @@ class _Run:
             stopped = self.stopped(stop)
             if stopped or (self.save_every and self.batches.position % self.save_every == 0):
                 self.look()
+                self.require_finite()
                 self.seconds += time.perf_counter() - start
                 start = time.perf_counter()
                 self.save()
             if stopped:
                 report.close()
-                raise _StoppedError(stop[0] if stop else signal.SIGTERM)
+                raise StoppedError(stop[0] if stop else signal.SIGTERM)
         self.look()
         self.seconds += time.perf_counter() - start
 
@@ -297,23 +374,25 @@ class _Run:
         figures = torch.stack([figure for *_, figure in self.unseen]).tolist() if self.unseen else []
         for (step, lr, images, _), (loss, correct) in zip(self.unseen, figures, strict=True):
             if not math.isfinite(loss):
-                raise DivergedError(
-                    f"the loss of step {step} is {loss} at learning rate {lr:.3g}; take a smaller"
-                    " one, or clip the gradient; the last checkpoint is as it was"
-                )
+                raise _diverged(f"the loss of step {step} is {loss}", lr)
             self.loss_sum += loss
             self.correct += int(correct)
             self.seen += images
         self.unseen.clear()
 
-    def close_epoch(self) -> dict[str, Any]:
+    def require_finite(self) -> None:
+        """Refuse weights and statistics that are not finite: they are no state to go on from."""
+        wrong = [name for name in _not_finite(self.model) if name not in self.infinite]
+        if wrong:
+            raise _diverged(f"{wrong[0]} is not finite", self.optimizer.param_groups[0]["lr"])
+
+    def close_epoch(self) -> None:
         """Look at the validation set, note the figures, and keep the weights if they are the best."""
         self.processes.same(self.model.buffers())
+        self.require_finite()
         loss, accuracy = None, None
         if len(self.data.validation):
-            loss, accuracy = _judge(
-                self.model, self.data.validation, 1000, self.recipe.bfloat16, self.processes
-            )
+            loss, accuracy = self.judged("validation")
         loss_sum, correct, seen = self.processes.total(
             self.loss_sum, self.correct, self.seen, device=self.device
         )
@@ -336,33 +415,38 @@ class _Run:
         stale = len(self.history) - best["epoch"]
         # eq: early-stopping
         self.history.stopped_early = self.recipe.patience is not None and stale >= self.recipe.patience
-        return self.history.rows[-1]
+
+    def judged(self, part: str) -> tuple[float, float]:
+        """Return mean loss and accuracy of a part; refuse a loss that is not finite."""
+        loss, accuracy = _judge(self.model, getattr(self.data, part), self.processes)
+        if not math.isfinite(loss):
+            raise _diverged(f"the {part} loss is {loss}", self.optimizer.param_groups[0]["lr"])
+        return loss, accuracy
 
     def finish(self) -> None:
         """Restore the best weights, and look at the test set with them."""
         if self.best is not None:
             self.model.load_state_dict(self.best)
         if self.history.test_accuracy is None:
-            test = self.data.test
-            self.history.test_accuracy = _judge(self.model, test, 1000, self.recipe.bfloat16, self.processes)[
-                1
-            ]
+            self.history.test_accuracy = self.judged("test")[1]
+        self.save()
         if self.out and self.processes.writes:
-            self.save()
             checkpoint.save(self.out / BEST, {**self.configuration(), "model": self.model.state_dict()})
-            self.history.to_csv(self.out / "history.csv")
-            self.history.to_json(self.out / "history.json")
+            self.history.to_csv(self.out / CSV)
+            self.history.to_json(self.out / JSON)
 
     # The state.
 
     def configuration(self) -> dict[str, Any]:
         """Say what is being done, in plain types."""
         return {
-            "format": 1,
+            "format": FORMAT,
             "spec": copy.deepcopy(getattr(self.model, "spec", None)),
             "dataset": self.data.name,
+            "classes": list(self.data.classes),
             "mean": list(self.data.mean),
             "std": list(self.data.std),
+            "digests": self.digests,
             "recipe": asdict(self.recipe),
             "seed": self.seed,
             "processes": self.processes.world,
@@ -371,53 +455,127 @@ class _Run:
 
     def save(self) -> None:
         """Write the checkpoint, if there is a folder for it."""
-        if self.out is None or not self.processes.writes:
+        if self.out is None:
             return
-        generator = _generator(self.device)
+        ranks = self.processes.gathered(self.own_state())
+        if not self.processes.writes:
+            return
         checkpoint.save(
             self.out / LAST,
             {
                 **self.configuration(),
                 "model": self.model.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "schedule": self.schedule.state_dict(),
+                "optimizer": self.optimizer.state_dict()["state"],
                 "batches": self.batches.state_dict(),
-                "random": {
-                    "cpu": torch.get_rng_state(),
-                    "cuda": generator and generator.get_rng_state(self.device),
-                },
                 "best": self.best,
-                "sums": [self.loss_sum, self.correct, self.seen, self.seconds],
+                "ranks": ranks,
             },
         )
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def own_state(self) -> dict[str, Any]:
+        """Return what each process has of its own: to go on with sums of all would round otherwise."""
+        generator = _generator(self.device)
+        return {
+            "sums": [self.loss_sum, self.correct, self.seen, self.seconds],
+            "cpu": torch.get_rng_state(),
+            "device": generator and generator.get_rng_state(self.device),
+        }
+
+    def load(self, path: Path) -> None:
         """Take up the state of a run, if it is this one."""
+        state = checkpoint.load(path)
+        if state.get("format") != FORMAT:
+            raise CheckpointError(f"{path}: of format {state.get('format')!r}; accepted: {FORMAT}")
+        for name, kind in KEYS.items():
+            if not isinstance(state.get(name), kind):
+                raise CheckpointError(f"{path}: {name!r} is missing in it")
+        self.require_same(state)
+        try:
+            self.load_state_dict(state)
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{path}: does not hold the state of a run ({error})") from error
+
+    def require_same(self, state: dict[str, Any]) -> None:
+        """Refuse the state of another run, and name what differs."""
         mine, theirs = (_flat(configuration) for configuration in (self.configuration(), state))
+        mine["weights"], theirs["weights"] = (_shapes(x) for x in (self.model.state_dict(), state["model"]))
         for name, value in mine.items():
             if theirs.get(name) != value:
                 raise ValueError(
-                    f"{name}: got {value!r}, but {self.out} was begun with {theirs.get(name)!r};"
+                    f"{name}: got {shown(value)}, but {self.out} was begun with {shown(theirs.get(name))};"
                     " accepted: the same, or another folder"
                 )
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what :meth:`save` saved."""
         self.batches.load_state_dict(state["batches"])
         self.history.load_state_dict(state["history"])
+        own = state["ranks"][self.processes.rank]
+        loss_sum, correct, seen, seconds = own["sums"]
+        self.loss_sum, self.seconds = number("loss", loss_sum), number("seconds", seconds)
+        self.correct, self.seen = count("correct", correct, 0), count("seen", seen, 0)
         self.best = state["best"]
-        self.loss_sum, self.correct, self.seen, self.seconds = state["sums"]
-        torch.set_rng_state(state["random"]["cpu"])
+        if self.best is not None and _shapes(self.best) != _shapes(state["model"]):
+            raise ValueError("the best weights have other shapes than the last ones")
+        self.model.load_state_dict(state["model"])
+        _load_optimizer(self.optimizer, state["optimizer"])
+        _go_to(self.schedule, self.batches.epoch * len(self.batches) + self.batches.position)
+        torch.set_rng_state(own["cpu"])
         generator = _generator(self.device)
-        if generator and state["random"]["cuda"] is not None:
-            generator.set_rng_state(state["random"]["cuda"], self.device)
+        if generator and own["device"] is not None:
+            generator.set_rng_state(own["device"], self.device)
+
+
+# What a checkpoint holds is said by the number; see _Run.save.
+FORMAT = 2
+KEYS = {"model": dict, "optimizer": dict, "batches": dict, "history": dict, "recipe": dict, "ranks": list}
+
+
+def _diverged(what: str, lr: float) -> DivergedError:
+    return DivergedError(
+        f"{what} at learning rate {lr:.3g}; take a smaller one, or clip the gradient; the last checkpoint is"
+        " as it was"
+    )
+
+
+def _not_finite(model: nn.Module) -> list[str]:
+    """Return the names of weights and buffers that have numbers which are not finite."""
+    named = {n: x for n, x in model.state_dict().items() if isinstance(x, Tensor) and x.is_floating_point()}
+    # One look at all of them.
+    finite = torch.stack([x.isfinite().all() for x in named.values()]).tolist() if named else []
+    return [name for name, whole in zip(named, finite, strict=True) if not whole]
 
 
 def _flat(configuration: dict[str, Any]) -> dict[str, Any]:
-    """Return what makes a run the same one, the fields of its recipe one by one."""
-    whole = {name: configuration.get(name) for name in ("format", "spec", "dataset", "seed", "processes")}
+    """Return what makes a run the same one, by the names that a caller knows."""
+    whole = {name: configuration.get(name) for name in ("spec", "dataset", "seed", "processes")}
+    digests = configuration.get("digests") or {}
+    parts = {f"data.{part}": digests.get(part) for part in PARTS}
     fields = {**configuration["recipe"]}
-    return {**whole, **fields, "milestones": tuple(fields["milestones"])}
+    return {**whole, **parts, **fields, "milestones": tuple(fields.get("milestones", ()))}
+
+
+def _shapes(weights: dict[str, Any]) -> dict[str, tuple[int, ...] | None]:
+    return {name: tuple(x.shape) if isinstance(x, Tensor) else None for name, x in weights.items()}
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, moments: dict[int, dict[str, Any]]) -> None:
+    """Take up the moments of the parameters; rates and decay are the recipe's."""
+    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+    for p, state in optimizer.state.items():
+        for name, x in state.items():
+            if isinstance(x, Tensor) and x.ndim and x.shape != p.shape:
+                raise ValueError(f"{name} has shape {tuple(x.shape)}, its parameter {tuple(p.shape)}")
+
+
+def _go_to(schedule: Any, step: int) -> None:
+    """Put the schedule of the learning rate where it is after some steps."""
+    schedule.last_epoch = step
+    schedule._last_lr = [
+        base * share(step) for base, share in zip(schedule.base_lrs, schedule.lr_lambdas, strict=True)
+    ]
+    for group, lr in zip(schedule.optimizer.param_groups, schedule._last_lr, strict=True):
+        group["lr"] = lr
 
 
 def _has(model: nn.Module, *kinds: type[nn.Module]) -> list[bool]:
@@ -460,27 +618,13 @@ def _share(recipe: Recipe, step: int, total: int) -> float:
 
 
 def _judge(
-    model: nn.Module, split: Split, batch_size: int, bfloat16: bool, processes: Processes
+    model: nn.Module, split: Split, processes: Processes, batch_size: int = JUDGED, bfloat16: bool = False
 ) -> tuple[float, float]:
     """Return mean loss and accuracy, in evaluation mode."""
-    count("batch_size", batch_size)
-    if not len(split):
-        raise ValueError("split: got no images; accepted: at least one")
-    device = next(model.parameters()).device
+    device = split.images.device
     loss, correct = (torch.zeros((), dtype=torch.float64, device=device) for _ in range(2))
-    channels_last = any(
-        p.ndim == 4 and p.is_contiguous(memory_format=torch.channels_last) for p in model.parameters()
-    )
-    batches = Batches(
-        split.to(device),
-        batch_size,
-        shuffle=False,
-        rank=processes.rank,
-        world=processes.world,
-        channels_last=channels_last,
-    )
-    with _evaluating(model), brain_float(device, bfloat16):
-        for x, y in batches:
+    with evaluating(model), brain_float(device, bfloat16):
+        for x, y in _in_order(model, split, batch_size, processes):
             scores = model(x).float()
             loss += F.cross_entropy(scores, y, reduction="sum")  # eq: softmax-cross-entropy
             correct += (scores.argmax(1) == y).sum()  # eq: accuracy
@@ -488,15 +632,17 @@ def _judge(
     return sums[0] / len(split), sums[1] / len(split)
 
 
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        model.train(training)
+def _in_order(model: nn.Module, split: Split, batch_size: int, processes: Processes) -> Batches:
+    """Return the batches of a split as they are, in the memory order of the model's kernels."""
+    order = {"memory_format": torch.channels_last}
+    return Batches(
+        split,
+        batch_size,
+        shuffle=False,
+        rank=processes.rank,
+        world=processes.world,
+        channels_last=any(p.ndim == 4 and p.is_contiguous(**order) for p in model.parameters()),
+    )
 
 
 @contextmanager
@@ -516,58 +662,13 @@ def _generator(device: torch.device) -> Any:
     return None if device.type == "cpu" else torch.get_device_module(device)
 
 
-class _StoppedError(Exception):
-    """A signal came, and what it interrupted is saved."""
-
-
-@contextmanager
-def _gently() -> Iterator[list[int]]:
-    """Note SIGINT and SIGTERM; when the step is finished, do what would have been done at once."""
-    came: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if came:  # twice: now
-            signal.default_int_handler(number, frame)
-        came.append(number)
-
-    before = {}
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(number) != signal.SIG_IGN:  # as in the background of a shell
-                before[number] = signal.signal(number, note)
-    except ValueError:  # only the main thread may
-        yield came
-        return
-    try:
-        yield came
-    except _StoppedError as stopped:
-        _restore(before)
-        signal.raise_signal(stopped.args[0])
-        raise KeyboardInterrupt from None  # the handler that was there has not ended it
-    else:
-        _restore(before)
-        if came:  # after the last step: the run is whole and saved, and what follows it is to end
-            signal.raise_signal(came[0])
-    finally:
-        _restore(before)
-
-
-def _restore(handlers: dict[signal.Signals, Any]) -> None:
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-
-
 @contextmanager
 def _log(folder: str | os.PathLike[str] | None) -> Iterator[Any]:
     if folder is None:
         yield None
         return
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise ImportError(
-            "tensorboard: not installed; accepted: pip install 'mgnet-companion[tensorboard]'"
-        ) from error
+    from torch.utils.tensorboard import SummaryWriter
+
     with SummaryWriter(str(folder)) as writer:
         yield writer
 

@@ -1,4 +1,4 @@
-"""Files are written whole or not at all; what killed processes leave is swept, and a lock keeps others out."""
+"""Files are written whole or not at all, what killed processes leave is swept, and a lock is for one."""
 
 from __future__ import annotations
 

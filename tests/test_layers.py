@@ -43,7 +43,8 @@ NETWORK = [
     {"scratch", "graphs", "archives", "augmentation", "splits", "synthetic"},
     {"layers", "official", "batches"},
     {"models", "data"},
-    {"recipes", "history", "progress", "parallel", "checkpoint"},
+    {"recipes", "history", "progress", "parallel", "checkpoint", "run_folder", "signals"},
+    {"preflight"},
     {"train"},
 ]
 STRINGS = [{"expression", "tables", "shell"}]
