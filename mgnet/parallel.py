@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 __all__ = ["Processes", "together"]
 
@@ -40,15 +40,25 @@ class Processes:
         """Whether this process is the one that writes files and lines."""
         return self.rank == 0
 
-    def wrapped(self, model: nn.Module) -> nn.Module:
-        """Return the model so that its gradients are means over all processes.
+    def add_gradients(self, parameters: Iterable[Tensor]) -> None:
+        """Add up the gradients of all processes.
+
+        They lie in one row in the order of the parameters, so that every sum is rounded in one way. (torch's
+        DistributedDataParallel finds another order after the first step of each start: of three processes or
+        more a run that goes on would end with other digits.)
 
         Parameters
         ----------
-        model : torch.nn.Module
-            With equal weights everywhere; those of the first process are handed out.
+        parameters : iterable of torch.Tensor
+            Equal ones everywhere; the same of them have a gradient.
         """
-        return nn.parallel.DistributedDataParallel(model) if self.world > 1 else model
+        if self.world == 1:
+            return
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        row = torch.cat([gradient.flatten() for gradient in gradients])
+        dist.all_reduce(row)
+        for gradient, total in zip(gradients, row.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(total.view_as(gradient))
 
     def total(self, *numbers: float, device: Any = None) -> list[float]:
         """Return each number summed over the processes.
@@ -104,11 +114,20 @@ class Processes:
         if error is not None:
             raise error
 
-    def same(self, tensors: Iterator[Tensor]) -> None:
-        """Overwrite tensors with those of the first process: running statistics differ between them."""
-        if self.world > 1:
-            for tensor in tensors:
-                dist.broadcast(tensor, 0)
+    def same(self, tensors: Iterable[Tensor]) -> None:
+        """Overwrite tensors with those of the first process.
+
+        Parameters
+        ----------
+        tensors : iterable of torch.Tensor
+            Weights, or running statistics, which differ between processes.
+        """
+        if self.world == 1:
+            return
+        for tensor in tensors:
+            row = tensor.detach().contiguous()  # which a kernel in another memory order is not
+            dist.broadcast(row, 0)
+            tensor.detach().copy_(row)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, SupportsIndex
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -174,7 +175,7 @@ class Split(torch.utils.data.Dataset):
         """
         hashed = hashlib.sha256(repr((tuple(self.images.shape), self.mean, self.std)).encode())
         for tensor in (self.images, self.labels):
-            hashed.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+            hashed.update(np.ascontiguousarray(tensor.cpu().numpy()).ravel().view(np.uint8).data)
         return f"{len(self):,} images, SHA-256 {hashed.hexdigest()}"
 
     def to(self, device: Any) -> Split:

@@ -140,10 +140,10 @@ def fit(
     run = _Run(model, data, recipe, seed, place, target, findings)
     run.save_every = None if save_every is None else int(save_every)
     with ExitStack() as held:
+        log = held.enter_context(_log(tensorboard))
         if target is not None:
             run.processes.first(lambda: held.enter_context(claimed(target, resume, overwrite)), place)
         held.enter_context(_own_random_numbers(place, seed + run.processes.rank))
-        log = held.enter_context(_log(tensorboard))
         run.start(resume)
         with gently() as stop:
             run.go(stop, progress, log)
@@ -295,7 +295,7 @@ class _Run:
         if resume and self.out and (self.out / LAST).exists():
             self.load(self.out / LAST)
         self.trained: nn.Module = torch.compile(self.model) if self.recipe.compile else self.model  # type: ignore[assignment]
-        self.trained = self.processes.wrapped(self.trained)
+        self.processes.same((*self.model.parameters(), *self.model.buffers()))
 
     # The loop.
 
@@ -348,8 +348,7 @@ class _Run:
             scores = self.trained(x)
         # eq: label-smoothing
         losses = F.cross_entropy(scores.float(), y, reduction="sum", label_smoothing=recipe.label_smoothing)
-        # The mean over the images of all processes; they average their gradients.
-        loss = losses * (self.processes.world / self.global_size())  # eq: batch-loss
+        loss = losses / self.global_size()  # eq: batch-loss
         step = len(self.history) * len(self.batches) + self.batches.position
         lr = self.optimizer.param_groups[0]["lr"]
         correct = (scores.detach().argmax(1) == y).sum()
@@ -358,6 +357,7 @@ class _Run:
             self.look()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        self.processes.add_gradients(self.model.parameters())
         if recipe.clip is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)  # eq: clipping
         self.optimizer.step()

@@ -865,3 +865,25 @@ def test_batches_are_the_same_on_a_gpu(padding: Any, flip: Any) -> None:
         assert there[0].is_cuda
         assert torch.equal(here[1], there[1].cpu())
         torch.testing.assert_close(here[0], there[0].cpu(), rtol=0, atol=1e-6)
+
+
+def test_a_digest_tells_splits_apart() -> None:
+    split = data.synthetic(train=12).train
+    images, labels = split.images, split.labels
+    same = [split, split.subset(range(12)), Split(images.clone(), labels.clone(), split.mean, split.std)]
+    strided = Split(images.transpose(2, 3).contiguous().transpose(2, 3), labels, split.mean, split.std)
+    assert {one.digest() for one in (*same, strided)} == {split.digest()}
+    other = images.clone()
+    other[3, 1, 4, 5] ^= 1
+    different = [
+        Split(other, labels, split.mean, split.std),
+        Split(images, labels.roll(1), split.mean, split.std),
+        split.normalised_by((0.0,), (1.0,)),
+        *(split.subset(range(size)) for size in (0, 1, 11)),
+        split.subset(range(11, -1, -1)),
+    ]
+    assert len({one.digest() for one in (split, *different)}) == 1 + len(different)
+    nothing = Split(
+        torch.from_numpy(np.empty((0, 3, 4, 4), np.uint8)), torch.from_numpy(np.empty(0, np.int64))
+    )
+    assert nothing.digest().startswith("0 images")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import math
 import sys
 import threading
 from pathlib import Path
@@ -152,3 +154,27 @@ def test_without_a_stderr_nothing_is_said(
 
 def test_silence(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
     assert said(monkeypatch, Terminal(), history.rows, show=False) == ""
+
+
+def test_what_json_does_not_know_is_null(tmp_path: Path) -> None:
+    history = History()
+    history.append(epoch=1, train_loss=math.nan, val_loss=-math.inf, lr=0.5)
+    history.to_json(tmp_path / "h.json")
+    (row,) = json.loads((tmp_path / "h.json").read_text(), parse_constant=pytest.fail)["rows"]
+    assert (row["train_loss"], row["val_loss"], row["lr"]) == (None, None, 0.5)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {},
+        {"rows": 3, "test_accuracy": None, "stopped_early": False},
+        {"rows": [{}], "test_accuracy": None, "stopped_early": False},
+        {"rows": [], "test_accuracy": "high", "stopped_early": False},
+        {"rows": [], "test_accuracy": None, "stopped_early": "no"},
+        {"rows": [], "test_accuracy": math.nan, "stopped_early": False},
+    ],
+)
+def test_what_is_no_history_is_refused(state: dict[str, Any]) -> None:
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        History().load_state_dict(state)

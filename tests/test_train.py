@@ -32,6 +32,7 @@ from mgnet import (
     precision,
     progress,
     recipes,
+    signals,
     train,
 )
 from mgnet.parallel import Processes, together
@@ -506,6 +507,68 @@ def test_a_loss_that_is_not_finite(data: mgnet.data.Data, tmp_path: Path) -> Non
     assert not os.listdir(tmp_path)
 
 
+@pytest.mark.parametrize("validation", [64, 0])
+def test_a_run_that_diverges_in_its_last_step(
+    data: mgnet.data.Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, validation: int
+) -> None:
+    """No loss is computed after it, and the last good state has to stay."""
+    step = train._Run.step
+
+    def last(run: Any, *batch: Any) -> None:
+        step(run, *batch)
+        if len(run.history) == 1 and run.batches.position == len(run.batches):
+            with torch.no_grad():
+                run.model[0].weight[0] = math.inf
+
+    monkeypatch.setattr(train._Run, "step", last)
+    few = replace(data, validation=data.validation.subset(range(validation)))
+    with pytest.raises(DivergedError, match=r"0\.weight is not finite at learning rate .*; take a smaller"):
+        mgnet.fit(small(), few, **PLAIN, out=tmp_path)
+    state = checkpoint.load(tmp_path / LAST)
+    assert len(state["history"]["rows"]) == 1
+    assert all(x.isfinite().all() for x in state["model"].values())
+    assert os.listdir(tmp_path) == [LAST]
+
+
+@pytest.mark.parametrize("part", ["validation", "test"])
+def test_a_loss_that_is_judged_and_not_finite(data: mgnet.data.Data, tmp_path: Path, part: str) -> None:
+    class Breaks(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = small()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            judged = not self.training and len(x) == len(getattr(data, part))
+            return self.inner(x) * (math.nan if judged else 1.0)
+
+    with pytest.raises(DivergedError, match=f"the {part} loss is nan"):
+        mgnet.fit(Breaks(), data, **PLAIN, out=tmp_path)
+    assert os.listdir(tmp_path) == ([] if part == "validation" else [LAST])
+
+
+def test_a_broken_weight_is_not_saved_within_an_epoch(
+    data: mgnet.data.Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = train._Run.step
+
+    def third(run: Any, *batch: Any) -> None:
+        step(run, *batch)
+        if run.batches.position == 3:
+            run.model[1].running_var.fill_(math.nan)
+
+    monkeypatch.setattr(train._Run, "step", third)
+    with pytest.raises(DivergedError, match=r"1\.running_var is not finite"):
+        mgnet.fit(small(), data, **PLAIN, out=tmp_path, save_every=1)
+    assert checkpoint.load(tmp_path / LAST)["batches"]["position"] == 2
+
+
+def test_a_mask_of_minus_infinities_is_no_divergence(data: mgnet.data.Data, tmp_path: Path) -> None:
+    model = small()
+    model.register_buffer("mask", torch.full((2,), -math.inf))
+    mgnet.fit(model, data, **PLAIN, out=tmp_path)
+    assert checkpoint.load(tmp_path / BEST)["model"]["mask"].isneginf().all()
+
+
 @pytest.mark.parametrize("step", [4, 7])  # in the first epoch and in the second, of five steps each
 def test_the_step_and_the_rate_are_those_of_the_loss(data: mgnet.data.Data, step: int) -> None:
     class Breaks(nn.Module):
@@ -546,7 +609,8 @@ mgnet.fit(model, data, recipe="lecture", epochs=50, batch_size=32, lr=0.001, out
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, -signal.SIGTERM)]
+    ("number", "code"),
+    [(number, -number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)],
 )
 def test_a_signal_finishes_the_step_and_saves(tmp_path: Path, number: int, code: int) -> None:
     with started("-c", SCRIPT, str(tmp_path)) as process:
@@ -563,9 +627,10 @@ def test_a_signal_finishes_the_step_and_saves(tmp_path: Path, number: int, code:
 
 
 def test_the_handlers_are_put_back(data: mgnet.data.Data) -> None:
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    noted = [getattr(signal, name) for name in signals.NAMES]
+    before = [signal.getsignal(number) for number in noted]
     mgnet.fit(small(), data, **PLAIN)
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    assert [signal.getsignal(number) for number in noted] == before
 
 
 def test_what_is_ignored_stays_ignored(data: mgnet.data.Data, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -654,7 +719,75 @@ def test_the_second_signal_does_not_wait_for_the_step(
     assert not list(tmp_path.iterdir())
 
 
+def test_the_second_signal_is_the_first_ones_like(
+    data: mgnet.data.Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two SIGTERMs are no Ctrl-C: what was there before is called, and told which signal it is."""
+
+    class TerminatedError(Exception):
+        pass
+
+    def terminate(number: int, _: Any) -> None:
+        raise TerminatedError(number)
+
+    def pressed(*_: Any) -> None:
+        for _ in range(2):
+            signal.raise_signal(signal.SIGTERM)
+        pytest.fail("went on")
+
+    monkeypatch.setattr(train._Run, "step", pressed)
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        with pytest.raises(TerminatedError, match=str(int(signal.SIGTERM))):
+            mgnet.fit(small(), data, **PLAIN, out=tmp_path)
+        assert signal.getsignal(signal.SIGTERM) is terminate
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 # What it says.
+
+
+def test_figures_are_saved_before_they_are_told(
+    data: mgnet.data.Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+
+    def report(progress: Any, row: dict[str, Any]) -> None:
+        told.append((row["epoch"], len(checkpoint.load(tmp_path / LAST)["history"]["rows"])))
+
+    monkeypatch.setattr(progress.Progress, "epoch", report)
+    mgnet.fit(small(), data, **PLAIN, out=tmp_path)
+    assert told == [(1, 1), (2, 2)]
+
+
+class Unwritable(io.StringIO):
+    """A terminal that is gone, or a log on a full disk."""
+
+    def __init__(self, terminal: bool, error: Exception) -> None:
+        super().__init__()
+        self.terminal, self.error = terminal, error
+
+    def isatty(self) -> bool:
+        return self.terminal
+
+    def write(self, _: str) -> int:
+        raise self.error
+
+    def flush(self) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.parametrize(
+    "error",
+    [OSError(28, "No space left on device"), BrokenPipeError(), OSError(5, "I/O"), ValueError("closed")],
+)
+def test_a_line_that_cannot_be_written_ends_no_run(
+    data: mgnet.data.Data, monkeypatch: pytest.MonkeyPatch, terminal: bool, error: Exception
+) -> None:
+    monkeypatch.setattr(sys, "stderr", Unwritable(terminal, error))
+    assert len(mgnet.fit(small(), data, recipe=PLAIN["recipe"])) == 2
 
 
 def test_plain_lines_where_there_is_no_terminal(
@@ -799,6 +932,28 @@ def test_processes_join_once_and_part_at_the_end(monkeypatch: pytest.MonkeyPatch
     assert not dist.is_initialized()
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"RANK": ""}, "RANK: got 'nothing' in the environment"),
+        ({"RANK": "2"}, "RANK: got 2 in the environment; accepted: below WORLD_SIZE, which is 2"),
+        ({"RANK": "-1"}, "RANK: got '-1'"),
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE: got 'two'"),
+        ({"MASTER_PORT": "?"}, "MASTER_PORT"),
+        ({"MASTER_ADDR": ""}, "MASTER_ADDR"),
+    ],
+)
+def test_half_an_environment_is_refused(
+    monkeypatch: pytest.MonkeyPatch, change: dict[str, str], message: str
+) -> None:
+    """torch would wait for the others, or raise something of its own."""
+    whole = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+    for name, value in {**whole, **change}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=message), together(torch.device("cpu")):
+        pass
+
+
 def torchrun(world: int, *argv: str) -> None:
     command = f"-m torch.distributed.run --nproc-per-node={world} --standalone"
     done = finished(*command.split(), *argv, env=environment(OMP_NUM_THREADS="1"))
@@ -820,7 +975,7 @@ with together(torch.device("cpu")):
     saved, save = [], mgnet.checkpoint.save
     mgnet.checkpoint.save = lambda *what: saved.append(save(*what))
     dropout, dropped = torch.nn.Dropout(0.5), []
-    dropout.register_forward_hook(lambda _, x, y: dropped.append(y == 0))
+    dropout.register_forward_hook(lambda layer, x, y: dropped.append(y == 0) if layer.training else None)
     norm = torch.nn.BatchNorm2d(3)
     mixed = torch.nn.Sequential(norm, torch.nn.Flatten(), torch.nn.Linear(3072, 10), dropout)
     mgnet.fit(mixed, data, recipe="lecture", epochs=1, batch_size=32, lr=0.01, progress=False,
@@ -897,3 +1052,72 @@ def test_a_signal_to_one_process_stops_all(tmp_path: Path) -> None:
     torchrun(2, str(script), str(tmp_path))
     assert {"stopped0", "stopped1"} <= {file.name for file in tmp_path.iterdir()}
     assert checkpoint.load(tmp_path / LAST)["batches"]["position"] == 2
+
+
+GOING_ON = """
+import signal, sys, torch, mgnet
+from mgnet import train
+from mgnet.parallel import Processes, together
+torch.set_num_threads(1)
+for number in (signal.SIGINT, signal.SIGTERM):  # who was not asked to stop is ended by the second one
+    signal.signal(number, signal.default_int_handler)
+folder = sys.argv[1]
+with together(torch.device("cpu")):
+    me, step, done = Processes(), train._Run.step, []
+    data = mgnet.data.synthetic(train=100, validation=31, test=33)
+
+    def run(name, stop=None, **options):
+        def pressed(run, *batch):
+            step(run, *batch)
+            done.append(1)
+            if me.rank == me.world - 1 and len(done) == stop:
+                signal.raise_signal(signal.SIGINT)
+
+        done.clear()
+        train._Run.step = pressed
+        torch.manual_seed(me.rank)
+        model = torch.nn.Sequential(
+            mgnet.operators.convolution((3, 8), 3, 2), torch.nn.BatchNorm2d(8), torch.nn.ReLU(),
+            torch.nn.Dropout(0.3), torch.nn.Flatten(), torch.nn.Linear(2048, 20), torch.nn.Linear(20, 10),
+        )
+        recipe = mgnet.Recipe(epochs=2, batch_size=32, lr=0.01, optimizer="adamw", schedule="cosine", crop=4,
+                              flip="alternating", cutout=5)
+        history = mgnet.fit(model, data, recipe=recipe, progress=False, out=f"{folder}/{name}", **options)
+        rows = [{k: v for k, v in row.items() if "second" not in k} for row in history.rows]
+        return {"weights": model.state_dict(), "rows": rows, "test": history.test_accuracy}
+
+    results = {"whole": run("whole")}
+    for stop in (2, 5):
+        try:
+            run(str(stop), stop)
+        except KeyboardInterrupt:
+            results[str(stop)] = run(str(stop), resume=True)
+    torch.save(results, f"{folder}/rank{me.rank}.pt")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("world", [2, 3])  # of three, the order in which gradients are added counts
+def test_several_processes_go_on_bit_for_bit(tmp_path: Path, world: int) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(GOING_ON)
+    torchrun(world, str(script), str(tmp_path))
+    for rank in range(world):
+        whole, *others = torch.load(tmp_path / f"rank{rank}.pt", weights_only=True).values()
+        assert len(others) == 2
+        for other in others:
+            assert_same(other["weights"], whole["weights"])
+            assert (other["rows"], other["test"]) == (whole["rows"], whole["test"])
+
+
+@pytest.mark.slow
+def test_the_number_of_processes_belongs_to_a_run(data: mgnet.data.Data, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(GOING_ON)
+    torchrun(2, str(script), str(tmp_path))
+    state = checkpoint.load(tmp_path / "whole" / LAST)
+    assert (state["processes"], len(state["ranks"])) == (2, 2)
+    run: Any = SimpleNamespace(out=tmp_path, configuration=lambda: {**state, "processes": 1})
+    run.model = SimpleNamespace(state_dict=lambda: state["model"])
+    with pytest.raises(ValueError, match="processes: got 1, but .* was begun with 2"):
+        train._Run.require_same(run, state)
