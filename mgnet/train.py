@@ -360,7 +360,12 @@ class _Run:
         self.processes.add_gradients(self.model.parameters())
         if recipe.clip is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)  # eq: clipping
-        self.optimizer.step()
+        try:
+            self.optimizer.step()
+        except RuntimeError as error:
+            if "overflow" not in str(error):
+                raise
+            raise _diverged(f"step {step} is beyond the numbers of its weights", lr) from error
         self.schedule.step()
 
     def global_size(self) -> int:

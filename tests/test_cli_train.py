@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -132,6 +133,60 @@ def test_resume(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
         assert resumed[name] == whole[name]
 
 
+def test_a_folder_is_one_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    argv = [*TRAIN, "--out", "run"]
+    first = answer(capsys, *argv)
+    assert "which holds a run" in complaint(capsys, 2, *argv, "--seed", "1")
+    assert answer(capsys, "evaluate", "run")["test_accuracy"] == first["test_accuracy"]
+    answer(capsys, *argv, "--seed", "1", "--overwrite")
+    assert checkpoint.load(f"run/{BEST}")["seed"] == 1
+
+
+def test_it_saves_every_few_steps(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = []
+    save = mgnet.train._Run.save
+    monkeypatch.setattr(
+        mgnet.train._Run, "save", lambda run: places.append(run.batches.position) or save(run)
+    )
+    answer(capsys, *TRAIN[:-1], "1", "--out", "run", "--save-every", "2", "--batch-size", "64")
+    assert places == [2, 4, 0, 0]
+
+
+@pytest.mark.parametrize("recipe", ["fast", "lecture"])
+def test_none_means_none(capsys: pytest.CaptureFixture[str], recipe: str) -> None:
+    none = [text for name in ("flip", "clip", "patience", "crop") for text in (f"--{name}", "none")]
+    answer(capsys, "train", "net", *TRAIN[2:4], "--epochs", "1", "--recipe", recipe, *none, "--out", "run")
+    kept = checkpoint.load(f"run/{BEST}")["recipe"]
+    assert [kept[name] for name in ("flip", "clip", "patience", "crop")] == [None, None, None, 0]
+
+
+def test_the_recipe_is_changed_from_the_shell(capsys: pytest.CaptureFixture[str]) -> None:
+    given = {"flip": "random", "clip": 0.5, "patience": 3, "crop": 2, "weight_decay": 0.25, "lr": 0.125}
+    argv = [text for name, value in given.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+    answer(capsys, *TRAIN, *argv, "--out", "run")
+    kept = checkpoint.load(f"run/{BEST}")["recipe"]
+    assert {name: kept[name] for name in given} == given
+
+
+def test_an_extra_that_is_missing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert "tensorboard: not installed; accepted: pip" in complaint(
+        capsys, 2, *TRAIN, "--out", "run", "--tensorboard", "log"
+    )
+    assert not os.listdir()
+
+
+def test_half_of_what_torchrun_says(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert "RANK: got 'nothing' in the environment" in complaint(capsys, 2, *TRAIN)
+
+
 @pytest.mark.parametrize(
     ("code", "words", "argv"),
     [
@@ -149,6 +204,22 @@ def test_resume(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
         (3, "diverged: the loss of step", [*TRAIN, "--lr", "1e38", "--out", "run"]),
         (2, "No such file", ["evaluate", "nowhere"]),
         (2, "arguments are required: MODEL", ["train"]),
+        (2, "out: got ''", [*TRAIN, "--out", ""]),
+        (2, "out: got /dev/null; accepted: a folder that", [*TRAIN, "--out", "/dev/null"]),
+        (2, "seed: got 1", [*TRAIN, "--seed", "1" * 20]),
+        (2, "--overwrite: needs --out", [*TRAIN, "--overwrite"]),
+        (2, "--save-every: needs --out", [*TRAIN, "--save-every", "3"]),
+        (2, "save_every: got -3", [*TRAIN, "--out", "run", "--save-every=-3"]),
+        (2, "overwrite: got True", [*TRAIN, "--out", "run", "--resume", "--overwrite"]),
+        (2, "flip: got 'sideways'", [*TRAIN, "--flip", "sideways"]),
+        (2, "--crop: got 'many'; accepted: a whole number", [*TRAIN, "--crop", "many"]),
+        (2, "--epochs: got 'none'", [*TRAIN[:-1], "none"]),
+        (
+            3,
+            "is not finite at learning rate 1e+308",
+            [*TRAIN, "--lr", "1e308", "--batch-size", "320", "--epochs", "1"],
+        ),
+        (2, "lr: got inf", [*TRAIN, "--lr", "1e400"]),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
