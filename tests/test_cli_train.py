@@ -214,11 +214,7 @@ def test_half_of_what_torchrun_says(
         (2, "flip: got 'sideways'", [*TRAIN, "--flip", "sideways"]),
         (2, "--crop: got 'many'; accepted: a whole number", [*TRAIN, "--crop", "many"]),
         (2, "--epochs: got 'none'", [*TRAIN[:-1], "none"]),
-        (
-            3,
-            "is not finite at learning rate 1e+308",
-            [*TRAIN, "--lr", "1e308", "--batch-size", "320", "--epochs", "1"],
-        ),
+        (3, "step 1 is beyond the numbers of its weights at learning rate 1e+308", [*TRAIN, "--lr", "1e308"]),
         (2, "lr: got inf", [*TRAIN, "--lr", "1e400"]),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
