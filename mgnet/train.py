@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from . import checkpoint, recipes
+from . import checkpoint, optimizers, recipes
 from .checkpoint import CheckpointError
 from .checks import count, find_device, flag, instance, number, shown
 from .data import Batches, Data, Split
@@ -250,8 +250,8 @@ class _Run:
         if recipe.channels_last:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.batches = self._batches(findings.least)
-        self.optimizer = _optimizer(self.model, recipe)
-        self.schedule = _schedule(self.optimizer, recipe, len(self.batches))
+        self.optimizer = optimizers.create(self.model, recipe)
+        self.schedule = optimizers.schedule(self.optimizer, recipe, len(self.batches))
         self.save_every: int | None = None
         self.history = History()
         self.best: dict[str, Tensor] | None = None
@@ -523,8 +523,8 @@ class _Run:
         if self.best is not None and _shapes(self.best) != _shapes(state["model"]):
             raise ValueError("the best weights have other shapes than the last ones")
         self.model.load_state_dict(state["model"])
-        _load_optimizer(self.optimizer, state["optimizer"])
-        _go_to(self.schedule, self.batches.epoch * len(self.batches) + self.batches.position)
+        optimizers.load(self.optimizer, state["optimizer"])
+        optimizers.go_to(self.schedule, self.batches.epoch * len(self.batches) + self.batches.position)
         torch.set_rng_state(own["cpu"])
         generator = _generator(self.device)
         if generator and own["device"] is not None:
@@ -564,62 +564,8 @@ def _shapes(weights: dict[str, Any]) -> dict[str, tuple[int, ...] | None]:
     return {name: tuple(x.shape) if isinstance(x, Tensor) else None for name, x in weights.items()}
 
 
-def _load_optimizer(optimizer: torch.optim.Optimizer, moments: dict[int, dict[str, Any]]) -> None:
-    """Take up the moments of the parameters; rates and decay are the recipe's."""
-    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
-    for p, state in optimizer.state.items():
-        for name, x in state.items():
-            if isinstance(x, Tensor) and x.ndim and x.shape != p.shape:
-                raise ValueError(f"{name} has shape {tuple(x.shape)}, its parameter {tuple(p.shape)}")
-
-
-def _go_to(schedule: Any, step: int) -> None:
-    """Put the schedule of the learning rate where it is after some steps."""
-    schedule.last_epoch = step
-    schedule._last_lr = [
-        base * share(step) for base, share in zip(schedule.base_lrs, schedule.lr_lambdas, strict=True)
-    ]
-    for group, lr in zip(schedule.optimizer.param_groups, schedule._last_lr, strict=True):
-        group["lr"] = lr
-
-
 def _has(model: nn.Module, *kinds: type[nn.Module]) -> list[bool]:
     return [any(isinstance(module, kind) for module in model.modules()) for kind in kinds]
-
-
-def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Return the optimiser; norms and biases are not pulled towards zero."""
-    numbers = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        # eq: weight-decay
-        {"params": [p for p in numbers if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in numbers if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=recipe.lr, betas=(recipe.momentum, 0.999))  # eq: adamw
-    nesterov = recipe.nesterov and recipe.momentum > 0  # eq: nesterov
-    # eq: momentum
-    return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=nesterov)
-
-
-def _schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> Any:
-    """Return the schedule of the learning rate, a new value for every step."""
-    total = recipe.epochs * steps
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share(recipe, step, total))
-
-
-def _share(recipe: Recipe, step: int, total: int) -> float:
-    """Return which share of the largest learning rate a step has."""
-    if recipe.schedule == "milestones":
-        return 0.1 ** sum(step >= share * total for share in recipe.milestones)  # eq: milestones
-    if recipe.schedule == "cosine":
-        return 0.5 + 0.5 * math.cos(math.pi * step / total)  # eq: cosine
-    if recipe.schedule == "onecycle":
-        middle = (step + 0.5) / total  # no step has rate zero
-        rise = middle / recipe.warmup if recipe.warmup else 1.0
-        return max(0.0, min(rise, (1 - middle) / (1 - recipe.warmup)))  # eq: one-cycle
-    return 1.0
 
 
 def _judge(

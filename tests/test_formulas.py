@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import mgnet
-from mgnet import Recipe, Stencil, models, train
+from mgnet import Recipe, Stencil, models, optimizers
 from mgnet.layers import Averaging
 
 RNG = np.random.default_rng
@@ -96,7 +96,7 @@ def test_adamw_takes_the_decay_out_of_the_quotient() -> None:
         step = (m / (1 - 0.8**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
         expected = (1 - 0.01 * 0.3) * expected - 0.01 * step
     recipe = Recipe(optimizer="adamw", lr=0.01, momentum=0.8, weight_decay=0.3)
-    optimizer = train._optimizer(nn.ParameterList([w]), recipe)
+    optimizer = optimizers.create(nn.ParameterList([w]), recipe)
     for g in gradients:
         w.grad = torch.from_numpy(g)
         optimizer.step()
@@ -106,8 +106,8 @@ def test_adamw_takes_the_decay_out_of_the_quotient() -> None:
 @pytest.mark.parametrize("warmup", [0.0, 0.2, 0.5])
 def test_one_cycle_is_two_lines(warmup: float) -> None:
     recipe = Recipe(epochs=4, lr=0.4, schedule="onecycle", warmup=warmup)
-    optimizer = train._optimizer(nn.Linear(2, 2), recipe)
-    schedule = train._schedule(optimizer, recipe, 25)
+    optimizer = optimizers.create(nn.Linear(2, 2), recipe)
+    schedule = optimizers.schedule(optimizer, recipe, 25)
     rates = []
     for _ in range(100):
         rates.append(optimizer.param_groups[0]["lr"])

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 import mgnet
-from mgnet import train
+from mgnet import optimizers, train
 from mgnet.data import Data, Split
 
 OPTIONS: dict[str, Any] = {"recipe": "lecture", "epochs": 1, "batch_size": 32, "progress": False}
@@ -167,8 +167,8 @@ def test_lazy_layers_are_as_others(data: Data) -> None:
 
 def test_lazy_kernels_decay(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
-    optimizer = train._optimizer
-    monkeypatch.setattr(train, "_optimizer", lambda *given: made.append(optimizer(*given)) or made[0])
+    optimizer = optimizers.create
+    monkeypatch.setattr(optimizers, "create", lambda *given: made.append(optimizer(*given)) or made[0])
     mgnet.fit(nn.Sequential(nn.Flatten(), nn.LazyLinear(10)), data, **OPTIONS, weight_decay=0.1)
     assert [(g["weight_decay"], {p.ndim for p in g["params"]}) for g in made[0].param_groups] == [
         (0.1, {2}),

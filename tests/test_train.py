@@ -29,6 +29,7 @@ from mgnet import (
     History,
     Recipe,
     checkpoint,
+    optimizers,
     precision,
     progress,
     recipes,
@@ -164,7 +165,7 @@ def test_the_momentum_is_that_of_the_formula(optimizer: str, formula: Any, neste
     gradients = [torch.tensor([g]) for g in ([0.5, 1.0], [-0.3, 0.2], [0.1, 2.0])]
     expected = formula(w.detach().clone(), gradients, nesterov)
     recipe = Recipe(optimizer=optimizer, lr=0.01, momentum=0.8, nesterov=nesterov, weight_decay=0.0)
-    steps = train._optimizer(nn.ParameterList([w]), recipe)
+    steps = optimizers.create(nn.ParameterList([w]), recipe)
     for w.grad in gradients:
         steps.step()
     torch.testing.assert_close(w.detach(), expected)
@@ -328,8 +329,8 @@ def test_the_learning_rate_of_every_step(schedule: str, expected: Any) -> None:
     # eq: milestones
     # eq: cosine
     recipe = Recipe(epochs=4, lr=1.0, schedule=schedule)
-    optimizer = train._optimizer(small(), recipe)
-    scheduler = train._schedule(optimizer, recipe, 25)
+    optimizer = optimizers.create(small(), recipe)
+    scheduler = optimizers.schedule(optimizer, recipe, 25)
     for step in range(100):
         assert optimizer.param_groups[1]["lr"] == pytest.approx(expected(step / 100)), step
         optimizer.step()
@@ -338,8 +339,8 @@ def test_the_learning_rate_of_every_step(schedule: str, expected: Any) -> None:
 
 def test_onecycle_rises_and_falls() -> None:
     recipe = Recipe(epochs=4, lr=1.0, schedule="onecycle", warmup=0.25)
-    optimizer = train._optimizer(small(), recipe)
-    scheduler = train._schedule(optimizer, recipe, 25)
+    optimizer = optimizers.create(small(), recipe)
+    scheduler = optimizers.schedule(optimizer, recipe, 25)
     rates = []
     for _ in range(100):
         rates.append(optimizer.param_groups[0]["lr"])
@@ -354,7 +355,7 @@ def test_onecycle_rises_and_falls() -> None:
 
 
 def test_only_kernels_and_matrices_decay() -> None:
-    groups = train._optimizer(small(), Recipe(weight_decay=0.1)).param_groups
+    groups = optimizers.create(small(), Recipe(weight_decay=0.1)).param_groups
     assert [(group["weight_decay"], {p.ndim for p in group["params"]}) for group in groups] == [
         (0.1, {2, 4}),
         (0.0, {1}),
