@@ -87,6 +87,8 @@ def require_fit(model: nn.Module, data: Data, recipe: Recipe) -> Findings:
     """
     if recipe.patience is not None and not len(data.validation):
         raise ValueError(f"patience: got {recipe.patience}; accepted without a validation set: None")
+    if recipe.compile:
+        _require_compiler(data.train.images.device)
     still = _still(model)
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m not in still]
     with _values_of_an_image(norms) as values, brain_float(data.train.images.device, recipe.bfloat16):
@@ -207,6 +209,15 @@ def _require_parameters(model: nn.Module) -> None:
     for name, p in model.named_parameters():
         if not p.isfinite().all():
             raise ValueError(f"model: got {name} with numbers that are not finite; accepted: finite ones")
+
+
+def _require_compiler(device: torch.device) -> None:
+    """Compile something small, rather than find out in the first step that nothing can be."""
+    try:
+        torch.compile(torch.sin)(torch.zeros(2, device=device))
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"compile: got True; accepted on this machine: False ({reason})") from error
 
 
 @contextmanager

@@ -275,3 +275,14 @@ def test_values_are_kept_as_plain_types(data: Data, tmp_path: Path) -> None:
     for value in state["recipe"].values():
         assert type(value) in (int, float, bool, str, tuple, type(None))
     assert type(state["seed"]) is int
+
+
+@pytest.mark.usefixtures("no_step")
+def test_a_machine_without_a_compiler(data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> Any:
+        raise RuntimeError("No working C++ compiler found\nSet TORCHDYNAMO_VERBOSE=1")
+
+    monkeypatch.setattr(torch, "compile", lambda function: fail)
+    with pytest.raises(ValueError, match=r"compile: got True; .*: False \(No working C\+\+ compiler found\)"):
+        mgnet.fit(linear(), data, **OPTIONS, compile=True, out=tmp_path / "run")
+    assert not os.listdir(tmp_path)
