@@ -121,6 +121,8 @@ class Batches:
             raise ValueError(
                 f"crop: got {augmentation.crop}; accepted with 'reflect': below {least}, the image"
             )
+        if augmentation.crop > least:
+            raise ValueError(f"crop: got {augmentation.crop}; accepted: at most {least}, the image")
         if augmentation.cutout > least:
             raise ValueError(f"cutout: got {augmentation.cutout}; accepted: at most {least}, the image")
 

@@ -49,6 +49,8 @@ def require_data(data: Data) -> None:
     TypeError, ValueError
         They name the part, and what differs.
     """
+    if not isinstance(data.classes, list | tuple) or not all(isinstance(name, str) for name in data.classes):
+        raise TypeError(f"data: got {shown(data.classes)} as data.classes; accepted: a list of names")
     for name in PARTS:
         part = getattr(data, name)
         if not isinstance(part, Split):

@@ -7,12 +7,13 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from .augmentation import Augmentation
-from .checks import choice, count, flag, instance, number, shown
+from .checks import choice, count, flag, is_array, number, shown
 
 __all__ = ["RECIPES", "Recipe", "recipe"]
 
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("constant", "milestones", "cosine", "onecycle")
+MOST = 10**9  # of epochs, and of images in a batch: with more a product or a quotient of them could overflow
 FLIPS = ("random", "alternating")
 
 
@@ -174,11 +175,18 @@ def _decay(name: str, value: Any) -> float:
 
 
 def _milestones(name: str, value: Any) -> tuple[float, ...]:
-    instance(name, value, (tuple, list), "a tuple of shares of the run, between 0 and 1")
+    if not is_array(value):
+        raise TypeError(
+            f"{name}: got {shown(value)}; accepted: a tuple of shares of the run, between 0 and 1"
+        )
     shares = tuple(number(name, share) for share in value)
     if not all(0 < share < 1 for share in shares):
         raise ValueError(f"{name}: got {shown(value)}; accepted: shares of the run, between 0 and 1")
     return shares
+
+
+def _some(name: str, value: Any) -> int:
+    return count(name, value, 1, MOST)
 
 
 def _pixels(name: str, value: Any) -> int:
@@ -191,8 +199,8 @@ def _optional(plain: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
 
 # How each field is checked and made plain.
 _PLAIN: dict[str, Callable[[str, Any], Any]] = {
-    "epochs": count,
-    "batch_size": count,
+    "epochs": _some,
+    "batch_size": _some,
     "optimizer": _word(OPTIMIZERS),
     "lr": _rate,
     "momentum": _share,
@@ -211,7 +219,7 @@ _PLAIN: dict[str, Callable[[str, Any], Any]] = {
     "channels_last": flag,
     "compile": flag,
     "clip": _optional(_rate),
-    "patience": _optional(count),
+    "patience": _optional(_some),
 }
 
 

@@ -131,15 +131,17 @@ def fit(
     instance("recipe", recipe, Recipe, "a Recipe, or the name of one")
     recipe = recipe.changed(**changes, **({} if epochs is None else {"epochs": epochs}))
     seed, target = count("seed", seed, 0, SEEDS), folder(out)
-    _require_sense(target, resume, overwrite, save_every, tensorboard)
+    _require_sense(target, resume, overwrite, save_every, progress, tensorboard)
     place = place_of(model, data.train.images.device)
     place = place if device is None else find_device(device)
     model, data = model.to(place), data.to(place)
-    with _own_random_numbers(place, seed):
-        findings = require_fit(model, data, recipe)
-    run = _Run(model, data, recipe, seed, place, target, findings)
-    run.save_every = None if save_every is None else int(save_every)
     with ExitStack() as held:
+        held.enter_context(torch.inference_mode(False))  # whatever the caller's mode is
+        held.enter_context(torch.enable_grad())
+        with _own_random_numbers(place, seed):
+            findings = require_fit(model, data, recipe)
+        run = _Run(model, data, recipe, seed, place, target, findings)
+        run.save_every = None if save_every is None else int(save_every)
         log = held.enter_context(_log(tensorboard))
         if target is not None:
             run.processes.first(lambda: held.enter_context(claimed(target, resume, overwrite)), place)
@@ -151,8 +153,15 @@ def fit(
 
 
 def _require_sense(
-    out: Path | None, resume: Any, overwrite: Any, save_every: Any, tensorboard: str | os.PathLike[str] | None
+    out: Path | None,
+    resume: Any,
+    overwrite: Any,
+    save_every: Any,
+    progress: Any,
+    tensorboard: str | os.PathLike[str] | None,
 ) -> None:
+    if progress is not None:
+        flag("progress", progress)
     if save_every is not None:
         count("save_every", save_every)
     if flag("resume", resume) and flag("overwrite", overwrite):
@@ -193,6 +202,7 @@ def evaluate(model: nn.Module, split: Split, *, batch_size: int = 1000, bfloat16
     TypeError, ValueError
         For a model that gives no scores for the images, or for other arguments, before any work.
     """
+    flag("bfloat16", bfloat16)
     split = _ready(model, split)
     return _judge(model, split, Processes(), batch_size, bfloat16)[1]
 

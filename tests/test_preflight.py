@@ -141,6 +141,8 @@ def test_data_of_another_kind(data: Data) -> None:
         mgnet.fit(linear(), loader, **OPTIONS)
     with pytest.raises(TypeError, match=r"as data\.train; accepted: a Split"):
         mgnet.fit(linear(), replace(data, train=loader), **OPTIONS)
+    with pytest.raises(TypeError, match=r"data: got None as data.classes; accepted: a list of names"):
+        mgnet.fit(linear(), replace(data, classes=None), **OPTIONS)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="patience: got 2; accepted without a validation set: None"):
         mgnet.fit(linear(), replace(data, validation=data.test.subset([])), **OPTIONS, patience=2)
 
@@ -151,6 +153,17 @@ def test_a_model_without_parameters_can_be_evaluated(data: Data) -> None:
             return x[:, :1].mean((2, 3)).expand(-1, 10)
 
     assert 0 <= mgnet.evaluate(Red(), data.test) <= 1
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_the_mode_of_the_caller_does_not_matter(data: Data, mode: Any) -> None:
+    plain, model = linear(), linear()
+    model.load_state_dict(plain.state_dict())
+    mgnet.fit(plain, data, **OPTIONS)
+    with mode():
+        mgnet.fit(model, data, **OPTIONS)
+        assert not torch.is_grad_enabled()
+    assert torch.equal(plain[1].weight, model[1].weight)  # type: ignore[index]
 
 
 def test_lazy_layers_are_as_others(data: Data) -> None:
@@ -266,7 +279,7 @@ def test_values_are_kept_as_plain_types(data: Data, tmp_path: Path) -> None:
     given: dict[str, Any] = {
         "lr": np.logspace(-3, -1, 3)[1], "momentum": np.float32(0.5), "weight_decay": np.float64(0.1),
         "batch_size": np.int64(32), "epochs": np.int32(1), "nesterov": np.bool_(True), "crop": np.int8(2),
-        "milestones": [np.float64(0.5)], "clip": torch.tensor(1.0), "schedule": np.str_("cosine"),
+        "milestones": np.array([0.5]), "clip": torch.tensor(1.0), "schedule": np.str_("cosine"),
         "flip": np.str_("random"), "label_smoothing": np.float16(0.5), "save_every": np.int64(1),
         "seed": np.int64(3),
     }  # fmt: skip
