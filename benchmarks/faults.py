@@ -22,13 +22,17 @@ for name in [name for name in os.environ if name.startswith("MGNET_")]:
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
+from io import StringIO
 from pathlib import Path
 
 from faulty.children import verdicts
-from faulty.runs import Run, prepare
+from faulty.damage import KINDS, corruptions
+from faulty.disk import TRAIN, full, requests
+from faulty.folders import OUTS, PAIRS, pair, refusal
+from faulty.runs import Run, command, prepare
 from faulty.stops import kills, resume, stops, whole
 from table import Row, Section, main
 
@@ -39,22 +43,25 @@ class Plan:
 
     kills: int = 500
     resumes: int = 100
+    places: int = 50
+    corruptions: int = 100_000
     jobs: int = os.cpu_count() or 1
 
 
-FULL, QUICK = Plan(), Plan(kills=8, resumes=8)
+FULL, QUICK = Plan(), Plan(kills=8, resumes=8, places=6, corruptions=700)
 
 
 @contextmanager
 def folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="mgnet-faults-") as name:
+        os.chmod(name, 0o711)  # for who gives up being root
         yield Path(name)
 
 
-def row(what: str, found: list[str]) -> Row:
+def row(what: str, found: list[str], cases: int | None = None) -> Row:
     """Count the cases that went wrong, of as many, and show the first."""
     wrong = [text for text in found if text]
-    return Row(f"{what}, of {len(found)}", len(wrong), "{:.0f}", most=0, note=wrong[0] if wrong else "")
+    return Row(f"{what}, of {cases or len(found):,}", len(wrong), "{:.0f}", most=0, note=wrong[0] if wrong else "")
 
 
 def saving(plan: Plan) -> Iterator[Row]:
@@ -81,17 +88,60 @@ def resumes(plan: Plan) -> Iterator[Row]:
     yield row("resumed runs that ended with other bits", found)
 
 
+SHARES = dict(zip(KINDS, (0.4, 0.15, 0.15, 0.1, 0.1, 0.05, 0.05), strict=True))
+
+
+def damage(plan: Plan) -> Iterator[Row]:
+    """Corrupt files at random, of which a hash is known but for those of tables."""
+    for kind, share in SHARES.items():
+        number = round(plan.corruptions * share)
+        size = max(1, min(500, number // plan.jobs))
+        cases = [(kind, first, size) for first in range(0, number, size)]
+        with folder() as place:
+            found = sum(verdicts(partial(corruptions, folder=place), cases, plan.jobs), [])
+        yield row(f"corrupted {kind}: loaded as if whole, or a traceback", found, len(cases) * size)
+
+
+def disk(plan: Plan) -> Iterator[Row]:
+    """Fill the disk at places spread over a run; the command ends with 5, and the run can be gone on with."""
+    with folder() as place:
+        last = requests(place / "whole")
+        places = sorted({1 + i * (last - 1) // (plan.places - 1) for i in range(plan.places)})
+        found = verdicts(partial(full, folder=place), places, plan.jobs)
+    yield row(f"places of {last} where the disk is full: not exit 5, or something lost", found)
+
+
+def outs(plan: Plan) -> Iterator[Row]:
+    """Train into what cannot be a folder of a run: refused with 2 before the first step."""
+    with folder() as place:
+        found = verdicts(partial(refusal, folder=place), list(OUTS), plan.jobs)
+    yield row("outs not refused before the first step, or changed", found)
+
+
+def pairs(plan: Plan) -> Iterator[Row]:
+    """Let runs want one folder, at once and one after the other."""
+    with folder() as place:
+        requests(place / "whole")
+        found = verdicts(partial(pair, folder=place), list(PAIRS), plan.jobs)
+    yield row("two runs for one folder: neither refused, or something lost", found)
+
+
 SECTIONS: tuple[Section, ...] = (
     ("Kills while saving", saving, False),
+    ("Corrupted files", damage, False),
     ("Resumes", resumes, False),
+    ("Disk full", disk, False),
+    ("Outs", outs, False),
+    ("Two runs, one folder", pairs, False),
 )
 
 
 def facts(plan: Plan) -> dict[str, str]:
     """Say what this table depends on besides the machine, and load what training loads late."""
     prepare()
-    with folder() as place:
+    with folder() as place, redirect_stdout(StringIO()), redirect_stderr(StringIO()):
         Run({"epochs": 1, "bfloat16": True}).fit(place / "run")
+        command(*TRAIN, "--out", str(place / "command"))
     return {"cases": f"{plan.jobs} side by side, one thread each; temporary files in {tempfile.gettempdir()}"}
 
 

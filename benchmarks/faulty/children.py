@@ -16,9 +16,9 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,8 +128,10 @@ def ended(call: Callable[[], Any], folder: Path, limit: float = LIMIT) -> End:
     return end
 
 
-def together(calls: Sequence[Callable[[], Any]], folder: Path, limit: float = LIMIT) -> list[End]:
-    """Run calls side by side; where one fails, or hangs, the others are ended, as ``torchrun`` does."""
+def together(
+    calls: Sequence[Callable[[], Any]], folder: Path, limit: float = LIMIT, grace: float | None = None
+) -> list[End]:
+    """Run calls side by side to their ends; with ``grace`` that of the others when one has failed."""
     files = [folder / f"said-{os.urandom(4).hex()}" for _ in calls]
     pids = [spawn(call, file) for call, file in zip(calls, files, strict=True)]
     ends: dict[int, End] = {}
@@ -137,8 +139,9 @@ def together(calls: Sequence[Callable[[], Any]], folder: Path, limit: float = LI
     try:
         while len(ends) < len(pids):
             left = {pid for pid in pids if pid not in ends}
-            failed = any(end.code for end in ends.values())
-            pid = _first(left, 5.0 if failed else max(last - time.monotonic(), 0))
+            if grace is not None and any(end.code for end in ends.values()):
+                last = min(last, time.monotonic() + grace)
+            pid = _first(left, max(last - time.monotonic(), 0))
             ends[pid] = wait(pid, files[pids.index(pid)], 0)
     finally:
         for pid in set(pids) - set(ends):
@@ -168,6 +171,26 @@ def verdicts(check: Callable[[Any], str], cases: Sequence[Any], jobs: int) -> li
     gc.freeze()  # or the first collection in every child would copy all pages
     with ProcessPoolExecutor(jobs, FORK) as pool:
         return list(pool.map(check, cases))
+
+
+class HangError(BaseException):
+    """A call takes longer than it may; no Exception, so that nothing takes it for one of its own."""
+
+
+@contextmanager
+def patience(seconds: float = LIMIT) -> Iterator[None]:
+    """End what hangs in this process."""
+
+    def hangs(number: int, frame: object) -> None:
+        raise HangError
+
+    before = signal.signal(signal.SIGALRM, hangs)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def kill_after(pid: int, seconds: float) -> None:

@@ -32,14 +32,14 @@ class Disk:
 
     def install(self) -> None:
         """Let this process see this disk."""
-        for name in ("mkdir", "replace", "fsync", "link"):
+        for name in ("replace", "fsync", "link"):
             setattr(os, name, self.guarded(getattr(os, name)))
-        os.open = self.opened(os.open)
+        os.mkdir, os.open = self.made(os.mkdir), self.opened(os.open)
         builtins.open = io.open = self.file  # type: ignore[assignment]
 
     def is_full(self) -> bool:
         self.asked += 1
-        return self.place > 0 and (self.asked > self.place if self.for_good else False) or self.asked == self.place
+        return self.asked == self.place or (self.for_good and self.asked > self.place)
 
     def require_room(self) -> None:
         if self.is_full():
@@ -49,6 +49,14 @@ class Disk:
         def asks(*arguments: Any, **options: Any) -> Any:
             self.require_room()
             return real(*arguments, **options)
+
+        return asks
+
+    def made(self, real: Callable[..., None]) -> Callable[..., None]:
+        def asks(path: Any, *more: Any, **options: Any) -> None:
+            if not os.path.exists(path):
+                self.require_room()
+            real(path, *more, **options)
 
         return asks
 

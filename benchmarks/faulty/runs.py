@@ -94,7 +94,7 @@ class Run:
         store = out.parent / f"store-{os.urandom(4).hex()}"
         calls = [partial(self._process, rank, store, act, out, options) for rank in range(self.world)]
         try:
-            return together(calls, out.parent)
+            return together(calls, out.parent, grace=5)  # torchrun too ends the others when one fails
         finally:
             store.unlink(missing_ok=True)
 
