@@ -20,18 +20,22 @@ os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", CUDA_VISIBLE_DE
 for name in [name for name in os.environ if name.startswith("MGNET_")]:
     del os.environ[name]
 
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from io import StringIO
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 from faulty.children import verdicts
-from faulty.damage import KINDS, corruptions
+from faulty.damage import KINDS, corruptions, small_mnist
 from faulty.disk import TRAIN, full, requests
 from faulty.folders import OUTS, PAIRS, pair, refusal
+from faulty import harm, packages, payloads
 from faulty.runs import Run, command, prepare
 from faulty.stops import kills, resume, stops, whole
 from table import Row, Section, main
@@ -45,10 +49,12 @@ class Plan:
     resumes: int = 100
     places: int = 50
     corruptions: int = 100_000
+    mutants: int = 200
+    every: int = 1  # of the files made to harm
     jobs: int = os.cpu_count() or 1
 
 
-FULL, QUICK = Plan(), Plan(kills=8, resumes=8, places=6, corruptions=700)
+FULL, QUICK = Plan(), Plan(kills=8, resumes=8, places=6, corruptions=700, mutants=20, every=5)
 
 
 @contextmanager
@@ -59,8 +65,9 @@ def folder() -> Iterator[Path]:
 
 
 def row(what: str, found: list[str], cases: int | None = None) -> Row:
-    """Count the cases that went wrong, of as many, and show the first."""
+    """Count the cases that went wrong, of as many; show the first, and all of them on stderr."""
     wrong = [text for text in found if text]
+    print(*wrong, sep="\n", end="\n" * bool(wrong), file=sys.stderr, flush=True)
     return Row(f"{what}, of {cases or len(found):,}", len(wrong), "{:.0f}", most=0, note=wrong[0] if wrong else "")
 
 
@@ -85,7 +92,7 @@ def resumes(plan: Plan) -> Iterator[Row]:
     with folder() as place:
         moments = dict(zip(kinds, verdicts(partial(whole, folder=place), kinds, plan.jobs), strict=True))
         found = verdicts(partial(resume, moments=moments, folder=place), cases, plan.jobs)
-    yield row("resumed runs that ended with other bits", found)
+    yield row("stopped runs", found)
 
 
 SHARES = dict(zip(KINDS, (0.4, 0.15, 0.15, 0.1, 0.1, 0.05, 0.05), strict=True))
@@ -99,7 +106,28 @@ def damage(plan: Plan) -> Iterator[Row]:
         cases = [(kind, first, size) for first in range(0, number, size)]
         with folder() as place:
             found = sum(verdicts(partial(corruptions, folder=place), cases, plan.jobs), [])
-        yield row(f"corrupted {kind}: loaded as if whole, or a traceback", found, len(cases) * size)
+        yield row(kind, found, len(cases) * size)
+
+
+def made(plan: Plan) -> Iterator[Row]:
+    """Give the command files that were made to do harm; it ends with 4, soon, and with little memory."""
+    nowhere = Path()
+    kinds: dict[str, tuple[Callable[..., str], Sequence[Any]]] = {
+        "checkpoints that execute something": (harm.trap, list(payloads.executing("/nowhere"))),
+        "checkpoints that fill memory or hang": (harm.filled, list(payloads.filling())),
+        "checkpoints whose model is too large": (harm.oversized, list(harm.SPECS)),
+        "checkpoints of another form": (harm.mutant, range(plan.mutants)),
+        "names that are no files": (harm.unfile, list(product(harm.READERS, harm.UNFILES))),
+        "packages": (harm.package, list(packages.packages(nowhere))),
+        "files of MNIST": (harm.digits, list(packages.digits(small_mnist()[1]))),
+        "tables": (harm.table, list(packages.tables(nowhere))),
+    }
+    for what, (check, names) in kinds.items():
+        cases = names if check is harm.mutant else names[:: plan.every]
+        with folder() as place:
+            baseline = harm.prepared(place)
+            found = verdicts(partial(check, folder=place, baseline=baseline), cases, plan.jobs)
+        yield row(what, found)
 
 
 def disk(plan: Plan) -> Iterator[Row]:
@@ -108,14 +136,14 @@ def disk(plan: Plan) -> Iterator[Row]:
         last = requests(place / "whole")
         places = sorted({1 + i * (last - 1) // (plan.places - 1) for i in range(plan.places)})
         found = verdicts(partial(full, folder=place), places, plan.jobs)
-    yield row(f"places of {last} where the disk is full: not exit 5, or something lost", found)
+    yield row("places of a run where the disk is full", found)
 
 
 def outs(plan: Plan) -> Iterator[Row]:
     """Train into what cannot be a folder of a run: refused with 2 before the first step."""
     with folder() as place:
         found = verdicts(partial(refusal, folder=place), list(OUTS), plan.jobs)
-    yield row("outs not refused before the first step, or changed", found)
+    yield row("outs", found)
 
 
 def pairs(plan: Plan) -> Iterator[Row]:
@@ -123,16 +151,17 @@ def pairs(plan: Plan) -> Iterator[Row]:
     with folder() as place:
         requests(place / "whole")
         found = verdicts(partial(pair, folder=place), list(PAIRS), plan.jobs)
-    yield row("two runs for one folder: neither refused, or something lost", found)
+    yield row("pairs", found)
 
 
 SECTIONS: tuple[Section, ...] = (
     ("Kills while saving", saving, False),
-    ("Corrupted files", damage, False),
-    ("Resumes", resumes, False),
-    ("Disk full", disk, False),
-    ("Outs", outs, False),
-    ("Two runs, one folder", pairs, False),
+    ("Corrupted, and loaded as if whole or with a traceback", damage, False),
+    ("Made to harm, and executed, hanging, filling memory or not refused", made, False),
+    ("Resumes that end with other bits than a run that was not stopped", resumes, False),
+    ("Disk full, and not exit 5, or something lost", disk, False),
+    ("Outs that are none, and not refused before the first step, or changed", outs, False),
+    ("Two runs for one folder, and neither refused, or something lost", pairs, False),
 )
 
 
