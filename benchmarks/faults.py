@@ -35,7 +35,7 @@ from faulty.children import verdicts
 from faulty.damage import KINDS, corruptions, small_mnist
 from faulty.disk import TRAIN, full, requests
 from faulty.folders import OUTS, PAIRS, pair, refusal
-from faulty import harm, packages, payloads
+from faulty import downloads, fuzz, harm, packages, payloads
 from faulty.runs import Run, command, prepare
 from faulty.stops import kills, resume, stops, whole
 from table import Row, Section, main
@@ -51,10 +51,11 @@ class Plan:
     corruptions: int = 100_000
     mutants: int = 200
     every: int = 1  # of the files made to harm
+    fuzzed: int = 1_000_000
     jobs: int = os.cpu_count() or 1
 
 
-FULL, QUICK = Plan(), Plan(kills=8, resumes=8, places=6, corruptions=700, mutants=20, every=5)
+FULL, QUICK = Plan(), Plan(kills=8, resumes=8, places=6, corruptions=700, mutants=20, every=5, fuzzed=5000)
 
 
 @contextmanager
@@ -154,6 +155,29 @@ def pairs(plan: Plan) -> Iterator[Row]:
     yield row("pairs", found)
 
 
+def served(plan: Plan) -> Iterator[Row]:
+    """Download from a server that does what servers should not."""
+    ways = list(downloads.WAYS)[:: plan.every]
+    with folder() as place, downloads.serving(place) as url:
+        check = partial(downloads.download, folder=place, url=url)
+        yield row("downloads", verdicts(check, ways, 8))
+        yield row("eight at once", [check(way, readers=8) for way in ("whole", "cut", "flipped")])
+
+
+CHANCES = dict(zip(fuzz.KINDS, (0.4, 0.25, 0.15, 0.1, 0.1), strict=True))
+
+
+def fuzzed(plan: Plan) -> Iterator[Row]:
+    """Draw input at random: it is read, or refused in the documented way."""
+    for kind, share in CHANCES.items():
+        number = round(plan.fuzzed * share)
+        size = max(1, min(5000, number // plan.jobs))
+        cases = [(kind, first, size) for first in range(0, number, size)]
+        with folder() as place:
+            found = sum(verdicts(partial(fuzz.fuzz, folder=place), cases, plan.jobs), [])
+        yield row(kind, found, len(cases) * size)
+
+
 SECTIONS: tuple[Section, ...] = (
     ("Kills while saving", saving, False),
     ("Corrupted, and loaded as if whole or with a traceback", damage, False),
@@ -162,6 +186,8 @@ SECTIONS: tuple[Section, ...] = (
     ("Disk full, and not exit 5, or something lost", disk, False),
     ("Outs that are none, and not refused before the first step, or changed", outs, False),
     ("Two runs for one folder, and neither refused, or something lost", pairs, False),
+    ("Downloads that hang, are taken for whole, or leave something", served, False),
+    ("Fuzzed, and hanging or another exception than the documented one", fuzzed, False),
 )
 
 

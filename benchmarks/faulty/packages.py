@@ -176,7 +176,8 @@ def tables(canary: Path) -> dict[str, tuple[str, bytes]]:
         "a quotation without end": b'"' + b"x," * 100_000,
         "no line end, and no number": b"x" * 2**22,
         "numbers beyond float64": b"0,1e999\n1,1e999\n",
-        "other digits": "0,\u0661\n1,\u0662\n".encode(),
+        "other digits": "\u0661\n".encode() * 9,
+        "a letter for a digit, first": b"1.O\n" + b"1\n" * 9,
     }
     return {
         "an object": ("a.npy", _saved(trap, allow_pickle=True)),
