@@ -33,7 +33,7 @@ from typing import Any
 
 from faulty.children import verdicts
 from faulty.damage import KINDS, corruptions, small_mnist
-from faulty.disk import TRAIN, full, requests
+from faulty.disk import TRAIN, UNHEARD, full, requests, unheard
 from faulty.folders import OUTS, PAIRS, pair, refusal
 from faulty import downloads, fuzz, harm, packages, payloads
 from faulty.runs import Run, command, prepare
@@ -96,7 +96,7 @@ def resumes(plan: Plan) -> Iterator[Row]:
     yield row("stopped runs", found)
 
 
-SHARES = dict(zip(KINDS, (0.4, 0.15, 0.15, 0.1, 0.1, 0.05, 0.05), strict=True))
+SHARES = dict(zip(KINDS, (0.4, 0.15, 0.25, 0.1, 0.1, 0.05, 0.05), strict=True))
 
 
 def damage(plan: Plan) -> Iterator[Row]:
@@ -137,7 +137,9 @@ def disk(plan: Plan) -> Iterator[Row]:
         last = requests(place / "whole")
         places = sorted({1 + i * (last - 1) // (plan.places - 1) for i in range(plan.places)})
         found = verdicts(partial(full, folder=place), places, plan.jobs)
+        lines = verdicts(partial(unheard, folder=place), list(UNHEARD), plan.jobs)
     yield row("places of a run where the disk is full", found)
+    yield row("progress that cannot be written: not exit 0, or something lost", lines)
 
 
 def outs(plan: Plan) -> Iterator[Row]:

@@ -11,6 +11,7 @@ import ctypes
 import gc
 import multiprocessing
 import os
+import resource
 import select
 import signal
 import sys
@@ -85,8 +86,9 @@ def _settle(parent: int, said: Path) -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM):
+        signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     _bound_memory()
     file = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -95,10 +97,9 @@ def _settle(parent: int, said: Path) -> None:
 
 
 def _bound_memory() -> None:
-    import resource
-
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = pages * resource.getpagesize() + ROOM
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (most, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 

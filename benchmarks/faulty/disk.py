@@ -7,6 +7,7 @@ import errno
 import io
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -133,3 +134,41 @@ def _judged(end: End, out: Path) -> str:
     if "No space left" not in end.said or "Traceback" in end.said:
         return f"says {' '.join(lines)[:200]}"
     return "" if readable(out / LAST) or not (out / LAST).exists() else "an unreadable checkpoint"
+
+
+# Lines that nobody can write.
+
+
+def _full_stderr() -> None:
+    os.dup2(os.open("/dev/full", os.O_WRONLY), 2)
+
+
+def _broken_pipe() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    os.dup2(write, 2)
+
+
+def _no_stderr() -> None:
+    os.close(2)
+    sys.stderr = None  # as Python has it where it starts without one
+
+
+UNHEARD: dict[str, Callable[[], None]] = {
+    "stderr on a full disk": _full_stderr,
+    "stderr into a pipe that nobody reads": _broken_pipe,
+    "no stderr": _no_stderr,
+}
+
+
+def unheard(name: str, folder: Path) -> str:
+    """Train where no line of progress can be written: the run ends as if all could."""
+    out = folder / name.replace(" ", "-")
+
+    def silent() -> int:
+        UNHEARD[name]()
+        return command(*TRAIN, "--out", str(out))
+
+    end = ended(silent, folder)
+    found = judged(out, folder / "whole") if end.code == 0 else str(end)
+    return f"{name}: {found}" if found else ""

@@ -8,6 +8,7 @@ import shutil
 import signal
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def _killed(run: Run, out: Path, seconds: float) -> End:
 
 # Stops by a signal, and going on.
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGKILL)
 RECIPES: tuple[dict[str, Any], ...] = (
     {"schedule": "cosine", "optimizer": "adamw", "lr": 1e-3},
     {"schedule": "cosine", "cutout": 8},
@@ -102,11 +103,8 @@ class Stop:
 
 def stops(number: int) -> list[Stop]:
     """Give as many cases: every signal in one process and in two, with every recipe in turn."""
-    turns = 8 * len(RECIPES)
-    return [
-        Stop(i // 8 % len(RECIPES), 1 + i // 4 % 2, SIGNALS[i % 4], 1 + i // turns % 2, i)
-        for i in range(number)
-    ]
+    kinds = list(product(range(len(RECIPES)), (1, 2), SIGNALS))
+    return [Stop(*kinds[i % len(kinds)], 1 + i // len(kinds) % 2, i) for i in range(number)]
 
 
 def whole(case: tuple[int, int], folder: Path) -> int:
