@@ -70,15 +70,23 @@ def spawn(call: Callable[[], Any], said: Path) -> int:
     code = 1
     try:
         _settle(parent, said)
+        code = _answered(call)
+    finally:
+        os._exit(code)  # whatever happens: what follows is the parent's
+
+
+def _answered(call: Callable[[], Any]) -> int:
+    """Call, and turn the end into an exit code; of an exception print type and message."""
+    try:
         answer = call()
-        code = answer if isinstance(answer, int) else 0
+        return answer if isinstance(answer, int) else 0
     except BaseException as error:
         print("".join(traceback.format_exception_only(error)), file=sys.stderr)
+        return 1
     finally:
-        with suppress(OSError, ValueError):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(code)
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(AttributeError, OSError, ValueError):
+                stream.flush()
 
 
 def _settle(parent: int, said: Path) -> None:
