@@ -9,7 +9,7 @@ INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c constraint
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # two pips must not write into one environment
-.PHONY: help demo test test-slow test-all docs lint format bench bench-2d bench-train bench-command clean distclean
+.PHONY: help demo test test-slow test-all docs lint format bench bench-2d bench-train bench-command faults clean distclean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 15
@@ -50,6 +50,9 @@ bench-train: $(STAMPS)/bench ## that of training, on the images under MGNET_DATA
 
 bench-command: $(STAMPS)/bench ## that of the command: its start, and other work on the processors
 	$(BIN)/python benchmarks/command.py
+
+faults: $(STAMPS)/bench ## what happens when all goes wrong that can: about 15 minutes on two cores
+	$(BIN)/python benchmarks/faults.py
 
 clean: ## what the other targets made, but not the environment
 	rm -rf build dist docs/_build docs/api docs/_generated docs/auto_examples htmlcov .coverage rod.png rod.csv

@@ -6,20 +6,14 @@
     python benchmarks/faults.py --quick         # a few cases of each kind
     python benchmarks/faults.py --only kills    # the sections with that in their title
 
-Every figure is a number of cases in which a promise of docs/promises.md was not kept, and the first of them is
-printed beside it. The cases are drawn from seeds, so that they can be repeated; how far a process has come when
-it is killed is the machine's affair. It needs Linux.
+Every figure is a number of cases in which a promise of docs/promises.md was not kept. The first of them is
+printed beside it, and all of them on stderr. The cases are drawn from seeds, so that they can be repeated;
+how far a process has come when it is killed is the machine's affair. It needs Linux.
 """
 
 from __future__ import annotations
 
 import os
-
-# A process with more threads than one cannot be forked safely; see faulty/children.py.
-os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="")
-for name in [name for name in os.environ if name.startswith("MGNET_")]:
-    del os.environ[name]
-
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -31,11 +25,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from faulty import downloads, fuzz, harm, packages, payloads
 from faulty.children import verdicts
 from faulty.damage import KINDS, corruptions, small_mnist
 from faulty.disk import TRAIN, UNHEARD, full, requests, unheard
 from faulty.folders import OUTS, PAIRS, pair, refusal
-from faulty import downloads, fuzz, harm, packages, payloads
 from faulty.runs import Run, command, prepare
 from faulty.stops import kills, resume, stops, whole
 from table import Row, Section, main
@@ -67,9 +61,13 @@ def folder() -> Iterator[Path]:
 
 def row(what: str, found: list[str], cases: int | None = None) -> Row:
     """Count the cases that went wrong, of as many; show the first, and all of them on stderr."""
-    wrong = [text for text in found if text]
+    wrong = [" ".join(text.split()) for text in found if text]
     print(*wrong, sep="\n", end="\n" * bool(wrong), file=sys.stderr, flush=True)
-    return Row(f"{what}, of {cases or len(found):,}", len(wrong), "{:.0f}", most=0, note=wrong[0] if wrong else "")
+    return none_of(f"{what}, of {cases or len(found):,}", len(wrong), "".join(wrong[:1]))
+
+
+def none_of(what: str, number: int, note: str = "") -> Row:
+    return Row(what, number, "{:.0f}", most=0, note=note)
 
 
 def saving(plan: Plan) -> Iterator[Row]:
@@ -81,9 +79,9 @@ def saving(plan: Plan) -> Iterator[Row]:
     done = sum(came.kills for came in found)
     yield row("starts that failed", [came.fault for came in found])
     yield Row("kills of runs that save", done, "{:.0f}", least=plan.kills)
-    yield Row("    checkpoints that cannot be read", sum(came.unreadable for came in found), "{:.0f}", most=0)
+    yield none_of("    checkpoints that cannot be read", sum(came.unreadable for came in found))
     yield Row("    kills that left temporary files", sum(came.left for came in found), "{:.0f}")
-    yield Row("    temporary files after the next start", sum(came.stayed for came in found), "{:.0f}", most=0)
+    yield none_of("    temporary files after the next start", sum(came.stayed for came in found))
 
 
 def resumes(plan: Plan) -> Iterator[Row]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,11 @@ BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 
 def quick_rows(script: str, folder: Path, *more: str, threads: int = 2) -> list[dict[str, Any]]:
-    argv = [str(BENCHMARKS / script), "--quick", *more, "--json", "table.json"]
+    return all_rows(script, folder, "--quick", *more, threads=threads)
+
+
+def all_rows(script: str, folder: Path, *more: str, threads: int = 2) -> list[dict[str, Any]]:
+    argv = [str(BENCHMARKS / script), *more, "--json", "table.json"]
     done = finished(*argv, cwd=folder, env=environment(OMP_NUM_THREADS=str(threads)))
     assert done.returncode == 0, done.stderr
     return json.loads((folder / "table.json").read_text())["rows"]
@@ -54,3 +59,22 @@ def test_a_quick_run_in_two_and_three_dimensions(tmp_path: Path) -> None:
     ]
     assert len(errors) >= 4
     assert all(error is not None and error < 1e-5 for error in errors)
+
+
+needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="forks, and reads /proc")
+
+
+@needs_linux
+def test_faults_do_no_harm_in_a_few_cases_of_each_kind(tmp_path: Path) -> None:
+    rows = quick_rows("faults.py", tmp_path)
+    assert len({row["section"] for row in rows}) == 9
+    assert [row for row in rows if row["holds"] is False] == []
+
+
+@needs_linux
+@pytest.mark.slow
+@pytest.mark.parametrize("only", ["resumes", "disk", "outs", "two runs"])
+def test_faults_do_no_harm_in_all_cases_of_some_kinds(only: str, tmp_path: Path) -> None:
+    rows = all_rows("faults.py", tmp_path, "--only", only)
+    assert rows
+    assert [row for row in rows if row["holds"] is False] == []

@@ -5,3 +5,11 @@ goes on, ``disk`` is full, ``damage`` corrupts files at random, ``harm`` makes t
 serves badly, ``fuzz`` draws expressions, tables and headers. A check takes a case and returns what went wrong
 in one line, and nothing where all is as promised.
 """
+
+import os
+
+# Before torch and NumPy are loaded: a process that has more threads than one, or a GPU, cannot be forked
+# safely. What the environment says to mgnet would change what is checked.
+os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="")
+for name in [name for name in os.environ if name.startswith("MGNET_")]:
+    del os.environ[name]

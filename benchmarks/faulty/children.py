@@ -29,7 +29,7 @@ FORK = multiprocessing.get_context("fork")
 LIMIT = 60.0
 # Of /usr/include/linux/prctl.h: the signal that a process gets when its parent ends.
 PR_SET_PDEATHSIG = 1
-# Beyond what a process has when it is forked it may ask for this much, so that what fills memory fills its own.
+# How much a process may ask for beyond what it has when it is forked: what fills memory is to fill its own.
 ROOM = 2**31
 
 

@@ -1,7 +1,7 @@
 """Files that are corrupted at random: bits flipped, bytes overwritten, ends cut off or added.
 
-A case is a seed: it decides the file and what is done to it. Where a hash is known, nothing of it may be taken
-for whole; anywhere, what is wrong is said in an exception that is documented.
+A case is a seed: it decides the file and what is done to it. Where a hash is known, nothing of it may be
+taken for whole; anywhere, what is wrong is said in an exception that is documented.
 """
 
 from __future__ import annotations
@@ -73,7 +73,10 @@ def small_cifar() -> tuple[Archive, dict[str, bytes]]:
 def packed(files: dict[str, bytes]) -> bytes:
     """Return the package of the small archive."""
     packed = io.BytesIO()
-    with gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as stream, tarfile.open(fileobj=stream, mode="w") as tar:
+    with (
+        gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as stream,
+        tarfile.open(fileobj=stream, mode="w") as tar,
+    ):
         for name, content in files.items():
             member = tarfile.TarInfo(f"{CIFAR10.folder}/{name}")
             member.size = len(content)
@@ -118,7 +121,9 @@ def _checkpoint() -> Kind:
         path = Path(folder) / "a.ckpt"
         checkpoint.save(path, state)
         content = path.read_bytes()
-    return Kind({"a.ckpt": content}, lambda folder: (checkpoint.load(folder / "a.ckpt"), True), CheckpointError)
+    return Kind(
+        {"a.ckpt": content}, lambda folder: (checkpoint.load(folder / "a.ckpt"), True), CheckpointError
+    )
 
 
 def _package() -> Kind:
@@ -135,7 +140,9 @@ def _cifar() -> Kind:
     archive, files = small_cifar()
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     files[MARKER] = archives._marker(archive, digests).encode()
-    return Kind(files, lambda folder: _images(read_cifar10(folder, download=False, archive=archive)), DataError)
+    return Kind(
+        files, lambda folder: _images(read_cifar10(folder, download=False, archive=archive)), DataError
+    )
 
 
 def _mnist() -> Kind:

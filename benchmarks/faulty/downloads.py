@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from faulty.children import End, spawn, together
-from faulty.damage import PACKAGE, packed, small_cifar
+from faulty.damage import packed, small_cifar
 from mgnet import archives
 from mgnet.official import read_cifar10
 
@@ -32,12 +32,12 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
 
-    def do_GET(self) -> None:  # noqa: D102
+    def do_GET(self) -> None:
         with suppress(OSError):  # the other side has seen enough
             WAYS[self.path.split("/")[1]](self)
         self.close_connection = True
 
-    def log_message(self, *_: object) -> None:  # noqa: D102
+    def log_message(self, *_: object) -> None:
         pass
 
     def head(self, length: int | str | None = len(CONTENT), **more: str) -> None:
@@ -252,6 +252,10 @@ def download(way: str, folder: Path, url: str, readers: int = 1) -> str:
 def _judged(way: str, end: End) -> str:
     if end.code == 0:
         return "" if way in WHOLE and "verified" in end.said.split() else "taken for whole"
-    if end.code != 1 or way == "whole" or not end.error.startswith(("FileNotFoundError: CIFAR", "mgnet.archives.DataError")):
+    if (
+        end.code != 1
+        or way == "whole"
+        or not end.error.startswith(("FileNotFoundError: CIFAR", "mgnet.archives.DataError"))
+    ):
         return str(end)
     return ""

@@ -1,11 +1,11 @@
-"""Expressions, tables and headers that are drawn at random: each is read, or refused in the documented way."""
+"""Expressions, tables and headers drawn at random: each is read, or refused in the documented way."""
 
 from __future__ import annotations
 
 import os
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +19,11 @@ from mgnet.expression import ExpressionError, parse
 from mgnet.tables import TableError
 
 TOKENS = (
-    "x y z t pi e 0 1 2.5 1e3 1e-400 1e400 9**9**9 0x1f 1_000 1j .5 5. + - * / ** // % @ & | ^ ~ < <= > >= == != = := "
-    "( ) [ ] { } , ; : . ... \\ ' \" # ! ? $ ` sin cos exp log sqrt abs sign where min max heaviside lambda if else "
-    "and or not in is None True False import __import__ open eval exec x.__class__ f'' b'' * ** yield await "
+    "x y z t pi e 0 1 2.5 1e3 1e-400 1e400 9**9**9 0x1f 1_000 1j .5 5. "
+    "+ - * / ** // % @ & | ^ ~ < <= > >= == != = := "
+    "( ) [ ] { } , ; : . ... \\ ' \" # ! ? $ ` sin cos exp log sqrt abs sign where min max heaviside "
+    "lambda if else and or not in is None True False "
+    "import __import__ open eval exec x.__class__ f'' b'' * ** yield await "
     "\u0660 \u00b2 \u03c0 \uff11 \x00 \n \t \ud800"
 ).split(" ")
 POINTS = np.array([-1.0, 0.0, 0.5, 1e300])
@@ -38,7 +40,9 @@ def expression(draw: random.Random) -> str:
         return draw.choice(["", " "]).join(draw.choices(TOKENS, k=draw.randint(0, 15)))
     if kind < 0.95:
         return draw.choice(["(", "-", "sin(", "x**", "2*", "[", "not ", "x<"]) * draw.randint(1, 3000) + "x"
-    return "".join(chr(draw.randrange(draw.choice([128, 0x3000, 0x110000]))) for _ in range(draw.randint(0, 30)))
+    return "".join(
+        chr(draw.randrange(draw.choice([128, 0x3000, 0x110000]))) for _ in range(draw.randint(0, 30))
+    )
 
 
 def _tree(draw: random.Random, depth: int) -> str:
@@ -51,7 +55,7 @@ def _tree(draw: random.Random, depth: int) -> str:
     return draw.choice([f"{one} {operator} {other}", f"({one})", f"-{one}", f"{name}({inner})"])
 
 
-def _edited(text: str, draw: random.Random, pieces: tuple[str, ...] | list[str]) -> str:
+def _edited(text: str, draw: random.Random, pieces: Sequence[str]) -> str:
     for _ in range(draw.randint(1, 3)):
         start, stop = sorted(draw.randint(0, len(text)) for _ in range(2))
         text = text[:start] + draw.choice(pieces) + text[min(stop, start + 3) :]
@@ -66,8 +70,9 @@ def read_expression(text: str, place: Path) -> None:
 
 
 FIELDS = (
-    "0 1 -2.5 1e3 1e999 -1e-999 nan inf -Infinity 1_0 0x10 1,5 1.O 1e 1e+ . - + x f \"x\" \"x,y\" \" ' # ; : , \t "
-    "\u0661 \uff11 \u2212 1 \u00a0 \ufeff \x00 1d5 True None 1/2 $1 1% (1) 1j =1+1"
+    "0 1 -2.5 1e3 1e999 -1e-999 nan inf -Infinity 1_0 0x10 1,5 1.O 1e 1e+ . - + "
+    'x f "x" "x,y" " \' # ; : , \t \u0661 \uff11 \u2212 1 \u00a0 \ufeff \x00 '
+    "1d5 True None 1/2 $1 1% (1) 1j =1+1"
 ).split(" ")
 
 
@@ -99,7 +104,10 @@ DESCRIBED = (
     "{'descr': [('a', '<f8')], 'fortran_order': False, 'shape': (3,), }",
     "{'descr': '|O', 'fortran_order': False, 'shape': (3,), }",
 )
-PIECES = tuple("( ) [ ] { } , ' : - + * ** 0 1 -1 9 99999999999999999999 None True L lambda <f8 |S9 <c16 <M8[s] \x00 \u00e9".split(" "))
+PIECES = (
+    "( ) [ ] { } , ' : - + * ** 0 1 -1 9 "
+    "9999999999999999999 None True L lambda <f8 |S9 <c16 <M8[s] \x00 \u00e9"
+).split(" ")
 
 
 def npy(draw: random.Random) -> bytes:

@@ -51,7 +51,7 @@ def shown(path: Path, folder: Path) -> End:
 
 
 def prepared(folder: Path) -> int:
-    """Leave a run whose checkpoints are whole, and give the most memory that commands take for whole files."""
+    """Leave a run that is whole, and give the most memory that commands take for whole files."""
     np.save(folder / "whole.npy", np.ones(9))
     calls = (
         (*TRAIN, "--out", str(folder / "good")),
@@ -77,7 +77,7 @@ CANARY = "canary"
 
 
 def trap(name: str, folder: Path, baseline: int) -> str:
-    """Evaluate what would make a file if it were executed: alone, in an archive, and both with the right hash."""
+    """Evaluate what makes a file if it is executed: alone, in an archive, with its hash and without."""
     place = place_for(folder)
     hidden = payloads.executing(str(place / CANARY))[name]
     content = pickle.dumps({"format": 1, "spec": hidden, "model": {"weight": hidden}}, 4)

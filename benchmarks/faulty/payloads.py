@@ -16,6 +16,7 @@ import runpy
 import shutil
 import subprocess
 import timeit
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -92,6 +93,7 @@ def executing(canary: str) -> dict[str, Any]:
 # Pickles are put together by hand where pickle itself would not write them.
 
 PROTOCOL = b"\x80\x02"
+PLAIN = pickle.dumps({"model": 1}, 2)
 
 
 def called(module: str, name: str, arguments: bytes) -> bytes:
@@ -134,15 +136,15 @@ def sealed(payload: bytes) -> bytes:
 
 
 def _doubled(levels: int, opcode: bytes) -> bytes:
-    """Return the pickle of a list in a list, each twice the one inside: small, and endless to walk through."""
+    """Return the pickle of lists that hold the next one twice: small, and endless to walk through."""
     content = PROTOCOL + b"]q\x00"
     for level in range(levels):
         content += opcode + b"(h" + bytes([level]) + b"h" + bytes([level]) + b"eq" + bytes([level + 1])
     return content + b"."
 
 
-def _zip_with(change: Callable[[bytearray], None], entries: Mapping[str, bytes] | None = None) -> bytes:
-    content = bytearray(archive(pickle.dumps({"model": 1}, 2), entries))
+def _zip_with(change: Callable[[bytearray], None]) -> bytes:
+    content = bytearray(archive(PLAIN))
     change(content)
     return bytes(content)
 
@@ -163,11 +165,9 @@ def _encrypted(content: bytearray) -> None:
 
 def _duplicates() -> bytes:
     buffer = io.BytesIO()
-    import warnings
-
     with warnings.catch_warnings(), zipfile.ZipFile(buffer, "w") as file:
         warnings.simplefilter("ignore")
-        for content in (pickle.dumps({"model": 1}, 2), pickle.dumps(Call(os.mkdir, "canary"), 2)):
+        for content in (PLAIN, pickle.dumps(Call(os.mkdir, "canary"), 2)):
             file.writestr("archive/data.pkl", content)
         file.writestr("archive/version", "3\n")
     return buffer.getvalue()
@@ -178,54 +178,73 @@ MUCH = 3 * 10**9
 
 def filling() -> dict[str, bytes]:
     """Give payloads that would fill memory, never end, or end in an exception that nobody expects."""
+    return {**_pickles(), **_tensors(), **_archives()}
+
+
+def _pickles() -> dict[str, bytes]:
+    much = number(MUCH) + b"\x85"
+    array = called("builtins", "bytearray", much)
+    digits = (10**6).to_bytes(4, "little") + b"\x7f" * 10**6
+    contents = {
+        "bytearray(3e9)": array,
+        "a set of 3e9": called("builtins", "set", much),
+        "torch.Size of a call": called("torch", "Size", array[len(PROTOCOL) : -1] + b"\x85"),
+        "a list 1e5 deep": PROTOCOL + b"]" * 100_000 + b"a" * 99_999 + b".",
+        "a tuple 1e5 deep": PROTOCOL + b")" + b"\x85" * 100_000 + b".",
+        "lists doubled 28 times": _doubled(28, b"]"),
+        "lists doubled 200 times": _doubled(200, b"]"),
+        "a number of 1e6 digits": PROTOCOL + b"\x8b" + digits + b".",
+        "a string that says it has 3e9 bytes": PROTOCOL + b"X" + MUCH.to_bytes(4, "little") + b"x.",
+        "no end": PROTOCOL + b"}",
+        "an empty pickle": b"",
+        "a stack that is empty": PROTOCOL + b".",
+        "an opcode that is none": PROTOCOL + b"\xff.",
+        "a memory that was never filled": PROTOCOL + b"h\x05.",
+        "a dictionary with a list as key": PROTOCOL + b"}(]K\x01u.",
+        "a list that holds itself": PROTOCOL + b"]q\x00h\x00a.",
+        "a dictionary that holds itself": PROTOCOL + b"}q\x00X\x05\x00\x00\x00modelh\x00s.",
+        "not a dictionary": pickle.dumps([1, 2], 2),
+        "a number": pickle.dumps(1, 2),
+    }
+    return {name: archive(content) for name, content in contents.items()}
+
+
+def _tensors() -> dict[str, bytes]:
+    one = {"data/0": bytes(4)}
+    return {
+        "a tensor of 3e9 numbers from 4 bytes": archive(tensor(10**9, (10**9,), (1,)), one),
+        "a tensor of one number, 3e9 times": archive(tensor(1, (MUCH,), (0,)), one),
+        "a tensor of 1e18 numbers": archive(tensor(1, (10**18,), (0,)), one),
+        "a tensor of 1e30 numbers": archive(tensor(1, (10**10,) * 3, (0, 0, 0)), one),
+        "a tensor that begins before its storage": archive(tensor(1, (1,), (1,), -100), one),
+        "a tensor that ends behind its storage": archive(tensor(1, (9,), (1,)), one),
+        "a tensor with a negative stride": archive(tensor(9, (9,), (-1,)), {"data/0": bytes(36)}),
+        "a tensor without its storage": archive(tensor(1, (1,), (1,))),
+    }
+
+
+def _archives() -> dict[str, bytes]:
     zeros = bytes(2**26)
-    deep = PROTOCOL + b"]" * 100_000 + b"a" * 99_999 + b"."
-    tuples = PROTOCOL + b")" + b"\x85" * 100_000 + b"."
+    many = {f"data/{i}": b"" for i in range(20_000)}
+    large = pickle.dumps({"model": zeros}, 2)
     return {
         "nothing": b"",
         "a text": b"no archive at all\n" * 100,
-        "bytearray(3e9)": archive(called("builtins", "bytearray", number(MUCH) + b"\x85")),
-        "a set of 3e9": archive(called("builtins", "set", number(MUCH) + b"\x85")),
-        "torch.Size of a call": archive(called("torch", "Size", called("builtins", "bytearray", number(MUCH) + b"\x85")[2:-1] + b"\x85")),
-        "a tensor of 3e9 numbers from 4 bytes": archive(tensor(10**9, (10**9,), (1,)), {"data/0": bytes(4)}),
-        "a tensor of one number, 3e9 times": archive(tensor(1, (MUCH,), (0,)), {"data/0": bytes(4)}),
-        "a tensor of 1e18 numbers": archive(tensor(1, (10**18,), (0,)), {"data/0": bytes(4)}),
-        "a tensor of 1e30 numbers": archive(tensor(1, (10**10,) * 3, (0, 0, 0)), {"data/0": bytes(4)}),
-        "a tensor that begins before its storage": archive(tensor(1, (1,), (1,), -100), {"data/0": bytes(4)}),
-        "a tensor that ends behind its storage": archive(tensor(1, (9,), (1,)), {"data/0": bytes(4)}),
-        "a tensor with a negative stride": archive(tensor(9, (9,), (-1,)), {"data/0": bytes(36)}),
-        "a tensor without its storage": archive(tensor(1, (1,), (1,))),
-        "a list 1e5 deep": archive(deep),
-        "a tuple 1e5 deep": archive(tuples),
-        "lists doubled 28 times": archive(_doubled(28, b"]")),
-        "lists doubled 200 times": archive(_doubled(200, b"]")),
-        "a number of 1e6 digits": archive(PROTOCOL + b"\x8b" + (10**6).to_bytes(4, "little") + b"\x7f" * 10**6 + b"."),
-        "a string that says it has 3e9 bytes": archive(PROTOCOL + b"X" + MUCH.to_bytes(4, "little") + b"x."),
-        "no end": archive(PROTOCOL + b"}"),
-        "an empty pickle": archive(b""),
-        "a stack that is empty": archive(PROTOCOL + b"."),
-        "an opcode that is none": archive(PROTOCOL + b"\xff."),
-        "a memory that was never filled": archive(PROTOCOL + b"h\x05."),
-        "a dictionary with a list as key": archive(PROTOCOL + b"}(]K\x01u."),
-        "a list that holds itself": archive(PROTOCOL + b"]q\x00h\x00a."),
-        "a dictionary that holds itself": archive(PROTOCOL + b"}q\x00X\x05\x00\x00\x00modelh\x00s."),
-        "not a dictionary": archive(pickle.dumps([1, 2], 2)),
-        "a number": archive(pickle.dumps(1, 2)),
-        "deflated": archive(pickle.dumps({"model": zeros}, 2), packing=zipfile.ZIP_DEFLATED),
+        "deflated": archive(large, packing=zipfile.ZIP_DEFLATED),
         "a deflated storage": archive(tensor(2**24, (2**24,), (1,)), {"data/0": zeros}, zipfile.ZIP_DEFLATED),
-        "an entry compressed by bzip2": archive(pickle.dumps({"model": zeros}, 2), packing=zipfile.ZIP_BZIP2),
-        "an entry compressed by lzma": archive(pickle.dumps({"model": zeros}, 2), packing=zipfile.ZIP_LZMA),
+        "an entry compressed by bzip2": archive(large, packing=zipfile.ZIP_BZIP2),
+        "an entry compressed by lzma": archive(large, packing=zipfile.ZIP_LZMA),
         "an entry that says it has 3e9 bytes": _zip_with(_declared(MUCH)),
         "an entry that says it has nothing": _zip_with(_declared(0)),
         "an encrypted entry": _zip_with(_encrypted),
         "a pickle twice": _duplicates(),
-        "20,000 entries": archive(pickle.dumps({"model": 1}, 2), {f"data/{i}": b"" for i in range(20_000)}),
-        "an entry that leads out": archive(pickle.dumps({"model": 1}, 2), {"../../../tmp/mgnet-evil": b"evil"}),
-        "a model compiled by torch.jit": archive(pickle.dumps({"model": 1}, 2), {"constants.pkl": b"x", "code/x.py": b"x"}),
-        "a byte order that is none": archive(pickle.dumps({"model": 1}, 2), {"byteorder": b"middle"}),
+        "20,000 entries": archive(PLAIN, many),
+        "an entry that leads out": archive(PLAIN, {"../../../mgnet-evil": b"evil"}),
+        "a model compiled by torch.jit": archive(PLAIN, {"constants.pkl": b"x", "code/x.py": b"x"}),
+        "a byte order that is none": archive(PLAIN, {"byteorder": b"middle"}),
         "an old pickle of torch": _legacy(),
         "a tar of torch": b"\x00" * 257 + b"ustar\x00" + bytes(10_000),
-    }  # fmt: skip
+    }
 
 
 def _legacy() -> bytes:

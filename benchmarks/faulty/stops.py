@@ -21,8 +21,10 @@ from mgnet.train import LAST
 
 @dataclass(frozen=True)
 class Kills:
-    """What came of killing one run again and again: how many kills came to a process that was running, how many
-    left an unreadable checkpoint, how many temporary files were left, and how many of them the next start left.
+    """What came of killing one run again and again.
+
+    How many kills came to a process that was running, and left an unreadable checkpoint; how many temporary
+    files they left, and the next starts did; and how a process ended that was not killed.
     """
 
     kills: int
