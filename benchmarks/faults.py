@@ -46,10 +46,14 @@ class Plan:
     mutants: int = 200
     every: int = 1  # of the files made to harm
     fuzzed: int = 1_000_000
+    large: int = 2**28
     jobs: int = os.cpu_count() or 1
 
 
-FULL, QUICK = Plan(), Plan(kills=8, resumes=8, places=6, corruptions=700, mutants=20, every=5, fuzzed=5000)
+FULL, QUICK = (
+    Plan(),
+    Plan(kills=8, resumes=8, places=6, corruptions=700, mutants=20, every=5, fuzzed=5000, large=2**26),
+)
 
 
 @contextmanager
@@ -127,6 +131,11 @@ def made(plan: Plan) -> Iterator[Row]:
             baseline = harm.prepared(place)
             found = verdicts(partial(check, folder=place, baseline=baseline), cases, plan.jobs)
         yield row(what, found)
+    with folder() as place:
+        taken = harm.memory(plan.large, place)
+    most = 2 + harm.CONSTANT / plan.large
+    name = f"memory for a whole checkpoint of {plan.large >> 20} MiB, in files"
+    yield Row(name, taken, "{:.2f}", most=round(most, 2))
 
 
 def disk(plan: Plan) -> Iterator[Row]:

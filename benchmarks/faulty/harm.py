@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from faulty import packages, payloads
 from faulty.children import End, ended
@@ -26,8 +27,8 @@ from mgnet.archives import MARKER, Archive
 from mgnet.official import CIFAR10, read_cifar10, read_mnist
 from mgnet.train import BEST, LAST
 
-# What the reading of a checkpoint or of data may take beyond twice the file, and how long it may.
-CONSTANT = 32 * 2**20
+# Bytes that a command may take beyond twice the file, as mgnet.checkpoint.load says, and how long it may take.
+CONSTANT = 100 * 10**6
 SECONDS = 20.0
 # What torch says where it refuses: to do what would run the file's code.
 ADVICE = ("weights_only", "add_safe_globals", "safe_globals", "trusted source")
@@ -148,6 +149,19 @@ def oversized(name: str, folder: Path, baseline: int) -> str:
     found = judged(shown(place / BEST, place), (place / BEST).stat().st_size, baseline)
     shutil.rmtree(place)
     return f"{name}: {found}" if found else ""
+
+
+def memory(size: int, folder: Path) -> float:
+    """Load a large checkpoint that is whole; give the memory that it takes, in sizes of the file."""
+    path, small = folder / "large", folder / "small"
+    for name, elements in ((path, size // 4), (small, 1)):
+        checkpoint.save(name, {"model": {"weight": torch.zeros(elements)}})
+    ends = [ended(partial(checkpoint.load, name), folder) for name in (small, path)]
+    if any(end.code != 0 for end in ends):
+        raise RuntimeError(f"a large checkpoint {ends[1]}")
+    taken = (ends[1].peak - ends[0].peak) / path.stat().st_size
+    path.unlink()
+    return taken
 
 
 # Names that are no files.
