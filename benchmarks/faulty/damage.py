@@ -70,18 +70,20 @@ def small_cifar() -> tuple[Archive, dict[str, bytes]]:
     return replace(CIFAR10, packages={PACKAGE: known}, sizes=sizes), files
 
 
-def packed(files: dict[str, bytes]) -> bytes:
+def packed(files: Mapping[str, bytes]) -> bytes:
     """Return the package of the small archive."""
-    packed = io.BytesIO()
-    with (
-        gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as stream,
-        tarfile.open(fileobj=stream, mode="w") as tar,
-    ):
+    return gzip.compress(tarred(files), 1, mtime=0)
+
+
+def tarred(files: Mapping[str, bytes]) -> bytes:
+    """Return what is in the package."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
         for name, content in files.items():
             member = tarfile.TarInfo(f"{CIFAR10.folder}/{name}")
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
-    return packed.getvalue()
+    return buffer.getvalue()
 
 
 def small_mnist() -> tuple[Archive, dict[str, bytes]]:
@@ -105,12 +107,14 @@ def small_mnist() -> tuple[Archive, dict[str, bytes]]:
 class Kind:
     """Files in a folder, how they are read, and the exception that says that they are damaged.
 
-    ``read`` gives what it read, and whether that is said to be whole.
+    ``read`` gives what it read, and whether that is said to be whole; ``pack`` is what is done to the content
+    of a file after its corruption.
     """
 
     files: Mapping[str, bytes]
     read: Callable[[Path], tuple[Any, bool]]
     error: type[Exception]
+    pack: Callable[[bytes], bytes] = bytes
 
 
 def _checkpoint() -> Kind:
@@ -134,6 +138,12 @@ def _package() -> Kind:
         return _images(read_cifar10(folder, download=False, archive=archive))
 
     return Kind({PACKAGE: packed(files)}, read, DataError)
+
+
+def _package_anew() -> Kind:
+    kind = _package()
+    content = gzip.decompress(kind.files[PACKAGE])
+    return replace(kind, files={PACKAGE: content}, pack=lambda tar: gzip.compress(tar, 1, mtime=0))
 
 
 def _cifar() -> Kind:
@@ -178,6 +188,7 @@ def _table(path: Path) -> bytes:
 KINDS: dict[str, Callable[[], Kind]] = {
     "checkpoints": _checkpoint,
     "packages, .tar.gz": _package,
+    "packages, packed anew after it": _package_anew,
     "unpacked files of CIFAR-10, and their list": _cifar,
     "files of MNIST": _mnist,
     "files of MNIST, .gz": _mnist_gz,
@@ -192,7 +203,7 @@ def corruptions(case: tuple[str, int, int], folder: Path) -> list[str]:
     kind, place = KINDS[name](), folder / f"{first}-{os.urandom(4).hex()}"
     place.mkdir()
     for file, content in kind.files.items():
-        (place / file).write_bytes(content)
+        (place / file).write_bytes(kind.pack(content))
     original, whole = kind.read(place)
     if not whole and name[:6] != "tables":
         raise RuntimeError(f"{name}: what is whole is not taken for it")
@@ -206,7 +217,7 @@ def _corruption(kind: Kind, place: Path, seed: int, original: Any) -> str:
     draw = np.random.default_rng(seed)
     file = list(kind.files)[draw.integers(len(kind.files))]
     content = corrupted(kind.files[file], draw)
-    (place / file).write_bytes(content)
+    (place / file).write_bytes(kind.pack(content))
     try:
         read, whole = kind.read(place)
     except kind.error:
@@ -214,7 +225,7 @@ def _corruption(kind: Kind, place: Path, seed: int, original: Any) -> str:
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     finally:
-        (place / file).write_bytes(kind.files[file])
+        (place / file).write_bytes(kind.pack(kind.files[file]))
     if content == kind.files[file] or not whole:
         return ""
     return "taken for whole" if difference(read, original) else ""

@@ -125,6 +125,13 @@ def _flipped(answer: Handler) -> None:
     answer.wfile.write(CONTENT[:-9] + bytes([CONTENT[-9] ^ 1]) + CONTENT[-8:])
 
 
+def _of_the_same_form(answer: Handler) -> None:
+    files = {name: content[:-1] + b"x" for name, content in FILES.items()}
+    content = packed(files)
+    answer.head(len(content))
+    answer.wfile.write(content)
+
+
 def _page(answer: Handler) -> None:
     page = b"<html>please log in</html>"
     answer.head(len(page), Content_Type="text/html")
@@ -192,6 +199,7 @@ WAYS: dict[str, Callable[[Handler], None]] = {
     "no-http": _no_http,
     "another": _another,
     "flipped": _flipped,
+    "of-the-same-form": _of_the_same_form,
     "page": _page,
     "bomb": _bomb,
     "chunks-cut": _chunks_cut,

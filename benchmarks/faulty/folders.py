@@ -81,6 +81,12 @@ def _checkpoint_is_a_link(place: Path) -> str:
     return str(place / "run")
 
 
+def _checkpoint_leads_nowhere(place: Path) -> str:
+    (place / "run").mkdir()
+    (place / "run" / LAST).symlink_to(place / "new")
+    return str(place / "run")
+
+
 def _read_only(place: Path) -> str:
     (place / "folder").mkdir(mode=0o555)
     return str(place / "folder" / "run")
@@ -119,6 +125,7 @@ OUTS: dict[str, Callable[[Path], str]] = {
     "in a read-only folder": _read_only,
     "where last.ckpt is a folder": _checkpoint_is_a_folder,
     "where last.ckpt leads elsewhere": _checkpoint_is_a_link,
+    "where last.ckpt leads nowhere": _checkpoint_leads_nowhere,
     "another run": _another_run,
 }
 
@@ -143,7 +150,8 @@ def refusal(name: str, folder: Path) -> str:
 
 def _try(place: Path, out: str) -> int:
     if os.geteuid() == 0:  # no permission binds this one
-        os.chown(place, NOBODY, NOBODY)
+        for path in (place, *place.rglob("*")):
+            os.lchown(path, NOBODY, NOBODY)
         os.seteuid(NOBODY)
     register_optimizer_step_pre_hook(lambda *_: print(STEP, file=sys.stderr))
     os.chdir(place)  # where nothing is written

@@ -25,7 +25,7 @@ TOKENS = (
     "lambda if else and or not in is None True False "
     "import __import__ open eval exec x.__class__ f'' b'' * ** yield await "
     "\u0660 \u00b2 \u03c0 \uff11 \x00 \n \t \ud800"
-).split(" ")
+).split(" ") + ["9" * 400]
 POINTS = np.array([-1.0, 0.0, 0.5, 1e300])
 
 
@@ -149,9 +149,10 @@ def read_idx(content: bytes, place: Path) -> None:
     (place / name).write_bytes(content)
     try:
         files = official._Files(MNIST, place, False)
-        official._idx(files, name)
+        labels = official._idx(files, name)
     except DataError:
-        pass
+        return
+    assert content == IMAGES[name][:8] + labels.tobytes()
 
 
 def head(draw: random.Random) -> bytes:

@@ -27,7 +27,7 @@ from mgnet.archives import MARKER, Archive
 from mgnet.official import CIFAR10, read_cifar10, read_mnist
 from mgnet.train import BEST, LAST
 
-# Bytes that a command may take beyond twice the file, as mgnet.checkpoint.load says, and how long it may take.
+# Bytes that may be taken beyond twice the file, as mgnet.checkpoint.load says; seconds for a command.
 CONSTANT = 100 * 10**6
 SECONDS = 20.0
 # What torch says where it refuses: to do what would run the file's code.
