@@ -14,7 +14,7 @@ import shutil
 import tarfile
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +65,23 @@ def small_cifar() -> tuple[Archive, dict[str, bytes]]:
         records = draw.integers(0, 256, (RECORDS, RECORD), dtype=np.uint8)
         records[:, 0] %= 10
         files[name] = records.tobytes()
-    known = f"sha256:{hashlib.sha256(packed(files)).hexdigest()}"
+    return with_package(_small(CIFAR10, files), packed(files)), files
+
+
+def with_package(archive: Archive, content: bytes) -> Archive:
+    """Return the archive whose package is this one."""
+    known = {PACKAGE: f"sha256:{hashlib.sha256(content).hexdigest()}"}
+    return _replaced(archive, packages=known, package_sizes={PACKAGE: len(content)})
+
+
+def _small(archive: Archive, files: Mapping[str, bytes]) -> Archive:
     sizes = {name: len(content) for name, content in files.items()}
-    return replace(CIFAR10, packages={PACKAGE: known}, sizes=sizes), files
+    return _replaced(archive, sizes=sizes, classes=None)
+
+
+def _replaced(archive: Archive, **values: Any) -> Archive:
+    there = {field.name for field in fields(Archive)}
+    return replace(archive, **{name: value for name, value in values.items() if name in there})
 
 
 def packed(files: Mapping[str, bytes]) -> bytes:
@@ -96,8 +110,7 @@ def small_mnist() -> tuple[Archive, dict[str, bytes]]:
         labels = draw.integers(0, 10, count, dtype=np.uint8).tobytes()
         files[f"{part}-labels-idx1-ubyte"] = np.array([0x801, count], ">u4").tobytes() + labels
     known = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    sizes = {name: len(content) for name, content in files.items()}
-    return replace(MNIST, sizes=sizes, known=known), files
+    return replace(_small(MNIST, files), known=known), files
 
 
 # Kinds of files.

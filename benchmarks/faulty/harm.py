@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pickle
 import random
 import shutil
 import socket
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ import torch
 
 from faulty import packages, payloads
 from faulty.children import End, ended
-from faulty.damage import PACKAGE, small_cifar, small_mnist
+from faulty.damage import PACKAGE, small_cifar, small_mnist, with_package
 from faulty.disk import TRAIN
 from faulty.runs import command
 from mgnet import checkpoint, data
@@ -242,7 +240,7 @@ def package(name: str, folder: Path, baseline: int) -> str:
     content = packages.packages(place / CANARY)[name]()
     (place / "data").mkdir()
     (place / "data" / PACKAGE).write_bytes(content)
-    archive = replace(small_cifar()[0], packages={PACKAGE: f"sha256:{hashlib.sha256(content).hexdigest()}"})
+    archive = with_package(small_cifar()[0], content)
     argv = ("train", "logistic", "--dataset", "cifar10", "--data", str(place / "data"))
     end = ended(partial(with_archives, archive, small_mnist()[0], *argv), place, SECONDS)
     left = [path.name for path in place.rglob("*") if path.name not in ("data", PACKAGE)]
