@@ -43,7 +43,7 @@ class Plan:
     resumes: int = 100
     places: int = 50
     corruptions: int = 100_000
-    mutants: int = 200
+    mutants: int = 1000
     every: int = 1  # of the files made to harm
     fuzzed: int = 1_000_000
     large: int = 2**28
