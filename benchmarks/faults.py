@@ -14,6 +14,7 @@ how far a process has come when it is killed is the machine's affair. It needs L
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -210,6 +211,7 @@ def facts(plan: Plan) -> dict[str, str]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # which takes the temporary folders away
     main(
         __doc__,
         "what is promised when things go wrong",
