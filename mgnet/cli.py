@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from mgnet import cli_solve, cli_train
+from mgnet import cli_evaluate, cli_solve, cli_train
 from mgnet.shell import DONE, USAGE, CommandError, guarded, say
 
 __all__ = ["COMMANDS", "main"]
@@ -28,7 +28,7 @@ CHOSEN = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
 COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
     "solve": (cli_solve.declare, "solve -div(a grad u) + c u = f on an interval or in a box"),
     "train": (cli_train.declare_train, "train a network on CIFAR-10, MNIST or a synthetic set"),
-    "evaluate": (cli_train.declare_evaluate, "measure the test accuracy of a trained network"),
+    "evaluate": (cli_evaluate.declare_evaluate, "measure the test accuracy of a trained network"),
     "models": (cli_train.declare_models, "list the networks: name, parameters, multiply-adds"),
 }
 

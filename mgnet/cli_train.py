@@ -1,35 +1,19 @@
-"""``mgnet train``, ``evaluate`` and ``models``: strings to models, data and one call of ``fit``."""
+"""``mgnet train`` and ``models``: strings to a model, data and one call of ``fit``."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
 
-from mgnet.progress import telling
-from mgnet.shell import (
-    DAMAGED,
-    DONE,
-    NOT_CONVERGED,
-    USAGE,
-    CommandError,
-    refused,
-    say,
-    table,
-)
+from mgnet.cli_networks import declare_data, failures, figures_of, find_device, read_data, readable
+from mgnet.shell import DONE, USAGE, CommandError, refused, say, table
 
-if TYPE_CHECKING:
-    from mgnet.data import Data
-    from mgnet.history import History
+__all__ = ["declare_models", "declare_train"]
 
-__all__ = ["declare_evaluate", "declare_models", "declare_train"]
-
-DATASETS = ("cifar10", "mnist", "synthetic")
 RECIPES = ("paper", "fast", "lecture")
 
 TRAIN_EPILOG = """\
@@ -50,12 +34,6 @@ exit codes: 0 done, 2 usage, 3 diverged, 4 damaged data or checkpoint,
 5 resources, 129, 130, 131 and 143 for SIGHUP, SIGINT, SIGQUIT and SIGTERM
 
 example: mgnet train net --dataset synthetic --epochs 2
-"""
-
-EVALUATE_EPILOG = """\
-RUN is a folder that 'mgnet train --out' wrote, or its model.ckpt.
-
-exit codes: 0 done, 2 usage, 4 damaged data or checkpoint, 5 resources
 """
 
 
@@ -104,7 +82,7 @@ def declare_train(parser: argparse.ArgumentParser) -> None:
     """
     add = parser.add_argument
     add("model", metavar="MODEL", help="name of a model")
-    _declare_data(parser)
+    declare_data(parser)
     add("--recipe", metavar="NAME", choices=RECIPES, default="fast", help="paper, fast (default) or lecture")
     for name, (kind, meaning) in FIELDS.items():
         flag, default = f"--{name.replace('_', '-')}", argparse.SUPPRESS
@@ -132,21 +110,6 @@ def declare_train(parser: argparse.ArgumentParser) -> None:
     parser.epilog = TRAIN_EPILOG
 
 
-def declare_evaluate(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of ``mgnet evaluate``.
-
-    Parameters
-    ----------
-    parser : argparse.ArgumentParser
-        Of this command alone.
-    """
-    parser.add_argument("folder", metavar="RUN", help="folder of a run, or its model.ckpt")
-    _declare_data(parser)
-    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
-    parser.set_defaults(run=_evaluate)
-    parser.epilog = EVALUATE_EPILOG
-
-
 def declare_models(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``mgnet models``.
 
@@ -157,13 +120,6 @@ def declare_models(parser: argparse.ArgumentParser) -> None:
     """
     parser.add_argument("--json", action="store_true", help="print one JSON array and nothing else")
     parser.set_defaults(run=_models)
-
-
-def _declare_data(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--data", metavar="DIR", help="folder with the data (default: $MGNET_DATA, else they are downloaded)")
-    add("--dataset", choices=DATASETS, help="cifar10, mnist or synthetic")
-    add("--device", metavar="NAME", help="cpu or cuda (default: cuda where there is one)")
 
 
 # mgnet train
@@ -178,14 +134,14 @@ def _train(arguments: argparse.Namespace) -> int:
             raise CommandError(USAGE, f"--{name.replace('_', '-')}: needs --out, the folder of the run")
     from mgnet.parallel import Processes, together
 
-    device = _device(arguments.device)
+    device = find_device(arguments.device)
     with ExitStack() as joined:
         with refused(USAGE):
             joined.enter_context(together(device))
         runs = [_run(arguments, options, arguments.seed + k, device) for k in range(arguments.seeds)]
         if Processes().writes:
             figures = runs[0] if len(runs) == 1 else _means(runs)
-            say(json.dumps(figures, allow_nan=False) if arguments.json else table(_readable(figures)))
+            say(json.dumps(figures, allow_nan=False) if arguments.json else table(readable(figures)))
     return DONE
 
 
@@ -203,11 +159,11 @@ def _run(arguments: argparse.Namespace, options: dict[str, Any], seed: int, devi
         out = folder(arguments.out)
         sizes = mgnet.models.defaults(arguments.model)
     dataset = arguments.dataset or ("mnist" if sizes["in_channels"] == 1 else "cifar10")
-    data = _data(dataset, arguments.data, sizes["image_size"])
+    data = read_data(dataset, arguments.data, sizes["image_size"])
     shape = {"num_classes": data.num_classes, "in_channels": data.shape[0], "image_size": data.shape[1]}
     if out and arguments.seeds > 1:
         out = out / f"seed{seed}"
-    with refused(USAGE), _failures():
+    with refused(USAGE), failures():
         torch.manual_seed(seed)
         model = mgnet.models.create(arguments.model, **shape, **options)
         history = mgnet.fit(
@@ -224,24 +180,7 @@ def _run(arguments: argparse.Namespace, options: dict[str, Any], seed: int, devi
             **{name: value for name, value in vars(arguments).items() if name in FIELDS},
             **({"compile": True} if arguments.compile else {}),
         )
-    return _figures(arguments.model, model, data, history)
-
-
-def _figures(name: str, model: Any, data: Data, history: History) -> dict[str, Any]:
-    """Return what --json prints."""
-    best = history.best or {}
-    return {
-        "model": name,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "dataset": data.name,
-        "source": data.source,
-        "epochs": len(history),
-        "train_loss": best.get("train_loss"),
-        "val_accuracy": best.get("val_accuracy"),
-        "test_accuracy": history.test_accuracy,
-        "seconds": history.seconds,
-        "images_per_second": history.images_per_second,
-    }
+    return figures_of(arguments.model, model, data, history)
 
 
 def _means(runs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -258,16 +197,6 @@ def _means(runs: list[dict[str, Any]]) -> dict[str, Any]:
         "seeds": len(runs),
         "test_accuracies": accuracies,
         "test_accuracy_std": statistics.stdev(accuracies),
-    }
-
-
-def _readable(figures: dict[str, Any]) -> dict[str, Any]:
-    def percent(value: Any) -> str:
-        return ", ".join(map(percent, value)) if isinstance(value, list) else f"{value:.2%}"
-
-    return {
-        name: percent(value) if "accurac" in name and value is not None else value
-        for name, value in figures.items()
     }
 
 
@@ -292,46 +221,6 @@ def _word(text: str) -> Any:
     return text
 
 
-# mgnet evaluate
-
-
-def _evaluate(arguments: argparse.Namespace) -> int:
-    import mgnet
-    from mgnet import checkpoint
-    from mgnet.history import History
-    from mgnet.train import BEST
-
-    path = Path(arguments.folder)
-    path = path / BEST if path.is_dir() else path
-    device = _device(arguments.device)
-    with _failures():
-        state = checkpoint.load(path)
-        if not state.get("spec"):
-            raise CommandError(USAGE, f"{path}: holds a model that mgnet cannot build by name")
-        model = mgnet.models.create(**state["spec"]).to(device)
-        model.load_state_dict(state["model"])
-        data = _data(arguments.dataset or state["dataset"], arguments.data, state["spec"]["image_size"])
-        _require_fit(state["spec"], data)
-        history = History()
-        history.load_state_dict(state["history"])
-        test = data.test.normalised_by(state["mean"], state["std"]).to(device)
-        history.test_accuracy = mgnet.evaluate(model, test)
-    figures = _figures(state["spec"]["name"], model, data, history)
-    say(json.dumps(figures, allow_nan=False) if arguments.json else table(_readable(figures)))
-    return DONE
-
-
-def _require_fit(spec: dict[str, Any], data: Data) -> None:
-    """Refuse images that the model does not take."""
-    channels, size, classes = (spec[name] for name in ("in_channels", "image_size", "num_classes"))
-    if (channels, size, classes) != (data.shape[0], data.shape[1], data.num_classes):
-        raise CommandError(
-            USAGE,
-            f"--dataset: {data.name} has images of {data.shape[0]}×{data.shape[1]}×{data.shape[2]} in"
-            f" {data.num_classes} classes; {spec['name']} accepts {channels}×{size}×{size} in {classes}",
-        )
-
-
 # mgnet models
 
 
@@ -352,50 +241,3 @@ def _models(arguments: argparse.Namespace) -> int:
         image = " × ".join(map(str, row["input"]))
         say(f"{row['name']:<16}{row['parameters']:>14,}{row['multiply_adds']:>18,}  {image}")
     return DONE
-
-
-# What all of them need
-
-
-def _device(name: str | None) -> Any:
-    with telling(lambda: "loading torch"):
-        import torch
-
-        from mgnet.checks import find_device
-
-    local = os.environ.get("LOCAL_RANK", "0")
-    with refused(USAGE):
-        device = find_device(name or (f"cuda:{local}" if torch.cuda.is_available() else "cpu"))
-    if device.type == "cuda" and device.index is not None:
-        torch.cuda.set_device(device)
-    return device
-
-
-def _data(dataset: str, root: str | None, image_size: int) -> Data:
-    """Return a data set; the digits get a margin where the model wants images of 32 pixels."""
-    from mgnet import data
-
-    more = {"pad": 2} if dataset == "mnist" and image_size == 32 else {}
-    try:
-        with telling(lambda: f"reading {dataset}"):
-            return data.load(dataset, root, **more)
-    except data.DataError as error:
-        raise CommandError(DAMAGED, str(error)) from error
-
-
-@contextmanager
-def _failures() -> Iterator[None]:
-    """Give the ends of a training run their exit codes."""
-    from mgnet.checkpoint import CheckpointError
-    from mgnet.train import DivergedError
-
-    try:
-        yield
-    except CheckpointError as error:
-        raise CommandError(DAMAGED, str(error)) from error
-    except DivergedError as error:
-        raise CommandError(NOT_CONVERGED, f"diverged: {error}") from error
-    except ImportError as error:
-        if error.name != "tensorboard":  # the extra that an option asks for
-            raise
-        raise CommandError(USAGE, str(error)) from error

@@ -14,7 +14,7 @@ import torch
 from processes import environment, finished
 
 import mgnet
-from mgnet import checkpoint, cli_train, data, recipes
+from mgnet import checkpoint, cli_networks, cli_train, data, recipes
 from mgnet.cli import main
 from mgnet.train import BEST, LAST
 
@@ -110,7 +110,7 @@ def test_options_of_a_model(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_choices_are_what_there_is() -> None:
-    assert sorted(cli_train.DATASETS) == data.names()
+    assert sorted(cli_networks.DATASETS) == data.names()
     assert tuple(recipes.RECIPES) == cli_train.RECIPES
 
 

@@ -51,8 +51,8 @@ STRINGS = [{"expression", "tables", "shell"}]
 CROWN = [
     {"learned", "bridge"},
     {ROOT},
-    {"cli_problem"},
-    {"cli_solve", "cli_train"},
+    {"cli_problem", "cli_networks"},
+    {"cli_solve", "cli_train", "cli_evaluate"},
     {"cli"},
     {"__main__"},
 ]

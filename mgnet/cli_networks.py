@@ -1,0 +1,162 @@
+"""What the commands that train and judge networks share: their data, device, figures and ends."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from mgnet.progress import telling
+from mgnet.shell import DAMAGED, NOT_CONVERGED, USAGE, CommandError, refused
+
+if TYPE_CHECKING:
+    from mgnet.data import Data
+    from mgnet.history import History
+
+__all__ = ["declare_data", "failures", "figures_of", "find_device", "read_data", "readable"]
+
+DATASETS = ("cifar10", "mnist", "synthetic")
+
+
+def declare_data(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments that say on which images, and where.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+        Of one command.
+    """
+    add = parser.add_argument
+    add("--data", metavar="DIR", help="folder with the data (default: $MGNET_DATA, else they are downloaded)")
+    add("--dataset", choices=DATASETS, help="cifar10, mnist or synthetic")
+    add("--device", metavar="NAME", help="cpu or cuda (default: cuda where there is one)")
+
+
+def find_device(name: str | None) -> Any:
+    """Return the device that computes; of several GPUs the one of this process.
+
+    Parameters
+    ----------
+    name : str or None
+        What was asked for; None is a GPU where there is one.
+
+    Returns
+    -------
+    torch.device
+        It is there.
+    """
+    with telling(lambda: "loading torch"):
+        import torch
+
+        from mgnet import checks
+
+    local = os.environ.get("LOCAL_RANK", "0")
+    with refused(USAGE):
+        device = checks.find_device(name or (f"cuda:{local}" if torch.cuda.is_available() else "cpu"))
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
+    return device
+
+
+def read_data(dataset: str, root: str | None, image_size: int) -> Data:
+    """Return a data set; the digits get a margin where the model wants images of 32 pixels.
+
+    Parameters
+    ----------
+    dataset : str
+        Its name.
+    root : str or None
+        Where its files are.
+    image_size : int
+        Width and height that the model wants.
+
+    Returns
+    -------
+    Data
+        All of it.
+    """
+    from mgnet import data
+
+    more = {"pad": 2} if dataset == "mnist" and image_size == 32 else {}
+    try:
+        with telling(lambda: f"reading {dataset}"):
+            return data.load(dataset, root, **more)
+    except data.DataError as error:
+        raise CommandError(DAMAGED, str(error)) from error
+
+
+@contextmanager
+def failures() -> Iterator[None]:
+    """Give the ends of a training run their exit codes."""
+    from mgnet.checkpoint import CheckpointError
+    from mgnet.train import DivergedError
+
+    try:
+        yield
+    except CheckpointError as error:
+        raise CommandError(DAMAGED, str(error)) from error
+    except DivergedError as error:
+        raise CommandError(NOT_CONVERGED, f"diverged: {error}") from error
+    except ImportError as error:
+        if error.name != "tensorboard":  # the extra that an option asks for
+            raise
+        raise CommandError(USAGE, str(error)) from error
+
+
+def figures_of(name: str, model: Any, data: Data, history: History) -> dict[str, Any]:
+    """Return what --json prints.
+
+    Parameters
+    ----------
+    name : str
+        Of the model.
+    model : torch.nn.Module
+        The model.
+    data : Data
+        What it was judged on.
+    history : History
+        Of its training.
+
+    Returns
+    -------
+    dict
+        By name.
+    """
+    best = history.best or {}
+    return {
+        "model": name,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "dataset": data.name,
+        "source": data.source,
+        "epochs": len(history),
+        "train_loss": best.get("train_loss"),
+        "val_accuracy": best.get("val_accuracy"),
+        "test_accuracy": history.test_accuracy,
+        "seconds": history.seconds,
+        "images_per_second": history.images_per_second,
+    }
+
+
+def readable(figures: dict[str, Any]) -> dict[str, Any]:
+    """Return figures with accuracies in per cent.
+
+    Parameters
+    ----------
+    figures : dict
+        By name.
+
+    Returns
+    -------
+    dict
+        For people.
+    """
+
+    def percent(value: Any) -> str:
+        return ", ".join(map(percent, value)) if isinstance(value, list) else f"{value:.2%}"
+
+    return {
+        name: percent(value) if "accurac" in name and value is not None else value
+        for name, value in figures.items()
+    }
