@@ -27,6 +27,7 @@ __all__ = [
     "flag",
     "float_type",
     "instance",
+    "is_shortage",
     "number",
     "positive",
     "probability",
@@ -658,14 +659,15 @@ def within_memory(n: Any) -> Iterator[None]:
     try:
         yield
     except (MemoryError, OSError, RuntimeError) as error:
-        if isinstance(error, ResourceError) or not _is_shortage(error):
+        if isinstance(error, ResourceError) or not is_shortage(error):
             raise
         raise ResourceError(
             f"n: got {shown(n)}, for which memory ran out; accepted: what fits into the memory that is free"
         ) from error
 
 
-def _is_shortage(error: Exception) -> bool:
+def is_shortage(error: Exception) -> bool:
+    """Say whether an error of the system, of NumPy or of torch means that there is no more memory."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     # On a CPU torch has no error of its own for it.

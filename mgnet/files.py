@@ -1,17 +1,20 @@
-"""Files are written whole or not at all, and lie on the disk when that is said."""
+"""Files are written whole or not at all, and lie on the disk when that is said; only files are read."""
 
 from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from typing import IO
 
-__all__ = ["beside", "durable", "locked", "replacing", "sweep", "sync_folder"]
+__all__ = ["beside", "durable", "locked", "regular", "replacing", "sweep", "sync_folder"]
 
 # Characters of a file's name that stand in that of its temporary file: a name has 255 bytes at most.
 LONGEST = 32
+
+KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 
 
 @contextmanager
@@ -137,3 +140,35 @@ def locked(path: str | os.PathLike[str], timeout: float = -1) -> Iterator[None]:
             # Removed while it is held: who waits sees that the file has lost its name, and tries anew.
             with suppress(OSError):  # Windows keeps what is open
                 os.unlink(path)
+
+
+@contextmanager
+def regular(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """Open a file that holds bytes and ends, as no pipe, device, socket or folder does, without waiting.
+
+    Parameters
+    ----------
+    path : path
+        The file, or a link to it.
+
+    Yields
+    ------
+    file
+        Open for reading bytes.
+
+    Raises
+    ------
+    ValueError
+        When it is something else.
+    """
+    _require_regular(os.stat(path))  # first: opening a pipe waits, opening a device may do anything
+    flags = [getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOCTTY", "O_BINARY")]
+    with open(path, "rb", opener=lambda name, mode: os.open(name, mode | sum(flags))) as file:
+        _require_regular(os.fstat(file.fileno()))  # again: another may have taken its place
+        yield file
+
+
+def _require_regular(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        kind = KINDS.get(stat.S_IFMT(status.st_mode), "a device")
+        raise ValueError(f"got {kind}; accepted: a file")

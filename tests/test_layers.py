@@ -40,7 +40,7 @@ SOLVER = [
     {"solver"},
 ]
 NETWORK = [
-    {"scratch", "graphs", "archives", "augmentation", "splits", "synthetic"},
+    {"untrusted", "scratch", "graphs", "archives", "augmentation", "splits", "synthetic"},
     {"layers", "official", "batches"},
     {"models", "data"},
     {"recipes", "history", "progress", "parallel", "checkpoint", "run_folder", "signals"},

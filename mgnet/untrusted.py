@@ -1,0 +1,322 @@
+"""Archives of torch from strangers: what unpacking one costs is known before torch is asked to do it.
+
+Such an archive is a zip whose entries are the memory of tensors and one pickle that says how they belong
+together. Both are read here with a fraction of what their formats allow, just as ``torch.save`` writes them:
+entries that are stored and lie beside each other, opcodes that put together plain types, and tensors that
+stay inside of the memory that is there. So torch allocates no more than the archive holds, whatever a pickle
+says, and neither shared nor nested lists become more than they take in the file.
+"""
+
+from __future__ import annotations
+
+import math
+import pickletools
+import struct
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+
+__all__ = ["OPCODES", "STORAGES", "TENSORS", "entries", "outline"]
+
+# Bounds of what is not the memory of tensors: entries and the length of their names; tensors; bytes of the
+# pickle, and its opcodes, each of which takes some 100 bytes of memory at most.
+ENTRIES, NAME, TENSORS, PICKLE, OPCODES = 2**16, 128, 2**15, 2**24, 2**20
+
+# The records of a zip, as in its specification (APPNOTE, 4.3): the one before each entry, the one for each
+# entry in the directory, and the three at the end. An archive of torch has all three, whatever its size.
+LOCAL = struct.Struct("<4s5H3L2H")
+CENTRAL = struct.Struct("<4s6H3L5H2L")
+END = struct.Struct("<4sQ2H2L4Q 4sLQL 4s4H2LH")
+
+# What torch calls the memory of a tensor, by its dtype.
+STORAGES = {
+    "DoubleStorage": torch.float64,
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+    "ComplexDoubleStorage": torch.complex128,
+    "ComplexFloatStorage": torch.complex64,
+}
+
+
+def entries(archive: memoryview) -> dict[str, memoryview]:
+    """Return the entries of an archive by their names, without the folder that they are in.
+
+    Parameters
+    ----------
+    archive : memoryview
+        What ``torch.save`` wrote, less than 4 GiB.
+
+    Returns
+    -------
+    dict of str to memoryview
+        Parts of the archive, which together are no longer than it.
+
+    Raises
+    ------
+    ValueError
+        When it is not just that.
+    """
+    count, start = _directory(archive)
+    found: dict[str, memoryview] = {}
+    for _ in range(count):
+        name, place, size, start = _entry(archive, start)
+        if name in found:
+            raise ValueError(f"it has two entries {name!r}")
+        found[name] = archive[place : place + size]
+    if sum(map(len, found.values())) > len(archive):
+        raise ValueError("its entries are larger than itself")
+    folders = {name.partition("/")[0] for name in found}
+    if len(folders) != 1:  # torch looks in the folder of the first
+        raise ValueError("its entries are not in one folder")
+    return {name.partition("/")[2]: content for name, content in found.items()}
+
+
+def _directory(archive: memoryview) -> tuple[int, int]:
+    """Return how many entries there are, and where the list of them begins."""
+    place = len(archive) - END.size
+    if place < 0 or bytes(archive[:4]) != b"PK\3\4":
+        raise ValueError("it does not begin as a zip")
+    end = END.unpack_from(archive, place)
+    marks = end[0], end[10], end[14]
+    count, length, start = end[7:10]
+    if marks != (b"PK\6\6", b"PK\6\7", b"PK\5\6") or end[12] != place or start + length != place:
+        raise ValueError("it does not end as one of torch")
+    if count > ENTRIES:
+        raise ValueError(f"it has {count} entries; accepted: up to {ENTRIES}")
+    return count, start
+
+
+def _entry(archive: memoryview, start: int) -> tuple[str, int, int, int]:
+    """Return an entry's name in small letters, place and size, and where the next one's record is."""
+    mark, *_, method, _, _, _, packed, size, name, extra, comment, _, _, _, place = CENTRAL.unpack_from(
+        archive, start
+    )
+    if mark != b"PK\1\2" or extra or comment or name > NAME:
+        raise ValueError("its directory is not as torch writes it")
+    start += CENTRAL.size
+    # torch finds entries whatever the case of their letters.
+    text = bytes(archive[start : start + name]).decode("ascii").lower()
+    if not text.isprintable():
+        raise ValueError(f"its entry {text!r} has no name")
+    if method or packed != size:
+        raise ValueError(f"its entry {text!r} is compressed")
+    local = LOCAL.unpack_from(archive, place)
+    first = place + LOCAL.size + local[-2] + local[-1]
+    if local[0] != b"PK\3\4" or first + size > len(archive):
+        raise ValueError(f"its entry {text!r} is not inside")
+    return text, first, size, start + name
+
+
+def outline(pickled: bytes, sizes: Mapping[str, int]) -> Any:
+    """Return what a pickle describes, an empty tensor in place of each tensor; nothing in it is called.
+
+    Parameters
+    ----------
+    pickled : bytes
+        As ``torch.save`` writes it for plain types and tensors.
+    sizes : mapping of str to int
+        How many bytes the memory of tensors has, by the name that the pickle gives it.
+
+    Returns
+    -------
+    object
+        Dictionaries, lists, tuples, numbers, strings and empty tensors; containers may be shared, and hold
+        themselves.
+
+    Raises
+    ------
+    ValueError
+        For what else a pickle could do, and tensors that do not lie in their memory.
+    """
+    if len(pickled) > PICKLE:
+        raise ValueError(f"it has {len(pickled)} bytes; accepted: up to {PICKLE}")
+    machine = _Machine(sizes)
+    for steps, (opcode, argument, _) in enumerate(pickletools.genops(pickled)):
+        if opcode.name == "STOP":
+            return machine.stack.pop()
+        if steps >= OPCODES:
+            raise ValueError(f"it takes more than {OPCODES} steps")
+        step = STEPS.get(opcode.name)
+        if step is None:
+            raise ValueError(f"it does {opcode.name}")
+        step(machine, argument)
+    raise ValueError("it does not end")
+
+
+class _Storage(NamedTuple):
+    """The memory of tensors: in which entry, and how many numbers of which kind."""
+
+    dtype: torch.dtype
+    name: str
+    numel: int
+
+
+class _Function(NamedTuple):
+    """What a pickle may call: a method of the machine."""
+
+    name: str
+
+
+class _Machine:
+    """A stack on which a pickle puts things together, as torch's own has it, with stand-ins for tensors."""
+
+    def __init__(self, sizes: Mapping[str, int]) -> None:
+        self.sizes = sizes
+        self.stack: list[Any] = []
+        self.marked: list[list[Any]] = []
+        self.memo: dict[int, Any] = {}
+        self.storages: dict[str, _Storage] = {}
+        self.tensors = 0
+        self.known: dict[str, Any] = {
+            "collections OrderedDict": _Function("ordered"),
+            "torch._utils _rebuild_tensor_v2": _Function("tensor"),
+            "torch._utils _rebuild_parameter": _Function("parameter"),
+            **{f"torch {name}": dtype for name, dtype in STORAGES.items()},
+        }
+
+    def mark(self, _: None) -> None:
+        self.marked.append(self.stack)
+        self.stack = []
+
+    def since_mark(self) -> list[Any]:
+        items, self.stack = self.stack, self.marked.pop()
+        return items
+
+    def pack(self, items: list[Any]) -> None:
+        self.stack.append(tuple(items))
+
+    def pack_last(self, count: int) -> None:
+        if len(self.stack) < count:
+            raise ValueError("it takes more than there is")
+        items = self.stack[-count:]
+        del self.stack[-count:]
+        self.pack(items)
+
+    def append(self, items: list[Any]) -> None:
+        _require(type(self.stack[-1]) is list, "appends to what is no list")
+        self.stack[-1].extend(items)
+
+    def set_items(self, items: list[Any]) -> None:
+        target, keys = self.stack[-1], items[::2]
+        _require(type(target) in (dict, OrderedDict), "sets items of what is no dictionary")
+        # Others are not only none that anybody saves: the hash of nested tuples can take for ever.
+        _require(all(type(key) in (str, int) for key in keys), "has keys that are no strings or integers")
+        target.update(zip(keys, items[1::2], strict=True))
+
+    def look_up(self, name: str) -> None:
+        _require(name in self.known, f"names {'.'.join(name.split())[:NAME]}, which no checkpoint has")
+        self.stack.append(self.known[name])
+
+    def call(self, _: None) -> None:
+        arguments, function = self.stack.pop(), self.stack.pop()
+        _require(type(function) is _Function, "calls what is no function")
+        try:
+            self.stack.append(getattr(self, function.name)(*arguments))
+        except TypeError:
+            raise ValueError("it calls a function with other arguments") from None
+
+    def build(self, _: None) -> None:
+        attributes, target = self.stack.pop(), self.stack[-1]
+        _require(
+            type(target) is OrderedDict and type(attributes) is dict and [*attributes] == ["_metadata"],
+            "sets attributes",
+        )
+        target._metadata = attributes["_metadata"]
+
+    def storage(self, _: None) -> None:
+        kind, dtype, name, place, numel = self.stack.pop()
+        _require(kind == "storage" and isinstance(dtype, torch.dtype), "refers to what is no memory")
+        _require((type(name), type(place), type(numel)) == (str, str, int), "refers to memory by no name")
+        found = self.storages.setdefault(name, _Storage(dtype, name, numel))
+        _require(found == (dtype, name, numel), f"has memory {name[:NAME]!r} of two kinds")
+        _require(
+            self.sizes.get(name) == numel * dtype.itemsize, f"has memory {name[:NAME]!r} of another size"
+        )
+        self.stack.append(found)
+
+    def ordered(self) -> OrderedDict[Any, Any]:
+        return OrderedDict()
+
+    def tensor(
+        self, storage: Any, offset: Any, shape: Any, strides: Any, tracked: Any, hooks: Any
+    ) -> torch.Tensor:
+        _require(
+            type(storage) is _Storage and type(shape) is type(strides) is tuple, "has a tensor of nothing"
+        )
+        numbers = (offset, *shape, *strides)
+        _require(
+            len(shape) == len(strides) and all(type(n) is int and 0 <= n < 2**63 for n in numbers),
+            "has a tensor of no shape",
+        )
+        _require(type(tracked) is bool and _none(hooks), "has a tensor with hooks")
+        self.tensors += 1
+        _require(self.tensors <= TENSORS, f"has more than {TENSORS} tensors")
+        last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
+        end = offset if 0 in shape else max(last + 1, offset + math.prod(shape))
+        _require(end <= storage.numel, "has a tensor larger than its memory")
+        return torch.empty(0)
+
+    def parameter(self, tensor: Any, tracked: Any, hooks: Any) -> torch.Tensor:
+        _require(type(tensor) is torch.Tensor, "has a parameter of nothing")
+        _require(type(tracked) is bool and _none(hooks), "has a parameter with hooks")
+        return tensor
+
+    def remember(self, place: int) -> None:
+        self.memo[place] = self.stack[-1]
+
+    def push(self, value: Any) -> None:
+        self.stack.append(value)
+
+
+def _require(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise ValueError(f"it {otherwise}")
+
+
+def _none(hooks: Any) -> bool:
+    return type(hooks) is OrderedDict and not hooks
+
+
+def _protocol(_: _Machine, number: int) -> None:
+    _require(number == 2, f"is of protocol {number}")
+
+
+Step = Callable[[_Machine, Any], None]
+
+# Those opcodes that torch.save needs for plain types, of which torch.load has more.
+STEPS: dict[str, Step] = {
+    "PROTO": _protocol,
+    "MARK": _Machine.mark,
+    "GLOBAL": _Machine.look_up,
+    "REDUCE": _Machine.call,
+    "BUILD": _Machine.build,
+    "BINPERSID": _Machine.storage,
+    "EMPTY_DICT": lambda machine, _: machine.push({}),
+    "EMPTY_LIST": lambda machine, _: machine.push([]),
+    "EMPTY_TUPLE": lambda machine, _: machine.push(()),
+    "TUPLE": lambda machine, _: machine.pack(machine.since_mark()),
+    "TUPLE1": lambda machine, _: machine.pack_last(1),
+    "TUPLE2": lambda machine, _: machine.pack_last(2),
+    "TUPLE3": lambda machine, _: machine.pack_last(3),
+    "APPEND": lambda machine, _: machine.append([machine.stack.pop()]),
+    "APPENDS": lambda machine, _: machine.append(machine.since_mark()),
+    "SETITEM": lambda machine, _: machine.set_items([machine.stack.pop(), machine.stack.pop()][::-1]),
+    "SETITEMS": lambda machine, _: machine.set_items(machine.since_mark()),
+    "BINPUT": _Machine.remember,
+    "LONG_BINPUT": _Machine.remember,
+    "BINGET": lambda machine, place: machine.push(machine.memo[place]),
+    "LONG_BINGET": lambda machine, place: machine.push(machine.memo[place]),
+    "NONE": lambda machine, _: machine.push(None),
+    "NEWTRUE": lambda machine, _: machine.push(True),
+    "NEWFALSE": lambda machine, _: machine.push(False),
+    **dict.fromkeys(("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE"), _Machine.push),
+}
