@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy
 import pytest
 import torch
 from processes import finished
@@ -256,9 +257,10 @@ def test_an_unknown_name_is_refused_with_those_known() -> None:
         ("resnet20", {"repeats": [1, 1, 1]}, "^repeats: got .*; accepted by 'resnet20': no option$"),
         ("mgnet-64", {"channels": 32}, "^channels: got 32; accepted by 'mgnet-64': nu, B, Pi"),
         ("mlp", {"hidden": torch.ones(2)}, "^hidden: got .*; accepted: a number, a string, None, or a list"),
-        ("mlp", {"hidden": 3}, "^hidden: got 3; accepted: a list of widths"),
+        ("mlp", {"hidden": True}, "^hidden: got True; accepted: a list of widths"),
+        ("mlp", {"hidden": 2.5}, "^hidden: got 2.5; accepted: an integer"),
         ("mlp", {"hidden": [2.5]}, "^hidden: got 2.5; accepted: an integer"),
-        ("mgnet", {"nu": 2}, "^nu: got 2; accepted: a list of integers, one for each level"),
+        ("mgnet", {"nu": None}, "^nu: got None; accepted: a list of integers, one for each level"),
         ("mgnet", {"nu": "2222"}, "^nu: got '2222'; accepted: a list"),
         ("mgnet", {"nu": []}, r"^nu: got \[\]; accepted: a list"),
         ("resnet20", {"num_classes": 2.0}, "^num_classes: got 2.0; accepted: an integer of at least 1"),
@@ -281,6 +283,11 @@ def test_wrong_kinds_are_refused(name: str, option: dict[str, Any], said: str) -
         ("mgnet", {"B": "shared"}, r"^B: got 'shared'; accepted: one of \('level', 'iteration'\)"),
         ("mgnet", {"Pi": "fixed"}, r"^Pi: got 'fixed'; accepted: one of \('learned', 'averaging', 'zero'\)"),
         ("mgnet", {"norm": "layer"}, "^norm: got 'layer'; accepted: one of"),
+        (
+            "mgnet",
+            {"nu": [101], "kernels": "poisson", "smoother": "chebyshev"},
+            "^nu: got 101; accepted with smoother='chebyshev': up to 100",
+        ),
         ("mgnet", {"activation": "elu"}, "^activation: got 'elu'; accepted: one of"),
         ("mgnet", {"transfer_norm": "no"}, "^transfer_norm: got 'no'; accepted: one of"),
         (
@@ -293,6 +300,20 @@ def test_wrong_kinds_are_refused(name: str, option: dict[str, Any], said: str) -
 def test_wrong_values_are_refused(name: str, option: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         models.create(name, **option)
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value"), [("mlp", "hidden", 64), ("mgnet", "nu", 2), ("mgnet", "nu", numpy.int64(2))]
+)
+def test_one_number_is_a_list_of_one(name: str, option: str, value: Any) -> None:
+    single, listed = (models.create(name, **{option: x}) for x in (value, [int(value)]))
+    assert single.spec == listed.spec
+    assert single.spec[option] == [int(value)]
+    assert shapes(single) == shapes(listed)
+
+
+def shapes(model: nn.Module) -> dict[str, torch.Size]:
+    return {name: x.shape for name, x in model.state_dict().items()}
 
 
 @every(slow=DEEP)

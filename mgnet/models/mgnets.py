@@ -40,6 +40,8 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 }
 SMOOTHERS = ("level", "iteration")
 INTERPOLATIONS = ("learned", "averaging", "zero")
+# Of a Chebyshev polynomial: its roots are put in order in a time that grows with the third power.
+DEGREE = 100
 
 Norm = Callable[[], nn.Module]
 
@@ -467,6 +469,8 @@ class _Poisson:
             weights = [1 / diagonal]  # one unknown: that is exact
         elif self.smoother == "jacobi":
             weights = [damping(self.dim) / diagonal]
+        elif times > DEGREE:
+            raise ValueError(f"nu: got {times}; accepted with smoother='chebyshev': up to {DEGREE}")
         else:
             interval = rough_interval(self.dim)
             weights = [weight / diagonal for weight in chebyshev_weights(times, *interval)]

@@ -163,7 +163,7 @@ def create(
     image_size : int, optional
         Width and height of an image; by default the model's own, mostly 32.
     **options
-        The model's own options.
+        The model's own options; where the default is a list, one number stands for a list of it.
 
     Returns
     -------
@@ -190,13 +190,21 @@ def create(
             raise TypeError(f"{option}: got {options[option]!r}; accepted by {name!r}: {accepted}")
     sizes = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}
     given = {key: count(key, value) for key, value in sizes.items() if value is not None} | options
-    arguments = {key: _plain(key, value) for key, value in {**entry.defaults, **given}.items()}
+    arguments = {
+        key: _plain(key, _listed(given.get(key, default), default)) for key, default in entry.defaults.items()
+    }
     made = entry.factory(**arguments, **entry.fixed)
     if not isinstance(made, nn.Module):
         raise TypeError(f"factory: {name!r} made a {type(made).__name__}; accepted: a torch.nn.Module")
     model: Any = made  # torch declares that attributes of modules are tensors
     model.spec = {"name": name, **arguments}
     return made
+
+
+def _listed(value: Any, default: Any) -> Any:
+    """Give a list of one for a number, where the default is a list."""
+    single = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return [value] if single and isinstance(default, list | tuple) else value
 
 
 def _plain(name: str, value: Any) -> Any:
