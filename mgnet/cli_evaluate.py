@@ -5,18 +5,31 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mgnet.cli_networks import declare_data, failures, figures_of, find_device, read_data, readable
-from mgnet.shell import DONE, USAGE, CommandError, say, table
+from mgnet.cli_networks import (
+    declare_data,
+    failures,
+    figures_of,
+    find_device,
+    import_modules,
+    read_data,
+    readable,
+)
+from mgnet.shell import DONE, USAGE, CommandError, refused, say, table
 
 if TYPE_CHECKING:
     from mgnet.data import Data
+    from mgnet.runs import Run
 
 __all__ = ["declare_evaluate"]
 
 EPILOG = """\
-RUN is a folder that 'mgnet train --out' wrote, or its model.ckpt.
+RUN is a folder that 'mgnet train --out' wrote, or its model.ckpt. The figure
+is that of the training.
+
+A model or data of one's own: --import the module that makes them known, by
+mgnet.models.register and mgnet.data.register.
 
 exit codes: 0 done, 2 usage, 4 damaged data or checkpoint, 5 resources
 """
@@ -38,37 +51,68 @@ def declare_evaluate(parser: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    import mgnet
-    from mgnet import checkpoint
-    from mgnet.history import History
-    from mgnet.train import BEST
-
-    path = Path(arguments.folder)
-    path = path / BEST if path.is_dir() else path
+    import_modules(arguments.modules)
     device = find_device(arguments.device)
-    with failures():
-        state = checkpoint.load(path)
-        if not state.get("spec"):
-            raise CommandError(USAGE, f"{path}: holds a model that mgnet cannot build by name")
-        model = mgnet.models.create(**state["spec"]).to(device)
-        model.load_state_dict(state["model"])
-        data = read_data(arguments.dataset or state["dataset"], arguments.data, state["spec"]["image_size"])
-        _require_fit(state["spec"], data)
-        history = History()
-        history.load_state_dict(state["history"])
-        test = data.test.normalised_by(state["mean"], state["std"]).to(device)
-        history.test_accuracy = mgnet.evaluate(model, test)
-    figures = figures_of(state["spec"]["name"], model, data, history)
+    import mgnet
+    from mgnet import runs
+
+    path = _checkpoint(Path(arguments.folder))
+    with refused(USAGE), failures():
+        run = runs.read(path)
+        data = read_data(_dataset(arguments.dataset, run, path), arguments.data, run.spec["image_size"])
+        run.model.to(device)
+        _require_fit(run, data, path)
+        test = data.test.normalised_by(run.mean, run.std)
+        run.history.test_accuracy = mgnet.evaluate(run.model, test)
+    figures = figures_of(run.spec["name"], run.model, data, run.history)
     say(json.dumps(figures, allow_nan=False) if arguments.json else table(readable(figures)))
     return DONE
 
 
-def _require_fit(spec: dict[str, Any], data: Data) -> None:
-    """Refuse images that the model does not take."""
-    channels, size, classes = (spec[name] for name in ("in_channels", "image_size", "num_classes"))
-    if (channels, size, classes) != (data.shape[0], data.shape[1], data.num_classes):
+def _checkpoint(path: Path) -> Path:
+    """Return the checkpoint of a run that has ended."""
+    from mgnet.run_folder import BEST, LAST
+
+    if not path.is_dir() or (path / BEST).exists():
+        return path / BEST if path.is_dir() else path
+    if (path / LAST).exists():
+        raise CommandError(
+            USAGE, f"{path}: got a run that has not ended; accepted: one that has, or {path / LAST} as it is"
+        )
+    raise CommandError(USAGE, f"{path}: got a folder without {BEST}; accepted: that of a run")
+
+
+def _dataset(asked: str | None, run: Run, path: Path) -> str:
+    """Return the name of the data to judge by."""
+    from mgnet import data
+
+    if asked is None and run.dataset not in data.names():
         raise CommandError(
             USAGE,
-            f"--dataset: {data.name} has images of {data.shape[0]}×{data.shape[1]}×{data.shape[2]} in"
-            f" {data.num_classes} classes; {spec['name']} accepts {channels}×{size}×{size} in {classes}",
+            f"{path}: got a run on data called {run.dataset[:100]!r}, which nobody has made known; accepted:"
+            " --import MODULE that does, by mgnet.data.register, or --dataset NAME of the same images",
+        )
+    return asked or run.dataset
+
+
+def _require_fit(run: Run, data: Data, path: Path) -> None:
+    """Refuse images that the model does not take; where they are as it says, that is the file's fault."""
+    from mgnet import preflight
+    from mgnet.checkpoint import CheckpointError
+
+    channels, size, classes = (run.spec[name] for name in ("in_channels", "image_size", "num_classes"))
+    fits = len(run.mean) == data.shape[0] and data.num_classes <= classes
+    try:
+        if fits:
+            there = preflight.place_of(run.model, data.test.images.device)
+            preflight.require_answer(run.model, data.test.subset([0]).to(there))
+    except (ValueError, TypeError) as error:
+        if (channels, size) == data.shape[:2]:
+            raise CheckpointError(f"{path}: {error}") from error
+        fits = False
+    if not fits:
+        raise CommandError(
+            USAGE,
+            f"--dataset: {data.name} has images of {'×'.join(map(str, data.shape))} in {data.num_classes}"
+            f" classes; {run.spec['name']} accepts {channels}×{size}×{size} in {classes}",
         )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +17,7 @@ if TYPE_CHECKING:
     from mgnet.data import Data
     from mgnet.history import History
 
-__all__ = ["declare_data", "failures", "figures_of", "find_device", "read_data", "readable"]
-
-DATASETS = ("cifar10", "mnist", "synthetic")
+__all__ = ["declare_data", "failures", "figures_of", "find_device", "import_modules", "read_data", "readable"]
 
 
 def declare_data(parser: argparse.ArgumentParser) -> None:
@@ -30,8 +30,36 @@ def declare_data(parser: argparse.ArgumentParser) -> None:
     """
     add = parser.add_argument
     add("--data", metavar="DIR", help="folder with the data (default: $MGNET_DATA, else they are downloaded)")
-    add("--dataset", choices=DATASETS, help="cifar10, mnist or synthetic")
+    add("--dataset", metavar="NAME", help="cifar10, mnist, synthetic, or what --import makes known")
+    add(
+        "--import",
+        metavar="MODULE",
+        dest="modules",
+        action="append",
+        default=[],
+        help="import it first, from the current folder too: it may register models and data",
+    )
     add("--device", metavar="NAME", help="cpu or cuda (default: cuda where there is one)")
+
+
+def import_modules(names: Iterable[str]) -> None:
+    """Import modules that make models and data known.
+
+    Parameters
+    ----------
+    names : iterable of str
+        As Python's import takes them.
+    """
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # last: a file there takes no other module's place
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except (Exception, SystemExit) as error:
+            said = f"{type(error).__name__}: {error}"
+            raise CommandError(
+                USAGE, f"--import: got {name!r}; accepted: a module to import ({said})"
+            ) from error
 
 
 def find_device(name: str | None) -> Any:
@@ -79,12 +107,14 @@ def read_data(dataset: str, root: str | None, image_size: int) -> Data:
     """
     from mgnet import data
 
+    if dataset not in data.names():
+        raise CommandError(USAGE, f"--dataset: got {dataset!r}; accepted: {', '.join(data.names())}")
     more = {"pad": 2} if dataset == "mnist" and image_size == 32 else {}
-    try:
-        with telling(lambda: f"reading {dataset}"):
+    with refused(USAGE), telling(lambda: f"reading {dataset}"):
+        try:
             return data.load(dataset, root, **more)
-    except data.DataError as error:
-        raise CommandError(DAMAGED, str(error)) from error
+        except data.DataError as error:
+            raise CommandError(DAMAGED, str(error)) from error
 
 
 @contextmanager

@@ -9,7 +9,15 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
-from mgnet.cli_networks import declare_data, failures, figures_of, find_device, read_data, readable
+from mgnet.cli_networks import (
+    declare_data,
+    failures,
+    figures_of,
+    find_device,
+    import_modules,
+    read_data,
+    readable,
+)
 from mgnet.shell import DONE, USAGE, CommandError, refused, say, table
 
 __all__ = ["declare_models", "declare_train"]
@@ -126,6 +134,7 @@ def declare_models(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> int:
+    import_modules(arguments.modules)
     options = dict(_option(text) for text in arguments.option)
     if arguments.seeds < 1:
         raise CommandError(USAGE, f"--seeds: got {arguments.seeds}; accepted: at least 1")
@@ -205,8 +214,14 @@ def _option(text: str) -> tuple[str, Any]:
     name, sign, value = text.strip().partition("=")
     if not sign or not name.isidentifier() or not value:
         raise CommandError(USAGE, f"--option: got {text!r}; accepted: NAME=VALUE")
-    parts = [_word(part.strip()) for part in value.split(",")]
-    return name, parts[0] if len(parts) == 1 else parts
+    return name, _value(value.strip())
+
+
+def _value(text: str) -> Any:
+    """Return a word or a number; a list where there are commas or brackets, as in '1,1', '2,' and '[2]'."""
+    bare = text[1:-1] if text[0] + text[-1] in ("[]", "()") else text
+    words = [_word(part.strip()) for part in bare.removesuffix(",").split(",")] if bare.strip() else []
+    return words if bare != text or "," in text else words[0]
 
 
 def _word(text: str) -> Any:

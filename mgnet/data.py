@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from torch import Tensor
 from mgnet.archives import DataError
 from mgnet.augmentation import Augmentation
 from mgnet.batches import Batches
-from mgnet.checks import count, find_device
+from mgnet.checks import count, find_device, instance
 from mgnet.official import Images, read_cifar10, read_mnist
 from mgnet.splits import Data, Split, statistics
 from mgnet.synthetic import CLASSES, generate
@@ -38,6 +39,7 @@ __all__ = [
     "load",
     "mnist",
     "names",
+    "register",
     "statistics",
     "synthetic",
 ]
@@ -181,7 +183,54 @@ def synthetic(
     return _data("synthetic", list(CLASSES), parts, f"procedural, seed {seed}", True).to(place)
 
 
-LOADERS: dict[str, Callable[..., Data]] = {"cifar10": cifar10, "mnist": mnist, "synthetic": synthetic}
+LOADERS: dict[str, Callable[..., Data]] = {
+    "cifar10": cifar10,
+    "mnist": mnist,
+    "synthetic": lambda root=None, **options: synthetic(**options),  # whose images are in no folder
+}
+
+Loader = TypeVar("Loader", bound=Callable[..., Data])
+
+
+def register(name: str) -> Callable[[Loader], Loader]:
+    """Return a decorator that makes a data set known under a name.
+
+    Parameters
+    ----------
+    name : str
+        A new one.
+
+    Returns
+    -------
+    callable
+        Takes a function of the folder ``root``, which may be None, that returns a :class:`Data`, and gives it
+        back.
+
+    Raises
+    ------
+    ValueError
+        For a name that is taken.
+    TypeError
+        For a name that is no string.
+
+    Examples
+    --------
+    >>> @register("few")
+    ... def few(root=None):
+    ...     return synthetic(train=20, validation=10, test=10)
+    >>> load("few")
+    Data(few: 20 train, 10 validation, 10 test; 3×32×32, 10 classes; procedural, seed 0)
+    """
+    if not isinstance(name, str) or not name:
+        raise TypeError(f"name: got {name!r}; accepted: a string")
+    if name in LOADERS:
+        raise ValueError(f"name: got {name!r}, which is registered already; accepted: a new name")
+
+    def decorator(loader: Loader) -> Loader:
+        LOADERS[name] = loader
+        return loader
+
+    return decorator
 
 
 def names() -> list[str]:
@@ -200,26 +249,30 @@ def load(name: str, root: str | os.PathLike[str] | None = None, **options: Any) 
 
     Parameters
     ----------
-    name : {"cifar10", "mnist", "synthetic"}
-        Which.
+    name : {"cifar10", "mnist", "synthetic"} or str
+        Which; or one that :func:`register` made known.
     root : path-like, optional
         Where its files are; of no account for a procedural one.
     **options
-        Further arguments of :func:`cifar10`, :func:`mnist` or :func:`synthetic`.
+        Further arguments of :func:`cifar10`, :func:`mnist`, :func:`synthetic` or what was registered.
 
     Returns
     -------
     Data
-        Training, validation and test set.
+        Training, validation and test set, under this name.
 
     Raises
     ------
     ValueError
         When there is none of this name.
+    TypeError
+        When what was registered gives something else.
     """
     if name not in LOADERS:
         raise ValueError(f"name: got {name!r}; accepted: {', '.join(names())}")
-    return synthetic(**options) if name == "synthetic" else LOADERS[name](root, **options)
+    found = LOADERS[name](root, **options)
+    instance("data", found, Data, f"a Data, as what {name!r} is registered for is to return")
+    return replace(found, name=name)
 
 
 def _require(validation: int, images: int, seed: int, device: str | torch.device | None) -> torch.device:

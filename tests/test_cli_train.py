@@ -1,4 +1,4 @@
-"""``mgnet train``, ``evaluate`` and ``models``: what they print and write, and how they end."""
+"""``mgnet train`` and ``models``: what they print and write, and how they end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from processes import environment, finished
 
 import mgnet
-from mgnet import checkpoint, cli_networks, cli_train, data, recipes
+from mgnet import checkpoint, cli_train, data, recipes
 from mgnet.cli import main
 from mgnet.train import BEST, LAST
 
@@ -73,13 +73,6 @@ def test_it_is_one_call_of_fit(capsys: pytest.CaptureFixture[str]) -> None:
     assert figures["train_loss"] in history["train_loss"]
 
 
-def test_evaluate_finds_what_train_found(capsys: pytest.CaptureFixture[str]) -> None:
-    trained = answer(capsys, *TRAIN, "--out", "runs/a")
-    assert sorted(os.listdir("runs/a")) == ["history.csv", "history.json", LAST, BEST]
-    for path in ("runs/a", f"runs/a/{BEST}"):
-        assert answer(capsys, "evaluate", path) == trained
-
-
 def test_a_table_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(TRAIN) == 0
     out, err = capsys.readouterr()
@@ -109,8 +102,31 @@ def test_options_of_a_model(capsys: pytest.CaptureFixture[str]) -> None:
     assert answer(capsys, "evaluate", "run")["test_accuracy"] == figures["test_accuracy"]
 
 
+@pytest.mark.parametrize("value", ["2", "2,", "[2]", "[2,]", "(2,)", " [ 2 ] "])
+def test_a_list_of_one(value: str) -> None:
+    name, given = cli_train._option(f"nu={value}")
+    assert mgnet.models.create("mgnet", **{name: given}).spec["nu"] == [2]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1,1", [1, 1]),
+        ("[1, 2]", [1, 2]),
+        ("(1,2)", [1, 2]),
+        ("[]", []),
+        ("0.5", 0.5),
+        ("level", "level"),
+        ("True", True),
+        ("none", None),
+        ("a,b", ["a", "b"]),
+    ],
+)
+def test_values_of_options(text: str, value: Any) -> None:
+    assert cli_train._option(f"x={text}") == ("x", value)
+
+
 def test_the_choices_are_what_there_is() -> None:
-    assert sorted(cli_networks.DATASETS) == data.names()
     assert tuple(recipes.RECIPES) == cli_train.RECIPES
 
 
@@ -191,7 +207,11 @@ def test_half_of_what_torchrun_says(
     ("code", "words", "argv"),
     [
         (2, "got 'resnet'; accepted: one of alexnet", ["train", "resnet", *TRAIN[2:]]),
-        (2, "invalid choice: 'svhn'", ["train", "net", "--dataset", "svhn"]),
+        (
+            2,
+            "--dataset: got 'svhn'; accepted: cifar10, mnist, synthetic",
+            ["train", "net", "--dataset", "svhn"],
+        ),
         (2, "invalid choice: 'slow'", ["train", "net", "--recipe", "slow"]),
         (2, "epochs: got 0", [*TRAIN[:-1], "0"]),
         (2, "lr: got -1", [*TRAIN, "--lr=-1"]),
@@ -202,7 +222,6 @@ def test_half_of_what_torchrun_says(
         (2, "depth: got 3; accepted by 'logistic'", [*TRAIN, "--option", "depth=3"]),
         (2, "device: got 'tpu'", [*TRAIN, "--device", "tpu"]),
         (3, "diverged: the loss of step", [*TRAIN, "--lr", "1e38", "--out", "run"]),
-        (2, "No such file", ["evaluate", "nowhere"]),
         (2, "arguments are required: MODEL", ["train"]),
         (2, "out: got ''", [*TRAIN, "--out", ""]),
         (2, "out: got /dev/null; accepted: a folder that", [*TRAIN, "--out", "/dev/null"]),
@@ -237,21 +256,6 @@ def test_damaged_files_have_a_code_of_their_own(capsys: pytest.CaptureFixture[st
         (folder / name).write_bytes(b"\x01" * 3073)
     words = complaint(capsys, 4, "train", "net", "--dataset", "cifar10", "--data", str(tmp_path))
     assert "data_batch_1.bin" in words
-
-
-def test_images_that_do_not_fit_the_model(capsys: pytest.CaptureFixture[str]) -> None:
-    model: Any = mgnet.models.create("logistic")
-    state = {
-        "spec": model.spec,
-        "dataset": "synthetic",
-        "model": model.state_dict(),
-        "mean": [0.0],
-        "std": [1.0],
-        "history": mgnet.History().state_dict(),
-    }
-    checkpoint.save("digits.ckpt", state)
-    words = complaint(capsys, 2, "evaluate", "digits.ckpt")
-    assert "synthetic has images of 3×32×32 in 10 classes; logistic accepts 1×28×28 in 10" in words
 
 
 def test_the_models(capsys: pytest.CaptureFixture[str]) -> None:

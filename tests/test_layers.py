@@ -44,7 +44,7 @@ NETWORK = [
     {"layers", "official", "batches"},
     {"models", "data"},
     {"recipes", "history", "progress", "parallel", "checkpoint", "run_folder", "signals"},
-    {"preflight", "optimizers"},
+    {"preflight", "optimizers", "runs"},
     {"train"},
 ]
 STRINGS = [{"expression", "tables", "shell"}]

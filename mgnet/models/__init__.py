@@ -13,6 +13,7 @@ from .linear import MLP, Logistic
 from .mgnets import MgNet, mgnet
 from .registry import create, defaults, names, register
 from .resnet import ResNet
+from .restoring import restore
 from .vgg import VGG
 
 __all__ = [
@@ -35,5 +36,6 @@ __all__ = [
     "mgnet",
     "names",
     "register",
+    "restore",
     "summary",
 ]
