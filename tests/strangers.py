@@ -178,6 +178,7 @@ def harmful() -> Iterator[tuple[str, bytes]]:
     yield "marks for ever", raw(b"(" * 3_000_000 + b".")
     yield "lists, 100,000 deep", raw(b"}X\x01\x00\x00\x00x" + b"]" * 10**5 + b"a" * (10**5 - 1) + b"s.")
     yield "nothing in the memo", raw(b"h\x07.")
+    yield "a pair of one", raw(b"}X\x01\x00\x00\x00x(K\x01\x86ts.")
     yield "a string longer than all", raw(b"X\xff\xff\xff\x7fabc.")
     letters = "\U0001f43c".encode() + b"x" * 40_000_000  # one that makes all of them four bytes wide
     yield (
