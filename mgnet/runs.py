@@ -112,13 +112,13 @@ def blamed(path: str | os.PathLike[str]) -> Iterator[None]:
     Raises
     ------
     CheckpointError
-        For each TypeError and ValueError, and what torch raises for impossible sizes.
+        For whatever shows that the file holds something else.
     """
     try:
         yield
     except CheckpointError:
         raise
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         if is_shortage(error):
             raise
         raise CheckpointError(f"{path}: {' '.join(str(error).split())[:SAID]}") from error

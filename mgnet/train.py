@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import json
 import math
 import os
 import signal
@@ -20,7 +21,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from . import checkpoint, optimizers, recipes
-from .checkpoint import CheckpointError
 from .checks import count, find_device, flag, instance, number, shown
 from .data import Batches, Data, Split
 from .history import History
@@ -30,12 +30,15 @@ from .preflight import PARTS, Findings, evaluating, place_of, require_answer, re
 from .progress import Progress, telling
 from .recipes import Recipe
 from .run_folder import BEST, CSV, JSON, LAST, claimed, folder
+from .runs import blamed
 from .signals import StoppedError, gently
 
 __all__ = ["BEST", "LAST", "DivergedError", "evaluate", "fit", "predict"]
 
 # What a generator of torch takes as a seed; each process adds its rank.
 SEEDS = 2**63 - 1
+# As many rows of figures a checkpoint holds.
+EPOCHS = 30_000
 # Images at a time where they are judged, in training and afterwards.
 JUDGED = 1000
 # Steps between two looks at the losses on a GPU; each look waits for it.
@@ -270,6 +273,9 @@ class _Run:
         # The digests need a pass over all images, and only a checkpoint holds them.
         self.digests = {part: getattr(data, part).digest() for part in PARTS} if out else {}
         self.clear()
+        if out and recipe.epochs > EPOCHS:
+            raise ValueError(f"epochs: got {recipe.epochs}; accepted with out: at most {EPOCHS}")
+        checkpoint.require_plain(self.configuration())
 
     def _batches(self, least: int) -> Batches:
         recipe, processes = self.recipe, self.processes
@@ -499,27 +505,27 @@ class _Run:
     def load(self, path: Path) -> None:
         """Take up the state of a run, if it is this one."""
         state = checkpoint.load(path)
-        if state.get("format") != FORMAT:
-            raise CheckpointError(f"{path}: of format {state.get('format')!r}; accepted: {FORMAT}")
-        for name, kind in KEYS.items():
-            if not isinstance(state.get(name), kind):
-                raise CheckpointError(f"{path}: {name!r} is missing in it")
-        self.require_same(state)
-        try:
+        with blamed(path):
+            if state["format"] != FORMAT:
+                raise ValueError(f"format: got {shown(state['format'])}; accepted: {FORMAT}")
+            different = self.difference(state)
+        if different:
+            raise ValueError(different)
+        with blamed(path):
             self.load_state_dict(state)
-        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-            raise CheckpointError(f"{path}: does not hold the state of a run ({error})") from error
 
-    def require_same(self, state: dict[str, Any]) -> None:
-        """Refuse the state of another run, and name what differs."""
+    def difference(self, state: dict[str, Any]) -> str:
+        """Say what makes the state of a run another one's, if anything does."""
         mine, theirs = (_flat(configuration) for configuration in (self.configuration(), state))
+        json.dumps(theirs)  # which refuses tensors: a comparison with one is no answer
         mine["weights"], theirs["weights"] = (_shapes(x) for x in (self.model.state_dict(), state["model"]))
         for name, value in mine.items():
-            if theirs.get(name) != value:
-                raise ValueError(
-                    f"{name}: got {shown(value)}, but {self.out} was begun with {shown(theirs.get(name))};"
+            if theirs[name] != value:
+                return (
+                    f"{name}: got {shown(value)}, but {self.out} was begun with {shown(theirs[name])};"
                     " accepted: the same, or another folder"
                 )
+        return ""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up what :meth:`save` saved."""
@@ -543,7 +549,6 @@ class _Run:
 
 # What a checkpoint holds is said by the number; see _Run.save.
 FORMAT = 2
-KEYS = {"model": dict, "optimizer": dict, "batches": dict, "history": dict, "recipe": dict, "ranks": list}
 
 
 def _diverged(what: str, lr: float) -> DivergedError:
@@ -563,15 +568,14 @@ def _not_finite(model: nn.Module) -> list[str]:
 
 def _flat(configuration: dict[str, Any]) -> dict[str, Any]:
     """Return what makes a run the same one, by the names that a caller knows."""
-    whole = {name: configuration.get(name) for name in ("spec", "dataset", "seed", "processes")}
-    digests = configuration.get("digests") or {}
-    parts = {f"data.{part}": digests.get(part) for part in PARTS}
+    whole = {name: configuration[name] for name in ("spec", "dataset", "seed", "processes")}
+    parts = {f"data.{part}": configuration["digests"].get(part) for part in PARTS}
     fields = {**configuration["recipe"]}
-    return {**whole, **parts, **fields, "milestones": tuple(fields.get("milestones", ()))}
+    return {**whole, **parts, **fields, "milestones": tuple(fields["milestones"])}
 
 
-def _shapes(weights: dict[str, Any]) -> dict[str, tuple[int, ...] | None]:
-    return {name: tuple(x.shape) if isinstance(x, Tensor) else None for name, x in weights.items()}
+def _shapes(weights: dict[str, Any]) -> dict[str, tuple[Any, ...] | None]:
+    return {name: (x.dtype, *x.shape) if isinstance(x, Tensor) else None for name, x in weights.items()}
 
 
 def _has(model: nn.Module, *kinds: type[nn.Module]) -> list[bool]:

@@ -180,9 +180,19 @@ def test_a_run_goes_on_with_its_own_data_only(
 
 def test_a_run_goes_on_with_its_own_model_only(data: mgnet.data.Data, tmp_path: Path) -> None:
     mgnet.fit(model(), data, **OPTIONS, out=tmp_path)
-    other = nn.Sequential(nn.Flatten(), nn.Linear(3072, 12))
-    with pytest.raises(ValueError, match="weights: got .* but .* was begun with"):
-        mgnet.fit(other, data, **OPTIONS, out=tmp_path, resume=True)
+    for other in (nn.Sequential(nn.Flatten(), nn.Linear(3072, 12)), model().append(nn.Linear(10, 10))):
+        with pytest.raises(ValueError, match="weights: got .* but .* was begun with"):
+            mgnet.fit(other, data, **OPTIONS, out=tmp_path, resume=True)
+
+
+def test_more_epochs_than_a_checkpoint_has_room_for(data: mgnet.data.Data, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="epochs: got 30001; accepted with out: at most 30000"):
+        mgnet.fit(model(), data, **{**OPTIONS, "epochs": 30_001}, out=tmp_path / "run")
+    assert not os.listdir(tmp_path)
+    history = mgnet.History()
+    for epoch in range(30_000):
+        history.append(**dict.fromkeys(mgnet.history.COLUMNS, epoch + 0.1))
+    checkpoint.save(tmp_path / "a", {"history": history.state_dict()})
 
 
 def lacking(name: str) -> Any:
@@ -204,7 +214,10 @@ def rubbish(*path: Any, value: Any) -> Any:
 @pytest.mark.parametrize(
     "change",
     [
-        *map(lacking, ("format", "model", "optimizer", "batches", "ranks", "history", "recipe", "best")),
+        *map(
+            lacking,
+            ("format", "model", "optimizer", "batches", "ranks", "history", "recipe", "best", "digests"),
+        ),
         rubbish("format", value=99),
         rubbish("ranks", value=[]),
         rubbish("ranks", 0, value={"sums": [1, 2]}),
@@ -217,6 +230,15 @@ def rubbish(*path: Any, value: Any) -> Any:
         rubbish("optimizer", value={0: {"momentum_buffer": torch.zeros(2)}}),
         rubbish("optimizer", value={7: 3}),
         rubbish("recipe", value=[]),
+        rubbish("recipe", "lr", value=torch.zeros(2)),
+        rubbish("recipe", "milestones", value=torch.zeros(2)),
+        rubbish("spec", value=torch.zeros(2)),
+        rubbish("digests", value=0.5),
+        rubbish("digests", value=torch.zeros(2)),
+        rubbish("digests", "train", value=torch.zeros(2)),
+        rubbish("seed", value=[torch.zeros(2)]),
+        rubbish("model", value=[1]),
+        rubbish("format", value=torch.zeros(2)),
     ],
 )
 def test_the_right_hash_and_the_wrong_structure(data: mgnet.data.Data, tmp_path: Path, change: Any) -> None:
