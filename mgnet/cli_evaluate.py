@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from mgnet.cli_networks import (
 from mgnet.shell import DONE, USAGE, CommandError, refused, say, table
 
 if TYPE_CHECKING:
-    from mgnet.data import Data
+    from mgnet.data import Data, Split
     from mgnet.runs import Run
 
 __all__ = ["declare_evaluate"]
@@ -63,10 +64,18 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         run.model.to(device)
         _require_fit(run, data, path)
         test = data.test.normalised_by(run.mean, run.std)
+        _compare(run, data.name, test)
         run.history.test_accuracy = mgnet.evaluate(run.model, test)
     figures = figures_of(run.spec["name"], run.model, data, run.history)
     say(json.dumps(figures, allow_nan=False) if arguments.json else table(readable(figures)))
     return DONE
+
+
+def _compare(run: Run, dataset: str, test: Split) -> None:
+    """Say if the images are not those that the run was judged by, under the same name."""
+    digest = test.digest()
+    if dataset == run.dataset and run.digests.get("test", digest) != digest:
+        warnings.warn(f"the test images of {dataset} are not those of the run", stacklevel=2)
 
 
 def _checkpoint(path: Path) -> Path:

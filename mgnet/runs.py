@@ -42,6 +42,8 @@ class Run:
         The name of each label; older runs do not say.
     mean, std : list of float
         Normalisation of the images, per channel.
+    digests : dict of str to str
+        By which each part of the data is known again; older runs have none.
     recipe : dict
         Fields of the recipe by name.
     history : History
@@ -54,6 +56,7 @@ class Run:
     classes: list[str] | None
     mean: list[float]
     std: list[float]
+    digests: dict[str, str]
     recipe: dict[str, Any]
     history: History
 
@@ -145,7 +148,7 @@ def _run(state: Mapping[str, Any], spec: dict[str, Any]) -> Run:
     if channels_last:
         model.to(memory_format=torch.channels_last)
     classes = _classes(state, model.spec["num_classes"])
-    return Run(model, model.spec, dataset, classes, mean, std, recipe, history)
+    return Run(model, model.spec, dataset, classes, mean, std, _digests(state), recipe, history)
 
 
 def _numbers(state: Mapping[str, Any], name: str, kind: Callable[[str, Any], float]) -> list[float]:
@@ -164,6 +167,14 @@ def _classes(state: Mapping[str, Any], most: int) -> list[str] | None:
         if len(classes) > most:
             raise ValueError(f"classes: got {len(classes)}; accepted: up to {most}, as the model has")
     return classes
+
+
+def _digests(state: Mapping[str, Any]) -> dict[str, str]:
+    digests = state.get("digests", {})
+    instance("digests", digests, dict, "a dictionary of strings")
+    for digest in digests.values():
+        instance("digests", digest, str, "a dictionary of strings")
+    return digests
 
 
 def _history(figures: Mapping[str, Any]) -> History:

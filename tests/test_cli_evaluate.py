@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -270,3 +271,17 @@ def test_a_run_that_was_moved(capsys: pytest.CaptureFixture[str]) -> None:
     assert answer(capsys, "evaluate", "else where") == figures
     os.symlink("else where", "link")
     assert answer(capsys, "evaluate", "link/") == figures
+
+
+@pytest.mark.filterwarnings("always")
+def test_other_images_of_the_same_name_are_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained(capsys)
+    assert main(["evaluate", "run"]) == 0
+    assert "warning" not in capsys.readouterr().err
+    images = data.synthetic()
+    others = replace(images, test=images.test.subset(range(32)))
+    monkeypatch.setattr(data, "synthetic", lambda **_: others)
+    assert main(["evaluate", "run"]) == 0
+    assert "warning: the test images of synthetic are not those of the run" in capsys.readouterr().err
