@@ -60,8 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit code: 0 done, 2 usage, 3 not converged, 4 damaged data, 5 resources, 130, 141 and 143 for
-        SIGINT, SIGPIPE and SIGTERM, 1 for a fault of the program.
+        The exit code: 0 done, 2 usage, 3 not converged, 4 damaged data, 5 resources, 129, 130, 131, 141 and
+        143 for SIGHUP, SIGINT, SIGQUIT, SIGPIPE and SIGTERM, 1 for a fault of the program.
     """
     _wait_patiently()
     return guarded(lambda: _run(sys.argv[1:] if argv is None else argv))

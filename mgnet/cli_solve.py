@@ -44,7 +44,7 @@ robin:ALPHA,G (a du/dnu + ALPHA u = G). Numbers may be constant expressions
 such as pi/2; in two and three dimensions G may vary with x, y, z.
 
 exit codes: 0 done, 2 usage, 3 not converged (then no file is written),
-4 damaged file, 5 resources, 130 and 143 interrupted
+4 damaged file, 5 resources, 129, 130, 131 and 143 ended by a signal
 
 examples:
   mgnet solve --rhs "pi**2*sin(pi*x)" --n 4096 --exact "sin(pi*x)"

@@ -5,20 +5,24 @@ from __future__ import annotations
 import errno
 import os
 import re
-import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
-__all__ = ["CommandError", "guarded", "reason", "refused", "report", "say", "table"]
+from mgnet.signals import WORDS, until_signalled
+
+__all__ = ["CommandError", "guarded", "hold_streams", "reason", "refused", "report", "say", "table"]
 
 DONE, INTERNAL, USAGE, NOT_CONVERGED, DAMAGED, RESOURCES = 0, 1, 2, 3, 4, 5
-INTERRUPTED, BROKEN_PIPE, TERMINATED = 130, 141, 143  # 128 + the signal's number, as a shell says it
+BROKEN_PIPE = 141  # 128 + the signal's number, as a shell says it
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
+# Disk, the user's share of it, the size of a file; memory, open files; an output that is closed.
+_FULL = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+    *(errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EBADF),
+}
 _OUT_OF_MEMORY = re.compile(r"(out of|not enough|allocate) memory")  # in a RuntimeError of torch
 
 
@@ -38,10 +42,6 @@ class CommandError(Exception):
         self.code = code
 
 
-class _Terminated(BaseException):
-    """SIGTERM; no Exception, so that nothing but :func:`guarded` catches it."""
-
-
 def guarded(run: Callable[[], int]) -> int:
     """Run a command to whatever end.
 
@@ -54,23 +54,36 @@ def guarded(run: Callable[[], int]) -> int:
     -------
     int
         The exit code: what ``run`` returned, that of a :class:`CommandError`, 2 for a file that cannot be
-        opened, 5 for lack of memory or disk, 130, 141, 143 for SIGINT, SIGPIPE, SIGTERM, and 1 for a fault
-        of the program.
+        opened, 5 for lack of memory or disk, 141 for SIGPIPE, 128 and its number for a signal that ended it,
+        and 1 for a fault of the program.
     """
-    with _one_line_warnings(), _terminable():
+    with _one_line_warnings():
         try:
-            code = run()
-            with _standard_output():
-                pass  # what is still buffered goes out here, where a failure has a handler
-            return code
-        except KeyboardInterrupt:
-            return report("interrupted", INTERRUPTED)
-        except _Terminated:
-            return report("terminated", TERMINATED)
+            return until_signalled(lambda: _flushed(run), lambda number: report(WORDS[number], 128 + number))
         except BrokenPipeError:
             return BROKEN_PIPE  # whoever read our output has read enough
         except Exception as error:
             return _failed(error)
+
+
+def _flushed(run: Callable[[], int]) -> int:
+    if sys.stdout is None:  # found now, not when there is something to say
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF), "stdout")
+    code = run()
+    with _standard_output():
+        pass  # what is still buffered goes out here, where a failure has a handler
+    return code
+
+
+def hold_streams() -> None:
+    """Keep files that will be opened from being taken for a standard stream that is closed."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+    if sys.stderr is None:  # which not every library expects
+        sys.stderr = open(os.devnull, "w")
 
 
 def _failed(error: Exception) -> int:
@@ -120,6 +133,8 @@ def report(message: str, code: int) -> int:
     int
         The code.
     """
+    if sys.stderr is None:  # print would take stdout, which is for results
+        return code
     with suppress(OSError, ValueError):  # a closed stderr is no reason for another failure
         print(_printable(f"mgnet: {' '.join(message.split())}", sys.stderr), file=sys.stderr, flush=True)
     return code
@@ -202,21 +217,3 @@ def _one_line_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.showwarning = show
         yield
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM unwind the stack, so that no half-written file stays."""
-
-    def terminate(signum: int, frame: FrameType | None) -> NoReturn:
-        raise _Terminated
-
-    try:
-        before = signal.signal(signal.SIGTERM, terminate)
-    except ValueError:  # only the main thread may
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

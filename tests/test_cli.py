@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Sequence
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -545,6 +546,52 @@ def test_a_full_disk_on_stdout_is_told(unbuffered: str) -> None:
         done = run("--help", stdout=full, PYTHONUNBUFFERED=unbuffered)
     assert done.returncode == 5
     assert done.stderr == "mgnet: error: No space left on device\n"
+
+
+def run_without(*numbers: int, argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Run with standard streams closed, as by '>&-' in a shell."""
+    closing = f"import os, sys; [os.close(n) for n in {numbers}]; os.execv(sys.executable, sys.argv[1:])"
+    return finished("-c", closing, sys.executable, "-m", "mgnet", *argv)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs execv")
+@pytest.mark.parametrize("numbers", [(2,), (0, 2)])
+def test_where_stderr_is_closed_nothing_takes_its_place(numbers: tuple[int, ...]) -> None:
+    done = run_without(*numbers, argv=["solve", "--rhs", "none.csv", "--json"])
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "")
+    slow = [*SINE, "--method", "vcycle", "--maxiter", "1", "--json"]
+    done = run_without(*numbers, argv=slow)
+    assert done.returncode == 3
+    assert json.loads(done.stdout)["status"] == "MAXITER"
+    done = run_without(*numbers, argv=[*SINE, "--out", "u.csv", "--plot", "u.png", "--json"])
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["status"] == "CONVERGED"
+    assert len(columns("u.csv")[0]) == 65
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs execv")
+def test_what_was_opened_does_not_become_a_standard_stream() -> None:
+    closed = "import os; os.close(0); os.close(2); from mgnet.shell import hold_streams; hold_streams()"
+    done = finished("-c", f"{closed}; print(os.open(os.devnull, os.O_RDONLY) > 2)")
+    assert done.stdout == "True\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs execv")
+def test_where_stdout_is_closed_nothing_is_computed() -> None:
+    done = run_without(1, argv=[*SINE, "--out", "u.csv"])
+    assert (done.returncode, done.stderr) == (5, "mgnet: error: stdout: Bad file descriptor\n")
+    assert os.listdir() == []
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_program_without_streams(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, stream: str
+) -> None:
+    monkeypatch.setattr(sys, stream, None)
+    assert main(["solve", "--rhs", "none.csv"]) == (5 if stream == "stdout" else 2)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert ("stdout: " in err) == (stream == "stdout")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")

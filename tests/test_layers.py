@@ -19,7 +19,7 @@ ROOT = "__init__"  # the package itself: 'import mgnet' inside a module
 
 # Low to high. Two branches grow from one trunk: what stands in one branch only is unknown to the other. What
 # reads strings stands apart, for the command line alone.
-COMMON = [{"files"}]
+COMMON = [{"files", "signals"}]
 TRUNK = [
     {"checks", "precision", "plot", "threads"},
     {"chain", "margins", "memory"},
@@ -43,7 +43,7 @@ NETWORK = [
     {"untrusted", "scratch", "graphs", "archives", "augmentation", "splits", "synthetic"},
     {"layers", "official", "batches"},
     {"models", "data"},
-    {"recipes", "history", "progress", "parallel", "checkpoint", "run_folder", "signals"},
+    {"recipes", "history", "progress", "parallel", "checkpoint", "run_folder"},
     {"preflight", "optimizers", "runs"},
     {"train"},
 ]

@@ -628,7 +628,7 @@ def test_a_signal_finishes_the_step_and_saves(tmp_path: Path, number: int, code:
 
 
 def test_the_handlers_are_put_back(data: mgnet.data.Data) -> None:
-    noted = [getattr(signal, name) for name in signals.NAMES]
+    noted = list(signals.WORDS)
     before = [signal.getsignal(number) for number in noted]
     mgnet.fit(small(), data, **PLAIN)
     assert [signal.getsignal(number) for number in noted] == before
