@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, NoReturn
 
+from mgnet.downloads import DownloadError, fetch
 from mgnet.files import durable, locked, sync_folder
 
 __all__ = ["BROKEN", "Archive", "DataError", "find_root", "is_verified", "locate"]
@@ -40,20 +41,26 @@ class Archive:
         The address of the folder that has the packages.
     packages : dict of str to str
         The files to be downloaded, .tar.gz or .gz, each with its hash as "sha256:..." or "md5:...".
+    package_sizes : dict of str to int
+        Their bytes; more are not downloaded.
     folder : str
         Where the unpacked files lie below the root, with '/'.
     sizes : dict of str to int
         The unpacked files with their bytes.
     known : dict of str to str, optional
         The SHA-256 of the unpacked files, where it is published or follows from what is.
+    classes : tuple of list of int, optional
+        How many images of each class there are in the training and in the test set.
     """
 
     name: str
     base: str
     packages: dict[str, str]
+    package_sizes: dict[str, int]
     folder: str
     sizes: dict[str, int]
     known: dict[str, str] | None = None
+    classes: tuple[list[int], list[int]] | None = None
 
 
 def find_root(root: str | os.PathLike[str] | None = None) -> tuple[Path, str]:
@@ -75,6 +82,8 @@ def find_root(root: str | os.PathLike[str] | None = None) -> tuple[Path, str]:
     ------
     TypeError
         When it is no path.
+    ValueError
+        When it begins with '~' and the name of nobody.
     NotADirectoryError
         When a file has that name.
     """
@@ -88,7 +97,10 @@ def find_root(root: str | os.PathLike[str] | None = None) -> tuple[Path, str]:
         import pooch  # late: it is needed only where nothing else is named
 
         folder, origin = Path(pooch.os_cache("mgnet")), "the cache"
-    folder = folder.expanduser()
+    try:
+        folder = folder.expanduser()
+    except RuntimeError as error:  # '~' of a user who is not known here
+        raise ValueError(f"{origin}: got {str(folder)!r}; accepted: a folder ({error})") from error
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{origin}: got {folder}, which is a file; accepted: a folder")
     return folder, origin
@@ -179,7 +191,7 @@ def locate(archive: Archive, root: str | os.PathLike[str] | None, download: bool
             return found
         try:
             return _install(archive, place)
-        except _DownloadError as error:
+        except DownloadError as error:
             raise FileNotFoundError(f"{missing}, and {error}; {accepted}") from error.__cause__
 
 
@@ -194,10 +206,6 @@ def _find(archive: Archive, root: Path) -> Path | None:
 
 def _flat(archive: Archive) -> str:
     return archive.folder.replace("/", "-")
-
-
-class _DownloadError(Exception):
-    """A package cannot be had from its address."""
 
 
 def _install(archive: Archive, root: Path) -> Path:
@@ -246,31 +254,17 @@ def _require_hash(path: Path, known: str) -> None:
 
 def _download(archive: Archive, package: str, known: str, folder: Path) -> Path:
     import pooch
-    import requests
 
     base = os.environ.get("MGNET_DATA_URL") or archive.base
     url = f"{base.rstrip('/')}/{package}"
+
+    def downloader(url: str, path: str, _: object) -> None:
+        fetch(url, path, archive.package_sizes[package])
+
     try:
-        return Path(pooch.retrieve(url, known, fname=package, path=folder, downloader=_stream))
-    except requests.RequestException as error:
-        raise _DownloadError(f"the download from {url} failed ({error})") from error
-    except ValueError as error:  # pooch's word for a wrong hash
+        return Path(pooch.retrieve(url, known, fname=package, path=folder, downloader=downloader))
+    except ValueError as error:  # pooch's word for a wrong hash, ours for a wrong size
         raise DataError(f"{url}: what came is damaged ({error})") from error
-
-
-def _stream(url: str, path: str, _: object) -> None:
-    # Not pooch's own: that leaves the connection open where a download fails.
-    import requests
-    from tqdm import tqdm
-
-    plain = {"Accept-Encoding": "identity"}  # a .gz is to stay one
-    with requests.get(url, stream=True, timeout=30, headers=plain) as answer, open(path, "wb") as file:
-        answer.raise_for_status()
-        size = int(answer.headers.get("Content-Length", 0)) or None
-        with tqdm(total=size, unit="B", unit_scale=True, disable=None) as bar:  # None: only on a terminal
-            for chunk in answer.iter_content(2**18):
-                file.write(chunk)
-                bar.update(len(chunk))
 
 
 def _unpack(archive: Archive, path: Path, into: Path) -> dict[str, str]:
@@ -281,7 +275,9 @@ def _unpack(archive: Archive, path: Path, into: Path) -> dict[str, str]:
         name = path.name.removesuffix(".gz")
         with gzip.open(path) as packed:
             return {name: _copy(packed, into / name, archive.sizes[name])}
-    except BROKEN as error:
+    except DataError:
+        raise
+    except (*BROKEN, OverflowError, ValueError) as error:  # tarfile stumbles over numbers too
         raise DataError(f"{path}: damaged ({error})") from error
 
 

@@ -13,6 +13,7 @@ Data(synthetic: 200 train, 50 validation, 100 test; 3×32×32, 10 classes; proce
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -289,6 +290,9 @@ def _official(
     apart = _stratified(labels, validation, seed)
     rest = np.delete(np.arange(len(labels)), apart)
     parts = [_tensors(pixels[rows], labels[rows], pad) for rows in (rest, apart)]
+    if not images.verified:
+        said = "; ".join(images.doubts) or "not known to be the published files"
+        warnings.warn(f"{images.folder}: unverified: {said}", stacklevel=3)
     source = f"{images.folder} ({'verified' if images.verified else 'unverified'})"
     return _data(name, classes, [*parts, _tensors(*images.test, pad)], source, images.verified)
 

@@ -9,7 +9,8 @@ import gzip
 import hashlib
 import math
 import os
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -31,12 +32,15 @@ class Images:
         Where they were read.
     verified : bool
         Whether every file is the official one.
+    doubts : list of str
+        Of files that are not, in what they differ from what is known of those: which, and how.
     """
 
     train: tuple[np.ndarray, np.ndarray]
     test: tuple[np.ndarray, np.ndarray]
     folder: Path
     verified: bool
+    doubts: list[str] = field(default_factory=list)
 
 
 PLANES = (3, 32, 32)
@@ -49,8 +53,10 @@ CIFAR10 = Archive(
     packages={
         "cifar-10-binary.tar.gz": "sha256:c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
     },
+    package_sizes={"cifar-10-binary.tar.gz": 170_052_171},
     folder="cifar-10-batches-bin",
     sizes=dict.fromkeys([*BATCHES, "test_batch.bin"], 10_000 * RECORD),
+    classes=(10 * [5000], 10 * [1000]),
 )
 
 MNIST = Archive(
@@ -61,6 +67,12 @@ MNIST = Archive(
         "train-labels-idx1-ubyte.gz": "md5:d53e105ee54ea40749a09fcbcd1e9432",
         "t10k-images-idx3-ubyte.gz": "md5:9fb629c4189551a2d022fa330f9573f3",
         "t10k-labels-idx1-ubyte.gz": "md5:ec29112dd5afa0611ce80d1b7f02629c",
+    },
+    package_sizes={
+        "train-images-idx3-ubyte.gz": 9_912_422,
+        "train-labels-idx1-ubyte.gz": 28_881,
+        "t10k-images-idx3-ubyte.gz": 1_648_877,
+        "t10k-labels-idx1-ubyte.gz": 4_542,
     },
     folder="MNIST/raw",
     sizes={
@@ -75,6 +87,10 @@ MNIST = Archive(
         "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
         "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
     },
+    classes=(
+        [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949],
+        [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009],
+    ),
 )
 
 
@@ -107,7 +123,7 @@ def read_cifar10(
     """
     files = _Files(archive, root, download)
     train, test = (_records(files, names) for names in (BATCHES, ["test_batch.bin"]))
-    return Images(train, test, files.folder, files.are_verified())
+    return files.images(train, test, [BATCHES, ["test_batch.bin"]])
 
 
 def _records(files: _Files, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -151,7 +167,7 @@ def read_mnist(
     """
     files = _Files(archive, root, download)
     train, test = (_pair(files, part) for part in ("train", "t10k"))
-    return Images(train, test, files.folder, files.are_verified())
+    return files.images(train, test, [[f"{part}-images-idx3-ubyte"] for part in ("train", "t10k")])
 
 
 def _pair(files: _Files, part: str) -> tuple[np.ndarray, np.ndarray]:
@@ -180,9 +196,23 @@ class _Files:
         self.folder = locate(archive, root, download)
         self.digests: dict[str, str] = {}
 
-    def are_verified(self) -> bool:
-        """Say whether all that was read are the published files."""
-        return is_verified(self.archive, self.folder, self.digests)
+    def images(
+        self,
+        train: tuple[np.ndarray, np.ndarray],
+        test: tuple[np.ndarray, np.ndarray],
+        names: list[list[str]],
+    ) -> Images:
+        """Return what was read, of each part from files of such names, and what is to be thought of it."""
+        if is_verified(self.archive, self.folder, self.digests):
+            return Images(train, test, self.folder, True)
+        known = self.archive.known or self.digests
+        doubts = [
+            f"{name} is not the published file" for name in self.digests if self.digests[name] != known[name]
+        ]
+        classes = self.archive.classes or (None, None)
+        for part, (pixels, labels), published in zip(names, (train, test), classes, strict=True):
+            doubts += [*_blank(part, pixels), *_unlike(part, labels, published)]
+        return Images(train, test, self.folder, False, doubts)
 
     def path(self, name: str) -> Path:
         """Return where a file lies, with .gz or without."""
@@ -218,3 +248,22 @@ class _Files:
             said = f"record {record} (from 0): label {labels[record]}; accepted: 0 to 9"
             raise DataError(f"{self.path(name)}, {said}")
         return labels.astype(np.int64)
+
+
+def _blank(names: list[str], images: np.ndarray) -> Iterator[str]:
+    """Say which files have images without anything in them; none was published."""
+    for name, some in zip(names, np.split(images, len(names)), strict=True):
+        pixels = some.reshape(len(some), -1)
+        blank = int(np.sum(pixels.max(axis=1) == pixels.min(axis=1)))
+        if blank:
+            yield f"{name}: {blank:,} of {len(some):,} images are of one colour throughout"
+
+
+def _unlike(names: list[str], labels: np.ndarray, published: list[int] | None) -> Iterator[str]:
+    """Say what is the matter with the classes of a part."""
+    found = np.bincount(labels, minlength=10).tolist()
+    where = " to ".join(dict.fromkeys((names[0], names[-1])))
+    if max(found) == len(labels):
+        yield f"{where}: all {len(labels):,} images are of class {labels[0]}"
+    elif published not in (None, found):
+        yield f"{where}: images of the classes 0 to 9: {found}; published: {published}"

@@ -15,8 +15,8 @@ import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -209,6 +209,14 @@ def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert find_root("~/images")[0] == tmp_path / "images"
 
 
+def test_the_home_of_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match=r"root: got '~nosuchuser/x'; accepted: a folder"):
+        find_root("~nosuchuser/x")
+    monkeypatch.setenv("MGNET_DATA", "~nosuchuser")
+    with pytest.raises(ValueError, match=r"MGNET_DATA: got '~nosuchuser'"):
+        find_root()
+
+
 def test_a_root_that_is_no_path() -> None:
     with pytest.raises(TypeError, match=r"root: got 3; accepted: the path of a folder"):
         read_cifar10(3)  # type: ignore[arg-type]
@@ -395,6 +403,13 @@ def test_a_package_with_a_flipped_bit(tmp_path: Path) -> None:
     assert PACKAGE in refused(tmp_path, bytes(bad))
 
 
+@pytest.mark.parametrize("size", [2**62, 2**63, 2**64, 2**70])
+def test_a_package_whose_member_claims_more_than_there_is(tmp_path: Path, size: int) -> None:
+    huge = member(f"{FOLDER}/data_batch_1.bin")
+    huge.size = size
+    assert PACKAGE in refused(tmp_path, gzip.compress(huge.tobuf(tarfile.GNU_FORMAT) + bytes(10_000)))
+
+
 def test_members_elsewhere_in_the_package_are_left_there(tmp_path: Path) -> None:
     package = tarred(CIFAR_CONTENT, (member("other/test_batch.bin"), b"x"), (member("test_batch.bin"), b"y"))
     put(tmp_path, {PACKAGE: package})
@@ -520,15 +535,19 @@ print(images.verified, len(images.train[0]), "torch" in sys.modules)
 """
 
 
-def test_two_processes_download_once(tmp_path: Path, server: Server) -> None:
+@pytest.mark.parametrize("processes", [2, 8])
+def test_several_processes_download_once(tmp_path: Path, server: Server, processes: int) -> None:
     server.files[PACKAGE], server.delay = GOOD_TAR, 0.5
     archive = small_cifar()
     argument = json.dumps([str(tmp_path), archive.packages, archive.sizes])
-    racer = partial(started, "-c", RACER, argument, stdin=subprocess.PIPE)
-    with racer() as first, racer() as second:
-        for process in (first, second):
+    with ExitStack() as stack:
+        racers = [
+            stack.enter_context(started("-c", RACER, argument, stdin=subprocess.PIPE))
+            for _ in range(processes)
+        ]
+        for process in racers:
             print("go", file=process.stdin, flush=True)
-        for done in (ended(first), ended(second)):
+        for done in map(ended, racers):
             assert done.returncode == 0, done.stderr
             assert done.stdout.splitlines() == ["go", f"True {5 * RECORDS} False"]
     assert server.asked == [f"/{PACKAGE}"]
@@ -644,10 +663,93 @@ def test_a_gz_that_is_too_long_is_not_unpacked_to_its_end(tmp_path: Path) -> Non
         read_mnist(tmp_path, archive=archive)
 
 
+# Files of the right size that are not the published ones
+
+
+def twins(content: dict[str, bytes], archive: Archive) -> Archive:
+    """Return an archive that has as many of each class as these files."""
+    label_files = [name for name in content if "images" not in name]
+    skip, step = (8, 1) if archive.folder == MNIST.folder else (0, 3073)
+    parts = [label_files[:-1], label_files[-1:]]
+    joined = (b"".join(content[name][skip:][::step] for name in part) for part in parts)
+    train, test = ([labels.count(k) for k in range(10)] for labels in joined)
+    return replace(archive, classes=(train, test))
+
+
+def doubts(tmp_path: Path, changed: dict[str, bytes]) -> list[str]:
+    put(tmp_path / FOLDER, {**CIFAR_CONTENT, **changed})
+    images = read_cifar10(tmp_path, archive=twins(CIFAR_CONTENT, small_cifar()))
+    assert not images.verified
+    return images.doubts
+
+
+def test_other_pixels_and_the_right_labels_raise_no_doubt(tmp_path: Path) -> None:
+    content = bytearray(CIFAR_CONTENT["data_batch_1.bin"])
+    content[5] ^= 1
+    assert doubts(tmp_path, {"data_batch_1.bin": bytes(content)}) == []
+
+
+def test_zeros_are_told_of(tmp_path: Path) -> None:
+    said = doubts(tmp_path, dict.fromkeys(CIFAR_FILES, bytes(RECORDS * 3073)))
+    assert said == [
+        *(f"data_batch_{i}.bin: 7 of 7 images are of one colour throughout" for i in range(1, 6)),
+        "data_batch_1.bin to data_batch_5.bin: all 35 images are of class 0",
+        "test_batch.bin: 7 of 7 images are of one colour throughout",
+        "test_batch.bin: all 7 images are of class 0",
+    ]
+
+
+def test_the_file_that_is_half_of_zeros_is_named(tmp_path: Path) -> None:
+    content = CIFAR_CONTENT["data_batch_4.bin"]
+    blank, unlike = doubts(tmp_path, {"data_batch_4.bin": content[: 3 * 3073] + bytes(4 * 3073)})
+    assert blank == "data_batch_4.bin: 4 of 7 images are of one colour throughout"
+    assert unlike.startswith("data_batch_1.bin to data_batch_5.bin: images of the classes 0 to 9: [")
+
+
+def test_another_label_is_told_of(tmp_path: Path) -> None:
+    content = bytearray(CIFAR_CONTENT["test_batch.bin"])
+    content[0] = (content[0] + 1) % 10
+    (unlike,) = doubts(tmp_path, {"test_batch.bin": bytes(content)})
+    assert unlike == (
+        "test_batch.bin: images of the classes 0 to 9: [1, 1, 0, 0, 0, 0, 2, 1, 1, 1];"
+        " published: [1, 1, 0, 0, 0, 1, 1, 1, 1, 1]"
+    )
+
+
+def test_a_known_hash_tells_which_file_of_mnist_is_another(tmp_path: Path) -> None:
+    known = {name: hashlib.sha256(content).hexdigest() for name, content in MNIST_CONTENT.items()}
+    archive = replace(twins(MNIST_CONTENT, small_mnist()[0]), known=known)
+    content = MNIST_CONTENT["train-images-idx3-ubyte"]
+    zeros = content[: 16 + 3 * 784] + bytes(len(content) - 16 - 3 * 784)
+    put(tmp_path, {**MNIST_CONTENT, "train-images-idx3-ubyte": zeros})
+    images = read_mnist(tmp_path, archive=archive)
+    assert not images.verified
+    assert images.doubts == [
+        "train-images-idx3-ubyte is not the published file",
+        "train-images-idx3-ubyte: 6 of 9 images are of one colour throughout",
+    ]
+
+
+def test_published_files_raise_no_doubt(tmp_path: Path) -> None:
+    put(tmp_path, {PACKAGE: GOOD_TAR})
+    assert read_cifar10(tmp_path, archive=replace(small_cifar(), classes=None)).doubts == []
+    assert read_cifar10(tmp_path, archive=small_cifar()).doubts == []
+
+
 # What is written in the constants
 
 
+def test_the_official_classes() -> None:
+    assert CIFAR10.classes == ([5000] * 10, [1000] * 10)
+    assert MNIST.classes is not None
+    assert [sum(part) for part in MNIST.classes] == [60_000, 10_000]
+
+
 def test_the_official_sizes() -> None:
+    assert CIFAR10.package_sizes == {PACKAGE: 170_052_171}
+    assert list(MNIST.package_sizes.values()) == [9_912_422, 28_881, 1_648_877, 4_542]
+    for archive in (CIFAR10, MNIST):
+        assert archive.package_sizes.keys() == archive.packages.keys()
     assert CIFAR10.sizes == dict.fromkeys(CIFAR_FILES, 30_730_000)
     assert [MNIST.sizes[f"{p}-images-idx3-ubyte"] for p in ("train", "t10k")] == [47_040_016, 7_840_016]
     assert [MNIST.sizes[f"{p}-labels-idx1-ubyte"] for p in ("train", "t10k")] == [60_008, 10_008]

@@ -6,6 +6,7 @@ import hashlib
 import math
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -627,6 +628,26 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data, "read_mnist", lambda root, download: published(1, 28, verified=True))
 
 
+UNVERIFIED = "there: unverified: not known to be the published files"
+unverified = pytest.mark.filterwarnings("ignore:there. unverified")
+
+
+@pytest.mark.usefixtures("small")
+def test_files_that_nobody_knows_are_told_of() -> None:
+    with pytest.warns(UserWarning, match=UNVERIFIED) as said:
+        data.cifar10(validation=100)
+    assert len(said) == 1
+    assert said[0].filename == __file__
+
+
+def test_what_is_wrong_with_them_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    doubtful = replace(published(3, 32), doubts=["a.bin is odd", "b.bin is not"])
+    monkeypatch.setattr(data, "read_cifar10", lambda root, download: doubtful)
+    with pytest.warns(UserWarning, match="there: unverified: a.bin is odd; b.bin is not"):
+        data.load("cifar10", validation=100)
+
+
+@unverified
 @pytest.mark.usefixtures("small")
 def test_training_and_validation_set_are_the_official_training_set() -> None:
     found = data.cifar10(validation=100)
@@ -644,6 +665,7 @@ def test_training_and_validation_set_are_the_official_training_set() -> None:
     assert (found.name, found.source, found.verified) == ("cifar10", "there (unverified)", False)
 
 
+@unverified
 @pytest.mark.usefixtures("small")
 def test_the_seed_decides_which_images_are_set_apart() -> None:
     a, b, c = (data.cifar10(validation=50, seed=seed).validation.images for seed in (0, 0, 1))
@@ -651,6 +673,7 @@ def test_the_seed_decides_which_images_are_set_apart() -> None:
     assert not torch.equal(a, c)
 
 
+@unverified
 @pytest.mark.usefixtures("small")
 def test_no_validation_set() -> None:
     found = data.load("cifar10", validation=0)
@@ -829,6 +852,7 @@ real = pytest.mark.skipif(not ROOT, reason="MGNET_DATA names no folder with the 
 
 
 @real
+@pytest.mark.filterwarnings("ignore:.*unverified. not known to be")  # a copy with the right labels will do
 def test_real_cifar10() -> None:
     found = data.cifar10(ROOT, download=False)
     assert (len(found.train), len(found.validation), len(found.test)) == (45_000, 5_000, 10_000)

@@ -40,6 +40,7 @@ SOLVER = [
     {"solver"},
 ]
 NETWORK = [
+    {"downloads"},
     {"untrusted", "scratch", "graphs", "archives", "augmentation", "splits", "synthetic"},
     {"layers", "official", "batches"},
     {"models", "data"},

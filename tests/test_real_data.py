@@ -12,6 +12,7 @@ import mgnet
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:.*unverified. not known to be"),  # a copy will do
     pytest.mark.skipif(not os.environ.get("MGNET_DATA"), reason="MGNET_DATA does not say where the data are"),
 ]
 
