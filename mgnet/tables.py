@@ -40,6 +40,11 @@ OTHER_ENDINGS = (
     *(".pkl", ".pickle", ".pt", ".pth", ".gz", ".bz2", ".xz", ".zip", ".tsv", ".dat", ".vtk", ".vtu", ".msh"),
 )
 QUOTED = re.compile(r'"[^"]*"')
+# What no column is called: what begins like a number in any script, and the words for one that is not there.
+NUMERIC = re.compile(
+    r"[\d+\-.\u2212\u2010-\u2015]|(inf(inity)?|nan|na|n/a|null|none)(?![a-z])", re.IGNORECASE
+)
+BETWEEN_BLANKS = re.compile(r"[^ \t\r\n\f\v]+")  # other blanks may stand within a number, as in 1\xa0000
 
 
 class TableError(ValueError):
@@ -217,8 +222,8 @@ def read(path: str, columns: Collection[int] = (1, 2)) -> Table:
     path : str
         A .npy file with a 1-D array or a 2-D array of as many columns as accepted; otherwise a text file,
         one row a line, separated by commas, semicolons or blanks, with '.' as decimal point. Lines that
-        begin with '#' and empty lines are skipped; the first other line may hold the columns' names, those
-        with a separator in double quotes.
+        begin with '#' and empty lines are skipped; the first other line may hold the columns' names, none of
+        which begins like a number, those with a separator in double quotes.
     columns : collection of int, default (1, 2)
         How many columns are accepted.
 
@@ -347,8 +352,8 @@ def _read_text(path: str, columns: Collection[int]) -> Table:
             if len(fields) != width or width not in columns:
                 expected = _either([width] if width in columns else columns)
                 raise TableError(f"{path}, line {line}: columns: {len(fields)}; accepted: {expected}")
-            if first and not any(map(_is_number, fields)):
-                continue  # the names of the columns
+            if first and _are_names(fields):
+                continue
             try:
                 numbers.extend([_number(field) for field in fields])
             except ValueError as error:
@@ -361,7 +366,7 @@ def _read_text(path: str, columns: Collection[int]) -> Table:
 def _fields(text: str, separator: str | None) -> list[str]:
     """Split a line; a separator in quotes is part of a name."""
     if '"' not in text:
-        return text.split(separator)
+        return text.split(separator) if separator or text.isascii() else BETWEEN_BLANKS.findall(text)
     line = text.strip() if separator else " ".join(text.split())
     try:
         return next(csv.reader([line], delimiter=separator or " ", skipinitialspace=True))
@@ -371,19 +376,16 @@ def _fields(text: str, separator: str | None) -> list[str]:
 
 def _number(field: str) -> float:
     try:
-        if "_" not in field:  # Python would read 1_5 as 15
+        if "_" not in field and field.isascii():  # Python would read 1_5 as 15, and the digits of any script
             return float(field)
     except ValueError:
         pass
     raise ValueError(f"{ascii(field.strip()[:40])} is not a number")
 
 
-def _is_number(field: str) -> bool:
-    try:
-        _number(field)
-    except ValueError:
-        return False
-    return True
+def _are_names(fields: list[str]) -> bool:
+    """Whether the fields of a first line are names; a number with a slip in it is none."""
+    return any(map(str.strip, fields)) and not any(NUMERIC.match(field.strip()) for field in fields)
 
 
 def _either(counts: Collection[int]) -> str:

@@ -63,6 +63,29 @@ def test_dialects(tmp_path: Path, text: str | bytes) -> None:
     assert table.values.tolist() == [1.0, -2e-3, 3.0]
 
 
+NAMES = [
+    "x",
+    "f(1/m)",
+    "info",
+    "nano",
+    "nullity",
+    "\u03b1",
+    "_1",
+    "(1)",
+    "\u0394T",
+    "x1",
+    "infinite",
+    '"f, g"',
+    ",f",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_a_name_stays_one(tmp_path: Path, name: str) -> None:
+    row = "0,1" if name == ",f" else "1"
+    assert read(text_file(tmp_path, f"{name}\n{row}\n{row}\n")).values.tolist() == [1.0, 1.0]
+
+
 def test_one_column(tmp_path: Path) -> None:
     table = read(text_file(tmp_path, "a\n1\n2\n"))
     assert table.x is None
@@ -82,6 +105,25 @@ def test_one_column(tmp_path: Path) -> None:
         ("x,f\n0,1\n0.5,\n", "line 3: '' is not a number"),
         ("# c\nx,f\n0,1\n\n0.5,abc\n", "line 5: 'abc' is not a number"),
         ("0,one\n1,2\n", "line 1: 'one' is not a number"),
+        ("1.O\n2\n3\n", "line 1: '1.O' is not a number"),
+        ("# c\n\n1.O,x\n2,3\n", "line 3: '1.O' is not a number"),
+        ("x,O.1\nl,2\n", "line 2: 'l' is not a number"),
+        ("x,-O\n1,2\n", "line 1: 'x' is not a number"),
+        ("+x\n1\n", "line 1: '+x' is not a number"),
+        (".x\n1\n", "line 1: '.x' is not a number"),
+        ("0,5;1,5\n1;2\n", "line 1: '0,5' is not a number"),
+        ("1e,2e\n1,2\n", "line 1: '1e' is not a number"),
+        ("nan(ind)\n1\n", "line 1: 'nan(ind)' is not a number"),
+        ("-nan,-1.#IND\n1,2\n", "line 1: '-1.#IND' is not a number"),
+        ("NaN\n1\n", "line 1: nan: not a finite number"),
+        ("Infinity,inf\n1,2\n", "line 1: inf, inf: not a finite number"),
+        ("NA,N/A\n1,2\n", "line 1: 'NA' is not a number"),
+        (",\n1,2\n", "line 1: '' is not a number"),
+        ("\u0661\n2\n", "line 1: '\\u0661' is not a number"),
+        ("x\n\u0661\n", "line 2: '\\u0661' is not a number"),
+        ("0,1\n1,\uff12\n", "line 2: '\\uff12' is not a number"),
+        ("\u22121\n2\n", "line 1: '\\u22121' is not a number"),
+        ("1\u00a0000\n2\n", "line 1: '1\\xa0000' is not a number"),
         ("x,f\n0,1\nx,f\n", "line 3: 'x' is not a number"),
         ("0,1_0\n", "line 1: '1_0' is not a number"),
         ("0;1\n0,5;2\n", "line 2: '0,5' is not a number"),
