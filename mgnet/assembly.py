@@ -13,7 +13,7 @@ from torch import Tensor
 from . import stencils
 from .box import gathered, overlap
 from .chain import Chain
-from .checks import array, first_bad, hidden, require_finite, tracked
+from .checks import array, first_bad, held, hidden, require_finite, tracked
 from .memory import sent
 from .problem import BOUNDS, Poisson, nothing, require_bounds
 from .stiffness import Stiffness1d
@@ -194,7 +194,7 @@ def load(problem: Poisson, dtype: torch.dtype, device: torch.device, speaks_torc
         size = size + of_f
         b, speaks_torch = sent(b, device), speaks_torch or tensor
     elif isinstance(f, float):
-        b = _lump(problem, torch.full((problem.n + 1,), f, dtype=dtype, device=device))
+        b = _lump(problem, torch.full((problem.n + 1,), held("f", f, dtype), dtype=dtype, device=device))
     else:
         given = f
         b = _from_nodal(problem, _whole_period(problem, sent(f, device, dtype)))

@@ -16,7 +16,7 @@ from .assembly import Load, coefficient_at, evaluate, reaction
 from .box import gathered, integrate_linear, overlap
 from .box_problem import BoxPoisson
 from .cells import CellStiffness
-from .checks import array, hidden, require_finite, tracked
+from .checks import array, held, hidden, require_finite, tracked
 from .entries import StencilStiffness
 from .grid import Grid
 from .memory import sent
@@ -227,7 +227,7 @@ def load(problem: BoxPoisson, dtype: torch.dtype, device: torch.device, speaks_t
             values, tensor = evaluate("f", f, *np.ix_(*(grid.x for grid in problem.grids)), device=device)
             f, speaks_torch = values, speaks_torch or tensor
         elif isinstance(f, float):
-            f = torch.full(problem.node_shape, f, dtype=dtype, device=device)
+            f = torch.full(problem.node_shape, held("f", f, dtype), dtype=dtype, device=device)
         else:
             given = f
             require_finite("f", f, problem.dim)

@@ -26,6 +26,7 @@ __all__ = [
     "find_device",
     "flag",
     "float_type",
+    "held",
     "instance",
     "is_shortage",
     "number",
@@ -44,6 +45,7 @@ __all__ = [
 DEVICES = ("cpu", "cuda")
 
 
+MOST_SWEEPS = 1_000_000
 # Entries of an array that a message shows; of more it shows the shape.
 FEW = 4
 
@@ -253,12 +255,14 @@ def sweep_counts(sweeps: Any) -> tuple[int, int]:
     Raises
     ------
     ValueError
-        Unless there are two integers, at least one of them above zero.
+        Unless there are two integers up to a million, at least one of them above zero.
     """
     try:
-        before, after = (count("sweeps", sweep, 0) for sweep in sweeps)
+        before, after = (count("sweeps", sweep, 0, MOST_SWEEPS) for sweep in sweeps)
     except (TypeError, ValueError):
-        raise ValueError(f"sweeps: got {shown(sweeps)}; accepted: two integers of at least 0") from None
+        raise ValueError(
+            f"sweeps: got {shown(sweeps)}; accepted: two integers of at least 0, at most {MOST_SWEEPS:,}"
+        ) from None
     if before + after == 0:
         raise ValueError(f"sweeps: got {shown(sweeps)}; accepted: at least one sweep")
     return before, after
@@ -540,6 +544,37 @@ def require_finite(name: str, x: Tensor, axes: int = 1) -> None:
         bad = ~x.isfinite()
         if bad.any():
             raise ValueError(f"{name}: got {first_bad(x, bad, axes)}; accepted: finite numbers")
+
+
+def held(name: str, value: float, dtype: torch.dtype, room: float = 1.0) -> float:
+    """Return a number that a type can hold, or say what the argument should have been.
+
+    Parameters
+    ----------
+    name : str
+        What the message calls it.
+    value : float
+        The number.
+    dtype : torch.dtype
+        The type.
+    room : float, default 1.0
+        What it is to be multiplied with later.
+
+    Returns
+    -------
+    float
+        The number.
+
+    Raises
+    ------
+    ValueError
+        When it, or what becomes of it, is beyond the largest of the type.
+    """
+    largest = torch.finfo(dtype).max / room
+    if not abs(value) <= largest:
+        kind = str(dtype).removeprefix("torch.")
+        raise ValueError(f"{name}: got {value!r}; accepted: what {kind} holds, up to {largest:.3g}")
+    return value
 
 
 def count(name: str, value: Any, least: int = 1, most: float = math.inf) -> int:

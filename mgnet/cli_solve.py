@@ -7,7 +7,8 @@ import json
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from mgnet.cli_problem import AXES, SIDES, constant, expression, problem, whole
@@ -111,10 +112,12 @@ def _solve(arguments: argparse.Namespace) -> int:
     dim = keywords.get("dim", 1)
     exact = expression("--exact", arguments.exact, AXES[:dim]) if arguments.exact is not None else None
 
+    import numpy as np
+
     import mgnet
 
     solve = mgnet.solve  # this imports torch, which is not to be timed
-    with refused(USAGE):
+    with refused(USAGE), np.errstate(all="ignore"):  # the status tells what overflow comes to
         began = time.perf_counter()
         solution = solve(f, **keywords, throw=False)
         seconds = time.perf_counter() - began
@@ -123,7 +126,8 @@ def _solve(arguments: argparse.Namespace) -> int:
     converged = figures["status"] == "CONVERGED"
     files = [path for path in (arguments.out, arguments.plot) if path]
     if converged:
-        _write_files(solution, arguments)
+        with np.errstate(all="ignore"):
+            _write_files(solution, arguments)
     if arguments.json:
         say(json.dumps(figures, allow_nan=False))
     else:
@@ -238,8 +242,15 @@ def _require_writable(arguments: argparse.Namespace) -> None:
             raise CommandError(USAGE, f"{option}: {path} cannot be written: {error.strerror}") from error
         except ValueError as error:
             raise CommandError(USAGE, f"{option}: {error}") from error
+        if option == "--plot":
+            _require_plots()
         if os.path.exists(path) and any(os.path.samefile(path, other) for other in inputs):
             raise CommandError(USAGE, f"{option}: {path} is an input; accepted is another file")
+
+
+def _require_plots() -> None:
+    with refused(USAGE, "--plot: matplotlib does not accept its settings (MPLBACKEND, matplotlibrc): "):
+        import matplotlib.figure  # noqa: F401
 
 
 def _write_files(solution: Any, arguments: argparse.Namespace) -> None:
@@ -247,11 +258,21 @@ def _write_files(solution: Any, arguments: argparse.Namespace) -> None:
     from mgnet.tables import write
 
     if arguments.out:
-        write(arguments.out, solution.x, solution.u)
+        with _named(arguments.out):
+            write(arguments.out, solution.x, solution.u)
     if arguments.plot:
         from matplotlib.figure import Figure
 
         figure = Figure(layout="constrained")  # not pyplot: no window, no backend to choose
         solution.plot(ax=figure.subplots())
-        with replacing(arguments.plot) as file:
+        with _named(arguments.plot), replacing(arguments.plot) as file:
             figure.savefig(file, format=os.path.splitext(arguments.plot)[1][1:].lower())
+
+
+@contextmanager
+def _named(path: str) -> Iterator[None]:
+    """Let an error of the system say which file it is about."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), path) from error

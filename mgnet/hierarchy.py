@@ -15,13 +15,14 @@ from torch import Tensor
 
 from . import assembly, box_assembly
 from .adjoint import LinearSolve
-from .box_problem import BoxPoisson
+from .box_problem import SIDES, BoxPoisson
 from .checks import (
     array,
     count,
     find_device,
     flag,
     float_type,
+    held,
     hidden,
     number,
     require_finite,
@@ -68,6 +69,8 @@ __all__ = ["Hierarchy", "Stopping"]
 SMALL = 2**16
 # Loads between these need no other unit: what an iteration makes of them, and its products, can be held.
 COMMON = {torch.float32: (1e-6, 1e6), torch.float64: (1e-60, 1e60)}
+# Entries of operators that Dirichlet values are multiplied with are not expected to be larger.
+ROOM = 2.0**20
 # Most corrections of a direct solution, and relative to u the size of one that is the last.
 REFINEMENTS, SETTLED = 10, 1e-10
 # What solutions are multiplied by to see how their digits are rounded.
@@ -489,6 +492,10 @@ class Hierarchy:
 
     def _boundary_values(self, dtype: torch.dtype) -> tuple[Any, ...]:
         """Give the values at the two ends, or those at all nodes of a box, if any is not zero."""
+        for names, pair in zip(SIDES, self.problem.conditions, strict=False):
+            for name, side in zip(names, pair, strict=True):
+                if isinstance(side, Dirichlet) and isinstance(side.g, float):
+                    held(f"{name}: Dirichlet g", side.g, dtype, ROOM)
         if not isinstance(self.problem, BoxPoisson):
             return _end_values(self.problem, self.device)
         at_nodes = box_assembly.boundary_values(self.problem, dtype, self.device)
@@ -864,7 +871,10 @@ class Hierarchy:
             x = self.space.unknowns(u)[:, None]
             outcome = Outcome(Status.CONVERGED, 1)
             outcome.residuals = [1.0, relative_norm(residual(precise.A, x.double(), load), load)]
-            error = self._missed(x, load) + torch.finfo(u.dtype).eps * largest(u)
+            try:
+                error = self._missed(x, load) + torch.finfo(u.dtype).eps * largest(u)
+            except NonFiniteError:  # the solution is in range, what says how good it is may not be
+                error = largest(u) * math.inf
             error += _lost_below_normal(b, u)
             outcome.judge(error, tol * largest(u))
         return outcome

@@ -76,7 +76,9 @@ class Stiffness(Stencil):
             positive("h", width)
         for name, coefficient in (("a", a), ("c", c)):
             number(name, coefficient)
-        kernel = stencils.stiffness(h, a, c, lumped)
+        with np.errstate(over="ignore"):  # looked for in the next line
+            kernel = stencils.stiffness(h, a, c, lumped)
+        _require_range(kernel, a, c, h, dtype)
         self._convolution(kernel, 1, boundary, False, {"dtype": dtype, "device": device})
         self.a, self.c, self.lumped = a, c, lumped
 
@@ -111,6 +113,15 @@ class Stiffness(Stencil):
     def T(self) -> Stiffness:  # type: ignore[override]
         """The adjoint: the operator itself, which is symmetric."""
         return self
+
+
+def _require_range(kernel: np.ndarray, a: float, c: float, h: Any, dtype: torch.dtype) -> None:
+    """Refuse coefficients whose entries, or sums of some of them, overflow."""
+    if not np.abs(kernel).max() <= torch.finfo(dtype).max / 16:
+        raise ValueError(
+            f"a, c: got {a!r}, {c!r} in cells of width {h!r}; accepted: numbers whose products with the cells"
+            f" {str(dtype).removeprefix('torch.')} holds"
+        )
 
 
 class Stiffness1d(Stiffness, nn.Conv1d):

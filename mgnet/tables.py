@@ -412,9 +412,16 @@ def write(path: str, x: np.ndarray | tuple[np.ndarray, ...], u: np.ndarray) -> N
     axes = x if isinstance(x, tuple) else (x,)
     with replacing(path) as file:
         if path.lower().endswith(".npy"):
-            np.save(file, u if len(axes) > 1 else np.stack((*axes, u), axis=1), allow_pickle=False)
+            _write_npy(file, u if len(axes) > 1 else np.stack((*axes, u), axis=1))
         else:
             _write_text(file, axes, u)
+
+
+def _write_npy(file: IO[bytes], array: np.ndarray) -> None:
+    """Write an array; np.save would not say why it cannot, as that the disk is full."""
+    whole = np.ascontiguousarray(array)
+    np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(whole))
+    file.write(whole.data.cast("B"))
 
 
 def _write_text(file: IO[bytes], axes: tuple[np.ndarray, ...], u: np.ndarray) -> None:

@@ -594,6 +594,64 @@ def test_a_program_without_streams(
     assert ("stdout: " in err) == (stream == "stdout")
 
 
+LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+from mgnet.__main__ import main
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs limits")
+@pytest.mark.parametrize(("option", "path"), [("--out", "u.npy"), ("--out", "u.csv"), ("--plot", "u.png")])
+def test_a_file_at_its_limit_is_named(option: str, path: str) -> None:
+    done = finished("-c", LIMITED, *SINE[:-1], "4096", option, path)
+    assert (done.returncode, done.stdout) == (5, "")
+    assert done.stderr == f"mgnet: error: {path}: File too large\n"
+    assert os.listdir() == []
+
+
+@pytest.mark.parametrize("argv", [["--plot", "u.png"], ["--plot", "u.pdf", "--dim", "2"]], ids=" ".join)
+def test_a_backend_that_there_is_not(argv: list[str]) -> None:
+    done = run(*SINE, *argv, MPLBACKEND="nonsense")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "MPLBACKEND" in done.stderr
+    assert "'nonsense'" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert run(*SINE, MPLBACKEND="nonsense").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["--left", "dirichlet:1e308"], 2, "left: Dirichlet g: got 1e+308; accepted: what float64 holds"),
+        (
+            ["--dim", "2", "--top", "dirichlet:-1e308"],
+            2,
+            "top: Dirichlet g: got -1e+308; accepted: what float",
+        ),
+        (["--dtype", "float32", "--right", "dirichlet:1e39"], 2, "right: Dirichlet g: got 1e+39; accepted"),
+        (["--a", "1e308"], 2, "a, c: got 1e+308, 0.0 in cells of width"),
+        (["--a", "5e-324"], 3, "DIVERGED"),
+        (["--domain", "0", "1e-308"], 2, "a, c: got 1.0, 0.0 in cells of width"),
+        (["--dtype", "float32", "--rhs", "1e39"], 2, "f: got 1e+39; accepted: what float32 holds"),
+        (["--dim", "2", "--dtype", "float32", "--rhs", "1e39"], 2, "f: got 1e+39; accepted: what float32"),
+        (["--dim", "2", "--dtype", "float32", "--a", "1e39"], 2, "float32 holds"),
+        (["--dim", "3", "--n", "4", "--dtype", "float32", "--c", "1e308"], 2, "float32 holds"),
+        (["--method", "vcycle", "--sweeps", "1e308", "1"], 2, "sweeps: got"),
+        (["--n", "1e308"], 5, "memory"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_numbers_at_the_ends_of_the_range(
+    capsys: pytest.CaptureFixture[str], options: list[str], code: int, words: str
+) -> None:
+    assert main([*SINE, *options]) == code
+    err = capsys.readouterr().err
+    assert words in err
+    assert err.count("\n") == 1
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_end_in_one_line(number: signal.Signals, code: int) -> None:
