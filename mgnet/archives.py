@@ -17,11 +17,12 @@ from pathlib import Path, PurePosixPath
 from typing import IO, NoReturn
 
 from mgnet.downloads import DownloadError, fetch
-from mgnet.files import durable, locked, sync_folder
+from mgnet.files import durable, locked, regular, sync_folder
 
 __all__ = ["BROKEN", "Archive", "DataError", "find_root", "is_verified", "locate"]
 
 MARKER = "mgnet-verified.txt"  # in the form of sha256sum, so 'sha256sum -c' reads it too
+LONGEST = 2**20  # bytes of a header in a package, of a marker, and of what is read at once
 BROKEN = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile)  # what damaged packages raise
 
 
@@ -131,8 +132,9 @@ def is_verified(archive: Archive, folder: Path, digests: dict[str, str]) -> bool
     if archive.known is not None and digests == archive.known:
         return True
     try:
-        marker = (folder / MARKER).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+        with regular(folder / MARKER) as file:
+            marker = file.read(LONGEST).decode("utf-8")
+    except (OSError, ValueError):  # none there, or none of ours
         return False
     if marker.partition("\n")[0] != _marker(archive, digests).partition("\n")[0]:
         return False  # unpacked from something else
@@ -244,8 +246,11 @@ def _install(archive: Archive, root: Path) -> Path:
 
 def _require_hash(path: Path, known: str) -> None:
     algorithm, _, digest = known.partition(":")
-    with open(path, "rb") as file:
-        found = hashlib.file_digest(file, algorithm).hexdigest()
+    try:
+        with regular(path) as file:
+            found = hashlib.file_digest(file, algorithm).hexdigest()
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from error
     if found != digest:
         raise DataError(
             f"{path}: its {algorithm} is {found}; accepted: {digest}. Remove it to download it anew"
@@ -281,13 +286,23 @@ def _unpack(archive: Archive, path: Path, into: Path) -> dict[str, str]:
         raise DataError(f"{path}: damaged ({error})") from error
 
 
+class _Packed(gzip.GzipFile):
+    """A compressed file that is read in pieces: tarfile would take as much at once as a header says."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Read a piece."""
+        if size is None or not 0 <= size <= LONGEST:
+            raise tarfile.ReadError(f"a header of {size} bytes; accepted: up to {LONGEST}")
+        return super().read(size)
+
+
 def _untar(archive: Archive, path: Path, into: Path) -> dict[str, str]:
     digests: dict[str, str] = {}
 
     def refuse(member: tarfile.TarInfo, reason: str) -> NoReturn:
         raise DataError(f"{path}, member {member.name!r}: {reason}; nothing was unpacked")
 
-    with gzip.open(path) as stream, tarfile.open(fileobj=stream, mode="r:") as packed:
+    with _Packed(path) as stream, tarfile.open(fileobj=stream, mode="r:") as packed:
         for member in packed:
             inside = PurePosixPath(member.name)
             if inside.is_absolute() or ".." in inside.parts or "\\" in member.name:

@@ -7,6 +7,7 @@ import re
 import stat
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from typing import IO
 
 __all__ = ["beside", "durable", "locked", "regular", "replacing", "sweep", "sync_folder"]
@@ -36,6 +37,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         with durable(temporary) as file:
             yield file
         os.replace(temporary, os.path.realpath(path))  # a link stays a link
+        with suppress(OSError):  # of file systems that do not know it; the file is there
+            sync_folder(os.path.dirname(temporary))
     except BaseException:
         with suppress(FileNotFoundError):
             os.unlink(temporary)
@@ -143,7 +146,7 @@ def locked(path: str | os.PathLike[str], timeout: float = -1) -> Iterator[None]:
 
 
 @contextmanager
-def regular(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+def regular(path: str | os.PathLike[str]) -> Iterator[BufferedReader]:
     """Open a file that holds bytes and ends, as no pipe, device, socket or folder does, without waiting.
 
     Parameters

@@ -17,7 +17,7 @@ from typing import IO, NoReturn
 
 import numpy as np
 
-from mgnet.files import beside, replacing
+from mgnet.files import beside, regular, replacing
 
 __all__ = [
     "Table",
@@ -319,8 +319,11 @@ def _read_npy(path: str) -> Table:
 
 def _stored(path: str) -> np.ndarray:
     """Return the array of real numbers in a file, not yet read."""
-    with open(path, "rb"):
-        pass  # what cannot be opened is an OSError, what cannot be understood is damaged
+    try:
+        with regular(path):
+            pass  # what cannot be opened is an OSError, what cannot be understood is damaged
+    except ValueError as error:
+        raise TableError(f"{path}: {error}") from error
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a header in Python 2's form, which is read all the same

@@ -288,6 +288,23 @@ def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path: Path) -> None
         read_cifar10(tmp_path, archive=small_cifar())
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_a_pipe_in_the_place_of_the_marker_or_a_package_is_not_waited_for(tmp_path: Path) -> None:
+    put(tmp_path / "a" / FOLDER, CIFAR_CONTENT)
+    os.mkfifo(tmp_path / "a" / FOLDER / MARKER)
+    assert not read_cifar10(tmp_path / "a", archive=small_cifar()).verified
+    (tmp_path / "b").mkdir()
+    os.mkfifo(tmp_path / "b" / PACKAGE)
+    with pytest.raises(DataError, match=f"{PACKAGE}: got a pipe; accepted: a file"):
+        read_cifar10(tmp_path / "b", archive=small_cifar())
+
+
+def test_a_marker_without_end_is_no_marker(tmp_path: Path) -> None:
+    put(tmp_path / FOLDER, CIFAR_CONTENT)
+    (tmp_path / FOLDER / MARKER).symlink_to("/dev/zero")
+    assert not read_cifar10(tmp_path, archive=small_cifar()).verified
+
+
 # Packages
 
 
@@ -378,6 +395,16 @@ def test_a_package_with_a_bad_member(tmp_path: Path, bad: tarfile.TarInfo, said:
     message = refused(tmp_path, tarred(CIFAR_CONTENT, (bad, b"")))
     assert repr(bad.name) in message
     assert said in message
+
+
+@pytest.mark.parametrize(
+    "kind", [tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE]
+)
+def test_a_package_with_a_long_header(tmp_path: Path, kind: bytes) -> None:
+    """tarfile would read it at once, whatever its size; 8 MiB of zeros are few bytes in a package."""
+    header = member("././@LongLink", kind)
+    message = refused(tmp_path, tarred(CIFAR_CONTENT, (header, bytes(2**23))))
+    assert "a header of 8388608 bytes; accepted: up to 1048576" in message
 
 
 def test_a_package_that_lacks_a_file(tmp_path: Path) -> None:

@@ -173,6 +173,13 @@ def test_npy_of_any_real_dtype_and_layout(tmp_path: Path, dtype: str) -> None:
     assert table.values.dtype == np.float64
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_a_pipe_is_no_array(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "t.npy")
+    with pytest.raises(TableError, match=r"t.npy: got a pipe; accepted: a file"):
+        read(str(tmp_path / "t.npy"))
+
+
 def npy(array: np.ndarray) -> bytes:
     stream = io.BytesIO()
     np.save(stream, array)
