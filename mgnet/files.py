@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -12,6 +13,8 @@ from typing import IO
 
 __all__ = ["beside", "durable", "locked", "regular", "replacing", "sweep", "sync_folder"]
 
+# What file systems say that do not sync folders.
+UNSYNCED = (errno.EINVAL, errno.ENOTSUP)
 # Characters of a file's name that stand in that of its temporary file: a name has 255 bytes at most.
 LONGEST = 32
 
@@ -37,8 +40,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         with durable(temporary) as file:
             yield file
         os.replace(temporary, os.path.realpath(path))  # a link stays a link
-        with suppress(OSError):  # of file systems that do not know it; the file is there
-            sync_folder(os.path.dirname(temporary))
+        sync_folder(os.path.dirname(temporary))
     except BaseException:
         with suppress(FileNotFoundError):
             os.unlink(temporary)
@@ -78,6 +80,9 @@ def sync_folder(path: str | os.PathLike[str]) -> None:
     folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)
+    except OSError as error:
+        if error.errno not in UNSYNCED:
+            raise
     finally:
         os.close(folder)
 
