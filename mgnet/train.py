@@ -463,6 +463,7 @@ class _Run:
         return {
             "format": FORMAT,
             "spec": copy.deepcopy(getattr(self.model, "spec", None)),
+            "trained": [name for name, p in self.model.named_parameters() if p.requires_grad],
             "dataset": self.data.name,
             "classes": list(self.data.classes),
             "mean": list(self.data.mean),
@@ -516,14 +517,15 @@ class _Run:
 
     def difference(self, state: dict[str, Any]) -> str:
         """Say what makes the state of a run another one's, if anything does."""
-        mine, theirs = (_flat(configuration) for configuration in (self.configuration(), state))
+        mine, theirs = _flat(self.configuration()), _flat(state)
         json.dumps(theirs)  # which refuses tensors: a comparison with one is no answer
-        mine["weights"], theirs["weights"] = (_shapes(x) for x in (self.model.state_dict(), state["model"]))
-        for name, value in mine.items():
-            if theirs[name] != value:
+        mine |= _shapes(self.model.state_dict())
+        theirs |= _shapes(state["model"])
+        for name in {**mine, **theirs}:
+            if mine.get(name) != theirs.get(name):
                 return (
-                    f"{name}: got {shown(value)}, but {self.out} was begun with {shown(theirs[name])};"
-                    " accepted: the same, or another folder"
+                    f"{name}: got {shown(mine.get(name))}, but {self.out} was begun with"
+                    f" {shown(theirs.get(name))}; accepted: the same, or another folder"
                 )
         return ""
 
@@ -568,14 +570,15 @@ def _not_finite(model: nn.Module) -> list[str]:
 
 def _flat(configuration: dict[str, Any]) -> dict[str, Any]:
     """Return what makes a run the same one, by the names that a caller knows."""
-    whole = {name: configuration[name] for name in ("spec", "dataset", "seed", "processes")}
+    whole = {name: configuration[name] for name in ("spec", "trained", "dataset", "seed", "processes")}
     parts = {f"data.{part}": configuration["digests"].get(part) for part in PARTS}
     fields = {**configuration["recipe"]}
     return {**whole, **parts, **fields, "milestones": tuple(fields["milestones"])}
 
 
-def _shapes(weights: dict[str, Any]) -> dict[str, tuple[Any, ...] | None]:
-    return {name: (x.dtype, *x.shape) if isinstance(x, Tensor) else None for name, x in weights.items()}
+def _shapes(weights: dict[str, Any]) -> dict[str, str]:
+    """Return what kind of tensor each of a model's is."""
+    return {f"model.{name}": f"{x.dtype} of shape {tuple(x.shape)}" for name, x in weights.items()}
 
 
 def _has(model: nn.Module, *kinds: type[nn.Module]) -> list[bool]:

@@ -180,8 +180,16 @@ def test_a_run_goes_on_with_its_own_data_only(
 
 def test_a_run_goes_on_with_its_own_model_only(data: mgnet.data.Data, tmp_path: Path) -> None:
     mgnet.fit(model(), data, **OPTIONS, out=tmp_path)
-    for other in (nn.Sequential(nn.Flatten(), nn.Linear(3072, 12)), model().append(nn.Linear(10, 10))):
-        with pytest.raises(ValueError, match="weights: got .* but .* was begun with"):
+    frozen = model()
+    frozen[1].bias.requires_grad_(False)  # type: ignore[index]
+    for other, message in (
+        (nn.Sequential(nn.Flatten(), nn.Linear(3072, 12)), r"model.1.weight: got '.* \(12, 3072\)', but"),
+        (model().append(nn.Linear(10, 10)), r"trained: got .* but"),  # type: ignore[operator]
+        (model().append(nn.BatchNorm1d(10, affine=False)), r"model.2.running_mean: got .* begun with None"),  # type: ignore[operator]
+        (model().double(), "model: does not take"),
+        (frozen, r"trained: got \['1.weight'\], but .* \['1.weight', '1.bias'\]"),
+    ):
+        with pytest.raises(ValueError, match=message):
             mgnet.fit(other, data, **OPTIONS, out=tmp_path, resume=True)
 
 
