@@ -90,6 +90,8 @@ def find_root(root: str | os.PathLike[str] | None = None) -> tuple[Path, str]:
     """
     if root is not None and not isinstance(root, str | os.PathLike):
         raise TypeError(f"root: got {root!r}; accepted: the path of a folder")
+    if root is not None and not os.fspath(root):
+        raise ValueError("root: got ''; accepted: the path of a folder")
     if root is not None:
         folder, origin = Path(root), "root"
     elif os.environ.get("MGNET_DATA"):

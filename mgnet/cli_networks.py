@@ -105,10 +105,14 @@ def read_data(dataset: str, root: str | None, image_size: int) -> Data:
     Data
         All of it.
     """
-    from mgnet import data
+    from mgnet import archives, data
 
     if dataset not in data.names():
         raise CommandError(USAGE, f"--dataset: got {dataset!r}; accepted: {', '.join(data.names())}")
+    try:
+        archives.find_root(root)
+    except (ValueError, NotADirectoryError) as error:
+        raise CommandError(USAGE, f"--data: {str(error).removeprefix('root: ')}") from error
     more = {"pad": 2} if dataset == "mnist" and image_size == 32 else {}
     with refused(USAGE), telling(lambda: f"reading {dataset}"):
         try:

@@ -212,6 +212,8 @@ def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_the_home_of_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match=r"root: got '~nosuchuser/x'; accepted: a folder"):
         find_root("~nosuchuser/x")
+    with pytest.raises(ValueError, match="root: got ''; accepted: the path of a folder"):
+        find_root("")
     monkeypatch.setenv("MGNET_DATA", "~nosuchuser")
     with pytest.raises(ValueError, match=r"MGNET_DATA: got '~nosuchuser'"):
         find_root()
