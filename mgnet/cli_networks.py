@@ -105,20 +105,27 @@ def read_data(dataset: str, root: str | None, image_size: int) -> Data:
     Data
         All of it.
     """
-    from mgnet import archives, data
+    from mgnet import data
 
     if dataset not in data.names():
         raise CommandError(USAGE, f"--dataset: got {dataset!r}; accepted: {', '.join(data.names())}")
-    try:
-        archives.find_root(root)
-    except (ValueError, NotADirectoryError) as error:
-        raise CommandError(USAGE, f"--data: {str(error).removeprefix('root: ')}") from error
+    if root is not None:
+        _require_root(root)
     more = {"pad": 2} if dataset == "mnist" and image_size == 32 else {}
     with refused(USAGE), telling(lambda: f"reading {dataset}"):
         try:
             return data.load(dataset, root, **more)
         except data.DataError as error:
             raise CommandError(DAMAGED, str(error)) from error
+
+
+def _require_root(root: str) -> None:
+    from mgnet import archives
+
+    try:
+        archives.find_root(root)
+    except (ValueError, NotADirectoryError) as error:
+        raise CommandError(USAGE, f"--data: {str(error).removeprefix('root: ')}") from error
 
 
 @contextmanager
