@@ -78,6 +78,7 @@ def _run(argv: Sequence[str]) -> int:
         arguments = _parser().parse_args([_shielded(text) for text in argv])
     except SystemExit:  # argparse's way to end --help and --version; its errors are ours
         return DONE
+    _unshield(arguments)
     run: Callable[[argparse.Namespace], int] = arguments.run
     return run(arguments)
 
@@ -102,3 +103,9 @@ def _shielded(text: str) -> str:
     # argparse takes '-2*x' for an option; with a blank in front it is a value. Our options have two dashes.
     is_value = text.startswith("-") and not text.startswith("--") and text != "-h"
     return f" {text}" if is_value else text
+
+
+def _unshield(arguments: argparse.Namespace) -> None:
+    for name, value in vars(arguments).items():
+        if isinstance(value, str):
+            setattr(arguments, name, value[1:] if value.startswith(" -") else value)

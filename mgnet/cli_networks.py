@@ -7,7 +7,7 @@ import importlib
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from mgnet.progress import telling
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from mgnet.data import Data
     from mgnet.history import History
 
-__all__ = ["declare_data", "failures", "figures_of", "find_device", "import_modules", "read_data", "readable"]
+__all__ = [
+    *("declare_data", "failures", "figures_of", "find_device", "import_modules", "of_others", "read_data"),
+    "readable",
+]
 
 
 def declare_data(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +57,8 @@ def import_modules(names: Iterable[str]) -> None:
         sys.path.append(os.getcwd())  # last: a file there takes no other module's place
     for name in names:
         try:
-            importlib.import_module(name)
+            with redirect_stdout(sys.stderr):  # stdout is for results
+                importlib.import_module(name)
         except (Exception, SystemExit) as error:
             said = f"{type(error).__name__}: {error}"
             raise CommandError(
@@ -114,7 +118,8 @@ def read_data(dataset: str, root: str | None, image_size: int) -> Data:
     more = {"pad": 2} if dataset == "mnist" and image_size == 32 else {}
     with refused(USAGE), telling(lambda: f"reading {dataset}"):
         try:
-            return data.load(dataset, root, **more)
+            with of_others(f"--dataset: {dataset}"):
+                return data.load(dataset, root, **more)
         except data.DataError as error:
             raise CommandError(DAMAGED, str(error)) from error
 
@@ -126,6 +131,27 @@ def _require_root(root: str) -> None:
         archives.find_root(root)
     except (ValueError, NotADirectoryError) as error:
         raise CommandError(USAGE, f"--data: {str(error).removeprefix('root: ')}") from error
+
+
+@contextmanager
+def of_others(what: str) -> Iterator[None]:
+    """Say whose code failed, where it may be a user's: it is no fault of this program.
+
+    Parameters
+    ----------
+    what : str
+        What the message begins with.
+    """
+    from mgnet.checks import is_shortage
+
+    try:
+        yield
+    except (CommandError, ValueError, TypeError, OSError):  # which have messages of their own
+        raise
+    except Exception as error:
+        if is_shortage(error):
+            raise
+        raise CommandError(USAGE, f"{what} failed ({type(error).__name__}: {error})") from error
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import json
 import statistics
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 from mgnet.cli_networks import (
@@ -15,6 +16,7 @@ from mgnet.cli_networks import (
     figures_of,
     find_device,
     import_modules,
+    of_others,
     read_data,
     readable,
 )
@@ -45,16 +47,23 @@ example: mgnet train net --dataset synthetic --epochs 2
 """
 
 
+def _ascii(text: str) -> str:
+    """Return a text unless it has what Python takes for numbers and nobody else: 1_000, or other digits."""
+    if "_" in text or not text.isascii():
+        raise ValueError
+    return text
+
+
 def _whole(text: str) -> int:
     try:
-        return int(text)
+        return int(_ascii(text))
     except ValueError:
         raise argparse.ArgumentTypeError(f"got {text!r}; accepted: a whole number") from None
 
 
 def _real(text: str) -> float:
     try:
-        return float(text)
+        return float(_ascii(text))
     except ValueError:
         raise argparse.ArgumentTypeError(f"got {text!r}; accepted: a number") from None
 
@@ -135,7 +144,7 @@ def declare_models(parser: argparse.ArgumentParser) -> None:
 
 def _train(arguments: argparse.Namespace) -> int:
     import_modules(arguments.modules)
-    options = dict(_option(text) for text in arguments.option)
+    options = _options(arguments.option)
     if arguments.seeds < 1:
         raise CommandError(USAGE, f"--seeds: got {arguments.seeds}; accepted: at least 1")
     for name in ("resume", "overwrite", "save_every"):
@@ -147,6 +156,7 @@ def _train(arguments: argparse.Namespace) -> int:
     with ExitStack() as joined:
         with refused(USAGE):
             joined.enter_context(together(device))
+        _require_seeds(arguments)
         runs = [_run(arguments, options, arguments.seed + k, device) for k in range(arguments.seeds)]
         if Processes().writes:
             figures = runs[0] if len(runs) == 1 else _means(runs)
@@ -154,27 +164,43 @@ def _train(arguments: argparse.Namespace) -> int:
     return DONE
 
 
+def _require_seeds(arguments: argparse.Namespace) -> None:
+    """Refuse what only a later seed would find out."""
+    from mgnet.checks import count
+    from mgnet.run_folder import require_free
+    from mgnet.train import SEEDS
+
+    with refused(USAGE):
+        count("seed", arguments.seed, 0, SEEDS + 1 - arguments.seeds)
+        for k in range(arguments.seeds):
+            if out := _out(arguments, arguments.seed + k):
+                require_free(out, arguments.resume, arguments.overwrite)
+
+
+def _out(arguments: argparse.Namespace, seed: int) -> Path | None:
+    """Return the folder of the run with a seed."""
+    from mgnet.run_folder import folder
+
+    out = folder(arguments.out)
+    return out / f"seed{seed}" if out and arguments.seeds > 1 else out
+
+
 def _run(arguments: argparse.Namespace, options: dict[str, Any], seed: int, device: Any) -> dict[str, Any]:
     """Train once and return the figures."""
     import torch
 
     import mgnet
-    from mgnet.checks import count
-    from mgnet.run_folder import folder
-    from mgnet.train import SEEDS
 
     with refused(USAGE):
-        count("seed", seed, 0, SEEDS)
-        out = folder(arguments.out)
+        out = _out(arguments, seed)
         sizes = mgnet.models.defaults(arguments.model)
     dataset = arguments.dataset or ("mnist" if sizes["in_channels"] == 1 else "cifar10")
     data = read_data(dataset, arguments.data, sizes["image_size"])
     shape = {"num_classes": data.num_classes, "in_channels": data.shape[0], "image_size": data.shape[1]}
-    if out and arguments.seeds > 1:
-        out = out / f"seed{seed}"
     with refused(USAGE), failures():
         torch.manual_seed(seed)
-        model = mgnet.models.create(arguments.model, **shape, **options)
+        with of_others(f"MODEL: {arguments.model}"):
+            model = mgnet.models.create(arguments.model, **shape, **options)
         history = mgnet.fit(
             model,
             data,
@@ -207,6 +233,17 @@ def _means(runs: list[dict[str, Any]]) -> dict[str, Any]:
         "test_accuracies": accuracies,
         "test_accuracy_std": statistics.stdev(accuracies),
     }
+
+
+def _options(texts: list[str]) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    for name, value in map(_option, texts):
+        if name in ("name", "num_classes", "in_channels", "image_size"):
+            raise CommandError(USAGE, f"--option: got {name}, which the data say; accepted: other names")
+        if name in options:
+            raise CommandError(USAGE, f"--option: got {name} twice; accepted: once")
+        options[name] = value
+    return options
 
 
 def _option(text: str) -> tuple[str, Any]:

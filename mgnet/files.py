@@ -41,9 +41,11 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             yield file
         os.replace(temporary, os.path.realpath(path))  # a link stays a link
         sync_folder(os.path.dirname(temporary))
-    except BaseException:
+    except BaseException as error:
         with suppress(FileNotFoundError):
             os.unlink(temporary)
+        if isinstance(error, OSError) and error.filename is None:  # so for a disk that is full
+            error.filename = os.fspath(path)
         raise
 
 

@@ -165,6 +165,10 @@ def _require_environment() -> None:
                 f"{name}: got {value or 'nothing'!r} in the environment, where WORLD_SIZE is set; accepted:"
                 " what torchrun sets, or no WORLD_SIZE"
             )
+    if not int(os.environ["MASTER_PORT"]) < 2**16:
+        raise ValueError(
+            f"MASTER_PORT: got {os.environ['MASTER_PORT']} in the environment; accepted: below 65536"
+        )
     if not int(os.environ["RANK"]) < int(os.environ["WORLD_SIZE"]):
         raise ValueError(
             f"RANK: got {os.environ['RANK']} in the environment; accepted: below WORLD_SIZE, which is"

@@ -15,7 +15,10 @@ from .data import Data, Split
 from .precision import brain_float
 from .recipes import Recipe
 
-__all__ = ["Findings", "evaluating", "place_of", "require_answer", "require_data", "require_fit"]
+__all__ = [
+    *("Findings", "evaluating", "place_of", "require_answer", "require_data", "require_fit"),
+    "require_scores",
+]
 
 PARTS = ("train", "validation", "test")
 
@@ -49,6 +52,8 @@ def require_data(data: Data) -> None:
     TypeError, ValueError
         They name the part, and what differs.
     """
+    if not isinstance(data.name, str):
+        raise TypeError(f"data: got {shown(data.name)} as data.name; accepted: a string")
     if not isinstance(data.classes, list | tuple) or not all(isinstance(name, str) for name in data.classes):
         raise TypeError(f"data: got {shown(data.classes)} as data.classes; accepted: a list of names")
     for name in PARTS:
@@ -186,13 +191,31 @@ def _answer(model: nn.Module, split: Split) -> Tensor:
         raise ValueError(
             f"model: does not take images of {size} ({type(error).__name__}: {error})"
         ) from error
+    require_scores(scores, 2)
+    return scores
+
+
+def require_scores(scores: Any, images: int) -> None:
+    """Refuse what is no table of scores.
+
+    Parameters
+    ----------
+    scores : object
+        What a model gave.
+    images : int
+        For how many images.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When it is something else than a tensor of floats, one row for each image.
+    """
     if not isinstance(scores, Tensor) or not scores.is_floating_point():
         raise TypeError(f"model: gave {shown(scores)} for images; accepted: a tensor of scores")
-    if scores.ndim != 2 or len(scores) != 2:
+    if scores.ndim != 2 or len(scores) != images:
         raise ValueError(
-            f"model: gave shape {tuple(scores.shape)} for 2 images; accepted: (2, classes), a row for each"
+            f"model: gave shape {tuple(scores.shape)} for {images} images; accepted: ({images}, classes)"
         )
-    return scores
 
 
 def _require_labels(scores: Tensor, split: Split, name: str) -> None:

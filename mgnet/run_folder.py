@@ -11,7 +11,7 @@ from typing import Any
 
 from .files import beside, durable, locked, sweep
 
-__all__ = ["BEST", "CSV", "JSON", "LAST", "claimed", "folder"]
+__all__ = ["BEST", "CSV", "JSON", "LAST", "claimed", "folder", "require_free"]
 
 # Where a run can go on, the weights that it ended with, and its figures.
 FILES = LAST, BEST, CSV, JSON = "last.ckpt", "model.ckpt", "history.csv", "history.json"
@@ -70,7 +70,7 @@ def claimed(out: Path, resume: bool = False, overwrite: bool = False) -> Iterato
             out.mkdir(parents=True, exist_ok=True)
             held.enter_context(locked(out / LOCK, 0))
             sweep(out, FILES)
-            _require_free(out, resume, overwrite)
+            require_free(out, resume, overwrite)
             _try(out)
             if overwrite:
                 for name in FILES:
@@ -93,11 +93,27 @@ def _named(out: Path) -> Iterator[None]:
         ) from error
 
 
-def _require_free(out: Path, resume: bool, overwrite: bool) -> None:
+def require_free(out: Path, resume: bool = False, overwrite: bool = False) -> None:
+    """Refuse a folder with another run in it.
+
+    Parameters
+    ----------
+    out : pathlib.Path
+        The folder; it need not be there.
+    resume, overwrite : bool, default False
+        As of :func:`claimed`.
+
+    Raises
+    ------
+    ValueError
+        It names what is there.
+    """
     for name in FILES:
         # A run that was gathered from links would write over what they lead to.
-        if (out / name).is_symlink():
-            raise ValueError(f"out: got {out}, where {name} is a link; accepted: a folder with its own files")
+        path = out / name
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            kind = "a link" if path.is_symlink() else "no file"
+            raise ValueError(f"out: got {out}, where {name} is {kind}; accepted: a folder with its own files")
     there = [name for name in FILES if (out / name).exists()]
     if not there or overwrite:
         return

@@ -86,7 +86,7 @@ def read(path: str | os.PathLike[str]) -> Run:
     """
     state = checkpoint.load(path)
     with blamed(path):
-        if state.get("format") not in FORMATS:
+        if type(state.get("format")) is not int or state["format"] not in FORMATS:
             raise ValueError(f"format: got {shown(state.get('format'))}; accepted: one of {FORMATS}")
         spec = _spec(state)
     if spec is None or spec["name"] not in models.names():
@@ -145,6 +145,9 @@ def _run(state: Mapping[str, Any], spec: dict[str, Any]) -> Run:
         raise ValueError(f"mean: got {len(mean)} numbers; accepted: {len(std)}, as std has")
     history = _history(_at(state, "history", dict, "a dictionary"))
     model: Any = models.restore(spec, weights).eval()  # torch declares that attributes are tensors
+    for name, p in model.named_parameters():
+        if not p.isfinite().all():
+            raise ValueError(f"model: got {name} with numbers that are not finite; accepted: finite ones")
     if channels_last:
         model.to(memory_format=torch.channels_last)
     classes = _classes(state, model.spec["num_classes"])

@@ -202,7 +202,8 @@ def _standard_output() -> Iterator[None]:
         yield
         if sys.stdout is not None:
             sys.stdout.flush()
-    except OSError:
+    except OSError as error:
+        error.filename = error.filename or "stdout"
         # Python would try again at its end, and say so with a traceback.
         with suppress(AttributeError, OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mgnet.checks import find_device, number
+from mgnet.checks import find_device, is_array, number
 from mgnet.memory import sent
 
 __all__ = ["Data", "Split", "statistics"]
@@ -301,7 +301,7 @@ def _require_images(images: Tensor, channels: int | None = None) -> None:
 
 
 def _per_channel(name: str, values: Sequence[float], channels: int) -> tuple[float, ...]:
-    found = tuple(number(name, value) for value in values)
+    found = tuple(number(name, value) for value in (values if is_array(values) else [values]))
     if len(found) not in (1, channels):
         raise ValueError(f"{name}: got {found}; accepted: {channels} numbers, one per channel")
     return found if len(found) == channels else found * channels

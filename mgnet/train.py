@@ -7,6 +7,7 @@ import importlib.util
 import json
 import math
 import os
+import re
 import signal
 import time
 import warnings
@@ -26,7 +27,16 @@ from .data import Batches, Data, Split
 from .history import History
 from .parallel import Processes
 from .precision import brain_float
-from .preflight import PARTS, Findings, evaluating, place_of, require_answer, require_data, require_fit
+from .preflight import (
+    PARTS,
+    Findings,
+    evaluating,
+    place_of,
+    require_answer,
+    require_data,
+    require_fit,
+    require_scores,
+)
 from .progress import Progress, telling
 from .recipes import Recipe
 from .run_folder import BEST, CSV, JSON, LAST, claimed, folder
@@ -204,10 +214,15 @@ def evaluate(model: nn.Module, split: Split, *, batch_size: int = 1000, bfloat16
     ------
     TypeError, ValueError
         For a model that gives no scores for the images, or for other arguments, before any work.
+    DivergedError
+        When the loss on the images is not finite.
     """
     flag("bfloat16", bfloat16)
     split = _ready(model, split)
-    return _judge(model, split, Processes(), batch_size, bfloat16)[1]
+    loss, accuracy = _judge(model, split, Processes(), batch_size, bfloat16)
+    if not math.isfinite(loss):
+        raise DivergedError(f"the loss on the split is {loss}: the model's scores are not finite")
+    return accuracy
 
 
 def predict(model: nn.Module, split: Split, *, batch_size: int = 1000) -> Tensor:
@@ -278,7 +293,12 @@ class _Run:
         checkpoint.require_plain(self.configuration())
 
     def _batches(self, least: int) -> Batches:
-        recipe, processes = self.recipe, self.processes
+        recipe, processes, images = self.recipe, self.processes, len(self.data.train)
+        if images < least * processes.world:
+            raise ValueError(
+                f"data: got {images} images in data.train; accepted: at least {least * processes.world}, for"
+                " batch normalisation"
+            )
         batches = Batches(
             self.data.train,
             recipe.batch_size,
@@ -291,10 +311,10 @@ class _Run:
             world=processes.world,
             channels_last=recipe.channels_last,
         )
-        left = len(self.data.train) % recipe.batch_size
+        left = images % recipe.batch_size
         if 0 < left < batches.smallest and not recipe.drop_last and processes.writes:
             warnings.warn(
-                f"of every epoch the last {left} of {len(self.data.train)} images are left out: batch"
+                f"of every epoch the last {left} of {images} images are left out: batch"
                 f" normalisation needs at least {batches.smallest} in a batch",
                 stacklevel=4,
             )
@@ -362,6 +382,9 @@ class _Run:
         recipe = self.recipe
         with brain_float(self.device, recipe.bfloat16):
             scores = self.trained(x)
+        require_scores(scores, len(y))
+        if not scores.requires_grad:
+            raise ValueError("model: its scores do not depend on its parameters; accepted: scores that do")
         # eq: label-smoothing
         losses = F.cross_entropy(scores.float(), y, reduction="sum", label_smoothing=recipe.label_smoothing)
         loss = losses / self.global_size()  # eq: batch-loss
@@ -464,8 +487,10 @@ class _Run:
             "format": FORMAT,
             "spec": copy.deepcopy(getattr(self.model, "spec", None)),
             "trained": [name for name, p in self.model.named_parameters() if p.requires_grad],
-            "dataset": self.data.name,
-            "classes": list(self.data.classes),
+            "still": [name for name, module in self.model.named_modules() if module in self.still],
+            "layers": _layers(self.model),
+            "dataset": str(self.data.name),
+            "classes": [str(name) for name in self.data.classes],
             "mean": list(self.data.mean),
             "std": list(self.data.std),
             "digests": self.digests,
@@ -507,8 +532,10 @@ class _Run:
         """Take up the state of a run, if it is this one."""
         state = checkpoint.load(path)
         with blamed(path):
-            if state["format"] != FORMAT:
+            if type(state["format"]) is not int or state["format"] != FORMAT:
                 raise ValueError(f"format: got {shown(state['format'])}; accepted: {FORMAT}")
+            for name, kind in KINDS.items():
+                instance(name, state[name], kind, "what a run saves")
             different = self.difference(state)
         if different:
             raise ValueError(different)
@@ -551,6 +578,14 @@ class _Run:
 
 # What a checkpoint holds is said by the number; see _Run.save.
 FORMAT = 2
+KINDS: dict[str, type | tuple[type, ...]] = {
+    "spec": (dict, type(None)),
+    "dataset": str,
+    "seed": int,
+    "processes": int,
+    **dict.fromkeys(("trained", "still", "layers", "classes", "mean", "std"), list),
+    **dict.fromkeys(("digests", "recipe", "model", "optimizer", "batches", "history"), dict),
+}
 
 
 def _diverged(what: str, lr: float) -> DivergedError:
@@ -568,12 +603,21 @@ def _not_finite(model: nn.Module) -> list[str]:
     return [name for name, whole in zip(named, finite, strict=True) if not whole]
 
 
+SAME = ("spec", "trained", "still", "dataset", "classes", "seed", "processes")
+
+
 def _flat(configuration: dict[str, Any]) -> dict[str, Any]:
     """Return what makes a run the same one, by the names that a caller knows."""
-    whole = {name: configuration[name] for name in ("spec", "trained", "dataset", "seed", "processes")}
+    whole = {name: configuration[name] for name in SAME}
+    layers = {f"model, line {i}": line for i, line in enumerate(configuration["layers"], 1)}
     parts = {f"data.{part}": configuration["digests"].get(part) for part in PARTS}
     fields = {**configuration["recipe"]}
-    return {**whole, **parts, **fields, "milestones": tuple(fields["milestones"])}
+    return {**whole, **parts, **fields, **layers, "milestones": tuple(fields["milestones"])}
+
+
+def _layers(model: nn.Module) -> list[str]:
+    """Return what a model prints of itself, without addresses, which every process has others of."""
+    return [re.sub(r"0x[0-9a-f]+", "", line).strip() for line in repr(model).splitlines()]
 
 
 def _shapes(weights: dict[str, Any]) -> dict[str, str]:

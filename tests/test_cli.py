@@ -545,7 +545,7 @@ def test_a_full_disk_on_stdout_is_told(unbuffered: str) -> None:
     with open("/dev/full", "w") as full:
         done = run("--help", stdout=full, PYTHONUNBUFFERED=unbuffered)
     assert done.returncode == 5
-    assert done.stderr == "mgnet: error: No space left on device\n"
+    assert done.stderr == "mgnet: error: stdout: No space left on device\n"
 
 
 def run_without(*numbers: int, argv: Sequence[str]) -> subprocess.CompletedProcess[str]:

@@ -285,3 +285,46 @@ def test_other_images_of_the_same_name_are_said(
     monkeypatch.setattr(data, "synthetic", lambda **_: others)
     assert main(["evaluate", "run"]) == 0
     assert "warning: the test images of synthetic are not those of the run" in capsys.readouterr().err
+
+
+def test_lazy_models_of_ones_own(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("own_lazy.py").write_text(
+        """
+import mgnet
+from torch import nn
+@mgnet.models.register("lazy")
+def lazy(num_classes=10, in_channels=3, image_size=32, width=4):
+    norm = nn.LazyBatchNorm2d()
+    return nn.Sequential(nn.LazyConv2d(width, 3), norm, nn.ReLU(), nn.Flatten(), nn.LazyLinear(num_classes))
+"""
+    )
+    figures = trained(capsys, "lazy", "--import", "own_lazy")
+    assert answer(capsys, "evaluate", "run", "--import", "own_lazy") == figures
+
+
+def test_code_of_others_that_fails_is_no_fault_of_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("own_broken.py").write_text(
+        """
+import mgnet
+print("hello")
+@mgnet.models.register("broken")
+def broken(num_classes=10, in_channels=3, image_size=32):
+    raise KeyError("boom")
+@mgnet.data.register("broken")
+def data(root=None):
+    raise RuntimeError("boom")
+"""
+    )
+    argv = ("--import", "own_broken")
+    words = complaint(capsys, 2, "train", "broken", "--dataset", "synthetic", *argv)
+    assert "MODEL: broken failed (KeyError: 'boom')" in words
+    words = complaint(capsys, 2, "train", "logistic", "--dataset", "broken", *argv)
+    assert "--dataset: broken failed (RuntimeError: boom)" in words
+
+
+def test_weights_that_are_not_finite(capsys: pytest.CaptureFixture[str]) -> None:
+    trained(capsys)
+    state = checkpoint.load(Path("run", BEST))
+    next(iter(state["model"].values())).fill_(float("nan"))
+    checkpoint.save(Path("run", BEST), state)
+    assert "with numbers that are not finite" in complaint(capsys, 4, "evaluate", "run")

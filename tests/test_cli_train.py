@@ -225,6 +225,18 @@ def test_half_of_what_torchrun_says(
         (2, "arguments are required: MODEL", ["train"]),
         (2, "out: got ''", [*TRAIN, "--out", ""]),
         (2, "--data: got ''", [*TRAIN, "--data", ""]),
+        (2, "--option: got num_classes, which the data say", [*TRAIN, "--option", "num_classes=3"]),
+        (2, "--option: got depth twice", [*TRAIN, "--option", "depth=3", "--option", "depth=4"]),
+        (2, "accepted: one of (True, False)", ["train", "net", *TRAIN[2:], "--option", "batch_norm=no"]),
+        (2, "nu: got [2000]; accepted: up to 1000", ["train", "mgnet", *TRAIN[2:], "--option", "nu=2000"]),
+        (
+            2,
+            "hidden: got 100000000000000000000; accepted: an integer from",
+            ["train", "mlp", *TRAIN[2:], "--option", f"hidden={10**20}"],
+        ),
+        (2, "--lr: got '\u0663'; accepted: a number", [*TRAIN, "--lr", "\u0663"]),
+        (2, "--epochs: got '1_0'; accepted: a whole number", [*TRAIN, "--epochs", "1_0"]),
+        (2, "seed: got", [*TRAIN, "--seed", str(2**63 - 1), "--seeds", "2"]),
         (2, "--data: got '~nosuchuser/x'", [*TRAIN, "--data", "~nosuchuser/x"]),
         (2, "--data: got /dev/null, which is a file", ["train", "net", "--data", "/dev/null"]),
         (2, "out: got /dev/null; accepted: a folder that", [*TRAIN, "--out", "/dev/null"]),
@@ -281,3 +293,16 @@ def test_two_processes_from_the_shell(tmp_path: Path) -> None:
     (line,) = done.stdout.splitlines()
     assert set(json.loads(line)) == KEYS
     assert sorted(os.listdir(tmp_path / "run")) == ["history.csv", "history.json", LAST, BEST]
+
+
+def test_all_seeds_are_looked_at_first(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("g/seed1").mkdir(parents=True)
+    Path("g/seed1", BEST).touch()
+    assert "seed1, which holds a run" in complaint(capsys, 2, *TRAIN, "--seeds", "2", "--out", "g")
+    assert os.listdir("g") == ["seed1"]
+
+
+def test_a_name_that_begins_like_an_option(capsys: pytest.CaptureFixture[str]) -> None:
+    answer(capsys, *TRAIN, "--out", "-run")
+    assert os.listdir() == ["-run"]
+    answer(capsys, "evaluate", "-run")

@@ -994,3 +994,16 @@ def test_a_folded_network_slides_too() -> None:
     result = linear_to_conv(fold_batchnorm(model), (3, 32, 32))(x)
     assert result.shape == (1, 10, 2, 3)
     assert difference(result[:, :, 1, 2], model(x[..., 4:, 8:])) < 1e-12
+
+
+def test_a_model_from_a_file_has_few_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mgnet.models import registry, restore
+
+    monkeypatch.setattr(registry, "_MODELS", dict(registry._MODELS))
+
+    @models.register("many")
+    def many(num_classes: int = 10, in_channels: int = 3, image_size: int = 32) -> nn.Module:
+        return nn.Sequential(*(nn.Identity() for _ in range(20_001)))
+
+    with pytest.raises(ValueError, match="spec: asks for more than 20,000 modules and parameters"):
+        restore({"name": "many"}, {})

@@ -235,7 +235,7 @@ def test_one_image_left_over(data: Data) -> None:
     assert len(history) == len(expected) == 3
     with pytest.raises(ValueError, match="batch_size: got 1; accepted: at least 2"):
         mgnet.fit(pooled(), data, **{**OPTIONS, "batch_size": 1})
-    with pytest.raises(ValueError, match="at most the 1 images"):
+    with pytest.raises(ValueError, match="data: got 1 images in data.train; accepted: at least 2"):
         mgnet.fit(pooled(), replace(data, train=data.train.subset([0])), **OPTIONS)
 
 
@@ -299,3 +299,43 @@ def test_a_machine_without_a_compiler(data: Data, tmp_path: Path, monkeypatch: p
     with pytest.raises(ValueError, match=r"compile: got True; .*: False \(No working C\+\+ compiler found\)"):
         mgnet.fit(linear(), data, **OPTIONS, compile=True, out=tmp_path / "run")
     assert not os.listdir(tmp_path)
+
+
+class InTraining(nn.Module):
+    def __init__(self, answer: Any) -> None:
+        super().__init__()
+        self.inner, self.answer = linear(), answer
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.answer(self.inner(x)) if self.training else self.inner(x)
+
+
+@pytest.mark.parametrize(
+    ("error", "answer", "message"),
+    [
+        (TypeError, lambda x: (x, x), "model: gave"),
+        (ValueError, torch.Tensor.flatten, "model: gave shape"),
+        (ValueError, torch.Tensor.detach, "model: its scores do not depend on its parameters"),
+    ],
+)
+def test_another_answer_in_training_mode(
+    data: Data, error: type[Exception], answer: Any, message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        mgnet.fit(InTraining(answer), data, **OPTIONS)
+
+
+def test_a_name_that_is_none(data: Data) -> None:
+    for name in (None, 5):
+        with pytest.raises(TypeError, match=f"data: got {name} as data.name; accepted: a string"):
+            mgnet.fit(linear(), replace(data, name=name), **OPTIONS)  # type: ignore[arg-type]
+
+
+def test_one_number_for_all_channels(data: Data) -> None:
+    number: Any = 0.5
+    assert Split(data.test.images, data.test.labels, number, number).mean == (0.5, 0.5, 0.5)
+
+
+def test_scores_that_are_not_finite_give_no_figure(data: Data) -> None:
+    with pytest.raises(mgnet.DivergedError, match="the loss on the split is nan"):
+        mgnet.evaluate(broken(linear()), data.test)

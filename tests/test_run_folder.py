@@ -183,9 +183,12 @@ def test_a_run_goes_on_with_its_own_model_only(data: mgnet.data.Data, tmp_path: 
     frozen = model()
     frozen[1].bias.requires_grad_(False)  # type: ignore[index]
     for other, message in (
-        (nn.Sequential(nn.Flatten(), nn.Linear(3072, 12)), r"model.1.weight: got '.* \(12, 3072\)', but"),
+        (
+            nn.Sequential(nn.Flatten(), nn.Linear(3072, 12)),
+            "model, line 3: got .*=12",
+        ),
         (model().append(nn.Linear(10, 10)), r"trained: got .* but"),  # type: ignore[operator]
-        (model().append(nn.BatchNorm1d(10, affine=False)), r"model.2.running_mean: got .* begun with None"),  # type: ignore[operator]
+        (model().append(nn.BatchNorm1d(10, affine=False)), "model, line 4: got '.2.: BatchNorm1d"),  # type: ignore[operator]
         (model().double(), "model: does not take"),
         (frozen, r"trained: got \['1.weight'\], but .* \['1.weight', '1.bias'\]"),
     ):
@@ -256,3 +259,38 @@ def test_the_right_hash_and_the_wrong_structure(data: mgnet.data.Data, tmp_path:
     checkpoint.save(tmp_path / LAST, state)
     with pytest.raises(mgnet.CheckpointError, match=str(tmp_path / LAST)):
         mgnet.fit(model(), data, **OPTIONS, out=tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda net: net.insert(1, nn.Tanh()), r"trained: got \['3.weight'"),
+        (lambda net: setattr(net[0], "p", 0.9), "model, line 2: got '.0.: Dropout.p=0.9"),
+        (lambda net: net[0].eval(), r"still: got \['0'\]"),
+        (lambda net: net[2].bias.requires_grad_(False), "trained: got"),
+    ],
+)
+def test_a_model_without_a_name_is_known_by_what_it_prints(
+    data: mgnet.data.Data, tmp_path: Path, change: Any, message: str
+) -> None:
+    def net() -> Any:
+        return nn.Sequential(nn.Dropout(0.3), nn.Flatten(), nn.Linear(3072, 10))
+
+    mgnet.fit(net(), data, **OPTIONS, out=tmp_path)
+    mgnet.fit(net(), data, **OPTIONS, out=tmp_path, resume=True)
+    other = net()
+    change(other)
+    with pytest.raises(ValueError, match=message):
+        mgnet.fit(other, data, **OPTIONS, out=tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("options", [{}, {"resume": True}, {"overwrite": True}])
+def test_a_folder_in_the_place_of_a_file(
+    data: mgnet.data.Data, tmp_path: Path, options: dict[str, bool]
+) -> None:
+    mgnet.fit(model(), data, **OPTIONS, out=tmp_path)
+    (tmp_path / "history.json").unlink()
+    (tmp_path / "history.json").mkdir()
+    with pytest.raises(ValueError, match=r"where history.json is no file"):
+        mgnet.fit(model(), data, **OPTIONS, out=tmp_path, **options)
+    assert set(FILES) <= set(os.listdir(tmp_path))

@@ -40,6 +40,8 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 }
 SMOOTHERS = ("level", "iteration")
 INTERPOLATIONS = ("learned", "averaging", "zero")
+# Of all levels together: the deepest published network has 8 of them.
+ITERATIONS = 1000
 # Of a Chebyshev polynomial: its roots are put in order in a time that grows with the third power.
 DEGREE = 100
 
@@ -277,6 +279,8 @@ class MgNet(nn.Module):
     ) -> None:
         super().__init__()
         iterations = _counts("nu", nu)
+        if sum(iterations) > ITERATIONS:
+            raise ValueError(f"nu: got {list(nu)}; accepted: up to {ITERATIONS} iterations in all")
         count("in_channels", in_channels)
         widths = _counts("channels", in_channels if linear else channels, len(iterations))
         count("image_size", image_size, 2 ** (len(widths) - 1))

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from ..checks import count
+from ..checks import count, flag, is_shortage, shown
 
 __all__ = ["create", "defaults", "names", "register"]
 
@@ -143,6 +143,10 @@ def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(part) if part.isdigit() else -1, part) for part in re.split(r"(\d+)", name)]
 
 
+# Letters of torch's own message that are passed on, and the largest integer that all of its parts take.
+SAID, LARGEST = 200, 2**31 - 1
+
+
 def create(
     name: str,
     num_classes: int | None = None,
@@ -191,9 +195,16 @@ def create(
     sizes = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}
     given = {key: count(key, value) for key, value in sizes.items() if value is not None} | options
     arguments = {
-        key: _plain(key, _listed(given.get(key, default), default)) for key, default in entry.defaults.items()
+        key: _plain(key, _fitted(key, given.get(key, default), default))
+        for key, default in entry.defaults.items()
     }
-    made = entry.factory(**arguments, **entry.fixed)
+    try:
+        made = entry.factory(**arguments, **entry.fixed)
+    except (OverflowError, RuntimeError) as error:  # of torch, where sizes are beyond all measure
+        if is_shortage(error) or "meta" in str(error):
+            raise
+        said = str(error).partition("\n")[0][:SAID]
+        raise ValueError(f"{name}: no model can be made of {shown(arguments)} ({said})") from error
     if not isinstance(made, nn.Module):
         raise TypeError(f"factory: {name!r} made a {type(made).__name__}; accepted: a torch.nn.Module")
     model: Any = made  # torch declares that attributes of modules are tensors
@@ -201,8 +212,13 @@ def create(
     return made
 
 
-def _listed(value: Any, default: Any) -> Any:
-    """Give a list of one for a number, where the default is a list."""
+def _fitted(name: str, value: Any, default: Any) -> Any:
+    """Refuse what is neither true nor false where the default is; give a list of one for a number."""
+    if isinstance(default, bool):
+        try:
+            return flag(name, value)
+        except TypeError:
+            raise ValueError(f"{name}: got {shown(value)}; accepted: one of (True, False)") from None
     single = isinstance(value, numbers.Real) and not isinstance(value, bool)
     return [value] if single and isinstance(default, list | tuple) else value
 
@@ -214,7 +230,7 @@ def _plain(name: str, value: Any) -> Any:
     if value is None or isinstance(value, bool | str):
         return value
     if isinstance(value, numbers.Integral):
-        return int(value)
+        return count(name, value, -LARGEST, LARGEST)
     if isinstance(value, numbers.Real):
         return float(value)
     raise TypeError(f"{name}: got {value!r}; accepted: a number, a string, None, or a list of these")

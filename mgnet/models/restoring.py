@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import module
+from torch.nn.parameter import is_lazy
 
 from ..checks import shown
 from .registry import create
@@ -125,10 +126,13 @@ def _require_weights(model: nn.Module, weights: Mapping[str, Any]) -> None:
         name = min(map(str, missing or unknown))
         raise ValueError(f"model: {shown(name)} is {'missing' if missing else 'no part of the spec'}")
     for name, x in own.items():
+        if is_lazy(x):  # it takes the shape that is in the file
+            continue
         got, wanted = _kind(weights[name]), _kind(x)
         if got != wanted:
             raise ValueError(f"model: got {got} as {name}; accepted: {wanted}")
-    need = sum(x.nbytes for x in {id(x): x for x in (*model.parameters(), *model.buffers())}.values())
+    numbers = {id(x): x for x in (*model.parameters(), *model.buffers()) if not is_lazy(x)}
+    need = sum(x.nbytes for x in numbers.values())
     tensors = [x for x in weights.values() if isinstance(x, Tensor)]
     have = sum({x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in tensors}.values())
     if need > have + UNSAVED:
