@@ -12,7 +12,6 @@ import os
 import shutil
 import tarfile
 import zlib
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, NoReturn
@@ -189,18 +188,7 @@ def locate(archive: Archive, root: str | os.PathLike[str] | None, download: bool
     here = all((place / package).exists() for package in archive.packages)
     if not (download or here):
         raise FileNotFoundError(f"{missing}, and download=False; {accepted}")
-    made = [folder for folder in (place, *place.parents) if not folder.exists()]
     place.mkdir(parents=True, exist_ok=True)
-    try:
-        return _locate_alone(archive, place, missing, accepted)
-    finally:
-        for folder in made:
-            with suppress(OSError):  # it is not empty: the files are there
-                folder.rmdir()
-
-
-def _locate_alone(archive: Archive, place: Path, missing: str, accepted: str) -> Path:
-    """Look again, and install, while no other process does."""
     with locked(place / f".{_flat(archive)}.lock"):
         found = _find(archive, place)  # another process may have been faster
         if found is not None:

@@ -17,7 +17,7 @@ from mgnet.cli_networks import (
     read_data,
     readable,
 )
-from mgnet.shell import DONE, USAGE, CommandError, refused, say, table
+from mgnet.shell import DAMAGED, DONE, USAGE, CommandError, refused, say, table
 
 if TYPE_CHECKING:
     from mgnet.data import Data, Split
@@ -65,7 +65,10 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         _require_fit(run, data, path)
         test = data.test.normalised_by(run.mean, run.std)
         _compare(run, data.name, test)
-        run.history.test_accuracy = mgnet.evaluate(run.model, test)
+        try:
+            run.history.test_accuracy = mgnet.evaluate(run.model, test)
+        except mgnet.DivergedError as error:  # no run ends so: it is the file's fault
+            raise CommandError(DAMAGED, f"{path}: {error}") from error
     figures = figures_of(run.spec["name"], run.model, data, run.history)
     say(json.dumps(figures, allow_nan=False) if arguments.json else table(readable(figures)))
     return DONE

@@ -209,15 +209,6 @@ def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert find_root("~/images")[0] == tmp_path / "images"
 
 
-def test_a_folder_that_was_made_for_nothing_is_removed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MGNET_DATA_URL", "http://127.0.0.1:9")
-    with pytest.raises(FileNotFoundError):
-        read_cifar10(tmp_path / "mistyped" / "deeper")
-    assert not os.listdir(tmp_path)
-
-
 def test_the_home_of_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match=r"root: got '~nosuchuser/x'; accepted: a folder"):
         find_root("~nosuchuser/x")

@@ -328,3 +328,12 @@ def test_weights_that_are_not_finite(capsys: pytest.CaptureFixture[str]) -> None
     next(iter(state["model"].values())).fill_(float("nan"))
     checkpoint.save(Path("run", BEST), state)
     assert "with numbers that are not finite" in complaint(capsys, 4, "evaluate", "run")
+
+
+def test_statistics_that_make_scores_infinite(capsys: pytest.CaptureFixture[str]) -> None:
+    trained(capsys, "resnet20")
+    state = checkpoint.load(Path("run", BEST))
+    name = next(name for name in state["model"] if name.endswith("running_var"))
+    state["model"][name].fill_(float("nan"))
+    checkpoint.save(Path("run", BEST), state)
+    assert "the model's scores are not finite" in complaint(capsys, 4, "evaluate", "run")
