@@ -51,7 +51,7 @@ bench-train: $(STAMPS)/bench ## that of training, on the images under MGNET_DATA
 bench-command: $(STAMPS)/bench ## that of the command: its start, and other work on the processors
 	$(BIN)/python benchmarks/command.py
 
-faults: $(STAMPS)/bench ## what happens when all goes wrong that can: about 15 minutes on two cores
+faults: $(STAMPS)/bench ## what happens when all goes wrong that can: about 6 minutes on two cores
 	$(BIN)/python benchmarks/faults.py
 
 clean: ## what the other targets made, but not the environment

@@ -2,7 +2,7 @@
 
 ::
 
-    make faults                                 # the whole table, about 15 minutes on two cores
+    make faults                                 # the whole table, about 6 minutes on two cores
     python benchmarks/faults.py --quick         # a few cases of each kind
     python benchmarks/faults.py --only kills    # the sections with that in their title
 
