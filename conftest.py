@@ -1,18 +1,22 @@
-"""What tests and doctests share: a model that one registers is forgotten after it."""
+"""What tests and doctests share: a model or data that one registers is forgotten after it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from mgnet import data
 from mgnet.models import registry
 
 
 @pytest.fixture(autouse=True)
 def own_names() -> Iterator[None]:
     """Forget what a test or a page registers."""
-    before = dict(registry._MODELS)
+    names: tuple[dict[str, Any], ...] = (registry._MODELS, data.LOADERS)
+    before = [dict(known) for known in names]
     yield
-    registry._MODELS.clear()
-    registry._MODELS.update(before)
+    for known, old in zip(names, before, strict=True):
+        known.clear()
+        known.update(old)
