@@ -7,8 +7,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mgnet.cli_problem import AXES, SIDES, constant, expression, problem, whole
@@ -258,21 +257,11 @@ def _write_files(solution: Any, arguments: argparse.Namespace) -> None:
     from mgnet.tables import write
 
     if arguments.out:
-        with _named(arguments.out):
-            write(arguments.out, solution.x, solution.u)
+        write(arguments.out, solution.x, solution.u)
     if arguments.plot:
         from matplotlib.figure import Figure
 
         figure = Figure(layout="constrained")  # not pyplot: no window, no backend to choose
         solution.plot(ax=figure.subplots())
-        with _named(arguments.plot), replacing(arguments.plot) as file:
+        with replacing(arguments.plot) as file:
             figure.savefig(file, format=os.path.splitext(arguments.plot)[1][1:].lower())
-
-
-@contextmanager
-def _named(path: str) -> Iterator[None]:
-    """Let an error of the system say which file it is about."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(error.errno, error.strerror or str(error), path) from error

@@ -44,7 +44,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     except BaseException as error:
         with suppress(FileNotFoundError):
             os.unlink(temporary)
-        if isinstance(error, OSError) and error.filename is None:  # so for a disk that is full
+        # A full disk has no name, and the temporary file is nobody's.
+        if isinstance(error, OSError) and error.filename in (None, temporary):
             error.filename = os.fspath(path)
         raise
 

@@ -67,3 +67,11 @@ def test_a_file_system_that_does_not_sync_folders(
     with files.replacing(tmp_path / "a") as file:
         file.write(b"whole")
     assert (tmp_path / "a").read_bytes() == b"whole"
+
+
+@pytest.mark.parametrize("name", [None, "temporary"])
+def test_an_error_names_the_file_that_was_to_be_written(tmp_path: Path, name: str | None) -> None:
+    with pytest.raises(OSError, match="No space") as caught, files.replacing(tmp_path / "a") as file:
+        raise OSError(errno.ENOSPC, "No space left on device", name and file.name)
+    assert caught.value.filename == str(tmp_path / "a")
+    assert not os.listdir(tmp_path)
