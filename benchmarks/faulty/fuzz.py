@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -88,8 +89,8 @@ def table(draw: random.Random) -> bytes:
     return (_edited(text, draw, FIELDS) if draw.random() < 0.3 else text).encode("utf-8", "surrogatepass")
 
 
-def read_table(content: bytes, place: Path) -> None:
-    path = place / "a.csv"
+def read_table(content: bytes, place: Path, ending: str = ".csv") -> None:
+    path = place / f"a{ending}"
     path.write_bytes(content)
     try:
         columns = tables.read(str(path)).columns
@@ -121,14 +122,7 @@ def npy(draw: random.Random) -> bytes:
     return b"\x93NUMPY" + bytes([version, draw.choice([0, 0, 0, 1])]) + length + header + draw.randbytes(48)
 
 
-def read_npy(content: bytes, place: Path) -> None:
-    path = place / "a.npy"
-    path.write_bytes(content)
-    try:
-        columns = tables.read(str(path)).columns
-    except TableError:
-        return
-    assert np.isfinite(columns).all()
+read_npy = partial(read_table, ending=".npy")
 
 
 MNIST, IMAGES = small_mnist()
