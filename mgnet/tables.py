@@ -9,6 +9,7 @@ import os
 import re
 import stat
 import warnings
+import zipfile
 from array import array
 from collections.abc import Collection
 from contextlib import suppress
@@ -320,20 +321,20 @@ def _read_npy(path: str) -> Table:
 def _stored(path: str) -> np.ndarray:
     """Return the array of real numbers in a file, not yet read."""
     try:
-        with regular(path):
-            pass  # what cannot be opened is an OSError, what cannot be understood is damaged
+        with regular(path) as file:  # not opened is an OSError, not understood is damaged
+            is_archive = zipfile.is_zipfile(file)
     except ValueError as error:
         raise TableError(f"{path}: {error}") from error
+    if is_archive:
+        raise TableError(f"{path}: an archive of arrays; one array is accepted")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a header in Python 2's form, which is read all the same
             # Mapped first: a header that promises more than the file holds must not take memory.
-            stored = np.load(path, mmap_mode="r", allow_pickle=False)
+            # Not by np.load, which leaves a file open that begins like an archive and is none.
+            stored = np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # NumPy raises whatever its parser of the header stumbles over
         raise TableError(f"{path}: not a readable .npy file ({_first_line(error)})") from error
-    if not isinstance(stored, np.ndarray):
-        stored.close()
-        raise TableError(f"{path}: an archive of arrays; one array is accepted")
     if stored.dtype.kind not in "iuf":
         raise TableError(f"{path}: an array of {stored.dtype}; real numbers are accepted")
     return stored

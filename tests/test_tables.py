@@ -199,6 +199,7 @@ GOOD = npy(np.arange(10.0))
     ("content", "words"),
     [
         (b"", "not a readable .npy file"),
+        (b"PK\x03\x04" + GOOD[4:], "not a readable .npy file"),
         (GOOD[:5], "not a readable .npy file"),
         (GOOD[:60], "not a readable .npy file"),
         (GOOD[:-8], "not a readable .npy file"),
