@@ -1,0 +1,395 @@
+"""One conformance test for every operator: what they are is in ``operator_list``, what they owe is here."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import inspect
+import io
+import itertools
+import pickle
+import pkgutil
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from operator_list import (
+    EPS,
+    OPERATORS,
+    Case,
+    bound_of,
+    coarsened,
+    dense_of,
+    diagonal_of,
+    energies_of,
+    residual_of,
+    sparse_of,
+)
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+import mgnet
+from mgnet import memory
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+every_case = pytest.mark.parametrize("case", OPERATORS, ids=str)
+every_module = pytest.mark.parametrize("case", [case for case in OPERATORS if case.kind], ids=str)
+every_stiffness = pytest.mark.parametrize("case", [case for case in OPERATORS if case.stiffness], ids=str)
+
+
+def random(case: Case, dtype: torch.dtype, batch: int = 2, seed: int = 0) -> Tensor:
+    return randn((batch, case.channels, *case.shape), dtype, seed)
+
+
+def randn(shape: Any, dtype: torch.dtype, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
+
+
+def flat(x: Tensor) -> np.ndarray:
+    return x.detach().double().flatten(1).numpy()
+
+
+def close(x: Any, expected: np.ndarray, dtype: torch.dtype, scale: float) -> None:
+    np.testing.assert_allclose(np.asarray(x, dtype=float), expected, rtol=0, atol=32 * EPS[dtype] * scale)
+
+
+def largest(case: Case) -> float:
+    """Give the size of the entries, which rounding is measured by."""
+    return float(np.abs(case.dense).max()) * case.slack
+
+
+def reach(case: Case, axis: int = 1) -> float:
+    """Give the size of what a row, or a column, makes of values that are not above five."""
+    return float(np.abs(case.dense).sum(axis).max()) * 5 * case.slack
+
+
+# The list.
+
+
+def concrete(kind: type) -> bool:
+    """Say whether a class has the marks of an operator, and none that is made from it."""
+    marks = hasattr(kind, "to_dense") or hasattr(kind, "T") or "T" in inspect.signature(kind).parameters
+    return marks and not issubclass(kind, Tensor)
+
+
+def classes() -> set[type]:
+    """Find the operators among all classes of the package."""
+    found: set[type] = set()
+    for module in pkgutil.walk_packages(mgnet.__path__, "mgnet."):
+        if not module.name.endswith("__main__"):
+            members = vars(importlib.import_module(module.name)).values()
+            found |= {
+                kind for kind in members if inspect.isclass(kind) and kind.__module__.startswith("mgnet.")
+            }
+    return {kind for kind in found if concrete(kind)}
+
+
+def test_every_operator_of_the_package_is_in_the_list() -> None:
+    """Each class itself or, where it is a family, its members."""
+    found, listed = classes(), {type(case.make(torch.float64)) for case in OPERATORS}
+    assert len(found) > 20
+    leaves = {
+        kind for kind in found if not any(other is not kind and issubclass(other, kind) for other in found)
+    }
+    assert leaves <= listed
+    assert all(any(issubclass(kind, family) for kind in listed) for family in found)
+
+
+def test_the_names_of_the_list_differ() -> None:
+    names = [case.name for case in OPERATORS]
+    assert len(set(names)) == len(names)
+
+
+# What is asked of all.
+
+
+@every_case
+def test_matrix(case: Case) -> None:
+    for dtype in EPS:
+        matrix = dense_of(case.make(dtype), case.shape, dtype, case.channels)
+        assert matrix.shape == case.dense.shape
+        close(matrix, case.dense, dtype, largest(case))
+
+
+@every_case
+def test_application(case: Case) -> None:
+    for dtype, batch in itertools.product(EPS, (0, 1, 3)):
+        operator, x = case.make(dtype), random(case, dtype, batch)
+        if case.inverse and not batch:
+            continue
+        before = x.clone()
+        y = operator(x)
+        assert (y.dtype, y.shape[0]) == (dtype, batch)
+        close(flat(y), flat(x) @ case.dense.T, dtype, reach(case))
+        with memory.reused():  # where no gradients flow
+            again = memory.own_copy(operator(x))
+        close(flat(again), flat(x) @ case.dense.T, dtype, reach(case))
+        assert (x == before).all()
+
+
+@every_case
+def test_adjoint(case: Case) -> None:
+    for dtype in EPS:
+        operator, u = case.make(dtype), random(case, dtype)
+        Au = operator(u)
+        v = randn(Au.shape, dtype, 1)
+        left, right = (flat(Au) * flat(v)).sum(), (flat(u) * flat(operator.T(v))).sum()
+        size = np.linalg.norm(case.dense, 2) * np.linalg.norm(flat(u)) * np.linalg.norm(flat(v))
+        assert left == pytest.approx(right, abs=16 * EPS[dtype] * size * case.slack)
+        assert abs(right) > 1e-6 * size or len(case.dense) == 1 or case.dense.any() == 0
+
+
+@every_case
+def test_matrix_of_the_adjoint(case: Case) -> None:
+    operator, dtype = case.make(torch.float64), torch.float64
+    y = operator(random(case, dtype))
+    matrix = dense_of(operator.T, tuple(y.shape[2:]), dtype, y.shape[1])
+    close(matrix, case.dense.T, dtype, largest(case))
+    close(dense_of(operator.T.T, case.shape, dtype, case.channels), case.dense, dtype, largest(case))
+    assert (operator.T is operator) == (case.stiffness or case.inverse)
+
+
+numbers = st.floats(-1e3, 1e3, allow_subnormal=False).filter(lambda x: x == 0 or abs(x) > 1e-9)
+
+
+@every_case
+def test_linearity(case: Case) -> None:
+    operator = case.make(torch.float64)
+    u, v = (random(case, torch.float64, seed=seed) for seed in (1, 2))
+    combined = operator(-300 * u + 0.5 * v)
+    close(flat(combined), flat(-300 * operator(u) + 0.5 * operator(v)), torch.float64, 301 * reach(case))
+
+
+@given(alpha=numbers, beta=numbers, index=st.integers(0, len(OPERATORS) - 1))
+def test_linearity_with_any_numbers(alpha: float, beta: float, index: int) -> None:
+    case = OPERATORS[index]
+    operator = case.make(torch.float64)
+    u, v = random(case, torch.float64, seed=1), random(case, torch.float64, seed=2)
+    combined = operator(alpha * u + beta * v)
+    scale = (abs(alpha) + abs(beta)) * reach(case)
+    close(flat(combined), flat(alpha * operator(u) + beta * operator(v)), torch.float64, scale)
+
+
+@pytest.mark.parametrize("case", [case for case in OPERATORS if not case.inverse], ids=str)
+def test_gradients_to_the_input(case: Case) -> None:
+    x = random(case, torch.float64, 1).requires_grad_()
+    y = case.make(torch.float64)(x)
+    v = randn(y.shape, torch.float64, 3)
+    y.backward(v)
+    close(flat(x.grad), flat(v) @ case.dense, torch.float64, reach(case, 0))
+
+
+@pytest.mark.parametrize("case", [case for case in OPERATORS if not case.inverse], ids=str)
+def test_copies(case: Case) -> None:
+    operator = case.make(torch.float32)
+    x = random(case, torch.float32)
+    expected = operator(x)
+    for other in (copy.deepcopy(operator), pickle.loads(pickle.dumps(operator))):  # noqa: S301
+        assert type(other) is type(operator)
+        assert (other(x) == expected).all()
+        assert (other.T(other(x)) == operator.T(expected)).all()
+
+
+# What is asked of stiffness operators.
+
+
+@every_stiffness
+def test_diagonal(case: Case) -> None:
+    for dtype in EPS:
+        diagonal = diagonal_of(case.make(dtype), case.shape)
+        assert diagonal.dtype == dtype
+        close(diagonal.flatten(), np.diag(case.dense), dtype, np.abs(case.dense).max())
+
+
+@every_stiffness
+def test_what_maps_constants_to_zero_is_singular(case: Case) -> None:
+    sums, scale = np.abs(case.dense.sum(1)).max(), np.abs(case.dense).max()
+    expected = sums <= 1e-12 * scale
+    assert expected or sums > 1e-6 * scale
+    for dtype in EPS:
+        assert case.make(dtype).singular == expected
+
+
+def radius(D: np.ndarray) -> float:
+    """Give the largest eigenvalue of D⁻¹ A."""
+    return float(scipy.linalg.eigvalsh(D, np.diag(np.diag(D))).max())
+
+
+@pytest.mark.parametrize("case", [case for case in OPERATORS if case.bounded], ids=str)
+def test_bound_of_the_spectrum(case: Case) -> None:
+    true = radius(case.dense)
+    for dtype in EPS:
+        bound = bound_of(case.make(dtype))
+        assert true <= bound * (1 + 8 * EPS[dtype])  # eq: cell-bound
+        assert bound <= max(3.0, 2.0 * true, 2.0 ** len(case.shape))
+
+
+@every_stiffness
+def test_residual(case: Case) -> None:
+    for dtype in EPS:
+        A, x, b = case.make(dtype), random(case, dtype), random(case, dtype, seed=1)
+        expected = flat(b) - flat(x) @ case.dense.T
+        close(flat(residual_of(A, x, b)), expected, dtype, 1 + reach(case))
+        with memory.reused():
+            close(flat(memory.own_copy(residual_of(A, x, b))), expected, dtype, 1 + reach(case))
+
+
+@every_stiffness
+def test_coarse_operators_are_galerkin(case: Case) -> None:
+    """R A P at every level, with R the transpose of P."""
+    A, shape, dense, dtype = case.make(torch.float64), case.shape, case.dense, torch.float64
+    while (step := coarsened(A, shape)) is not None:
+        A, P, coarse = step
+        dense_P = dense_of(P, coarse, dtype)
+        assert dense_P.shape == (len(dense), int(np.prod(coarse)))
+        assert dense_P.shape[0] > dense_P.shape[1]
+        assert np.linalg.matrix_rank(dense_P) == dense_P.shape[1]
+        close(dense_of(P.T, shape, dtype), dense_P.T, dtype, 1)
+        expected, found = dense_P.T @ dense @ dense_P, dense_of(A, coarse, dtype)
+        if case.galerkin:  # eq: galerkin
+            close(found, expected, dtype, 4 * np.abs(expected).max())
+            assert A.singular == case.make(dtype).singular
+        close(diagonal_of(A, coarse).flatten(), np.diag(found), dtype, np.abs(found).max())
+        if case.bounded:
+            assert radius(found) <= bound_of(A) * (1 + 1e-12)
+        shape, dense = coarse, found
+
+
+@pytest.mark.parametrize("case", [c for c in OPERATORS if c.stiffness and len(c.shape) > 1], ids=str)
+def test_other_forms(case: Case) -> None:
+    """SciPy's matrix, and multiples in another precision."""
+    A = case.make(torch.float64)
+    close(sparse_of(A, case.shape), case.dense, torch.float64, largest(case))
+    for dtype in EPS:
+        close(dense_of(A.scaled(3.0, dtype), case.shape, dtype), 3 * case.dense, dtype, 3 * largest(case))
+
+
+NUMBERED = [case for case in OPERATORS if hasattr(case.make(torch.float64), "numbers")]
+every_number = pytest.mark.parametrize("case", NUMBERED, ids=str)
+
+
+@every_number
+def test_an_operator_is_its_numbers(case: Case) -> None:
+    A, x = case.make(torch.float64), random(case, torch.float64)
+    again = A.replaced(*A.numbers)
+    assert type(again) is type(A)
+    assert (again(x) == A(x)).all()
+    assert again.singular == A.singular
+    for dtype in EPS:
+        other = A.replaced(*(number.to(dtype) for number in A.numbers))
+        close(dense_of(other, case.shape, dtype), case.dense, dtype, largest(case))
+
+
+@every_number
+def test_energies_are_derivatives_by_the_numbers(case: Case) -> None:
+    """The energy v · A u is linear in each number, so its difference is its derivative; autograd agrees."""
+    A = case.make(torch.float64)
+    v, u = (randn(case.shape, torch.float64, seed) for seed in (1, 2))
+    energies, scale = energies_of(A, v, u), 30 * reach(case) * v.numel()
+
+    def energy(*numbers: Tensor) -> Tensor:
+        return (v * A.replaced(*numbers)(u[None, None])[0, 0]).sum()
+
+    moving = [number.detach().clone().requires_grad_() for number in A.numbers]
+    grads = torch.autograd.grad(energy(*moving), moving)
+    for i, (found, grad, number) in enumerate(zip(energies, grads, A.numbers, strict=True)):
+        assert found.shape == number.shape
+        torch.testing.assert_close(found, grad, rtol=1e-12, atol=1e-14 * scale)
+        step = randn(number.shape, torch.float64, i).abs()
+        moved = energy(*A.numbers[:i], number + step, *A.numbers[i + 1 :]) - energy(*A.numbers)
+        assert float((found * step).sum()) == pytest.approx(float(moved), rel=1e-10, abs=1e-12 * scale)
+
+
+# What is asked of torch's convolutions.
+
+
+@every_module
+def test_is_a_torch_convolution(case: Case) -> None:
+    operator = case.make(torch.float64)
+    assert isinstance(operator, case.kind)
+    assert operator.bias is None
+    named = dict(operator.named_parameters() if case.learned else operator.named_buffers())
+    assert list(named) == ["weight"]
+    assert list(operator.state_dict()) == ["weight"]
+    assert isinstance(operator.weight, nn.Parameter) == case.learned
+    assert len(list(operator.parameters())) == int(case.learned)
+
+
+@every_module
+def test_saved_kernels(case: Case) -> None:
+    operator, x = case.make(torch.float32), random(case, torch.float32)
+    file = io.BytesIO()
+    torch.save(operator.state_dict(), file)
+    file.seek(0)
+    other = case.make(torch.float32)
+    other.load_state_dict(torch.load(file, weights_only=True))
+    assert (other(x) == operator(x)).all()
+
+
+@every_module
+def test_moves_to_another_precision(case: Case) -> None:
+    operator = case.make(torch.float32).double()
+    assert operator.weight.dtype == torch.float64
+    x = random(case, torch.float64)
+    assert operator(x).dtype == torch.float64
+    # A kernel whose numbers are known in float64 lost none; a learned one has float32's.
+    close(flat(operator(x)), flat(x) @ case.dense.T, torch.float32, reach(case))
+
+
+@pytest.mark.parametrize("case", [case for case in OPERATORS if case.learned], ids=str)
+def test_gradients_to_a_learned_kernel(case: Case) -> None:
+    operator = case.make(torch.float64)
+    x = random(case, torch.float64, 1)
+
+    def applied(weight: Tensor) -> Tensor:
+        return torch.func.functional_call(operator, {"weight": weight}, (x,))
+
+    assert torch.autograd.gradcheck(applied, (operator.weight,))
+    assert operator.T.weight is operator.weight
+    assert operator.T.T.weight is operator.weight
+    both = operator.T(operator(x)).square().sum()
+    both.backward()
+    assert operator.weight.grad.abs().max() > 0
+    with torch.no_grad():
+        operator.weight.mul_(2)
+    close(flat(operator(x)), 2 * flat(x) @ case.dense.T, torch.float64, 2 * reach(case))
+
+
+def by_torch(operator: Any, x: Tensor) -> Tensor:
+    """Convolve by torch alone, which pads too; a transposed one by the derivative of its adjoint."""
+    if isinstance(operator, nn.modules.conv._ConvTransposeNd):
+        u = torch.zeros_like(operator(x)).requires_grad_()
+        return torch.autograd.grad(by_torch(operator.T, u), u, x)[0]
+    convolve = (F.conv1d, F.conv2d, F.conv3d)[operator.dim - 1]
+    return convolve(padded(x, operator), operator.weight, stride=operator.stride)
+
+
+def padded(x: Tensor, operator: Any) -> Tensor:
+    """Continue past the ends, one axis after the other, by torch's own padding."""
+    r, stride = operator.kernel_size[0] // 2, operator.stride[0]
+    modes = {"natural": "replicate" if stride == 1 else "constant"}
+    for axis, ends in enumerate(operator.pairs, 2):
+        x = x.movedim(axis, -1)
+        shape = x.shape
+        x = x.reshape(1, -1, shape[-1])
+        if ends[0] == "periodic":
+            x = F.pad(x, (r, r - stride + 1 if stride > 1 else r), mode="circular")
+        else:
+            for side, end in enumerate(ends):
+                width = r - stride + 1 if end == "dirichlet" else r
+                x = F.pad(x, (0, width) if side else (width, 0), mode=modes.get(end, "constant"))
+        x = x.reshape(*shape[:-1], -1).movedim(-1, axis)
+    return x
+
+
+@pytest.mark.parametrize("case", [case for case in OPERATORS if case.kind and case.pinned], ids=str)
+def test_kernels_are_applied_as_torch_does(case: Case) -> None:
+    for dtype in EPS:
+        operator, x = case.make(dtype), random(case, dtype)
+        close(flat(operator(x)), flat(by_torch(operator, x)), dtype, reach(case))  # eq: difference-form
