@@ -10,7 +10,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import cache, cached_property, reduce
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from mgnet.chain import Chain
 from mgnet.condensation import Condensation
 from mgnet.entries import StencilStiffness
 from mgnet.galerkin import NodeProlongation
+from mgnet.layers import Averaging
 from mgnet.rows import residual
 from mgnet.stiffness import BoxStiffness, Stiffness1d
 from mgnet.tensor_solver import TensorSolver
@@ -426,6 +427,11 @@ def transfers() -> Iterator[Case]:
         fine, coarse = (tuple(axis.shape[i] for axis in axes) for i in (0, 1))
         yield Case(f"R-{label}", partial(Restriction, **keywords), fine, P.T, 1, CONVOLUTIONS[dim], learned)
         yield Case(f"P-{label}", partial(Prolongation, **keywords), coarse, P, 1, TRANSPOSED[dim], learned)
+    for boundary, dim in itertools.product(PAIRS, (1, 2, 3)):
+        axes = [interpolation(cells, 2, boundary) for cells in (4, 6, 8)[:dim]]
+        make, fine = partial(Averaging, 2, boundary, dim=dim), tuple(len(axis) for axis in axes)
+        dense = kron(*axes).T / 2**dim
+        yield Case(f"averaging-{dim}d-{boundary}", make, fine, dense, kind=CONVOLUTIONS[dim])
 
 
 def convolutions() -> Iterator[Case]:
@@ -462,6 +468,8 @@ def lines_of_equal_cells() -> Iterator[Case]:
     for boundary, c, robin, cells in itertools.product(
         PAIRS, (0.0, 3.0), ((0.0, 0.0), (5.0, 0.25)), (1, 2, 9, 16)
     ):
+        if any(robin) and "natural" not in pair(boundary):
+            continue
         given = tuple(r if end == "natural" else 0.0 for r, end in zip(robin, pair(boundary), strict=True))
         if cells == 1 and boundary == "dirichlet":  # no unknowns
             continue
@@ -471,7 +479,7 @@ def lines_of_equal_cells() -> Iterator[Case]:
         plain = "natural" not in pair(boundary) or not (c or any(given))
         kept: dict[str, Any] = {"kind": nn.Conv1d, "stiffness": True}
         yield Case(f"A-{label}", make, (len(dense),), dense, pinned=plain and cells > 2, **kept)
-        if np.linalg.matrix_rank(dense) == len(dense):
+        if cells > 2 and np.linalg.matrix_rank(dense) == len(dense):
             yield inverse_on_a_line(make, cells, boundary, dense, label)
     for boundary in PAIRS:
         make = partial(Stiffness, 0.3, 2.0, 3.0, boundary, lumped=True)
@@ -505,7 +513,7 @@ def lines_of_cells() -> Iterator[Case]:
         given = (k, s if reacts else None, pair(boundary))
         make = partial(varying_stiffness, *given, robin)
         yield Case(f"A-{label}", make, (len(dense),), dense, stiffness=True)
-        if np.linalg.matrix_rank(dense) == len(dense):
+        if cells > 2 and np.linalg.matrix_rank(dense) == len(dense):
             yield inverse_on_a_line(make, cells, boundary, dense, label)
         if cells > 3:
             new = np.searchsorted(nodes_of(cells, boundary), np.arange(1, cells - cells % 2, 2))
@@ -556,7 +564,7 @@ def boxes_of_equal_cells() -> Iterator[Case]:
             axes = [random_axis(rng, ends, MOST[dim], count % 3 > 0) for _, ends in each]
             box, a = Box(axes), 1.7
             c, lumped, sums = (0.0 if count % 2 else 0.6), count % 4 == 2, count % 5 == 2
-            label = f"{dim}d-{'-'.join(name for name, _ in each)}"
+            label = f"{dim}d-{','.join(name for name, _ in each)}"
             more = f"{'-c' * bool(c)}{'-lumped' * lumped}{'-sums' * sums}"
             make = partial(BoxStiffness.of, box, a, c, lumped=lumped, sums=sums)
             dense = lazily(product, axes, a, c, lumped)
@@ -574,7 +582,7 @@ def boxes_of_equal_cells() -> Iterator[Case]:
             )
             if any(box.coarsening()):
                 yield from transfers_of_hats(box, label)
-            if c or "dirichlet" in str(box.ends) or any(map(any, (axis.robin for axis in axes))):
+            if count % 2 == 0 or "dirichlet" in str(box.ends) or any(map(any, (axis.robin for axis in axes))):
                 yield solver_by_eigenvectors(box, a, c, label)
     for dim, (name, ends), c in itertools.product((2, 3), ENDS.items(), (0.0, 3.0)):
         axes = [Axis(n, h, ends) for n, h in zip((6, 4, 5)[:dim], (0.5, 0.25, 0.4), strict=False)]
@@ -627,6 +635,10 @@ class Cells:
         return at_all_nodes([axis.h for axis in self.box.axes], 0 * self.a, self.c, [(0, 0)] * self.box.dim)
 
     @cached_property
+    def entries(self) -> StencilStiffness:
+        return entries_of(self.box, self.mass, self.lumped)
+
+    @cached_property
     def whole(self) -> np.ndarray:
         A = at_all_nodes([axis.h for axis in self.box.axes], self.a, None, self.robin)
         if self.c is None:
@@ -637,6 +649,7 @@ class Cells:
         E = kron(*map(unknowns_of, self.box.axes))
         return E.T @ self.whole @ E
 
+    @cached_property
     def interpolation(self) -> np.ndarray:
         return equilibria(self.box, self.whole)
 
@@ -644,8 +657,7 @@ class Cells:
         """Make it; with ``moving`` Robin's alpha is among the numbers."""
         reaction = None
         if self.c is not None:
-            entries = entries_of(self.box, self.mass, self.lumped)
-            reaction = entries.replaced(*(number.to(dtype) for number in entries.numbers))
+            reaction = self.entries.replaced(*(number.to(dtype) for number in self.entries.numbers))
         robin: Any = torch.tensor(self.robin, dtype=dtype) if moving else self.robin
         return CellStiffness(self.box, torch.from_numpy(self.a).to(dtype), reaction, robin)
 
@@ -664,7 +676,7 @@ def boxes_of_cells() -> Iterator[Case]:
             c = 10 ** rng.uniform(-1, 1, counts) if count % 2 else None
             cells = Cells(Box(axes), a, c, count % 4 == 3, robin)
             more = f"{'-c' * (count % 2)}{'-lumped' * (count % 4 == 3)}{'-robin' * (count % 3 > 0)}"
-            yield from operators_of_cells(cells, f"{dim}d-{'-'.join(name for name, _ in each)}{more}", count)
+            yield from operators_of_cells(cells, f"{dim}d-{','.join(name for name, _ in each)}{more}", count)
 
 
 def operators_of_cells(cells: Cells, label: str, count: int) -> Iterator[Case]:
@@ -680,11 +692,11 @@ def operators_of_cells(cells: Cells, label: str, count: int) -> Iterator[Case]:
         def interpolate(dtype: torch.dtype) -> NodeProlongation:
             return NodeProlongation(cells.operator(dtype), chosen)
 
-        yield Case(f"node-P-{label}", interpolate, coarse.shape, cells.interpolation, slack=4)
-        yield Case(
-            f"node-R-{label}", adjoint_of(interpolate), box.shape, lambda: cells.interpolation().T, slack=4
-        )
-    if len(cells.a) > 2 and not lone(box):
+        yield Case(f"node-P-{label}", interpolate, coarse.shape, lambda: cells.interpolation, slack=4)
+        if count % 3 == 0:
+            restrict = adjoint_of(interpolate)
+            yield Case(f"node-R-{label}", restrict, box.shape, lambda: cells.interpolation.T, slack=4)
+    if count % 2 and not lone(box):
         yield inverse_of_blocks(cells, label)
 
 
@@ -707,18 +719,18 @@ def boxes_of_entries() -> Iterator[Case]:
     """Any entries between neighbours, with a last cell of any width: what coarse operators are."""
     rng = np.random.default_rng(3)
     for dim in (2, 3):
-        for each in combinations(dim):
+        for count, each in enumerate(combinations(dim)):
             counts = rng.integers(4, 8 if dim == 2 else 6, dim).tolist()
             lasts = rng.uniform(0.25, 0.75, dim).tolist()
             axes = [
                 Axis(n, 0.5, ends, last=last) for n, (_, ends), last in zip(counts, each, lasts, strict=True)
             ]
-            box, label = Box(axes), f"{dim}d-{'-'.join(name for name, _ in each)}"
+            box, label = Box(axes), f"{dim}d-{','.join(name for name, _ in each)}"
             nodes = tuple(n + 1 for n in box.cells)
             whole = -rng.uniform(0.1, 1, (math.prod(nodes),) * 2)
             whole = near(nodes) * (whole + whole.T)
             np.fill_diagonal(whole, 0.1 - whole.sum(1) + np.diag(whole))
-            yield from operators_of_entries(box, whole, label)
+            yield from operators_of_entries(box, whole, label, count % 3 == 0)
 
 
 def near(nodes: Shape) -> np.ndarray:
@@ -726,12 +738,13 @@ def near(nodes: Shape) -> np.ndarray:
     return kron(*(np.abs(np.subtract.outer(np.arange(n), np.arange(n))) < 2 for n in nodes))
 
 
-def operators_of_entries(box: Box, whole: np.ndarray, label: str) -> Iterator[Case]:
+def operators_of_entries(box: Box, whole: np.ndarray, label: str, both: bool) -> Iterator[Case]:
     E, chosen = kron(*map(unknowns_of, box.axes)), box.coarsening()
 
+    entries = cache(lambda: entries_of(box, whole, False))
+
     def make(dtype: torch.dtype) -> StencilStiffness:
-        entries = entries_of(box, whole, False)
-        return entries.replaced(*(number.to(dtype) for number in entries.numbers))
+        return entries().replaced(*(number.to(dtype) for number in entries().numbers))
 
     def interpolate(dtype: torch.dtype) -> NodeProlongation:
         return NodeProlongation(make(dtype), chosen)
@@ -740,7 +753,8 @@ def operators_of_entries(box: Box, whole: np.ndarray, label: str) -> Iterator[Ca
     yield Case(f"entries-A-{label}", make, box.shape, lambda: E.T @ whole @ E, **kept)
     coarse, P = box.coarse(chosen).shape, lazily(equilibria, box, whole)
     yield Case(f"entries-P-{label}", interpolate, coarse, P, slack=4)
-    yield Case(f"entries-R-{label}", adjoint_of(interpolate), box.shape, lambda: P().T, slack=4)
+    if both:
+        yield Case(f"entries-R-{label}", adjoint_of(interpolate), box.shape, lambda: P().T, slack=4)
 
 
 # What makes them.
@@ -751,7 +765,7 @@ def partial(make: Callable[..., Any], *args: Any, **keywords: Any) -> Callable[[
 
 
 def lazily(make: Callable[..., np.ndarray], *args: Any) -> Callable[[], np.ndarray]:
-    return lambda: make(*args)
+    return cache(lambda: make(*args))
 
 
 def adjoint_of(make: Callable[[torch.dtype], Any]) -> Callable[[torch.dtype], Any]:

@@ -6,7 +6,6 @@ import copy
 import importlib
 import inspect
 import io
-import itertools
 import pickle
 import pkgutil
 from typing import Any
@@ -15,8 +14,6 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from operator_list import (
     EPS,
     OPERATORS,
@@ -72,10 +69,11 @@ def reach(case: Case, axis: int = 1) -> float:
 # The list.
 
 
-def concrete(kind: type) -> bool:
-    """Say whether a class has the marks of an operator, and none that is made from it."""
-    marks = hasattr(kind, "to_dense") or hasattr(kind, "T") or "T" in inspect.signature(kind).parameters
-    return marks and not issubclass(kind, Tensor)
+def is_operator(kind: type) -> bool:
+    """Say whether a class has the marks of one: a matrix, or an adjoint, which it may be made from."""
+    code = getattr(kind.__init__, "__code__", None)
+    given = code is not None and "T" in code.co_varnames[: code.co_argcount]
+    return given or hasattr(kind, "to_dense") or hasattr(kind, "T")
 
 
 def classes() -> set[type]:
@@ -87,7 +85,7 @@ def classes() -> set[type]:
             found |= {
                 kind for kind in members if inspect.isclass(kind) and kind.__module__.startswith("mgnet.")
             }
-    return {kind for kind in found if concrete(kind)}
+    return {kind for kind in found if is_operator(kind) and not issubclass(kind, Tensor)}
 
 
 def test_every_operator_of_the_package_is_in_the_list() -> None:
@@ -119,17 +117,16 @@ def test_matrix(case: Case) -> None:
 
 @every_case
 def test_application(case: Case) -> None:
-    for dtype, batch in itertools.product(EPS, (0, 1, 3)):
-        operator, x = case.make(dtype), random(case, dtype, batch)
-        if case.inverse and not batch:
-            continue
-        before = x.clone()
-        y = operator(x)
-        assert (y.dtype, y.shape[0]) == (dtype, batch)
-        close(flat(y), flat(x) @ case.dense.T, dtype, reach(case))
+    for dtype in EPS:
+        operator = case.make(dtype)
+        for batch in (1, 3) if case.inverse else (0, 1, 3):
+            x = random(case, dtype, batch)
+            before, expected = x.clone(), flat(x) @ case.dense.T
+            y = operator(x)
+            assert (y.dtype, y.shape[0]) == (dtype, batch)
+            close(flat(y), expected, dtype, reach(case))
         with memory.reused():  # where no gradients flow
-            again = memory.own_copy(operator(x))
-        close(flat(again), flat(x) @ case.dense.T, dtype, reach(case))
+            close(flat(memory.own_copy(operator(x))), expected, dtype, reach(case))
         assert (x == before).all()
 
 
@@ -155,25 +152,12 @@ def test_matrix_of_the_adjoint(case: Case) -> None:
     assert (operator.T is operator) == (case.stiffness or case.inverse)
 
 
-numbers = st.floats(-1e3, 1e3, allow_subnormal=False).filter(lambda x: x == 0 or abs(x) > 1e-9)
-
-
 @every_case
 def test_linearity(case: Case) -> None:
     operator = case.make(torch.float64)
     u, v = (random(case, torch.float64, seed=seed) for seed in (1, 2))
     combined = operator(-300 * u + 0.5 * v)
     close(flat(combined), flat(-300 * operator(u) + 0.5 * operator(v)), torch.float64, 301 * reach(case))
-
-
-@given(alpha=numbers, beta=numbers, index=st.integers(0, len(OPERATORS) - 1))
-def test_linearity_with_any_numbers(alpha: float, beta: float, index: int) -> None:
-    case = OPERATORS[index]
-    operator = case.make(torch.float64)
-    u, v = random(case, torch.float64, seed=1), random(case, torch.float64, seed=2)
-    combined = operator(alpha * u + beta * v)
-    scale = (abs(alpha) + abs(beta)) * reach(case)
-    close(flat(combined), flat(alpha * operator(u) + beta * operator(v)), torch.float64, scale)
 
 
 @pytest.mark.parametrize("case", [case for case in OPERATORS if not case.inverse], ids=str)
