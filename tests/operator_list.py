@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 
 from mgnet import Prolongation, Restriction, Stencil, Stiffness
 from mgnet.blocks import BlockDiagonal
@@ -755,6 +756,27 @@ def operators_of_entries(box: Box, whole: np.ndarray, label: str, both: bool) ->
     yield Case(f"entries-P-{label}", interpolate, coarse, P, slack=4)
     if both:
         yield Case(f"entries-R-{label}", adjoint_of(interpolate), box.shape, lambda: P().T, slack=4)
+
+
+# The ends, as torch continues past them.
+
+
+def padded(x: Tensor, operator: Any) -> Tensor:
+    """Continue past the ends, one axis after the other, by torch's own padding."""
+    r, stride = operator.kernel_size[0] // 2, operator.stride[0]
+    modes = {"natural": "replicate" if stride == 1 else "constant"}
+    for axis, ends in enumerate(operator.pairs, 2):
+        x = x.movedim(axis, -1)
+        shape = x.shape
+        x = x.reshape(1, -1, shape[-1])
+        if ends[0] == "periodic":
+            x = F.pad(x, (r, r - stride + 1 if stride > 1 else r), mode="circular")
+        else:
+            for side, end in enumerate(ends):
+                width = r - stride + 1 if end == "dirichlet" else r
+                x = F.pad(x, (0, width) if side else (width, 0), mode=modes.get(end, "constant"))
+        x = x.reshape(*shape[:-1], -1).movedim(-1, axis)
+    return x
 
 
 # What makes them.

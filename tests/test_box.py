@@ -13,6 +13,7 @@ import pytest
 import scipy.linalg
 import torch
 import torch.nn.functional as F  # noqa: N812
+from operator_list import ENDS, hats_between, matrices_of, product, unknowns_of, widths_of
 
 import mgnet
 from mgnet import memory
@@ -22,13 +23,6 @@ from mgnet.rows import relaxed, residual, rounded_residual
 from mgnet.stiffness import BoxStiffness, Stiffness, second_difference
 from mgnet.tensor_solver import TensorSolver
 
-ENDS = {
-    "held": ("dirichlet", "dirichlet"),
-    "free": ("natural", "natural"),
-    "held-free": ("dirichlet", "natural"),
-    "free-held": ("natural", "dirichlet"),
-    "joined": ("periodic", "periodic"),
-}
 every_end = pytest.mark.parametrize("ends", ENDS.values(), ids=ENDS)
 
 
@@ -41,47 +35,7 @@ def one_thread() -> Any:
     torch.set_num_threads(before)
 
 
-# Oracles: one cell after the other, all nodes; then the joined ones added up and the held ones left out.
-
-
-def unknowns_of(axis: Axis) -> np.ndarray:
-    """The matrix from values at the unknowns to values at all nodes."""
-    n = axis.cells
-    if axis.ends[0] == "periodic":
-        return np.vstack((np.eye(n), np.eye(n)[:1]))
-    return np.eye(n + 1)[:, int(axis.ends[0] == "dirichlet") : n + 1 - int(axis.ends[1] == "dirichlet")]
-
-
-def dense(axis: Axis) -> tuple[np.ndarray, np.ndarray]:
-    """Stiffness and mass matrix."""
-    K, M = np.zeros((2, axis.cells + 1, axis.cells + 1))
-    for i, h in enumerate(widths_of(axis)):
-        K[i : i + 2, i : i + 2] += np.array([[1, -1], [-1, 1]]) / h
-        M[i : i + 2, i : i + 2] += np.array([[2, 1], [1, 2]]) * h / 6
-    K[0, 0] += axis.robin[0]
-    K[-1, -1] += axis.robin[1]
-    E = unknowns_of(axis)
-    return E.T @ K @ E, E.T @ M @ E
-
-
-def widths_of(axis: Axis) -> list[float]:
-    return [axis.h] * (axis.cells - 1) + [axis.h if axis.last is None else axis.last]
-
-
-def hats_between(fine: Axis, coarse: Axis) -> np.ndarray:
-    """Values at the fine unknowns from those at the coarse ones, by NumPy's interpolation."""
-    x, y = (np.cumsum([0.0, *widths_of(axis)]) for axis in (fine, coarse))
-    P = np.stack([np.interp(x, y, unit) for unit in np.eye(len(y))], -1) @ unknowns_of(coarse)
-    return np.linalg.pinv(unknowns_of(fine)) @ P
-
-
-def product(axes: Sequence[Axis], a: float, c: float, lumped: bool = False) -> np.ndarray:
-    pairs = [dense(axis) for axis in axes]
-    masses = [M for _, M in pairs]
-    stiff = sum(reduce(np.kron, [*masses[:i], K, *masses[i + 1 :]]) for i, (K, _) in enumerate(pairs))
-    if lumped:
-        masses = [np.diag(unknowns_of(axis).T @ np.convolve(widths_of(axis), [0.5, 0.5])) for axis in axes]
-    return a * stiff + c * reduce(np.kron, masses)
+# What is drawn, and read off.
 
 
 def as_matrix(operator: Callable[[torch.Tensor], torch.Tensor], shape: Sequence[int]) -> np.ndarray:
@@ -114,7 +68,7 @@ def random_boxes(seed: int, dim: int, most: int = 7) -> list[Box]:
 def test_matrices_of_an_axis(ends: tuple[str, str]) -> None:
     for n, last in itertools.product(range(1, 7), (None, 0.3, 0.6)):
         axis = Axis(n, 0.4, ends, (0.5 * (ends[0] == "natural"), 2.0 * (ends[1] == "natural")), last)
-        K, M = dense(axis)
+        K, M = matrices_of(axis)
         assert axis.unknowns == len(K) == len(axis.hat_integrals())
         for found, diagonal, expected in zip(axis.matrices(), axis.diagonals(), (K, M), strict=True):
             np.testing.assert_allclose(found.toarray(), expected, rtol=0, atol=1e-14)
@@ -134,8 +88,8 @@ def test_what_the_matrices_have_beyond_equal_cells(ends: tuple[str, str]) -> Non
         for row, column, k, m in axis.corrections:
             K[row, column] += k
             M[row, column] += m
-        np.testing.assert_allclose(K, dense(axis)[0], rtol=0, atol=1e-14)
-        np.testing.assert_allclose(M, dense(axis)[1], rtol=0, atol=1e-14)
+        np.testing.assert_allclose(K, matrices_of(axis)[0], rtol=0, atol=1e-14)
+        np.testing.assert_allclose(M, matrices_of(axis)[1], rtol=0, atol=1e-14)
 
 
 @every_end
@@ -164,7 +118,7 @@ def test_transfers_of_an_axis(n: int, ends: tuple[str, str]) -> None:
                 np.testing.assert_allclose(restricted[row].T, P.T, rtol=0, atol=1e-14)
             assert torch.equal(e, before[0])
             assert torch.equal(b, before[1])
-        for fine, found in zip(dense(axis), dense(coarse), strict=True):
+        for fine, found in zip(matrices_of(axis), matrices_of(coarse), strict=True):
             np.testing.assert_allclose(P.T @ fine @ P, found, rtol=0, atol=1e-12)
         axis = coarse
     assert axis.cells in (2, 3)
@@ -311,35 +265,6 @@ def test_equal_pairs_are_interpolated_by_a_convolution() -> None:
 # The operator.
 
 
-def sizes_of(dim: int) -> list[tuple[int, ...]]:
-    return list(itertools.product((1, 2, 5, 8) if dim == 2 else (1, 2, 4), repeat=dim))
-
-
-@pytest.mark.parametrize("dim", [2, 3])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_stiffness_operator_is_a_convolution(dtype: torch.dtype, dim: int) -> None:
-    convolution = {2: F.conv2d, 3: F.conv3d}[dim]
-    digits = 1e-5 if dtype == torch.float32 else 1e-14
-    for size, (a, c) in itertools.product(sizes_of(dim), ((1.0, 0.0), (0.7, 3.0))):
-        h = (0.5, 0.25, 0.4)[:dim]
-        A = Stiffness(h, a, c, dim=dim, dtype=dtype)
-        assert isinstance(A, torch.nn.Conv2d if dim == 2 else torch.nn.Conv3d)
-        x = torch.randn(3, 1, *size, dtype=dtype)
-        before = x.clone()
-        expected = convolution(x.double(), A.weight.double(), padding=1)
-        scale = expected.abs().max().item()
-        y = A(x)
-        assert y.dtype == dtype
-        torch.testing.assert_close(y.double(), expected, rtol=0, atol=digits * scale)  # eq: difference-form
-        b = torch.randn_like(x)
-        torch.testing.assert_close(
-            residual(A, x, b).double(), b.double() - expected, rtol=0, atol=digits * (scale + 4)
-        )
-        with memory.reused():
-            torch.testing.assert_close(A(x), y, rtol=0, atol=digits * scale)
-        assert torch.equal(x, before)
-
-
 def test_the_kernel_of_the_plane() -> None:
     kernel = Stiffness(0.1, dim=2).weight  # eq: nine-point
     torch.testing.assert_close(
@@ -351,48 +276,26 @@ def test_the_kernel_of_the_plane() -> None:
 
 @pytest.mark.parametrize("dim", [2, 3])
 @pytest.mark.parametrize(("c", "lumped"), [(0.0, False), (0.6, False), (0.6, True)])
-def test_a_stiffness_operator_is_a_sum_of_kronecker_products(c: float, lumped: bool, dim: int) -> None:
+def test_sweeps_and_loads_of_all_nodes(c: float, lumped: bool, dim: int) -> None:
     for box in random_boxes(7, dim, 9 - 2 * dim):
-        A = BoxStiffness.of(box, 1.7, c, lumped=lumped)
-        expected = product(box.axes, 1.7, c, lumped)
-        close = {"rtol": 0, "atol": 1e-13 * np.abs(expected).max()}
-        np.testing.assert_allclose(A.to_dense(box.shape), expected, **close)
-        np.testing.assert_allclose(
-            A.to_sparse(box.shape).toarray(), expected, **close
-        )  # eq: tensor-stiffness
-        diagonal = A.diagonal(box.shape).expand(box.shape).flatten()
-        np.testing.assert_allclose(diagonal, np.diag(expected), **close)
+        A, expected = BoxStiffness.of(box, 1.7, c, lumped=lumped), product(box.axes, 1.7, c, lumped)
         x, b = torch.randn(2, 2, 1, *box.shape, dtype=torch.float64)
         r = (b.flatten(1).numpy() - x.flatten(1).numpy() @ expected).reshape(b.shape)
-        close_to_r = {"rtol": 0, "atol": 1e-12 * np.abs(r).max()}
         for form in (A, BoxStiffness.of(box, 1.7, c, lumped=lumped, sums=True)):
-            np.testing.assert_allclose(residual(form, x, b), r, **close_to_r)
-            np.testing.assert_allclose(form(x), b.numpy() - r, **close_to_r)
             inverse = 1 / form.diagonal(box.shape)
             with memory.reused():  # where no gradients flow
-                np.testing.assert_allclose(residual(form, x, b), r, **close_to_r)
-                np.testing.assert_allclose(form(x), b.numpy() - r, **close_to_r)
                 swept = relaxed(form, x, b, inverse, 0.7)
-                np.testing.assert_allclose(swept, x.numpy() + 0.7 * inverse.numpy() * r, **close_to_r)
+                y = x.numpy() + 0.7 * inverse.numpy() * r
+                np.testing.assert_allclose(swept, y, rtol=0, atol=1e-12 * np.abs(r).max())
         # At all nodes, nothing held and nothing joined.
         free = Box([Axis(axis.cells, axis.h, ENDS["free"], axis.robin, axis.last) for axis in box.axes])
-        np.testing.assert_allclose(
-            as_matrix(A.at_nodes, free.shape), product(free.axes, 1.7, c, lumped), **close
-        )
-        assert A.T is A
-        assert A.singular == (np.abs(expected.sum(0)).max() < 1e-9)
+        whole, scale = as_matrix(A.at_nodes, free.shape), 1e-13 * np.abs(expected).max()
+        np.testing.assert_allclose(whole, product(free.axes, 1.7, c, lumped), rtol=0, atol=scale)
 
 
 @pytest.mark.parametrize("dim", [2, 3])
-def test_the_bound_of_the_spectrum(dim: int) -> None:
-    for box in [*random_boxes(3, dim, 6), *random_boxes(4, dim, 6)]:
-        if any(axis.ends == ENDS["joined"] and axis.cells == 1 for axis in box.axes):
-            continue  # see test_boxes.py
-        A = BoxStiffness.of(box, 1.7, 0.3)
-        D = product(box.axes, 1.7, 0.3)
-        spectrum = scipy.linalg.eigvalsh(D, np.diag(np.diag(D)))
-        assert spectrum.max() <= A.largest * (1 + 1e-12), box.axes  # eq: cell-bound
-    # Robin sides count: beside a large alpha theirs is the largest, 3/2 for each axis of a side.
+def test_robin_sides_count_in_the_bound(dim: int) -> None:
+    """Beside a large alpha theirs is the largest eigenvalue, 3/2 for each axis of a side."""
     box = Box([Axis(4, 1.0, ENDS["free"], (1e4, 0.0))] + [Axis(4, 1.0, ENDS["free"])] * (dim - 1))
     D = product(box.axes, 1.0, 0.0)
     largest = scipy.linalg.eigvalsh(D, np.diag(np.diag(D))).max()
@@ -471,17 +374,6 @@ def test_a_box_stiffness_says_what_it_takes() -> None:
 def test_the_coarse_operator_of_equal_cells() -> None:
     A = Stiffness((0.1, 0.2), 2.0, 3.0, dim=2, dtype=torch.float32).coarse()
     assert (A.h, A.a, A.c, A.weight.dtype) == ((0.2, 0.4), 2.0, 3.0, torch.float32)
-
-
-@pytest.mark.parametrize("dim", [2, 3])
-def test_multiples(dim: int) -> None:
-    for lumped, box in itertools.product((False, True), random_boxes(11, dim, 5)):
-        A = BoxStiffness.of(box, 1.7, 0.6, lumped=lumped).scaled(3.0, torch.float64)
-        expected = 3 * product(box.axes, 1.7, 0.6, lumped)
-        np.testing.assert_allclose(
-            A.to_dense(box.shape), expected, rtol=0, atol=1e-13 * np.abs(expected).max()
-        )
-        assert A.scaled(1.0, torch.float32).weight.dtype == torch.float32
 
 
 # The solver of coarse grids.

@@ -9,9 +9,11 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
+import operator_list
 import pytest
 import scipy.linalg
 import torch
+from operator_list import ENDS, at_all_nodes, entries_of, kron
 
 import mgnet
 from mgnet import memory
@@ -22,13 +24,6 @@ from mgnet.entries import StencilStiffness
 from mgnet.rows import relaxed, residual, rounded_residual
 from mgnet.stiffness import BoxStiffness
 
-ENDS = {
-    "held": ("dirichlet", "dirichlet"),
-    "free": ("natural", "natural"),
-    "held-free": ("dirichlet", "natural"),
-    "free-held": ("natural", "dirichlet"),
-    "joined": ("periodic", "periodic"),
-}
 every_dim = pytest.mark.parametrize("dim", [2, 3])
 
 
@@ -46,75 +41,7 @@ def one_thread() -> Any:
 
 def unknowns_of(box: Box) -> np.ndarray:
     """The matrix from values at the unknowns to values at all nodes."""
-    parts = []
-    for axis in box.axes:
-        n = axis.cells
-        whole = np.eye(n + 1)
-        if axis.ends[0] == "periodic":
-            parts.append(np.vstack((np.eye(n), np.eye(n)[:1])))
-        else:
-            parts.append(
-                whole[:, int(axis.ends[0] == "dirichlet") : n + 1 - int(axis.ends[1] == "dirichlet")]
-            )
-    return reduce(np.kron, parts)
-
-
-def at_all_nodes(
-    h: Sequence[float], a: np.ndarray, c: np.ndarray | None, robin: Sequence[tuple[float, float]]
-) -> np.ndarray:
-    """The matrix between all nodes: one cell after the other, two-point Gauss quadrature in each."""
-    dim, nodes = a.ndim, tuple(n + 1 for n in a.shape)
-    A = np.zeros((math.prod(nodes),) * 2)
-    corners = list(itertools.product((0, 1), repeat=dim))
-    points = np.array([0.5 - 1 / math.sqrt(12), 0.5 + 1 / math.sqrt(12)])
-
-    def hats(t: Sequence[float], corner: tuple[int, ...], along: int | None = None) -> float:
-        """A corner's hat at local coordinates, or its slope along an axis."""
-        return math.prod(
-            (2 * high - 1) / h[i] if i == along else (t[i] if high else 1 - t[i])
-            for i, high in enumerate(corner)
-        )
-
-    stiff, mass = np.zeros((2, len(corners), len(corners)))
-    for t in itertools.product(points, repeat=dim):
-        for i in range(dim):
-            slope = np.array([hats(t, corner, i) for corner in corners])
-            stiff += np.outer(slope, slope)
-        value = np.array([hats(t, corner) for corner in corners])
-        mass += np.outer(value, value)
-    volume = math.prod(h) / 2**dim
-    for cell in np.ndindex(a.shape):
-        at = [np.ravel_multi_index(tuple(np.add(cell, corner)), nodes) for corner in corners]
-        A[np.ix_(at, at)] += volume * a[cell] * stiff
-        if c is not None:
-            A[np.ix_(at, at)] += volume * c[cell] * mass
-        for axis, end in itertools.product(range(dim), (0, 1)):
-            if robin[axis][end] and cell[axis] == (0, a.shape[axis] - 1)[end]:
-                # On the side: the other axes' quadrature.
-                here = [k for k, corner in enumerate(corners) if corner[axis] == end]
-                side = np.zeros((len(here), len(here)))
-                for t in itertools.product(points, repeat=dim - 1):
-                    place = [*t[:axis], float(end), *t[axis:]]
-                    value = np.array([hats(place, corners[k]) for k in here])
-                    side += np.outer(value, value)
-                area = math.prod(h) / h[axis] / 2 ** (dim - 1)
-                these = [at[k] for k in here]
-                A[np.ix_(these, these)] += robin[axis][end] * area * side
-    return A
-
-
-def entries_of(box: Box, M: np.ndarray, lumped: bool) -> StencilStiffness:
-    """The same matrix as entries between neighbours; lumped, as its row sums."""
-    nodes = tuple(n + 1 for n in box.cells)
-    if lumped:
-        return StencilStiffness(box, torch.from_numpy(M.sum(1).reshape(nodes)), {})
-    steps = [s for s in itertools.product((-1, 0, 1), repeat=box.dim) if s > (0,) * box.dim]
-    fields = {step: torch.zeros(nodes, dtype=torch.float64) for step in steps}
-    for node, (step, field) in itertools.product(np.ndindex(nodes), fields.items()):
-        other = tuple(np.add(node, step))
-        if all(0 <= k < n for k, n in zip(other, nodes, strict=True)):
-            field[node] = M[np.ravel_multi_index(node, nodes), np.ravel_multi_index(other, nodes)]
-    return StencilStiffness(box, torch.from_numpy(np.diag(M).reshape(nodes).copy()), fields)
+    return kron(*map(operator_list.unknowns_of, box.axes))
 
 
 def as_matrix(operator: Callable[[torch.Tensor], torch.Tensor], shape: Sequence[int]) -> np.ndarray:
@@ -155,28 +82,6 @@ def spectral_radius(D: np.ndarray) -> float:
 
 
 # The operator of cells.
-
-
-@every_dim
-def test_an_operator_of_cells_is_assembled_from_them(dim: int) -> None:
-    for A, expected in random_cases(dim, dim, 7 if dim == 2 else 5):
-        shape = A.box.shape
-        close(A.to_dense(shape), expected)  # eq: cell-energy
-        close(A.to_sparse(shape).toarray(), expected)
-        close(A.diagonal(shape).flatten(), np.diag(expected))
-        close(A.assembled().to_dense(shape), expected)
-        close(A.assembled().diagonal(shape).flatten(), np.diag(expected))
-        assert A.T is A
-        x = torch.randn(3, 1, *shape, dtype=torch.float64)
-        before = x.clone()
-        b = torch.randn_like(x)
-        y = x.flatten(1).numpy() @ expected
-        close(A(x).flatten(1), y, 1e-12)
-        close(residual(A, x, b).flatten(1) - b.flatten(1), -y, 1e-12)
-        assert torch.equal(x, before)
-        half = A.scaled(0.5, torch.float32)
-        assert half.a.dtype == torch.float32
-        close(half.to_dense(shape), 0.5 * expected, 1e-6)
 
 
 @every_dim
@@ -253,22 +158,6 @@ def test_equal_cells_are_a_convolution(dim: int) -> None:
             )
             close(A.to_dense(box.shape), equal.to_dense(box.shape).numpy())
             close(A.diagonal(box.shape), equal.diagonal(box.shape).expand(box.shape).numpy())
-
-
-@every_dim
-@pytest.mark.parametrize("strip", [CellStiffness.strip, 1])
-def test_the_bounds_of_the_spectrum(dim: int, strip: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of an operator of cells, and of the coarse ones."""
-    monkeypatch.setattr(CellStiffness, "strip", strip)
-    for seed in range(4 - dim):
-        for A, expected in random_cases(dim, 10 * dim + seed, 9 if dim == 2 else 5):
-            if not any(axis.periodic and axis.cells == 1 for axis in A.box.axes):  # see test_boxes.py
-                assert spectral_radius(expected) <= A.largest * (1 + 1e-12), A.box.axes
-            step = A.coarsen(A.box.shape)
-            if step is not None:
-                coarse, _ = step
-                D = coarse.to_dense(coarse.box.shape).numpy()
-                assert spectral_radius(D) <= coarse.largest * (1 + 1e-12), A.box.axes
 
 
 def test_robin_sides_count_in_the_bound() -> None:

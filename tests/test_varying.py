@@ -93,36 +93,6 @@ def test_a_thousand_cells_keep_a_tiny_row_sum() -> None:
     assert k.item() == pytest.approx(1 / 1024, rel=1e-14)
 
 
-@given(seeds, st.integers(2, 40), st.booleans(), st.sampled_from(ENDS))
-def test_coarse_operators_are_galerkin(seed: int, n: int, reacts: bool, ends: tuple[str, str]) -> None:
-    k, s = cells(seed, n, reacts)
-    robin = tuple(0.7 * (end == "natural") for end in ends)
-    A = VaryingStiffness(tensor(k), tensor(s) if reacts else None, ends, robin)
-    unknowns = n if ends[0] == "periodic" else n + 1 - ends.count("dirichlet")
-    coarse, P = A.coarsen()
-    fewer = unknowns - n // 2
-    dense, dense_P = A.to_dense(unknowns).numpy(), P.to_dense(fewer).numpy()
-    assert dense_P.shape == (unknowns, fewer)
-    scale = np.abs(dense).max()
-    np.testing.assert_allclose(
-        dense_P.T @ dense @ dense_P, coarse.to_dense(fewer).numpy(), rtol=0, atol=1e-13 * scale
-    )
-    np.testing.assert_allclose(P.T.to_dense(unknowns), dense_P.T, rtol=0, atol=1e-15)
-    assert ((dense_P >= 0) & (dense_P <= 1 + 1e-15)).all()
-    assert P.T.T is P
-
-
-@given(seeds, st.integers(1, 40), st.booleans(), st.sampled_from(ENDS))
-def test_diagonal_and_end_cells(seed: int, n: int, reacts: bool, ends: tuple[str, str]) -> None:
-    k, s = cells(seed, n, reacts)
-    A = VaryingStiffness(tensor(k), tensor(s) if reacts else None, ends)
-    unknowns = n if ends[0] == "periodic" else n + 1 - ends.count("dirichlet")
-    dense = A.to_dense(unknowns).numpy()
-    np.testing.assert_allclose(dense, dense.T, rtol=0, atol=1e-15 * (k.max() + s.max()))
-    np.testing.assert_allclose(A.diagonal(unknowns), np.diag(dense), rtol=0, atol=1e-15 * (k.max() + s.max()))
-    assert A.singular == ("dirichlet" not in ends and not s.any())
-
-
 def test_one_joined_node_keeps_its_row_sum() -> None:
     A = VaryingStiffness(tensor([1.0]), tensor([5e-21, 5e-21]), ("periodic", "periodic"))
     assert A.to_dense(1).item() == pytest.approx(1e-20, abs=0)
