@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mgnet import data
+from mgnet.data import sets as data
 from mgnet.models import registry
 
 

@@ -26,7 +26,7 @@ from statistics import median
 
 from table import Row, Section, main, medians
 
-from mgnet.cli import CHOSEN, WAITING
+from mgnet.cli.commands import CHOSEN, WAITING
 
 
 @dataclass(frozen=True)

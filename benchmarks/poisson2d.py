@@ -43,9 +43,9 @@ from table import (
 )
 
 import mgnet
-from mgnet import box_assembly
-from mgnet.box_problem import SIDES
 from mgnet.multigrid import full_multigrid
+from mgnet.poisson import box_assembly
+from mgnet.poisson.box_problem import SIDES
 
 FLOATS = (torch.float64, torch.float32)
 JUMP = 1e3

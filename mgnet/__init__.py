@@ -10,46 +10,46 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import data, models
-    from .box_problem import Poisson
     from .checkpoint import CheckpointError
-    from .checks import ResourceError
-    from .grid import Grid
-    from .hierarchy import Hierarchy
-    from .history import History
-    from .iteration import Status
-    from .operators import Prolongation, Restriction, Stencil
-    from .problem import Dirichlet, Neumann, Robin
-    from .recipes import Recipe
-    from .solution import ConvergenceError, Solution
-    from .solver import solve
-    from .stiffness import Stiffness
-    from .train import DivergedError, evaluate, fit, predict
+    from .core.checks import ResourceError
+    from .operators.convolutions import Prolongation, Restriction, Stencil
+    from .operators.stiffness import Stiffness
+    from .poisson.box_problem import Poisson
+    from .poisson.grid import Grid
+    from .poisson.problem import Dirichlet, Neumann, Robin
+    from .solver.hierarchy import Hierarchy
+    from .solver.iteration import Status
+    from .solver.solution import ConvergenceError, Solution
+    from .solver.solving import solve
+    from .train.history import History
+    from .train.loop import DivergedError, evaluate, fit, predict
+    from .train.recipes import Recipe
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "CheckpointError": "checkpoint",
-    "ConvergenceError": "solution",
-    "Dirichlet": "problem",
-    "DivergedError": "train",
-    "Grid": "grid",
-    "Hierarchy": "hierarchy",
-    "History": "history",
-    "Neumann": "problem",
-    "Poisson": "box_problem",
-    "Prolongation": "operators",
-    "Recipe": "recipes",
-    "ResourceError": "checks",
-    "Restriction": "operators",
-    "Robin": "problem",
-    "Solution": "solution",
-    "Status": "iteration",
-    "Stencil": "operators",
-    "Stiffness": "stiffness",
-    "evaluate": "train",
-    "fit": "train",
-    "predict": "train",
-    "solve": "solver",
+    "ConvergenceError": "solver.solution",
+    "Dirichlet": "poisson.problem",
+    "DivergedError": "train.loop",
+    "Grid": "poisson.grid",
+    "Hierarchy": "solver.hierarchy",
+    "History": "train.history",
+    "Neumann": "poisson.problem",
+    "Poisson": "poisson.box_problem",
+    "Prolongation": "operators.convolutions",
+    "Recipe": "train.recipes",
+    "ResourceError": "core.checks",
+    "Restriction": "operators.convolutions",
+    "Robin": "poisson.problem",
+    "Solution": "solver.solution",
+    "Status": "solver.iteration",
+    "Stencil": "operators.convolutions",
+    "Stiffness": "operators.stiffness",
+    "evaluate": "train.loop",
+    "fit": "train.loop",
+    "predict": "train.loop",
+    "solve": "solver.solving",
 }
 # Modules whose names are used as they are: mgnet.models.create, mgnet.data.cifar10.
 _MODULES = ("checkpoint", "data", "layers", "models", "operators", "plot", "stencils")

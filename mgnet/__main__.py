@@ -4,7 +4,7 @@ import atexit
 import sys
 from typing import NoReturn
 
-from mgnet.signals import end_at_once, ignore
+from .core.signals import end_at_once, ignore
 
 __all__ = ["main"]
 
@@ -12,13 +12,13 @@ __all__ = ["main"]
 def main() -> NoReturn:
     """Run the command and end the process with its exit code."""
     end_at_once()  # first, since what the command needs takes a while to load
-    atexit.register(
-        ignore
-    )  # registered first, called last: after it no line of Python could give an exit code
-    from mgnet import cli, shell
+    # Registered first, called last: after it no line of Python could give an exit code.
+    atexit.register(ignore)
+    from .cli import main as run
+    from .cli import shell
 
     shell.hold_streams()
-    code = cli.main()
+    code = run()
     end_at_once(quiet=True)  # what was to be said is said
     sys.exit(code)
 

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .checks import count, flag, shown, sweep_counts
+from .core.checks import count, flag, shown, sweep_counts
 from .models import MgNet
-from .multigrid import Level, cycle
-from .operators import Prolongation
-from .smoothers import Relaxation
+from .multigrid.cycles import Level, cycle
+from .operators.convolutions import Prolongation
+from .operators.smoothers import Relaxation
 
 __all__ = ["convergence_factor", "galerkin_defects", "levels_of", "network_of"]
 

@@ -1,7 +1,7 @@
 """Checkpoints: plain types and tensors under a hash, written whole or not at all.
 
 The hash finds damage. It is no signature: who writes a file can hash it. So a file with the right hash is
-still a stranger's, and is looked through before torch unpacks it, see :mod:`mgnet.untrusted`.
+still a stranger's, and is looked through before torch unpacks it, see :mod:`mgnet.core.untrusted`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .checks import find_device, is_shortage, shown
-from .files import regular, replacing
-from .untrusted import OPCODES, STORAGES, TENSORS, entries, outline
+from .core.checks import find_device, is_shortage, shown
+from .core.files import regular, replacing
+from .core.untrusted import OPCODES, STORAGES, TENSORS, entries, outline
 
 __all__ = ["CheckpointError", "load", "require_plain", "save"]
 

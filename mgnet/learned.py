@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from . import stencils
-from .box import Axis, Box
-from .checks import count, instance, positive
-from .multigrid import Level, cycle
-from .operators import Restriction, Stencil
-from .smoothers import Relaxation, damping
-from .stiffness import Stiffness
-from .tensor_solver import TensorSolver
+from .core.checks import count, instance, positive
+from .multigrid.coarsest import TensorSolver
+from .multigrid.cycles import Level, cycle
+from .operators.axes import Axis, Box
+from .operators.convolutions import Restriction, Stencil
+from .operators.smoothers import Relaxation, damping
+from .operators.stiffness import Stiffness
 
 __all__ = ["LearnedCycle", "train"]
 

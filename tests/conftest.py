@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from mgnet import checks
+from mgnet.core import checks
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 

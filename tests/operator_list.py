@@ -19,18 +19,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from mgnet import Prolongation, Restriction, Stencil, Stiffness
-from mgnet.blocks import BlockDiagonal
-from mgnet.box import Axis, Box, BoxProlongation
-from mgnet.cells import CellStiffness
-from mgnet.chain import Chain
-from mgnet.condensation import Condensation
-from mgnet.entries import StencilStiffness
-from mgnet.galerkin import NodeProlongation
 from mgnet.layers import Averaging
-from mgnet.rows import residual
-from mgnet.stiffness import BoxStiffness, Stiffness1d
-from mgnet.tensor_solver import TensorSolver
-from mgnet.varying import VaryingProlongation, VaryingStiffness
+from mgnet.multigrid.coarsest import TensorSolver
+from mgnet.multigrid.exact import Condensation
+from mgnet.operators.axes import Axis, Box, BoxProlongation
+from mgnet.operators.blocks import BlockDiagonal
+from mgnet.operators.cells import CellStiffness
+from mgnet.operators.chain import Chain
+from mgnet.operators.entries import StencilStiffness
+from mgnet.operators.interpolation import NodeProlongation
+from mgnet.operators.rows import residual
+from mgnet.operators.stiffness import BoxStiffness, Stiffness1d
+from mgnet.operators.varying import VaryingProlongation, VaryingStiffness
 
 CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}

@@ -17,8 +17,9 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.func import grad, hessian, jacfwd, jacrev, vmap
 
 import mgnet
-from mgnet import ConvergenceError, Dirichlet, Neumann, Robin, Status, assembly, box_assembly
-from mgnet.condensation import Condensation
+from mgnet import ConvergenceError, Dirichlet, Neumann, Robin, Status
+from mgnet.multigrid.exact import Condensation
+from mgnet.poisson import assembly, box_assembly
 
 METHODS = ("auto", "exact", "vcycle", "fmg", "pcg", "direct") + tuple(
     pytest.param(name, marks=pytest.mark.slow) for name in ("wcycle", "fcycle")
@@ -624,7 +625,7 @@ def test_a_vmap_tells_when_one_of_its_rows_has_not_converged() -> None:
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Note the number of rows of each exact solve and of each iteration."""
     calls: list[int] = []
-    exact, iterate = Condensation.solve, mgnet.hierarchy.iterate
+    exact, iterate = Condensation.solve, mgnet.solver.hierarchy.iterate
 
     def note_exact(self: Condensation, b: Tensor, *values: Any) -> Tensor:
         calls.append(b.shape[0])
@@ -635,7 +636,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return iterate(step, b, *others, **more)
 
     monkeypatch.setattr(Condensation, "solve", note_exact)
-    monkeypatch.setattr(mgnet.hierarchy, "iterate", note_iterate)
+    monkeypatch.setattr(mgnet.solver.hierarchy, "iterate", note_iterate)
     return calls
 
 

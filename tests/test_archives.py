@@ -25,9 +25,9 @@ import pooch
 import pytest
 from processes import ended, started
 
-from mgnet import archives, official
-from mgnet.archives import MARKER, Archive, DataError, find_root
-from mgnet.official import CIFAR10, MNIST, read_cifar10, read_mnist
+from mgnet.data import archives, official
+from mgnet.data.archives import MARKER, Archive, DataError, find_root
+from mgnet.data.official import CIFAR10, MNIST, read_cifar10, read_mnist
 
 RECORDS = 7  # in each file of the small archives
 CIFAR_FILES = [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]

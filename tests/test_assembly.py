@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mgnet
-from mgnet import Dirichlet, Neumann, Poisson, Robin, assembly
+from mgnet import Dirichlet, Neumann, Poisson, Robin
+from mgnet.poisson import assembly
 
 CPU = torch.device("cpu")
 CONDITIONS: dict[str, dict[str, Any]] = {

@@ -16,12 +16,12 @@ import torch.nn.functional as F  # noqa: N812
 from operator_list import ENDS, hats_between, matrices_of, product, unknowns_of, widths_of
 
 import mgnet
-from mgnet import memory
-from mgnet.box import Axis, Box, BoxProlongation
+from mgnet.core import memory
+from mgnet.multigrid.coarsest import TensorSolver
 from mgnet.operators import Prolongation
-from mgnet.rows import relaxed, residual, rounded_residual
-from mgnet.stiffness import BoxStiffness, Stiffness, second_difference
-from mgnet.tensor_solver import TensorSolver
+from mgnet.operators.axes import Axis, Box, BoxProlongation
+from mgnet.operators.rows import relaxed, residual, rounded_residual
+from mgnet.operators.stiffness import BoxStiffness, Stiffness, second_difference
 
 every_end = pytest.mark.parametrize("ends", ENDS.values(), ids=ENDS)
 
@@ -151,7 +151,9 @@ def test_the_cubic_between_four_nodes(n: int, ends: tuple[str, str]) -> None:
 @pytest.mark.parametrize("dim", [2, 3])
 def test_given_sides_are_continued_into_the_box(dim: int, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """By I − ∏ (I − Π) as a matrix, and so that the sides keep their values."""
-    monkeypatch.setattr(mgnet.box, "strips", lambda n, x: memory.strips(n, x, rows * x.nbytes // n))
+    monkeypatch.setattr(
+        mgnet.operators.axes, "strips", lambda n, x: memory.strips(n, x, rows * x.nbytes // n)
+    )
     for box in random_boxes(8, dim, 6):
         axes = [Axis(axis.cells, axis.h, axis.ends) for axis in box.axes]
         rest, held = [], np.zeros([n + 1 for n in box.cells], dtype=bool)

@@ -13,9 +13,9 @@ import torch
 
 import mgnet
 from mgnet import Dirichlet, Neumann, Poisson, Robin
-from mgnet import box_assembly as assembly
-from mgnet.cells import CellStiffness
-from mgnet.stiffness import BoxStiffness
+from mgnet.operators.cells import CellStiffness
+from mgnet.operators.stiffness import BoxStiffness
+from mgnet.poisson import box_assembly as assembly
 
 CPU = torch.device("cpu")
 DOMAIN = ((-0.5, 1.0), (0.25, 0.75), (1.0, 3.0))

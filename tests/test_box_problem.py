@@ -12,8 +12,8 @@ import torch
 
 import mgnet
 from mgnet import Dirichlet, Neumann, Poisson, Robin
-from mgnet.box_problem import BoxPoisson
-from mgnet.checks import ResourceError
+from mgnet.core.checks import ResourceError
+from mgnet.poisson.box_problem import BoxPoisson
 
 NAN, INF = float("nan"), float("inf")
 

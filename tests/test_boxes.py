@@ -15,11 +15,12 @@ import scipy.sparse.linalg as spla
 import torch
 
 import mgnet
-from mgnet import Dirichlet, Hierarchy, Neumann, Poisson, Robin, Status, box_assembly
-from mgnet import hierarchy as module
-from mgnet.iteration import Outcome
+from mgnet import Dirichlet, Hierarchy, Neumann, Poisson, Robin, Status
 from mgnet.multigrid import ConjugateGradients, cycle, full_multigrid
-from mgnet.smoothers import SMOOTHERS
+from mgnet.operators.smoothers import SMOOTHERS
+from mgnet.poisson import box_assembly
+from mgnet.solver import hierarchy as module
+from mgnet.solver.iteration import Outcome
 
 SIDES = (("left", "right"), ("bottom", "top"), ("back", "front"))
 ITERATIVE = ("auto", "vcycle", "fmg", "pcg")

@@ -20,8 +20,8 @@ from mgnet.layers import fold_batchnorm, foldable, linear_to_conv
 from mgnet.learned import LearnedCycle
 from mgnet.multigrid import Level, cycle, descend
 from mgnet.operators import Prolongation, Stencil
-from mgnet.smoothers import Relaxation
-from mgnet.stiffness import Stiffness
+from mgnet.operators.smoothers import Relaxation
+from mgnet.operators.stiffness import Stiffness
 
 # Cells along each axis, three grids in space and four else.
 CELLS = {1: 16, 2: 16, 3: 8}

@@ -17,11 +17,12 @@ import torch
 
 import mgnet
 from mgnet import Dirichlet, Hierarchy, Neumann, Poisson, Robin, Status
-from mgnet.blocks import BlockDiagonal
-from mgnet.hierarchy import CONTRAST
-from mgnet.iteration import NonFiniteError, SingleStep, iterate
+from mgnet.core.checks import NonFiniteError
 from mgnet.multigrid import ConjugateGradients
-from mgnet.nullspace import LooseConstants
+from mgnet.operators.blocks import BlockDiagonal
+from mgnet.poisson.constants import LooseConstants
+from mgnet.solver.hierarchy import CONTRAST
+from mgnet.solver.iteration import SingleStep, iterate
 
 FREE = Neumann(0.0)
 METHODS = ("auto", "pcg", "vcycle", "wcycle", "fcycle", "fmg", "direct")
@@ -66,7 +67,7 @@ def test_cycles_are_in_float64_beyond_the_contrast_that_float32_holds() -> None:
 
 def test_a_setup_that_fails_in_float32_falls_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """And one that fails in float64 too is said to have diverged, with no foreign exception."""
-    whole = mgnet.multigrid.build_box_levels
+    whole = mgnet.multigrid.cycles.build_box_levels
     for lost, wanted in (((torch.float32,), Status.CONVERGED), ((torch.float32, torch.float64), None)):
         for failure in (torch.linalg.LinAlgError("singular"), spla.ArpackError(-9999)):
 
@@ -75,7 +76,7 @@ def test_a_setup_that_fails_in_float32_falls_back(monkeypatch: pytest.MonkeyPatc
                     raise failure
                 return whole(A, *rest)
 
-            monkeypatch.setattr("mgnet.hierarchy.build_box_levels", fails)
+            monkeypatch.setattr("mgnet.solver.hierarchy.build_box_levels", fails)
             sol = mgnet.solve(1.0, n=20, dim=2, throw=False)
             assert sol.status is (wanted or Status.DIVERGED)
             assert wanted is None or error(sol, mgnet.solve(1.0, n=20, dim=2, method="direct").u.max()) < 1e-9
@@ -141,7 +142,7 @@ def test_blocks_are_those_of_the_matrix(a: str, thin: tuple[bool, bool], periodi
     cells = 1.0 if a == "number" else np.random.default_rng(0).uniform(1, 2, n)
     ends = None if periodic else {"left": Robin(2.0), "right": FREE, "bottom": FREE}
     problem = Poisson(dim=2, n=n, a=cells, periodic=periodic, boundary=ends)
-    A = mgnet.box_assembly.operator(problem, torch.float64, torch.device("cpu"))
+    A = mgnet.poisson.box_assembly.operator(problem, torch.float64, torch.device("cpu"))
     dense = A.to_dense(problem.shape).reshape(*problem.shape, *problem.shape)
     found = BlockDiagonal(A, problem.space, thin).matrices
     along = thin.index(False)
@@ -252,7 +253,7 @@ def test_what_leaves_the_range_has_diverged(tol: float | None) -> None:
 
 
 def test_nan_passes_no_comparison() -> None:
-    outcome = mgnet.iteration.Outcome(Status.CONVERGED)
+    outcome = mgnet.solver.iteration.Outcome(Status.CONVERGED)
     outcome.judge(torch.tensor([0.0, math.nan]), torch.tensor([1.0, 1.0]))
     assert (outcome.status, outcome.row) == (Status.DIVERGED, 1)
 

@@ -16,13 +16,13 @@ import torch
 from operator_list import ENDS, at_all_nodes, entries_of, kron
 
 import mgnet
-from mgnet import memory
-from mgnet.box import Axis, Box
-from mgnet.cells import CellStiffness
-from mgnet.direct import BoxFactorisation
-from mgnet.entries import StencilStiffness
-from mgnet.rows import relaxed, residual, rounded_residual
-from mgnet.stiffness import BoxStiffness
+from mgnet.core import memory
+from mgnet.operators.axes import Axis, Box
+from mgnet.operators.cells import CellStiffness
+from mgnet.operators.entries import StencilStiffness
+from mgnet.operators.rows import relaxed, residual, rounded_residual
+from mgnet.operators.stiffness import BoxStiffness
+from mgnet.solver.direct import BoxFactorisation
 
 every_dim = pytest.mark.parametrize("dim", [2, 3])
 

@@ -15,8 +15,9 @@ import pytest
 import torch
 from strangers import sealed
 
-from mgnet import checkpoint, checks
+from mgnet import checkpoint
 from mgnet.checkpoint import CheckpointError
+from mgnet.core import checks
 
 STATE: dict[str, Any] = {
     "weights": {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([1, 2])},

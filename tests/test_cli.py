@@ -20,7 +20,8 @@ from command import KEYS, answer, complaint
 from processes import ended, environment, finished, started
 
 import mgnet
-from mgnet.cli import CHOSEN, main
+from mgnet.cli import main
+from mgnet.cli.commands import CHOSEN
 
 DATA = Path(__file__).parent.parent / "examples" / "data"
 SINE = ["solve", "--rhs", "pi**2*sin(pi*x)", "--n", "64"]
@@ -457,7 +458,7 @@ def test_a_traceback_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_help_tells_of_every_function_and_version_is_the_package_s(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from mgnet.expression import _FUNCTIONS
+    from mgnet.cli.expression import _FUNCTIONS
 
     assert main(["solve", "--help"]) == 0
     words = capsys.readouterr().out.replace("(", " ").replace(",", " ").split()
@@ -571,7 +572,7 @@ def test_where_stderr_is_closed_nothing_takes_its_place(numbers: tuple[int, ...]
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs execv")
 def test_what_was_opened_does_not_become_a_standard_stream() -> None:
-    closed = "import os; os.close(0); os.close(2); from mgnet.shell import hold_streams; hold_streams()"
+    closed = "import os; os.close(0); os.close(2); from mgnet.cli.shell import hold_streams; hold_streams()"
     done = finished("-c", f"{closed}; print(os.open(os.devnull, os.O_RDONLY) > 2)")
     assert done.stdout == "True\n"
 

@@ -16,10 +16,12 @@ import strangers
 import torch
 
 import mgnet
-from mgnet import checkpoint, data, precision
+from mgnet import checkpoint
 from mgnet.cli import main
+from mgnet.core import precision
+from mgnet.data import sets as data
 from mgnet.models import registry
-from mgnet.run_folder import BEST, LAST
+from mgnet.train.run_folder import BEST, LAST
 
 pytestmark = pytest.mark.usefixtures("own_folder", "one_thread")
 
@@ -90,7 +92,7 @@ def test_scores_are_those_of_the_training_to_the_last_bit(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judged: list[Any] = []
-    judge = mgnet.train._judge
+    judge = mgnet.train.loop._judge
 
     def noted(*arguments: Any, **options: Any) -> Any:
         judged.append(judge(*arguments, **options))

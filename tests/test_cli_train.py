@@ -14,9 +14,10 @@ import torch
 from processes import environment, finished
 
 import mgnet
-from mgnet import checkpoint, cli_train, data, recipes
+from mgnet import checkpoint, data
 from mgnet.cli import main
-from mgnet.train import BEST, LAST
+from mgnet.cli import train as cli_train
+from mgnet.train import BEST, LAST, recipes
 
 KEYS = {
     "model",
@@ -133,7 +134,7 @@ def test_the_choices_are_what_there_is() -> None:
 def test_resume(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     whole = answer(capsys, *TRAIN)
     done = []
-    step = mgnet.train._Run.step
+    step = mgnet.train.loop._Run.step
 
     def pressed(run: Any, *batch: Any) -> None:
         step(run, *batch)
@@ -142,7 +143,7 @@ def test_resume(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
             signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(mgnet.train._Run, "step", pressed)
+        patch.setattr(mgnet.train.loop._Run, "step", pressed)
         assert complaint(capsys, 130, *TRAIN, "--out", "run") == "mgnet: interrupted"
     resumed = answer(capsys, *TRAIN, "--out", "run", "--resume")
     for name in ("train_loss", "val_accuracy", "test_accuracy"):
@@ -162,9 +163,9 @@ def test_it_saves_every_few_steps(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     places = []
-    save = mgnet.train._Run.save
+    save = mgnet.train.loop._Run.save
     monkeypatch.setattr(
-        mgnet.train._Run, "save", lambda run: places.append(run.batches.position) or save(run)
+        mgnet.train.loop._Run, "save", lambda run: places.append(run.batches.position) or save(run)
     )
     answer(capsys, *TRAIN[:-1], "1", "--out", "run", "--save-every", "2", "--batch-size", "64")
     assert places == [2, 4, 0, 0]

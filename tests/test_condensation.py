@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mgnet import Stiffness
-from mgnet.condensation import Cell, Condensation, block
-from mgnet.iteration import NonFiniteError
-from mgnet.varying import VaryingStiffness
+from mgnet.core.checks import NonFiniteError
+from mgnet.multigrid.exact import Cell, Condensation, block
+from mgnet.operators.varying import VaryingStiffness
 
 # Robin's alpha where an end has one.
 ENDS: dict[str, tuple[tuple[str, str], tuple[float, float]]] = {

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 import mgnet
-from mgnet import memory
+from mgnet.core import memory
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import mgnet
-from mgnet import train
+from mgnet.train import loop as train
 
 pytestmark = pytest.mark.cuda
 

@@ -19,10 +19,10 @@ from processes import finished
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear
 
-from mgnet import augmentation, data, official
-from mgnet.batches import _mixed as mixed
-from mgnet.data import Augmentation, Batches, Data, Split, statistics
-from mgnet.synthetic import CLASSES, generate
+from mgnet.data import Augmentation, Batches, Data, Split, augmentation, official, statistics
+from mgnet.data import sets as data
+from mgnet.data.batches import _mixed as mixed
+from mgnet.data.drawn import CLASSES, generate
 
 ROOT = os.environ.get("MGNET_DATA")
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
@@ -731,7 +731,7 @@ def test_a_data_set_moves_as_a_whole() -> None:
 
 
 def test_the_readers_need_no_torch() -> None:
-    code = "import sys; import mgnet.official, mgnet.synthetic; sys.exit('torch' in sys.modules)"
+    code = "import sys; import mgnet.data.official, mgnet.data.drawn; sys.exit('torch' in sys.modules)"
     assert finished("-c", code).returncode == 0
 
 

@@ -14,23 +14,16 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 
 
-def layers_of(block: str) -> list[set[str]]:
-    """Give the modules of a drawn part, the highest layer first."""
-    layers: list[set[str]] = [set()]
-    for line in block.strip().splitlines():
-        if line.strip() == "|":
-            layers.append(set())
-        else:
-            layers[-1].add(re.split(r"\.py|/", line.strip())[0])
-    return layers
-
-
-def test_the_drawn_layers_are_those_of_the_table() -> None:
-    table = runpy.run_path(str(ROOT / "tests" / "test_layers.py"))
+def test_the_architecture_shows_every_module_in_its_room() -> None:
     text = (DOCS / "architecture.md").read_text(encoding="utf-8")
-    drawn = [layers_of(block) for block in re.findall(r"```text\n(.*?)```", text, re.DOTALL)]
-    parts = ("CROWN", "SOLVER", "NETWORK", "TRUNK", "STRINGS", "COMMON")
-    assert drawn == [table[part][::-1] for part in parts]
+    shown = {
+        folder: set(re.findall(r"^ +(\w+)\.py", block, re.MULTILINE))
+        for folder, block in re.findall(r"^`(\w+)/`: .*\n\n```text\n(.*?)```", text, re.MULTILINE | re.DOTALL)
+    }
+    package = ROOT / "mgnet"
+    rooms = {path.parent for path in package.glob("*/*.py")}
+    there = {room.name: {path.stem for path in room.glob("[!_]*.py")} for room in rooms}
+    assert shown == there
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])

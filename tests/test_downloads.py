@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 from processes import environment, finished
 
-from mgnet import downloads
-from mgnet.archives import DataError
 from mgnet.cli import main
-from mgnet.downloads import DownloadError, fetch
-from mgnet.official import CIFAR10, MNIST, read_cifar10
+from mgnet.data import downloads
+from mgnet.data.archives import DataError
+from mgnet.data.downloads import DownloadError, fetch
+from mgnet.data.official import CIFAR10, MNIST, read_cifar10
 
 MOST = 100_000
 OK = b"HTTP/1.1 200 OK\r\n"

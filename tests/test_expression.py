@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
-from mgnet.expression import MAX_DEPTH, MAX_LENGTH, ExpressionError, parse
+from mgnet.cli.expression import MAX_DEPTH, MAX_LENGTH, ExpressionError, parse
 
 X = np.array([-1.75, -0.5, 0.0, 0.3, 1.0, 2.5])
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mgnet import files
+from mgnet.core import files
 
 HEX = "0123456789ab"
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 import mgnet
-from mgnet import Neumann, box_assembly
+from mgnet import Neumann
+from mgnet.poisson import box_assembly
 
 STEPS = [1e-2, 1e-3, 1e-4, 1 / 60000, 1e-5, 1e-6, 1e-7]
 # How c may be given, made of its nodal values.

@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 import mgnet
-from mgnet import Recipe, Stencil, models, optimizers
+from mgnet import Recipe, Stencil, models
 from mgnet.layers import Averaging
+from mgnet.train import optimizers
 
 RNG = np.random.default_rng
 

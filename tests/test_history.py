@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from processes import wait_until
 
-from mgnet import History, progress
-from mgnet.progress import Progress
+from mgnet import History
+from mgnet.core import progress
+from mgnet.core.progress import Progress
 
 
 class Terminal(io.StringIO):

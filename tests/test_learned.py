@@ -15,7 +15,7 @@ import mgnet
 from mgnet.bridge import convergence_factor, galerkin_defects
 from mgnet.learned import LearnedCycle, train
 from mgnet.multigrid import cycle
-from mgnet.stiffness import Stiffness
+from mgnet.operators.stiffness import Stiffness
 
 each_dim = pytest.mark.parametrize("dim", [1, 2, 3])
 SIZES = {1: 32, 2: 16, 3: 8}

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import mgnet
-from mgnet import memory
-from mgnet.memory import (
+from mgnet.core import memory
+from mgnet.core.memory import (
     KEPT,
     LARGE,
     LEAST,

@@ -14,7 +14,7 @@ import torch
 import mgnet
 from mgnet import Dirichlet, Hierarchy, Neumann, Poisson, Robin
 from mgnet.multigrid import ConjugateGradients, Level, cycle, full_multigrid
-from mgnet.smoothers import SMOOTHERS
+from mgnet.operators.smoothers import SMOOTHERS
 
 CONDITIONS: dict[str, dict[str, Any]] = {
     "dirichlet": {},

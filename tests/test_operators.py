@@ -16,7 +16,7 @@ from torch.nn import functional as F  # noqa: N812
 
 import mgnet
 from mgnet import Prolongation, Restriction, Stencil, Stiffness
-from mgnet.precision import full_precision
+from mgnet.core.precision import full_precision
 
 
 @pytest.fixture(scope="module", autouse=True)

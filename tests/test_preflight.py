@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 import mgnet
-from mgnet import optimizers, train
 from mgnet.data import Data, Split
+from mgnet.train import loop as train
+from mgnet.train import optimizers
 
 OPTIONS: dict[str, Any] = {"recipe": "lecture", "epochs": 1, "batch_size": 32, "progress": False}
 

@@ -424,7 +424,7 @@ def test_coefficients_of_any_kind() -> None:
     [
         refusal(TypeError, "left", "got 'dirichlet'", left="dirichlet"),
         refusal(TypeError, "left", "got 0.0", left=0.0),
-        refusal(TypeError, "right", "got <class 'mgnet.problem.Neumann'>", right=Neumann),
+        refusal(TypeError, "right", "got <class 'mgnet.poisson.problem.Neumann'>", right=Neumann),
         refusal(TypeError, "right", "got (1.0, 2.0)", right=(1.0, 2.0)),
         refusal(
             ValueError, "left", "got Dirichlet(g=0.0) and periodic=True", left=Dirichlet(), periodic=True

@@ -13,8 +13,11 @@ import torch
 from torch import nn
 
 import mgnet
-from mgnet import checkpoint, files, run_folder, train
-from mgnet.run_folder import BEST, FILES, LAST, LOCK, claimed
+from mgnet import checkpoint
+from mgnet.core import files
+from mgnet.train import loop as train
+from mgnet.train import run_folder
+from mgnet.train.run_folder import BEST, FILES, LAST, LOCK, claimed
 
 OPTIONS: dict[str, Any] = {"recipe": "lecture", "epochs": 1, "batch_size": 32, "progress": False}
 
@@ -202,7 +205,7 @@ def test_more_epochs_than_a_checkpoint_has_room_for(data: mgnet.data.Data, tmp_p
     assert not os.listdir(tmp_path)
     history = mgnet.History()
     for epoch in range(30_000):
-        history.append(**dict.fromkeys(mgnet.history.COLUMNS, epoch + 0.1))
+        history.append(**dict.fromkeys(mgnet.train.history.COLUMNS, epoch + 0.1))
     checkpoint.save(tmp_path / "a", {"history": history.state_dict()})
 
 

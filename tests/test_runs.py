@@ -13,10 +13,11 @@ import torch
 from torch import nn
 
 import mgnet
-from mgnet import checkpoint, data, models, runs
+from mgnet import checkpoint, data, models
 from mgnet.checkpoint import CheckpointError
 from mgnet.models import registry
-from mgnet.run_folder import BEST, LAST
+from mgnet.train import runs
+from mgnet.train.run_folder import BEST, LAST
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

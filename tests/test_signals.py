@@ -14,7 +14,7 @@ from random import Random
 import pytest
 from processes import ended, finished, started, wait_until
 
-from mgnet.signals import WORDS, until_signalled
+from mgnet.core.signals import WORDS, until_signalled
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 ALL = pytest.mark.parametrize("number", list(WORDS), ids=lambda number: signal.Signals(number).name)

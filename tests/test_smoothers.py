@@ -1,6 +1,7 @@
 """Smoothers against what they are as matrices: splittings, loops over unknowns, polynomials.
 
-A smoother joins the tests, these and those of the cycles, by its line in ``mgnet.smoothers.SMOOTHERS``.
+A smoother joins the tests, these and those of the cycles, by its line in
+``mgnet.operators.smoothers.SMOOTHERS``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mgnet import Stiffness
-from mgnet.smoothers import (
+from mgnet.operators.smoothers import (
     SMOOTHERS,
     Chebyshev,
     Jacobi,

@@ -13,8 +13,8 @@ import torch
 
 import mgnet
 from mgnet import ConvergenceError, Dirichlet, Hierarchy, Neumann, Poisson, Robin, Status
-from mgnet.iteration import Progress, SingleStep, iterate
-from mgnet.smoothers import SMOOTHERS
+from mgnet.operators.smoothers import SMOOTHERS
+from mgnet.solver.iteration import Progress, SingleStep, iterate
 
 METHODS = ("exact", "direct", "vcycle", "wcycle", "fcycle", "fmg", "pcg")
 ITERATIVE = ("vcycle", "wcycle", "fcycle", "fmg", "pcg")

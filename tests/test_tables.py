@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from mgnet import tables
-from mgnet.files import replacing
-from mgnet.tables import TableError, is_file_name, is_uniform, read, require_writable, write
+from mgnet.cli import tables
+from mgnet.cli.tables import TableError, is_file_name, is_uniform, read, require_writable, write
+from mgnet.core.files import replacing
 
 FLOATS = st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=20)
 ONE_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -12,9 +12,10 @@ import pytest
 import torch
 from processes import TIMEOUT, finished
 
-from mgnet import condensation, threads
-from mgnet.condensation import Condensation
-from mgnet.stiffness import Stiffness
+from mgnet.core import threads
+from mgnet.multigrid import exact as condensation
+from mgnet.multigrid.exact import Condensation
+from mgnet.operators.stiffness import Stiffness
 
 CHUNKS = [slice(i, i + 1) for i in range(200)]
 

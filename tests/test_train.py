@@ -23,21 +23,11 @@ from processes import ended, environment, finished, started, wait_until
 from torch import nn
 
 import mgnet
-from mgnet import (
-    CheckpointError,
-    DivergedError,
-    History,
-    Recipe,
-    checkpoint,
-    optimizers,
-    precision,
-    progress,
-    recipes,
-    signals,
-    train,
-)
-from mgnet.parallel import Processes, together
-from mgnet.train import BEST, LAST
+from mgnet import CheckpointError, DivergedError, History, Recipe, checkpoint
+from mgnet.core import precision, progress, signals
+from mgnet.train import BEST, LAST, optimizers, recipes
+from mgnet.train import loop as train
+from mgnet.train.parallel import Processes, together
 
 PLAIN: dict[str, Any] = {
     "recipe": Recipe(epochs=2, batch_size=32, lr=0.02, weight_decay=1e-3, schedule="onecycle"),

@@ -19,8 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from processes import environment, finished
 
-from mgnet import checkpoint, models, untrusted
+from mgnet import checkpoint, models
 from mgnet.checkpoint import CheckpointError
+from mgnet.core import untrusted
 
 # Words of torch that would have people trust what they have been warned of.
 ADVICE = re.compile(r"weights_only|safe_globals|unsafe|trust", re.IGNORECASE)

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mgnet.varying import VaryingStiffness, eliminate
+from mgnet.operators.varying import VaryingStiffness, eliminate
 
 ENDS = [*itertools.product(("dirichlet", "natural"), repeat=2), ("periodic", "periodic")]
 seeds = st.integers(0, 2**32 - 1)

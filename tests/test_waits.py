@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 import mgnet
-from mgnet import assembly, operators, train
-from mgnet.checks import hidden
+from mgnet import operators, train
+from mgnet.core.checks import hidden
 from mgnet.data import Augmentation, Batches
+from mgnet.poisson import assembly
 
 pytestmark = pytest.mark.cuda
 

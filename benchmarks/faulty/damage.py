@@ -23,11 +23,13 @@ import torch
 
 from faulty.children import patience
 from faulty.runs import difference
-from mgnet import archives, checkpoint, tables
-from mgnet.archives import MARKER, Archive, DataError
+from mgnet import checkpoint
 from mgnet.checkpoint import CheckpointError
-from mgnet.official import CIFAR10, MNIST, RECORD, Images, read_cifar10, read_mnist
-from mgnet.tables import TableError
+from mgnet.cli import tables
+from mgnet.cli.tables import TableError
+from mgnet.data import archives
+from mgnet.data.archives import MARKER, Archive, DataError
+from mgnet.data.official import CIFAR10, MNIST, RECORD, Images, read_cifar10, read_mnist
 
 PACKAGE = "cifar-10-binary.tar.gz"
 RECORDS = 3  # in each file of the small archives

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from faulty.children import End, spawn, together
 from faulty.damage import packed, small_cifar
-from mgnet.official import read_cifar10
+from mgnet.data.official import read_cifar10
 
 ARCHIVE, FILES = small_cifar()
 CONTENT = packed(FILES)
@@ -239,8 +239,8 @@ def serving(folder: Path) -> Iterator[str]:
 
 def read(url: str, root: Path) -> None:
     """Download into a folder and read, in this process."""
-    if importlib.util.find_spec("mgnet.downloads"):
-        vars(importlib.import_module("mgnet.downloads")).update(LIMITS)
+    if importlib.util.find_spec("mgnet.data.downloads"):
+        vars(importlib.import_module("mgnet.data.downloads")).update(LIMITS)
     os.environ["MGNET_DATA_URL"] = url
     print("verified" if read_cifar10(root, archive=replace(ARCHIVE)).verified else "unverified")
 
@@ -262,7 +262,7 @@ def _judged(way: str, end: End) -> str:
     if (
         end.code != 1
         or way == "whole"
-        or not end.error.startswith(("FileNotFoundError: CIFAR", "mgnet.archives.DataError"))
+        or not end.error.startswith(("FileNotFoundError: CIFAR", "mgnet.data.archives.DataError"))
     ):
         return str(end)
     return ""

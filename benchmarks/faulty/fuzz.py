@@ -13,11 +13,13 @@ import numpy as np
 
 from faulty.children import patience
 from faulty.damage import small_mnist
-from mgnet import checkpoint, official, tables
-from mgnet.archives import DataError
+from mgnet import checkpoint
 from mgnet.checkpoint import CheckpointError
-from mgnet.expression import ExpressionError, parse
-from mgnet.tables import TableError
+from mgnet.cli import tables
+from mgnet.cli.expression import ExpressionError, parse
+from mgnet.cli.tables import TableError
+from mgnet.data import official
+from mgnet.data.archives import DataError
 
 TOKENS = (
     "x y z t pi e 0 1 2.5 1e3 1e-400 1e400 9**9**9 0x1f 1_000 1j .5 5. "

@@ -20,9 +20,10 @@ from faulty.children import End, ended
 from faulty.damage import PACKAGE, small_cifar, small_mnist, with_package
 from faulty.disk import TRAIN
 from faulty.runs import command
-from mgnet import checkpoint, data
-from mgnet.archives import MARKER, Archive
-from mgnet.official import CIFAR10, read_cifar10, read_mnist
+from mgnet import checkpoint
+from mgnet.data import sets as data
+from mgnet.data.archives import MARKER, Archive
+from mgnet.data.official import CIFAR10, read_cifar10, read_mnist
 from mgnet.train import BEST, LAST
 
 # Bytes that may be taken beyond twice the file, as mgnet.checkpoint.load says; seconds for a command.

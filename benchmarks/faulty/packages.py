@@ -15,7 +15,7 @@ import numpy as np
 
 from faulty.damage import packed, small_cifar
 from faulty.payloads import Call
-from mgnet.official import CIFAR10
+from mgnet.data.official import CIFAR10
 
 ZEROS = 2**28  # bytes that pack well
 

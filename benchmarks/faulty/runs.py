@@ -16,8 +16,9 @@ from torch import nn
 
 import mgnet
 from faulty.children import End, together
-from mgnet import checkpoint, precision
+from mgnet import checkpoint
 from mgnet.cli import main
+from mgnet.core import precision
 from mgnet.train import BEST, LAST
 
 DATA = mgnet.data.synthetic(train=96, validation=32, test=32)

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 import mgnet
-from mgnet import box, entries
-from mgnet.cells import CellStiffness
-from mgnet.galerkin import NodeProlongation
+from mgnet.operators import axes as box
+from mgnet.operators import entries
+from mgnet.operators.cells import CellStiffness
+from mgnet.operators.interpolation import NodeProlongation
 
 
 def factor(n: Any, dim: int = 2, **options: Any) -> float:

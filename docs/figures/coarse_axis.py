@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
-from mgnet.box import Axis
+from mgnet.operators.axes import Axis
 
 axes = [Axis(13, 1.0, ("natural", "natural"))]
 while axes[-1].coarsens:

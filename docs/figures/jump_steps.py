@@ -7,9 +7,9 @@ import numpy as np
 import torch
 
 import mgnet
-from mgnet import entries
-from mgnet.cells import CellStiffness
-from mgnet.galerkin import NodeProlongation
+from mgnet.operators import entries
+from mgnet.operators.cells import CellStiffness
+from mgnet.operators.interpolation import NodeProlongation
 
 N, JUMPS, MOST = 64, (1, 10, 100, 1e3), 50
 

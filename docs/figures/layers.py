@@ -25,17 +25,15 @@ def tables(text):
 
 
 layers = tables(TABLE.read_text(encoding="utf-8"))
-WIDTH = {"SOLVER": 4.4, "NETWORK": 4.1, "STRINGS": 1.5}  # of the columns
+WIDTH = {"SOLVER": 3.2, "NETWORK": 3.2}  # of the columns
 LINE, GAP = 0.3, 0.14
 ROLE = {
     "CROWN": ("above the branches", "#e8e8e8"),
     "SOLVER": ("the solver", "#d6e6f4"),
     "NETWORK": ("the networks", "#fde3c8"),
-    "STRINGS": ("strings", "#e3ddf0"),
     "TRUNK": ("the trunk", "#d9edd6"),
-    "COMMON": ("below everything", "#e8e8e8"),
 }
-figure, ax = plt.subplots(figsize=(9, 8.6), layout="constrained")
+figure, ax = plt.subplots(figsize=(7, 5), layout="constrained")
 
 
 def stack(part, left, width, bottom):
@@ -51,15 +49,14 @@ def stack(part, left, width, bottom):
     return bottom + LINE + GAP
 
 
-total = sum(WIDTH.values()) + 2 * GAP
-trunk = WIDTH["SOLVER"] + GAP + WIDTH["NETWORK"]
-base = stack("COMMON", 0, total, 0)
-tops = [stack("STRINGS", trunk + GAP, WIDTH["STRINGS"], base)]
-bottom = stack("TRUNK", 0, trunk, base)
-tops += [stack("SOLVER", 0, WIDTH["SOLVER"], bottom)]
-tops += [stack("NETWORK", WIDTH["SOLVER"] + GAP, WIDTH["NETWORK"], bottom)]
+total = sum(WIDTH.values()) + GAP
+bottom = stack("TRUNK", 0, total, 0)
+tops = [
+    stack("SOLVER", 0, WIDTH["SOLVER"], bottom),
+    stack("NETWORK", WIDTH["SOLVER"] + GAP, WIDTH["NETWORK"], bottom),
+]
 top = stack("CROWN", 0, total, max(tops))
 ax.set(xlim=(-GAP, total + GAP), ylim=(-GAP, top))
 ax.set_axis_off()
-ax.set_title("An import goes down, and never from one column to another")
+ax.set_title("An import goes down, and never from one column to the other")
 plt.show()

@@ -5,7 +5,7 @@ import numpy as np
 import torch
 
 import mgnet
-from mgnet import assembly
+from mgnet.poisson import assembly
 
 figure, axes = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained", sharex=True)
 for n, marker, colour in ((8, "o", "tab:blue"), (16, "x", "tab:orange")):

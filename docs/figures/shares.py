@@ -5,7 +5,7 @@ import numpy as np
 import torch
 
 import mgnet
-from mgnet import assembly
+from mgnet.poisson import assembly
 
 problem = mgnet.Poisson(lambda x: 40 * np.exp(-40 * (x - 0.35) ** 2), n=16)
 load = assembly.load(problem, torch.float64, torch.device("cpu")).b

@@ -5,7 +5,7 @@ import numpy as np
 import torch
 
 import mgnet
-from mgnet.smoothers import Chebyshev, Jacobi
+from mgnet.operators.smoothers import Chebyshev, Jacobi
 
 n = 32
 A = mgnet.Stiffness(1 / n)

@@ -28,7 +28,7 @@ import matplotlib.pyplot as plt
 import torch
 
 import mgnet
-from mgnet import recipes
+from mgnet.train import recipes
 
 real = bool(os.environ.get("MGNET_DATA"))
 

@@ -29,7 +29,7 @@ import torch
 from scipy.integrate import quad
 
 import mgnet
-from mgnet.assembly import load
+from mgnet.poisson.assembly import load
 
 n = 8
 h = 1 / n

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 import mgnet
-from mgnet.assembly import load
+from mgnet.poisson.assembly import load
 
 n = 16
 h = 1 / n

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from ..operators import convolution
+from ..operators.convolutions import convolution
 
 __all__ = ["conv_norm", "head", "kaiming"]
 

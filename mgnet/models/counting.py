@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..graphs import image, meta_copy
+from ..layers.graphs import image, meta_copy
 from .registry import create
 
 __all__ = ["Count", "Row", "count", "summary"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..checks import count
+from ..core.checks import count
 from .common import conv_norm, head, kaiming
 from .registry import register
 

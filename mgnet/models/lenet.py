@@ -6,9 +6,9 @@ from collections import OrderedDict
 
 from torch import nn
 
-from ..checks import count, probability
+from ..core.checks import count, probability
 from ..layers import Dropout
-from ..operators import convolution
+from ..operators.convolutions import convolution
 from .registry import register
 
 __all__ = ["LeNet5", "MaxConvNet", "Net"]

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from ..checks import count
+from ..core.checks import count
 from .registry import register
 
 __all__ = ["MLP", "Logistic"]

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from .. import stencils
-from ..checks import count
+from ..core.checks import count
 from ..layers import Averaging
-from ..operators import Prolongation, Restriction, Stencil, convolution
-from ..smoothers import chebyshev_weights, damping, rough_interval
-from ..stiffness import Stiffness
+from ..operators.convolutions import Prolongation, Restriction, Stencil, convolution
+from ..operators.smoothers import chebyshev_weights, damping, rough_interval
+from ..operators.stiffness import Stiffness
 from .common import head, kaiming
 from .registry import register
 

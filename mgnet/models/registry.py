@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from ..checks import count, flag, is_shortage, shown
+from ..core.checks import count, flag, is_shortage, shown
 
 __all__ = ["create", "defaults", "names", "register"]
 

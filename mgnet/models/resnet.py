@@ -7,8 +7,8 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from ..checks import count
-from ..operators import convolution
+from ..core.checks import count
+from ..operators.convolutions import convolution
 from .common import conv_norm, head, kaiming
 from .registry import register
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module
 from torch.nn.parameter import is_lazy
 
-from ..checks import shown
+from ..core.checks import shown
 from .registry import create
 
 __all__ = ["restore"]

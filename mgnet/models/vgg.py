@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from ..checks import count
+from ..core.checks import count
 from .common import conv_norm, head, kaiming
 from .registry import register
 

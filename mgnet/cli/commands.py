@@ -1,0 +1,111 @@
+"""The command ``mgnet``.
+
+Nothing but the standard library is imported until a command runs, so that ``mgnet --help`` answers at once.
+To add a command, write a function that declares its arguments on a parser and ends with
+``parser.set_defaults(run=...)``, and name it in ``COMMANDS``; ``run`` takes the arguments and returns an
+exit code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from . import evaluate, solve, train
+from .shell import DONE, USAGE, CommandError, guarded, say
+
+__all__ = ["COMMANDS", "main"]
+
+# OpenMP reads how its threads wait for each other when torch is loaded. By itself it lets them spin, which
+# makes a command many times slower beside other work; benchmarks/command.py measures it.
+WAITING = {"OMP_WAIT_POLICY": "PASSIVE"}
+# Who has set one of these has chosen: of any OpenMP, of GNU's, of LLVM's and Intel's.
+CHOSEN = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
+
+COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
+    "solve": (solve.declare, "solve -div(a grad u) + c u = f on an interval or in a box"),
+    "train": (train.declare_train, "train a network on CIFAR-10, MNIST or a synthetic set"),
+    "evaluate": (evaluate.declare_evaluate, "measure the test accuracy of a trained network"),
+    "models": (train.declare_models, "list the networks: name, parameters, multiply-adds"),
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise CommandError(USAGE, f"{message} (see '{self.prog} --help')")
+
+    def print_help(self, file: Any = None) -> None:
+        say(self.format_help().rstrip())  # argparse itself would hide that stdout is full or closed
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        import mgnet
+
+        say(f"mgnet {mgnet.__version__}")
+        parser.exit()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments after the command's name; by default those of the process.
+
+    Returns
+    -------
+    int
+        The exit code: 0 done, 2 usage, 3 not converged, 4 damaged data, 5 resources, 129, 130, 131, 141 and
+        143 for SIGHUP, SIGINT, SIGQUIT, SIGPIPE and SIGTERM, 1 for a fault of the program.
+    """
+    _wait_patiently()
+    return guarded(lambda: _run(sys.argv[1:] if argv is None else argv))
+
+
+def _wait_patiently() -> None:
+    """Say how OpenMP is to wait, unless that is said or a program that calls ``main`` has torch already."""
+    if "torch" not in sys.modules and not any(name in os.environ for name in CHOSEN):
+        os.environ.update(WAITING)
+
+
+def _run(argv: Sequence[str]) -> int:
+    try:
+        arguments = _parser().parse_args([_shielded(text) for text in argv])
+    except SystemExit:  # argparse's way to end --help and --version; its errors are ours
+        return DONE
+    _unshield(arguments)
+    run: Callable[[argparse.Namespace], int] = arguments.run
+    return run(arguments)
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="mgnet", allow_abbrev=False, description="Multigrid by convolutions, and networks of them."
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and stop")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    form = argparse.RawDescriptionHelpFormatter
+    for name, (declare, summary) in COMMANDS.items():
+        declare(
+            commands.add_parser(
+                name, allow_abbrev=False, help=summary, description=summary, formatter_class=form
+            )
+        )
+    return parser
+
+
+def _shielded(text: str) -> str:
+    # argparse takes '-2*x' for an option; with a blank in front it is a value. Our options have two dashes.
+    is_value = text.startswith("-") and not text.startswith("--") and text != "-h"
+    return f" {text}" if is_value else text
+
+
+def _unshield(arguments: argparse.Namespace) -> None:
+    for name, value in vars(arguments).items():
+        if isinstance(value, str):
+            setattr(arguments, name, value[1:] if value.startswith(" -") else value)

@@ -1,0 +1,123 @@
+"""``mgnet evaluate``: the share of test images that the network of a run classifies correctly."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .networks import declare_data, failures, figures_of, find_device, import_modules, read_data, readable
+from .shell import DAMAGED, DONE, USAGE, CommandError, refused, say, table
+
+if TYPE_CHECKING:
+    from ..data import Data, Split
+    from ..train.runs import Run
+
+__all__ = ["declare_evaluate"]
+
+EPILOG = """\
+RUN is a folder that 'mgnet train --out' wrote, or its model.ckpt. The figure
+is that of the training.
+
+A model or data of one's own: --import the module that makes them known, by
+mgnet.models.register and mgnet.data.register.
+
+exit codes: 0 done, 2 usage, 4 damaged data or checkpoint, 5 resources
+"""
+
+
+def declare_evaluate(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``mgnet evaluate``.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+        Of this command alone.
+    """
+    parser.add_argument("folder", metavar="RUN", help="folder of a run, or its model.ckpt")
+    declare_data(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    parser.set_defaults(run=_evaluate)
+    parser.epilog = EPILOG
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    import_modules(arguments.modules)
+    device = find_device(arguments.device)
+    import mgnet
+
+    from ..train import runs
+
+    path = _checkpoint(Path(arguments.folder))
+    with refused(USAGE), failures():
+        run = runs.read(path)
+        data = read_data(_dataset(arguments.dataset, run, path), arguments.data, run.spec["image_size"])
+        run.model.to(device)
+        _require_fit(run, data, path)
+        test = data.test.normalised_by(run.mean, run.std)
+        _compare(run, data.name, test)
+        try:
+            run.history.test_accuracy = mgnet.evaluate(run.model, test)
+        except mgnet.DivergedError as error:  # no run ends so: it is the file's fault
+            raise CommandError(DAMAGED, f"{path}: {error}") from error
+    figures = figures_of(run.spec["name"], run.model, data, run.history)
+    say(json.dumps(figures, allow_nan=False) if arguments.json else table(readable(figures)))
+    return DONE
+
+
+def _compare(run: Run, dataset: str, test: Split) -> None:
+    """Say if the images are not those that the run was judged by, under the same name."""
+    digest = test.digest()
+    if dataset == run.dataset and run.digests.get("test", digest) != digest:
+        warnings.warn(f"the test images of {dataset} are not those of the run", stacklevel=2)
+
+
+def _checkpoint(path: Path) -> Path:
+    """Return the checkpoint of a run that has ended."""
+    from ..train.run_folder import BEST, LAST
+
+    if not path.is_dir() or (path / BEST).exists():
+        return path / BEST if path.is_dir() else path
+    if (path / LAST).exists():
+        raise CommandError(
+            USAGE, f"{path}: got a run that has not ended; accepted: one that has, or {path / LAST} as it is"
+        )
+    raise CommandError(USAGE, f"{path}: got a folder without {BEST}; accepted: that of a run")
+
+
+def _dataset(asked: str | None, run: Run, path: Path) -> str:
+    """Return the name of the data to judge by."""
+    from .. import data
+
+    if asked is None and run.dataset not in data.names():
+        raise CommandError(
+            USAGE,
+            f"{path}: got a run on data called {run.dataset[:100]!r}, which nobody has made known; accepted:"
+            " --import MODULE that does, by mgnet.data.register, or --dataset NAME of the same images",
+        )
+    return asked or run.dataset
+
+
+def _require_fit(run: Run, data: Data, path: Path) -> None:
+    """Refuse images that the model does not take; where they are as it says, that is the file's fault."""
+    from ..checkpoint import CheckpointError
+    from ..train import preflight
+
+    channels, size, classes = (run.spec[name] for name in ("in_channels", "image_size", "num_classes"))
+    fits = len(run.mean) == data.shape[0] and data.num_classes <= classes
+    try:
+        if fits:
+            there = preflight.place_of(run.model, data.test.images.device)
+            preflight.require_answer(run.model, data.test.subset([0]).to(there))
+    except (ValueError, TypeError) as error:
+        if (channels, size) == data.shape[:2]:
+            raise CheckpointError(f"{path}: {error}") from error
+        fits = False
+    if not fits:
+        raise CommandError(
+            USAGE,
+            f"--dataset: {data.name} has images of {'×'.join(map(str, data.shape))} in {data.num_classes}"
+            f" classes; {run.spec['name']} accepts {channels}×{size}×{size} in {classes}",
+        )

@@ -1,0 +1,229 @@
+"""What the commands that train and judge networks share: their data, device, figures and ends."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from typing import TYPE_CHECKING, Any
+
+from ..core.progress import telling
+from .shell import DAMAGED, NOT_CONVERGED, USAGE, CommandError, refused
+
+if TYPE_CHECKING:
+    from ..data import Data
+    from ..train.history import History
+
+__all__ = [
+    *("declare_data", "failures", "figures_of", "find_device", "import_modules", "of_others", "read_data"),
+    "readable",
+]
+
+
+def declare_data(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments that say on which images, and where.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+        Of one command.
+    """
+    add = parser.add_argument
+    add("--data", metavar="DIR", help="folder with the data (default: $MGNET_DATA, else they are downloaded)")
+    add("--dataset", metavar="NAME", help="cifar10, mnist, synthetic, or what --import makes known")
+    add(
+        "--import",
+        metavar="MODULE",
+        dest="modules",
+        action="append",
+        default=[],
+        help="import it first, from the current folder too: it may register models and data",
+    )
+    add("--device", metavar="NAME", help="cpu or cuda (default: cuda where there is one)")
+
+
+def import_modules(names: Iterable[str]) -> None:
+    """Import modules that make models and data known.
+
+    Parameters
+    ----------
+    names : iterable of str
+        As Python's import takes them.
+    """
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # last: a file there takes no other module's place
+    for name in names:
+        try:
+            with redirect_stdout(sys.stderr):  # stdout is for results
+                importlib.import_module(name)
+        except (Exception, SystemExit) as error:
+            said = f"{type(error).__name__}: {error}"
+            raise CommandError(
+                USAGE, f"--import: got {name!r}; accepted: a module to import ({said})"
+            ) from error
+
+
+def find_device(name: str | None) -> Any:
+    """Return the device that computes; of several GPUs the one of this process.
+
+    Parameters
+    ----------
+    name : str or None
+        What was asked for; None is a GPU where there is one.
+
+    Returns
+    -------
+    torch.device
+        It is there.
+    """
+    with telling(lambda: "loading torch"):
+        import torch
+
+        from ..core import checks
+
+    local = os.environ.get("LOCAL_RANK", "0")
+    with refused(USAGE):
+        device = checks.find_device(name or (f"cuda:{local}" if torch.cuda.is_available() else "cpu"))
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
+    return device
+
+
+def read_data(dataset: str, root: str | None, image_size: int) -> Data:
+    """Return a data set; the digits get a margin where the model wants images of 32 pixels.
+
+    Parameters
+    ----------
+    dataset : str
+        Its name.
+    root : str or None
+        Where its files are.
+    image_size : int
+        Width and height that the model wants.
+
+    Returns
+    -------
+    Data
+        All of it.
+    """
+    from .. import data
+
+    if dataset not in data.names():
+        raise CommandError(USAGE, f"--dataset: got {dataset!r}; accepted: {', '.join(data.names())}")
+    if root is not None:
+        _require_root(root)
+    more = {"pad": 2} if dataset == "mnist" and image_size == 32 else {}
+    with refused(USAGE), telling(lambda: f"reading {dataset}"):
+        try:
+            with of_others(f"--dataset: {dataset}"):
+                return data.load(dataset, root, **more)
+        except data.DataError as error:
+            raise CommandError(DAMAGED, str(error)) from error
+
+
+def _require_root(root: str) -> None:
+    from ..data import archives
+
+    try:
+        archives.find_root(root)
+    except (ValueError, NotADirectoryError) as error:
+        raise CommandError(USAGE, f"--data: {str(error).removeprefix('root: ')}") from error
+
+
+@contextmanager
+def of_others(what: str) -> Iterator[None]:
+    """Say whose code failed, where it may be a user's: it is no fault of this program.
+
+    Parameters
+    ----------
+    what : str
+        What the message begins with.
+    """
+    from ..core.checks import is_shortage
+
+    try:
+        yield
+    except (CommandError, ValueError, TypeError, OSError):  # which have messages of their own
+        raise
+    except Exception as error:
+        if is_shortage(error):
+            raise
+        raise CommandError(USAGE, f"{what} failed ({type(error).__name__}: {error})") from error
+
+
+@contextmanager
+def failures() -> Iterator[None]:
+    """Give the ends of a training run their exit codes."""
+    from ..checkpoint import CheckpointError
+    from ..train.loop import DivergedError
+
+    try:
+        yield
+    except CheckpointError as error:
+        raise CommandError(DAMAGED, str(error)) from error
+    except DivergedError as error:
+        raise CommandError(NOT_CONVERGED, f"diverged: {error}") from error
+    except ImportError as error:
+        if error.name != "tensorboard":  # the extra that an option asks for
+            raise
+        raise CommandError(USAGE, str(error)) from error
+
+
+def figures_of(name: str, model: Any, data: Data, history: History) -> dict[str, Any]:
+    """Return what --json prints.
+
+    Parameters
+    ----------
+    name : str
+        Of the model.
+    model : torch.nn.Module
+        The model.
+    data : Data
+        What it was judged on.
+    history : History
+        Of its training.
+
+    Returns
+    -------
+    dict
+        By name.
+    """
+    best = history.best or {}
+    return {
+        "model": name,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "dataset": data.name,
+        "source": data.source,
+        "epochs": len(history),
+        "train_loss": best.get("train_loss"),
+        "val_accuracy": best.get("val_accuracy"),
+        "test_accuracy": history.test_accuracy,
+        "seconds": history.seconds,
+        "images_per_second": history.images_per_second,
+    }
+
+
+def readable(figures: dict[str, Any]) -> dict[str, Any]:
+    """Return figures with accuracies in per cent.
+
+    Parameters
+    ----------
+    figures : dict
+        By name.
+
+    Returns
+    -------
+    dict
+        For people.
+    """
+
+    def percent(value: Any) -> str:
+        return ", ".join(map(percent, value)) if isinstance(value, list) else f"{value:.2%}"
+
+    return {
+        name: percent(value) if "accurac" in name and value is not None else value
+        for name, value in figures.items()
+    }

@@ -1,0 +1,375 @@
+"""The options of ``mgnet solve`` that pose the problem: strings to the keywords of ``mgnet.solve``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from .shell import DAMAGED, USAGE, CommandError, reason, refused
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from .expression import Expression
+    from .tables import Table
+
+__all__ = ["AXES", "SIDES", "constant", "expression", "problem", "whole"]
+
+AXES = ("x", "y", "z")
+SIDES = ("left", "right", "bottom", "top", "back", "front")  # low and high end of each axis
+
+
+def problem(arguments: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
+    """Return f and the keywords that say what is solved.
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+        Those of ``mgnet solve``.
+
+    Returns
+    -------
+    f : float, callable or numpy.ndarray
+        The right-hand side.
+    keywords : dict
+        Of ``mgnet.solve``; None where the library's own default is meant.
+
+    Raises
+    ------
+    CommandError
+        For whatever cannot be understood, or does not go together.
+    """
+    dim = _dimension(arguments)
+    _refuse_sides(arguments, dim)
+    return _line(arguments) if dim == 1 else _box(arguments, dim)
+
+
+def _dimension(arguments: argparse.Namespace) -> int:
+    """Return --dim, or how many axes --n, --domain or a file speak of."""
+    cells = _cell_numbers(arguments.n)
+    if arguments.dim is not None:
+        return int(arguments.dim)
+    from .tables import axes_of
+
+    files = [text for text in (arguments.rhs, arguments.a, arguments.c) if text and _is_array(text)]
+    counts = [len(cells), len(arguments.domain or ()) // 2, *map(axes_of, files)]
+    return min(max(1, *counts), len(AXES))
+
+
+def _refuse_sides(arguments: argparse.Namespace, dim: int) -> None:
+    """Refuse a condition on a side that there is not in so few dimensions."""
+    for side in SIDES[2 * dim :]:
+        condition = getattr(arguments, side)
+        if condition is not None:
+            needed = "--dim 2 or 3" if side in SIDES[:4] else "--dim 3"
+            raise CommandError(
+                USAGE, f"--{side}: got {condition!r} in {_dimensions(dim)}; accepted with {needed}"
+            )
+
+
+def _is_array(text: str) -> bool:
+    return text.lower().endswith(".npy")
+
+
+def _dimensions(dim: int) -> str:
+    return f"{dim} dimension{'s' if dim > 1 else ''}"
+
+
+def _cell_numbers(texts: Sequence[str] | None) -> list[int]:
+    for text in (texts or ())[1:]:  # argparse gives --n all that follows it
+        if not _is_accepted(text, ()):
+            raise CommandError(
+                USAGE, f"--n: unrecognized arguments: {text}; accepted is a whole number, or one per axis"
+            )
+    numbers = [whole("--n", text) for text in texts or ()]
+    return [number for number in numbers if number is not None]
+
+
+def _require_count(option: str, values: Sequence[Any], dim: int, each: int) -> None:
+    """Refuse values that are neither for all axes nor for each."""
+    counts = sorted({each, each * dim})
+    if values and len(values) not in counts:
+        expected = f"{' or '.join(map(str, counts))} argument{'s' if counts[-1] > 1 else ''}"
+        raise CommandError(
+            USAGE, f"{option}: expected {expected} in {_dimensions(dim)}, got {' '.join(map(str, values))}"
+        )
+
+
+# One dimension
+
+
+def _line(arguments: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
+    rhs = _function("--rhs", arguments.rhs, alone=_is_array(arguments.rhs))
+    a, c = _function("--a", arguments.a), _function("--c", arguments.c)
+    return _values(rhs), {
+        **_grid(arguments, rhs, a, c),
+        "a": _values(a),
+        "c": _values(c),
+        "left": _condition("--left", arguments.left),
+        "right": _condition("--right", arguments.right),
+        "periodic": bool(_joined(arguments.periodic, 1)) or None,
+    }
+
+
+def _function(option: str, text: str | None, alone: bool = True) -> Table | Expression | None:
+    """Return what the text stands for; `alone` accepts a table of values without their x."""
+    if text is None:
+        return None
+    from .tables import is_file_name, read
+
+    if not is_file_name(text):
+        return expression(option, text)
+    try:
+        with refused(DAMAGED, f"{option}: "):
+            return read(text, columns=(1, 2) if alone else (2,))
+    except OSError as error:
+        raise CommandError(USAGE, f"{option}: {reason(error)}") from error
+
+
+def _grid(arguments: argparse.Namespace, *functions: Table | Expression | None) -> dict[str, Any]:
+    """Return ``nodes``, or ``n`` and ``domain``, on which the files and the options agree."""
+    import numpy as np
+
+    from .tables import Table, is_uniform
+
+    rhs, a, c = (function if isinstance(function, Table) else None for function in functions)
+    (n,) = _cells(arguments, 1, *(table.values.shape if table else None for table in (rhs, a, c)))
+    _require_count("--domain", arguments.domain or (), 1, 2)
+    ends = _pairs(arguments.domain)[0] if arguments.domain else None
+    with refused(DAMAGED):
+        nodes = next((table.nodes() for table in (rhs, c) if table and table.x is not None), None)
+    domain = (ends or (0.0, 1.0)) if nodes is None else _domain(ends, nodes)
+    if rhs or a or c:  # else n is only a number yet, perhaps a huge one
+        x = np.linspace(domain[0], domain[1], n + 1) if nodes is None else nodes
+        with refused(USAGE if nodes is None else DAMAGED):
+            for table in filter(None, (rhs, c)):
+                table.require_nodes(x)
+            if a:
+                a.require_cells(x)
+    return {"n": n, "domain": domain} if nodes is None or is_uniform(nodes) else {"nodes": nodes}
+
+
+def _domain(given: tuple[float, float] | None, nodes: np.ndarray) -> tuple[float, float]:
+    ends = float(nodes[0]), float(nodes[-1])
+    slack = 1e-9 * (ends[1] - ends[0])
+    if given and not all(abs(p - q) <= slack for p, q in zip(given, ends, strict=True)):
+        raise CommandError(
+            USAGE,
+            f"--domain {given[0]:g} {given[1]:g}: the nodes in the file go from {ends[0]:g} to {ends[1]:g}",
+        )
+    return ends
+
+
+# More dimensions
+
+
+def _box(arguments: argparse.Namespace, dim: int) -> tuple[Any, dict[str, Any]]:
+    rhs = _field("--rhs", arguments.rhs, dim)
+    a, c = _field("--a", arguments.a, dim), _field("--c", arguments.c, dim)
+    sides = {side: _condition(f"--{side}", getattr(arguments, side), AXES[:dim]) for side in SIDES[: 2 * dim]}
+    _require_count("--domain", arguments.domain or (), dim, 2)
+    pairs = _pairs(arguments.domain or ())
+    return rhs, {
+        "dim": dim,
+        "n": _cells(arguments, dim, *(getattr(field, "shape", None) for field in (rhs, a, c))),
+        "domain": (pairs * dim if len(pairs) == 1 else pairs) or None,
+        "a": a,
+        "c": c,
+        "boundary": {side: condition for side, condition in sides.items() if condition} or None,
+        "periodic": _joined(arguments.periodic, dim) or None,
+    }
+
+
+def _field(option: str, text: str | None, dim: int) -> Any:
+    """Return a number, a function of the coordinates, an array, or None."""
+    if text is None:
+        return None
+    from .tables import is_file_name, read_array
+
+    if not is_file_name(text):
+        return _values(expression(option, text, AXES[:dim]))
+    if not _is_array(text):
+        raise CommandError(
+            USAGE, f"{option}: got {text} in {_dimensions(dim)}; accepted are an expression and a .npy file"
+        )
+    try:
+        with refused(DAMAGED, f"{option}: "):
+            return read_array(text, dim)
+    except OSError as error:
+        raise CommandError(USAGE, f"{option}: {reason(error)}") from error
+
+
+# Strings to values
+
+
+def expression(option: str, text: str, names: Sequence[str] = AXES[:1]) -> Expression:
+    """Read an expression in some coordinates.
+
+    Parameters
+    ----------
+    option : str
+        What a message calls it.
+    text : str
+        The expression.
+    names : sequence of str, default ("x",)
+        The coordinates.
+
+    Returns
+    -------
+    Expression
+        A function of them.
+
+    Raises
+    ------
+    CommandError
+        If it is none; where only a coordinate is too much, with a word about ``--dim``.
+    """
+    from .expression import ExpressionError, parse
+    from .tables import ENDINGS, is_other_file
+
+    with refused(USAGE, f"{option}: "):
+        try:
+            return parse(text, names)
+        except ExpressionError as error:
+            if is_other_file(text):
+                raise ExpressionError(
+                    f"got the file {text!r}; accepted: an expression, or a file that ends in"
+                    f" {', '.join(ENDINGS)} where a table is"
+                ) from None
+            if not names or not _is_accepted(text, AXES):
+                raise
+            raise ExpressionError(f"{error} (y with --dim 2 or 3, z with --dim 3)") from None
+
+
+def _is_accepted(text: str, names: Sequence[str]) -> bool:
+    from .expression import ExpressionError, parse
+
+    try:
+        parse(text, names)
+    except ExpressionError:
+        return False
+    return True
+
+
+def _values(function: Table | Expression | None) -> Any:
+    """Return what ``mgnet.solve`` takes: nodal values, a number, or a callable."""
+    from .expression import Expression
+
+    if not isinstance(function, Expression):
+        return None if function is None else function.values
+    return float(function(*[0.0] * len(function.names))) if function.is_constant else function
+
+
+def constant(option: str, text: str | None) -> float | None:
+    """Return the value of an expression without coordinates.
+
+    Parameters
+    ----------
+    option : str
+        What a message calls it.
+    text : str or None
+        The expression.
+
+    Returns
+    -------
+    float or None
+        None for None.
+    """
+    return None if text is None else float(expression(option, text, names=())())
+
+
+def whole(option: str, text: str | None) -> int | None:
+    """Return the whole number that an expression stands for.
+
+    Parameters
+    ----------
+    option : str
+        What a message calls it.
+    text : str or None
+        The expression.
+
+    Returns
+    -------
+    int or None
+        None for None.
+    """
+    number = constant(option, text)
+    if number is not None and not number.is_integer():
+        raise CommandError(USAGE, f"{option}: {text!r} is not accepted; accepted is a whole number")
+    return None if number is None else int(number)
+
+
+def _pairs(texts: Sequence[str]) -> list[tuple[float, float]]:
+    ends = [float(expression("--domain", text, names=())()) for text in texts]
+    return list(zip(ends[::2], ends[1::2], strict=True))
+
+
+def _cells(arguments: argparse.Namespace, dim: int, *shapes: tuple[int, ...] | None) -> tuple[int, ...]:
+    """Return the numbers of cells on which --n and the files agree; the shapes are those of rhs, a and c."""
+    numbers = _cell_numbers(arguments.n)
+    _require_count("--n", numbers, dim, 1)
+    texts = {"--rhs": arguments.rhs, "--a": arguments.a, "--c": arguments.c}
+    told = {
+        f"{option} {text}": tuple(size - (option != "--a") for size in shape)
+        for (option, text), shape in zip(texts.items(), shapes, strict=True)
+        if shape
+    }
+    if not told and not numbers:
+        raise CommandError(USAGE, "--n is missing; accepted is a number of cells, or a file that says it")
+    given = tuple(numbers * dim if len(numbers) == 1 else numbers)
+    counts = {**told, **({"--n": given} if numbers else {})}
+    if len(set(counts.values())) > 1:
+        differ = ", ".join(f"{' x '.join(map(str, count))} by {source}" for source, count in counts.items())
+        code = DAMAGED if len(set(told.values())) > 1 else USAGE
+        raise CommandError(code, f"the numbers of cells differ: {differ}")
+    return next(iter(counts.values()))
+
+
+def _condition(option: str, text: str | None, names: Sequence[str] = ()) -> Any:
+    """Return a boundary condition; its last number may vary with the coordinates named."""
+    if text is None:
+        return None
+    import mgnet
+
+    kinds: dict[str, tuple[Any, int]] = {
+        "dirichlet": (mgnet.Dirichlet, 1),
+        "neumann": (mgnet.Neumann, 1),
+        "robin": (mgnet.Robin, 2),
+    }
+    kind, _, rest = text.partition(":")
+    condition, count = kinds.get(kind.strip().lower(), (None, 0))
+    parts = _outer_parts(rest)
+    if len(parts) != count or not all(part.strip() for part in parts):
+        raise CommandError(
+            USAGE, f"{option}: {text!r} is not accepted; accepted are dirichlet:G, neumann:G, robin:ALPHA,G"
+        )
+    *alpha, g = parts
+    with refused(USAGE, f"{option}: "):
+        return condition(*(constant(option, part) for part in alpha), _values(expression(option, g, names)))
+
+
+def _outer_parts(text: str) -> list[str]:
+    """Split at the commas outside brackets: 'max(1, 2), 3' has two parts."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += (character == "(") - (character == ")")
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts
+
+
+def _joined(text: str | None, dim: int) -> bool | tuple[bool, ...]:
+    """Return what ``periodic`` takes: 'all' for all axes, or names of some, as in 'x,y'."""
+    if text in (None, "all"):
+        return text is not None
+    names = [name.strip() for name in str(text).split(",")]
+    if not set(names) <= set(AXES[:dim]) or len(set(names)) < len(names):
+        accepted = " or ".join([*AXES[:dim], ",".join(AXES[:dim])][: dim + (dim > 1)])
+        raise CommandError(
+            USAGE,
+            f"--periodic: {text!r} is not accepted; accepted are axes such as {accepted}, or nothing for all",
+        )
+    return tuple(name in names for name in AXES[:dim])

@@ -1,0 +1,267 @@
+"""``mgnet solve``: strings to one call of ``mgnet.solve``, its answer to a table, JSON and files."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from .problem import AXES, SIDES, constant, expression, problem, whole
+from .shell import DONE, NOT_CONVERGED, USAGE, CommandError, refused, report, say, table
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from .expression import Expression
+
+__all__ = ["declare"]
+
+OUT_ENDINGS = (".csv", ".npy")
+PLOT_ENDINGS = (".png", ".pdf", ".svg")
+MOST_NODES = 2**20  # at which the exact solution is evaluated at one time
+
+EPILOG = """\
+EXPR is arithmetic in x (with --dim 2 also y, with --dim 3 also z): numbers, pi,
+e, + - * / **, comparisons (1 where true, else 0; 0.2 < x < 0.8 too), sin cos
+tan asin acos atan sinh cosh tanh exp log log10 sqrt abs sign floor, min(p, q)
+or minimum, max(p, q) or maximum, step(x) or heaviside(x), where(condition, p,
+q).
+
+FILE ends in .csv, .txt or .npy. --rhs: two columns x, f, one row per node, and
+the rows are the grid; an .npy array may hold f alone. --a: two columns, middle
+of the cell and a, one row per cell, or a alone. --c: two columns x, c, one row
+per node, or c alone.
+In two and three dimensions it is an .npy array indexed [x, y, z], of one value
+per node, boundary included (--rhs, --c), or per cell (--a); its shape says --n.
+--out: columns x, u; then x, y, u or x, y, z, u, and u alone in an .npy array.
+
+COND is dirichlet:G (u = G), neumann:G (a du/dnu = G, nu pointing outwards) or
+robin:ALPHA,G (a du/dnu + ALPHA u = G). Numbers may be constant expressions
+such as pi/2; in two and three dimensions G may vary with x, y, z.
+
+exit codes: 0 done, 2 usage, 3 not converged (then no file is written),
+4 damaged file, 5 resources, 129, 130, 131 and 143 ended by a signal
+
+examples:
+  mgnet solve --rhs "pi**2*sin(pi*x)" --n 4096 --exact "sin(pi*x)"
+  mgnet solve --dim 2 --rhs 1 --n 256 --top "dirichlet:x*(1 - x)" --plot u.png
+"""
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``mgnet solve``.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+        Of this command alone.
+    """
+
+    def option(name: str, metavar: str | tuple[str, ...], text: str, **more: Any) -> None:
+        parser.add_argument(name, metavar=metavar, help=text, type=_unshielded, **more)
+
+    def flag(name: str, text: str) -> None:
+        parser.add_argument(name, action="store_true", help=text)
+
+    option("--rhs", "EXPR|FILE", "right-hand side f", required=True)
+    option("--dim", "D", "1, 2 or 3 (default: what --n or a file implies, else 1)", choices=("1", "2", "3"))
+    option("--n", "N", "number of cells, or one per axis; not needed with a file that says it", nargs="+")
+    option("--domain", ("A", "B"), "two ends, or two per axis (default: 0 1)", nargs="+")
+    option("--a", "EXPR|FILE", "coefficient a > 0 (default: 1)")
+    option("--c", "EXPR|FILE", "coefficient c >= 0 (default: 0)")
+    for i, side in enumerate(SIDES):
+        place = f"where {AXES[i // 2]} is {('least', 'greatest')[i % 2]}"
+        option(f"--{side}", "COND", f"condition {place} (default: dirichlet:0)")
+    option(
+        "--periodic",
+        "AXES",
+        "no ends: what leaves on one side enters on the other; of all axes, or of some: x,y",
+        nargs="?",
+        const="all",
+    )
+    option("--load", "KIND", "exact (f and c integrated against the hats) or nodal (lumped)")
+    option("--method", "NAME", "auto (default), exact (1-D), vcycle, wcycle, fcycle, fmg, pcg or direct")
+    option("--smoother", "NAME", "jacobi, red-black or chebyshev")
+    option("--sweeps", ("NU1", "NU2"), "sweeps before and after the coarse correction", nargs=2)
+    option("--levels", "K", "number of levels")
+    option("--tol", "T", "tolerance for the estimated error")
+    option("--maxiter", "K", "most iterations")
+    option("--dtype", "TYPE", "float64 (default) or float32", choices=("float32", "float64"))
+    option("--device", "NAME", "cpu or cuda")
+    flag("--refine", "refine a float32 solution with float64 residuals")
+    option("--exact", "EXPR", "the exact solution, to report the largest nodal error")
+    option("--plot", "FILE", f"draw u ({', '.join(PLOT_ENDINGS)})")
+    option("--out", "FILE", f"write nodes and u ({', '.join(OUT_ENDINGS)})")
+    flag("--json", "print one JSON object and nothing else")
+    parser.set_defaults(run=_solve)
+    parser.epilog = EPILOG
+
+
+def _unshielded(text: str) -> str:
+    return text[1:] if text.startswith(" -") else text  # see cli._shielded
+
+
+def _solve(arguments: argparse.Namespace) -> int:
+    _require_writable(arguments)
+    f, keywords = _keywords(arguments)
+    dim = keywords.get("dim", 1)
+    exact = expression("--exact", arguments.exact, AXES[:dim]) if arguments.exact is not None else None
+
+    import numpy as np
+
+    import mgnet
+
+    solve = mgnet.solve  # this imports torch, which is not to be timed
+    with refused(USAGE), np.errstate(all="ignore"):  # the status tells what overflow comes to
+        began = time.perf_counter()
+        solution = solve(f, **keywords, throw=False)
+        seconds = time.perf_counter() - began
+    n: Any = keywords["n"] if "n" in keywords else len(keywords["nodes"]) - 1
+    figures = _figures(solution, n if dim == 1 else list(n), seconds, exact)
+    converged = figures["status"] == "CONVERGED"
+    files = [path for path in (arguments.out, arguments.plot) if path]
+    if converged:
+        with np.errstate(all="ignore"):
+            _write_files(solution, arguments)
+    if arguments.json:
+        say(json.dumps(figures, allow_nan=False))
+    else:
+        say(_table(figures, solution, "nodes" not in keywords, files if converged else []))
+    if converged:
+        return DONE
+    unwritten = f" ({' and '.join(files)} not written)" if files else ""
+    return report(f"not converged: {solution.message}{unwritten}", NOT_CONVERGED)
+
+
+def _keywords(arguments: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
+    """Return f and the keywords of ``mgnet.solve``."""
+    f, given = problem(arguments)
+    given |= {
+        "load": arguments.load,
+        "method": arguments.method,
+        "smoother": arguments.smoother,
+        "sweeps": arguments.sweeps and tuple(whole("--sweeps", text) for text in arguments.sweeps),
+        "levels": whole("--levels", arguments.levels),
+        "tol": constant("--tol", arguments.tol),
+        "maxiter": whole("--maxiter", arguments.maxiter),
+        "dtype": _dtype(arguments.dtype),
+        "device": arguments.device,
+        "refine": arguments.refine or None,
+    }
+    # What was not given is left to the library's own defaults.
+    return f, {name: value for name, value in given.items() if value is not None}
+
+
+def _dtype(name: str | None) -> Any:
+    if name is None:
+        return None
+    import torch
+
+    return getattr(torch, name)
+
+
+# The answer
+
+
+def _figures(solution: Any, n: int | list[int], seconds: float, exact: Expression | None) -> dict[str, Any]:
+    """Return what --json prints."""
+    figures = {
+        "status": solution.status.name,
+        "n": n,
+        "dim": 1 if isinstance(n, int) else len(n),
+        "dtype": str(solution.dtype).removeprefix("torch."),
+        "device": str(solution.device),
+        "method": str(solution.method),
+        "iterations": int(solution.iterations),
+        "residual": _finite(solution.residuals[-1] if len(solution.residuals) else None),
+        "error_estimate": _finite(solution.error_estimate),
+        "seconds": seconds,
+    }
+    return figures if exact is None else {**figures, "max_error": _max_error(solution, exact)}
+
+
+def _finite(number: Any) -> float | None:
+    """Return the number, or None where JSON has no word for it."""
+    return float(number) if number is not None and math.isfinite(number) else None
+
+
+def _axes(solution: Any) -> tuple[np.ndarray, ...]:
+    return solution.x if isinstance(solution.x, tuple) else (solution.x,)
+
+
+def _max_error(solution: Any, exact: Expression) -> float | None:
+    import numpy as np
+
+    first, *others = _axes(solution)
+    step = max(1, MOST_NODES // math.prod(map(len, others)))
+    errors = []
+    with refused(USAGE, "--exact: "):
+        for start in range(0, len(first), step):
+            part = slice(start, start + step)
+            u = np.asarray(solution.u[part], dtype=np.float64)
+            errors.append(np.max(np.abs(u - exact(*np.ix_(first[part], *others)))))
+    return _finite(np.max(errors))
+
+
+def _table(figures: dict[str, Any], solution: Any, uniform: bool, files: Sequence[str]) -> str:
+    kind = "uniform" if uniform else "given nodes"
+    n = figures["n"]
+    rows = {
+        "grid": f"{kind} on {' x '.join(f'[{x[0]:g}, {x[-1]:g}]' for x in _axes(solution))}",
+        **{name: value for name, value in figures.items() if name != "dim"},
+        "n": n if isinstance(n, int) else " x ".join(map(str, n)),
+        "u": f"{solution.u.min():.9g} to {solution.u.max():.9g}",
+    }
+    if files:
+        rows["written"] = ", ".join(files)
+    return table(rows)
+
+
+# Files
+
+
+def _require_writable(arguments: argparse.Namespace) -> None:
+    """Find out before the work whether its result can be written."""
+    inputs = [text for text in (arguments.rhs, arguments.a, arguments.c) if text and os.path.isfile(text)]
+    for option, path, endings in (
+        ("--out", arguments.out, OUT_ENDINGS),
+        ("--plot", arguments.plot, PLOT_ENDINGS),
+    ):
+        if path is None:
+            continue
+        from .tables import require_writable
+
+        try:
+            require_writable(path, endings)
+        except OSError as error:
+            raise CommandError(USAGE, f"{option}: {path} cannot be written: {error.strerror}") from error
+        except ValueError as error:
+            raise CommandError(USAGE, f"{option}: {error}") from error
+        if option == "--plot":
+            _require_plots()
+        if os.path.exists(path) and any(os.path.samefile(path, other) for other in inputs):
+            raise CommandError(USAGE, f"{option}: {path} is an input; accepted is another file")
+
+
+def _require_plots() -> None:
+    with refused(USAGE, "--plot: matplotlib does not accept its settings (MPLBACKEND, matplotlibrc): "):
+        import matplotlib.figure  # noqa: F401
+
+
+def _write_files(solution: Any, arguments: argparse.Namespace) -> None:
+    from ..core.files import replacing
+    from .tables import write
+
+    if arguments.out:
+        write(arguments.out, solution.x, solution.u)
+    if arguments.plot:
+        from matplotlib.figure import Figure
+
+        figure = Figure(layout="constrained")  # not pyplot: no window, no backend to choose
+        solution.plot(ax=figure.subplots())
+        with replacing(arguments.plot) as file:
+            figure.savefig(file, format=os.path.splitext(arguments.plot)[1][1:].lower())

@@ -1,0 +1,472 @@
+"""Tables of numbers in files: CSV and NPY, read with care and written whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import math
+import os
+import re
+import stat
+import warnings
+import zipfile
+from array import array
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import IO, NoReturn
+
+import numpy as np
+
+from ..core.files import beside, regular, replacing
+
+__all__ = [
+    "Table",
+    "TableError",
+    "axes_of",
+    "is_file_name",
+    "is_other_file",
+    "is_uniform",
+    "read",
+    "read_array",
+    "require_writable",
+    "write",
+]
+
+TEXT_ENDINGS = (".csv", ".txt")
+ENDINGS = (*TEXT_ENDINGS, ".npy")
+# What ends like this is meant as a file too, and is none that can be read.
+OTHER_ENDINGS = (
+    *(".npz", ".mat", ".xls", ".xlsx", ".ods", ".h5", ".hdf5", ".nc", ".json", ".parquet", ".feather"),
+    *(".pkl", ".pickle", ".pt", ".pth", ".gz", ".bz2", ".xz", ".zip", ".tsv", ".dat", ".vtk", ".vtu", ".msh"),
+)
+QUOTED = re.compile(r'"[^"]*"')
+# What no column is called: what begins like a number in any script, and the words for one that is not there.
+NUMERIC = re.compile(
+    r"[\d+\-.\u2212\u2010-\u2015]|(inf(inity)?|nan|na|n/a|null|none)(?![a-z])", re.IGNORECASE
+)
+BETWEEN_BLANKS = re.compile(r"[^ \t\r\n\f\v]+")  # other blanks may stand within a number, as in 1\xa0000
+
+
+class TableError(ValueError):
+    """A file that is there but does not hold the numbers it should; the message names file and place."""
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """The numbers of a file, every one of them finite.
+
+    Parameters
+    ----------
+    path : str
+        Where they come from.
+    columns : numpy.ndarray of float64, shape (columns, rows)
+        The numbers, each column contiguous.
+    lines : array of int or None
+        The line of each row in a text file, from 1.
+    """
+
+    path: str
+    columns: np.ndarray
+    lines: array[int] | None = None
+
+    @property
+    def x(self) -> np.ndarray | None:
+        """The first of two columns: where the values belong; None in a table of one column."""
+        return self.columns[0] if len(self.columns) > 1 else None
+
+    @property
+    def values(self) -> np.ndarray:
+        """The last column."""
+        return self.columns[-1]
+
+    def fail(self, message: str, row: int | None = None) -> NoReturn:
+        """Raise an error that names the file and the place.
+
+        Parameters
+        ----------
+        message : str
+            What is wrong.
+        row : int, optional
+            Where, from 0; a text file's line is told instead.
+
+        Raises
+        ------
+        TableError
+            Always.
+        """
+        place = "" if row is None else f", row {row}" if self.lines is None else f", line {self.lines[row]}"
+        raise TableError(f"{self.path}{place}: {message}")
+
+    def nodes(self) -> np.ndarray:
+        """Return x after a look that it is a grid.
+
+        Returns
+        -------
+        numpy.ndarray of float64
+            The first column.
+
+        Raises
+        ------
+        TableError
+            Unless there are at least two numbers and each is larger than the one before.
+        """
+        x = self.columns[0]
+        if x.size < 2:
+            self.fail("one node; a grid needs at least two")
+        wrong = np.flatnonzero(x[1:] <= x[:-1])
+        if wrong.size:
+            row = int(wrong[0]) + 1
+            self.fail(f"x = {x[row]:.9g} does not increase: before it stands {x[row - 1]:.9g}", row)
+        return x
+
+    def require_nodes(self, nodes: np.ndarray) -> None:
+        """Compare x, if there, with a grid's nodes.
+
+        Parameters
+        ----------
+        nodes : numpy.ndarray of float64, shape (rows,)
+            The grid.
+
+        Raises
+        ------
+        TableError
+            If some x is more than a hundredth of a cell away from its node.
+        """
+        if self.x is None:
+            return
+        width = np.diff(nodes)
+        slack = 0.01 * np.minimum(np.append(width, width[-1]), np.insert(width, 0, width[0]))
+        wrong = np.flatnonzero(np.abs(self.x - nodes) > slack)
+        if wrong.size:
+            row = int(wrong[0])
+            self.fail(f"x = {self.x[row]:.9g} is not the grid's node {nodes[row]:.9g}", row)
+
+    def require_cells(self, nodes: np.ndarray) -> None:
+        """Compare x, if there, with a grid's cells.
+
+        Parameters
+        ----------
+        nodes : numpy.ndarray of float64, shape (rows + 1,)
+            The grid.
+
+        Raises
+        ------
+        TableError
+            If some x is not inside its cell.
+        """
+        if self.x is None:
+            return
+        wrong = np.flatnonzero((self.x <= nodes[:-1]) | (self.x >= nodes[1:]))
+        if wrong.size:
+            row = int(wrong[0])
+            cell = f"({nodes[row]:.9g}, {nodes[row + 1]:.9g})"
+            self.fail(f"x = {self.x[row]:.9g} is not in the grid's cell {cell}", row)
+
+
+def is_file_name(text: str) -> bool:
+    """Return whether a text ends like the files that :func:`read` takes.
+
+    Parameters
+    ----------
+    text : str
+        A file name, or something else such as an expression.
+
+    Returns
+    -------
+    bool
+        True for .csv, .txt and .npy in upper or lower case.
+    """
+    return text.lower().endswith(ENDINGS)
+
+
+def is_other_file(text: str) -> bool:
+    """Return whether a text is the name of a file, but none that :func:`read` takes.
+
+    Parameters
+    ----------
+    text : str
+        A file name, or something else such as an expression.
+
+    Returns
+    -------
+    bool
+        True for the endings of other formats, and for a file that is there and has an ending.
+    """
+    if is_file_name(text):
+        return False
+    return text.lower().endswith(OTHER_ENDINGS) or ("." in os.path.basename(text) and os.path.isfile(text))
+
+
+def is_uniform(x: np.ndarray) -> bool:
+    """Return whether increasing nodes are equally spaced to rounding.
+
+    Parameters
+    ----------
+    x : numpy.ndarray of float64, shape (n + 1,)
+        The nodes.
+
+    Returns
+    -------
+    bool
+        True if none is more than a few units in the last place off.
+    """
+    even = np.linspace(x[0], x[-1], x.size)
+    return bool(np.max(np.abs(x - even)) <= 8 * np.spacing(np.max(np.abs(x[[0, -1]]))))
+
+
+def read(path: str, columns: Collection[int] = (1, 2)) -> Table:
+    """Read a table.
+
+    Parameters
+    ----------
+    path : str
+        A .npy file with a 1-D array or a 2-D array of as many columns as accepted; otherwise a text file,
+        one row a line, separated by commas, semicolons or blanks, with '.' as decimal point. Lines that
+        begin with '#' and empty lines are skipped; the first other line may hold the columns' names, none of
+        which begins like a number, those with a separator in double quotes.
+    columns : collection of int, default (1, 2)
+        How many columns are accepted.
+
+    Returns
+    -------
+    Table
+        The numbers in float64.
+
+    Raises
+    ------
+    TableError
+        If the file is damaged: truncated, empty, not numbers, not finite, the wrong number of columns.
+    OSError
+        If it cannot be opened.
+    """
+    table = _read_npy(path) if path.lower().endswith(".npy") else _read_text(path, columns)
+    count, rows = table.columns.shape
+    if rows == 0:
+        table.fail("no numbers in it")
+    if count not in columns:
+        table.fail(f"columns: {count}; accepted: {_either(columns)}")
+    wrong = np.flatnonzero(~np.isfinite(table.columns).all(axis=0))
+    if wrong.size:
+        row = int(wrong[0])
+        table.fail(f"{', '.join(f'{v:g}' for v in table.columns[:, row])}: not a finite number", row)
+    return table
+
+
+def axes_of(path: str) -> int:
+    """Return how many axes the array in a file has.
+
+    Parameters
+    ----------
+    path : str
+        A .npy file.
+
+    Returns
+    -------
+    int
+        1 too for one or two columns, as :func:`read` takes them, and for what cannot be read.
+    """
+    try:
+        shape = _stored(path).shape
+    except (TableError, OSError):
+        return 1
+    return 1 if len(shape) == 2 and shape[1] <= 2 else len(shape)
+
+
+def read_array(path: str, axes: int) -> np.ndarray:
+    """Read an array of numbers, every one of them finite.
+
+    Parameters
+    ----------
+    path : str
+        A .npy file.
+    axes : int
+        How many the array is to have.
+
+    Returns
+    -------
+    numpy.ndarray of float64
+        The array.
+
+    Raises
+    ------
+    TableError
+        If the file is damaged, empty, or holds something else.
+    OSError
+        If it cannot be opened.
+    """
+    stored = _stored(path)
+    if stored.ndim != axes:
+        raise TableError(f"{path}: an array of shape {stored.shape}; {axes} dimensions are accepted")
+    if stored.size == 0:
+        raise TableError(f"{path}: no numbers in it")
+    with np.errstate(over="ignore"):  # beyond float64 is not finite
+        values = np.array(stored, dtype=np.float64, order="C")
+    finite = np.isfinite(values)
+    if not finite.all():
+        place = tuple(map(int, np.unravel_index(np.argmin(finite), values.shape)))
+        raise TableError(f"{path}, entry {place}: {values[place]:g}: not a finite number")
+    return values
+
+
+def _read_npy(path: str) -> Table:
+    stored = _stored(path)
+    if stored.ndim not in (1, 2):
+        raise TableError(f"{path}: an array of shape {stored.shape}; one or two dimensions are accepted")
+    columns = stored[:, None] if stored.ndim == 1 else stored
+    with np.errstate(over="ignore"):  # beyond float64 is not finite, which the caller looks for
+        return Table(path, np.array(columns.T, dtype=np.float64, order="C"))
+
+
+def _stored(path: str) -> np.ndarray:
+    """Return the array of real numbers in a file, not yet read."""
+    try:
+        with regular(path) as file:  # not opened is an OSError, not understood is damaged
+            is_archive = zipfile.is_zipfile(file)
+    except ValueError as error:
+        raise TableError(f"{path}: {error}") from error
+    if is_archive:
+        raise TableError(f"{path}: an archive of arrays; one array is accepted")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a header in Python 2's form, which is read all the same
+            # Mapped first: a header that promises more than the file holds must not take memory.
+            # Not by np.load, which leaves a file open that begins like an archive and is none.
+            stored = np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # NumPy raises whatever its parser of the header stumbles over
+        raise TableError(f"{path}: not a readable .npy file ({_first_line(error)})") from error
+    if stored.dtype.kind not in "iuf":
+        raise TableError(f"{path}: an array of {stored.dtype}; real numbers are accepted")
+    return stored
+
+
+def _read_text(path: str, columns: Collection[int]) -> Table:
+    numbers, lines = array("d"), array("q")
+    separator, width = None, 0
+    # Bytes that are no UTF-8 become marks, so that the line which holds them is named like any other.
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
+        for line, text in enumerate(file, start=1):
+            if not text.strip() or text.lstrip().startswith("#"):
+                continue
+            first = not width
+            if first:
+                separator = next((s for s in ";," if s in QUOTED.sub("", text)), None)
+            fields = _fields(text, separator)
+            width = width or len(fields)
+            if len(fields) != width or width not in columns:
+                expected = _either([width] if width in columns else columns)
+                raise TableError(f"{path}, line {line}: columns: {len(fields)}; accepted: {expected}")
+            if first and _are_names(fields):
+                continue
+            try:
+                numbers.extend([_number(field) for field in fields])
+            except ValueError as error:
+                raise TableError(f"{path}, line {line}: {error}") from None
+            lines.append(line)
+    rows = np.frombuffer(numbers, dtype=np.float64) if numbers else np.empty(0)
+    return Table(path, np.ascontiguousarray(rows.reshape(-1, width or 1).T), lines)
+
+
+def _fields(text: str, separator: str | None) -> list[str]:
+    """Split a line; a separator in quotes is part of a name."""
+    if '"' not in text:
+        return text.split(separator) if separator or text.isascii() else BETWEEN_BLANKS.findall(text)
+    line = text.strip() if separator else " ".join(text.split())
+    try:
+        return next(csv.reader([line], delimiter=separator or " ", skipinitialspace=True))
+    except csv.Error:  # a field of more than 131,072 characters
+        return text.split(separator)
+
+
+def _number(field: str) -> float:
+    try:
+        if "_" not in field and field.isascii():  # Python would read 1_5 as 15, and the digits of any script
+            return float(field)
+    except ValueError:
+        pass
+    raise ValueError(f"{ascii(field.strip()[:40])} is not a number")
+
+
+def _are_names(fields: list[str]) -> bool:
+    """Whether the fields of a first line are names; a number with a slip in it is none."""
+    return any(map(str.strip, fields)) and not any(NUMERIC.match(field.strip()) for field in fields)
+
+
+def _either(counts: Collection[int]) -> str:
+    return " or ".join(map(str, sorted(counts)))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def write(path: str, x: np.ndarray | tuple[np.ndarray, ...], u: np.ndarray) -> None:
+    """Write nodes and nodal values; on failure the path is left as it was.
+
+    Parameters
+    ----------
+    path : str
+        Ends in .npy for an array, otherwise CSV with the header ``x,u``, ``x,y,u`` or ``x,y,z,u``.
+    x : numpy.ndarray, shape (n + 1,), or a tuple of two or three of them
+        The nodes, or those along each axis.
+    u : numpy.ndarray of float32 or float64, shape (n + 1,) or (n₁ + 1, n₂ + 1, ...)
+        Nodal values. CSV has all digits: 17, or 9 of float32. The array is that of the columns x and u in
+        one dimension, and that of the nodal values in more.
+    """
+    axes = x if isinstance(x, tuple) else (x,)
+    with replacing(path) as file:
+        if path.lower().endswith(".npy"):
+            _write_npy(file, u if len(axes) > 1 else np.stack((*axes, u), axis=1))
+        else:
+            _write_text(file, axes, u)
+
+
+def _write_npy(file: IO[bytes], array: np.ndarray) -> None:
+    """Write an array; np.save would not say why it cannot, as that the disk is full."""
+    whole = np.ascontiguousarray(array)
+    np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(whole))
+    file.write(whole.data.cast("B"))
+
+
+def _write_text(file: IO[bytes], axes: tuple[np.ndarray, ...], u: np.ndarray) -> None:
+    """Write one row per node, the last coordinate running fastest."""
+    digits = (9 if column.dtype == np.float32 else 17 for column in (*axes, u))
+    form = ",".join(f"%.{number}g" for number in digits) + "\n"
+    file.write(f"{','.join('xyz'[: len(axes)])},u\n".encode("ascii"))
+    first, *others = axes
+    step = max(1, 65536 // math.prod(map(len, others)))
+    for start in range(0, len(first), step):
+        part = slice(start, start + step)
+        nodes = np.broadcast_arrays(*np.ix_(first[part], *others))
+        rows = zip(*(column.ravel().tolist() for column in (*nodes, u[part])), strict=True)
+        file.write("".join(form % row for row in rows).encode("ascii"))
+
+
+def require_writable(path: str, endings: Collection[str]) -> None:
+    """Raise unless a file could be written there now.
+
+    Parameters
+    ----------
+    path : str
+        The file to be written later.
+    endings : collection of str
+        The accepted endings, such as ".csv".
+
+    Raises
+    ------
+    ValueError
+        If the name ends otherwise or is that of something else than a file.
+    OSError
+        If the folder is missing or refuses a new file.
+    """
+    if not path.lower().endswith(tuple(endings)):
+        raise ValueError(f"{path}: the name must end in {' or '.join(endings)}")
+    with suppress(FileNotFoundError):
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise ValueError(f"{path}: is there and is not a file")
+        if not os.access(path, os.W_OK):  # it could be replaced all the same, against its owner's wish
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+    temporary = beside(path)
+    with open(temporary, "xb"):
+        pass
+    os.unlink(temporary)

@@ -1,0 +1,295 @@
+"""``mgnet train`` and ``models``: strings to a model, data and one call of ``fit``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from .networks import (
+    declare_data,
+    failures,
+    figures_of,
+    find_device,
+    import_modules,
+    of_others,
+    read_data,
+    readable,
+)
+from .shell import DONE, USAGE, CommandError, refused, say, table
+
+__all__ = ["declare_models", "declare_train"]
+
+RECIPES = ("paper", "fast", "lecture")
+
+TRAIN_EPILOG = """\
+MODEL is a name of 'mgnet models'; --option sets what it takes, as
+--option channels=32 --option nu=1,1,1,1 for mgnet.
+
+--recipe says how to train: paper as the articles do (days on a CPU), fast for
+few epochs, lecture the plain loop of the course. The test set is looked at
+once, at the end, with the weights of the best validation accuracy.
+
+--out keeps last.ckpt (where --resume goes on, bit for bit), model.ckpt,
+history.csv and history.json. A folder with another run in it is refused,
+unless --overwrite. Ctrl-C, SIGTERM and SIGHUP finish the step and save.
+
+several processes: torchrun --nproc-per-node N -m mgnet train ...
+
+exit codes: 0 done, 2 usage, 3 diverged, 4 damaged data or checkpoint,
+5 resources, 129, 130, 131 and 143 for SIGHUP, SIGINT, SIGQUIT and SIGTERM
+
+example: mgnet train net --dataset synthetic --epochs 2
+"""
+
+
+def _ascii(text: str) -> str:
+    """Return a text unless it has what Python takes for numbers and nobody else: 1_000, or other digits."""
+    if "_" in text or not text.isascii():
+        raise ValueError
+    return text
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(_ascii(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"got {text!r}; accepted: a whole number") from None
+
+
+def _real(text: str) -> float:
+    try:
+        return float(_ascii(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"got {text!r}; accepted: a number") from None
+
+
+def _or_none(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Let "none" stand for None in an option."""
+    return lambda text: None if text.strip().lower() == "none" else kind(text)
+
+
+# The fields of a recipe that have an option: what is not given is the recipe's.
+FIELDS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "epochs": (_whole, "passes over the training set"),
+    "lr": (_real, "largest learning rate"),
+    "batch_size": (_whole, "images per step"),
+    "weight_decay": (_or_none(_real), "pull on kernels and matrices"),
+    "clip": (_or_none(_real), "largest norm of the gradient, or none"),
+    "crop": (_or_none(_whole), "pixels of margin for random crops, or none"),
+    "flip": (_or_none(str), "random, alternating or none"),
+    "patience": (
+        _or_none(_whole),
+        "epochs without a better validation accuracy after which to stop, or none",
+    ),
+}
+
+
+def declare_train(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``mgnet train``.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+        Of this command alone.
+    """
+    add = parser.add_argument
+    add("model", metavar="MODEL", help="name of a model")
+    declare_data(parser)
+    add("--recipe", metavar="NAME", choices=RECIPES, default="fast", help="paper, fast (default) or lecture")
+    for name, (kind, meaning) in FIELDS.items():
+        flag, default = f"--{name.replace('_', '-')}", argparse.SUPPRESS
+        add(
+            flag,
+            dest=name,
+            metavar="X",
+            type=kind,
+            default=default,
+            help=f"{meaning}, instead of the recipe's",
+        )
+    add("--compile", action="store_true", help="use torch.compile")
+    add("--option", metavar="NAME=VALUE", action="append", default=[], help="an option of the model")
+    add("--seed", metavar="K", type=_whole, default=0, help="of weights, order and augmentation (default: 0)")
+    add("--seeds", metavar="K", type=_whole, default=1, help="train with K seeds; report mean and deviation")
+    add("--out", metavar="DIR", help="folder for checkpoints and figures")
+    add("--resume", action="store_true", help="go on from DIR/last.ckpt if it is there")
+    add("--overwrite", action="store_true", help="remove the run that DIR holds")
+    add(
+        "--save-every", metavar="K", type=_whole, help="save after every K steps too, not only after an epoch"
+    )
+    add("--tensorboard", metavar="DIR", help="folder for TensorBoard")
+    add("--json", action="store_true", help="print one JSON object and nothing else")
+    parser.set_defaults(run=_train)
+    parser.epilog = TRAIN_EPILOG
+
+
+def declare_models(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``mgnet models``.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+        Of this command alone.
+    """
+    parser.add_argument("--json", action="store_true", help="print one JSON array and nothing else")
+    parser.set_defaults(run=_models)
+
+
+# mgnet train
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    import_modules(arguments.modules)
+    options = _options(arguments.option)
+    if arguments.seeds < 1:
+        raise CommandError(USAGE, f"--seeds: got {arguments.seeds}; accepted: at least 1")
+    for name in ("resume", "overwrite", "save_every"):
+        if getattr(arguments, name) and arguments.out is None:
+            raise CommandError(USAGE, f"--{name.replace('_', '-')}: needs --out, the folder of the run")
+    from ..train.parallel import Processes, together
+
+    device = find_device(arguments.device)
+    with ExitStack() as joined:
+        with refused(USAGE):
+            joined.enter_context(together(device))
+        _require_seeds(arguments)
+        runs = [_run(arguments, options, arguments.seed + k, device) for k in range(arguments.seeds)]
+        if Processes().writes:
+            figures = runs[0] if len(runs) == 1 else _means(runs)
+            say(json.dumps(figures, allow_nan=False) if arguments.json else table(readable(figures)))
+    return DONE
+
+
+def _require_seeds(arguments: argparse.Namespace) -> None:
+    """Refuse what only a later seed would find out."""
+    from ..core.checks import count
+    from ..train.loop import SEEDS
+    from ..train.run_folder import require_free
+
+    with refused(USAGE):
+        count("seed", arguments.seed, 0, SEEDS + 1 - arguments.seeds)
+        for k in range(arguments.seeds):
+            if out := _out(arguments, arguments.seed + k):
+                require_free(out, arguments.resume, arguments.overwrite)
+
+
+def _out(arguments: argparse.Namespace, seed: int) -> Path | None:
+    """Return the folder of the run with a seed."""
+    from ..train.run_folder import folder
+
+    out = folder(arguments.out)
+    return out / f"seed{seed}" if out and arguments.seeds > 1 else out
+
+
+def _run(arguments: argparse.Namespace, options: dict[str, Any], seed: int, device: Any) -> dict[str, Any]:
+    """Train once and return the figures."""
+    import torch
+
+    import mgnet
+
+    with refused(USAGE):
+        out = _out(arguments, seed)
+        sizes = mgnet.models.defaults(arguments.model)
+    dataset = arguments.dataset or ("mnist" if sizes["in_channels"] == 1 else "cifar10")
+    data = read_data(dataset, arguments.data, sizes["image_size"])
+    shape = {"num_classes": data.num_classes, "in_channels": data.shape[0], "image_size": data.shape[1]}
+    with refused(USAGE), failures():
+        torch.manual_seed(seed)
+        with of_others(f"MODEL: {arguments.model}"):
+            model = mgnet.models.create(arguments.model, **shape, **options)
+        history = mgnet.fit(
+            model,
+            data,
+            recipe=arguments.recipe,
+            seed=seed,
+            device=device,
+            out=out,
+            resume=arguments.resume,
+            overwrite=arguments.overwrite,
+            save_every=arguments.save_every,
+            tensorboard=arguments.tensorboard,
+            **{name: value for name, value in vars(arguments).items() if name in FIELDS},
+            **({"compile": True} if arguments.compile else {}),
+        )
+    return figures_of(arguments.model, model, data, history)
+
+
+def _means(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return means over seeds, and the standard deviation of the test accuracy."""
+    measured = ("train_loss", "val_accuracy", "test_accuracy", "seconds", "images_per_second")
+    means: dict[str, Any] = {
+        name: statistics.fmean(run[name] for run in runs) if runs[0][name] is not None else None
+        for name in measured
+    }
+    accuracies = [run["test_accuracy"] for run in runs]
+    return {
+        **runs[0],
+        **means,
+        "seeds": len(runs),
+        "test_accuracies": accuracies,
+        "test_accuracy_std": statistics.stdev(accuracies),
+    }
+
+
+def _options(texts: list[str]) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    for name, value in map(_option, texts):
+        if name in ("name", "num_classes", "in_channels", "image_size"):
+            raise CommandError(USAGE, f"--option: got {name}, which the data say; accepted: other names")
+        if name in options:
+            raise CommandError(USAGE, f"--option: got {name} twice; accepted: once")
+        options[name] = value
+    return options
+
+
+def _option(text: str) -> tuple[str, Any]:
+    """Return name and value of 'name=value': a word, a number, or several with commas between."""
+    name, sign, value = text.strip().partition("=")
+    if not sign or not name.isidentifier() or not value:
+        raise CommandError(USAGE, f"--option: got {text!r}; accepted: NAME=VALUE")
+    return name, _value(value.strip())
+
+
+def _value(text: str) -> Any:
+    """Return a word or a number; a list where there are commas or brackets, as in '1,1', '2,' and '[2]'."""
+    bare = text[1:-1] if text[0] + text[-1] in ("[]", "()") else text
+    words = [_word(part.strip()) for part in bare.removesuffix(",").split(",")] if bare.strip() else []
+    return words if bare != text or "," in text else words[0]
+
+
+def _word(text: str) -> Any:
+    known = {"true": True, "false": False, "none": None}
+    if text.lower() in known:
+        return known[text.lower()]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+# mgnet models
+
+
+def _models(arguments: argparse.Namespace) -> int:
+    import mgnet
+
+    rows: list[dict[str, Any]] = []
+    for name in mgnet.models.names():
+        parameters, multiply_adds = mgnet.models.summary(name)
+        sizes = mgnet.models.defaults(name)
+        shape = [sizes["in_channels"], sizes["image_size"], sizes["image_size"]]
+        rows.append({"name": name, "parameters": parameters, "multiply_adds": multiply_adds, "input": shape})
+    if arguments.json:
+        say(json.dumps(rows))
+        return DONE
+    say(f"{'name':<16}{'parameters':>14}{'multiply-adds':>18}  input")
+    for row in rows:
+        image = " × ".join(map(str, row["input"]))
+        say(f"{row['name']:<16}{row['parameters']:>14,}{row['multiply_adds']:>18,}  {image}")
+    return DONE

@@ -1,0 +1,547 @@
+"""Convolution operators: stencils, restriction, prolongation; their kernels fixed or learned.
+
+An operator *is* a torch convolution: its kernel is the buffer ``weight`` when fixed and the parameter
+``weight`` when learned. Tensors are (N, C, ...). On a CPU a fixed kernel of one channel is applied as
+shifted slices, since the convolution routines there are 10 to 50 times slower on a single channel; the
+tests pin the slices to the convolution itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .. import stencils
+from ..core.checks import count, data, require_finite
+from ..core.memory import empty, is_open, sent, spare
+from ..core.precision import full_precision
+from .margins import Boundary, Margin, all_ends, extend, fold, margin
+
+__all__ = ["Prolongation", "Restriction", "Stencil", "convolution"]
+
+CONVOLVE = (torch.conv1d, torch.conv2d, torch.conv3d)
+SPREAD = (torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d)
+
+
+class _Operator(nn.Module):
+    """What all operators share: the kernel, how a vector continues past the ends, the dense matrix."""
+
+    weight: Tensor
+    dim: int
+    boundary: Boundary
+    pairs: tuple[tuple[str, str], ...]
+    margins: tuple[tuple[Margin, Margin], ...]
+    in_channels: int
+    stride: tuple[int, ...]
+    kernel_size: tuple[int, ...]
+    bias: Tensor | None
+
+    # The classes for one, two and three dimensions; they have a ``dim``, families have not.
+    members: tuple[type[_Operator], ...]
+
+    def __new__(cls, *args: Any, dim: int = 1, **kwargs: Any) -> Self:
+        """Return the class for ``dim`` dimensions, as ``Restriction(dim=2)`` is a ``torch.nn.Conv2d``."""
+        if hasattr(cls, "dim"):
+            return super().__new__(cls)
+        if dim not in range(1, len(cls.members) + 1):
+            raise ValueError(f"dim: got {dim!r}; accepted: 1, 2 or 3")
+        return super().__new__(cls.members[dim - 1])  # type: ignore[return-value]
+
+    def _convolution(
+        self, kernel: Any, stride: int, boundary: Boundary, learned: bool, like: dict, bias: bool = False
+    ) -> None:
+        count("stride" if type(self).__name__.startswith("Stencil") else "factor", stride)
+        if not (isinstance(kernel, Tensor) and kernel.is_meta):  # where only sizes count
+            kernel = data("kernel", kernel)
+        kernel = (
+            kernel.double() if isinstance(kernel, Tensor) else torch.tensor(kernel, device="cpu").double()
+        )
+        if kernel.device.type == "cpu":  # elsewhere a look would be waited for
+            require_finite("kernel", kernel.detach(), kernel.ndim)
+        if kernel.ndim == self.dim:
+            kernel = kernel[None, None]
+        if kernel.ndim != self.dim + 2:
+            raise ValueError(f"kernel: got {kernel.ndim} axes; accepted: {self.dim}, or 2 more for channels")
+        pairs = all_ends(boundary, self.dim)
+        size, reach = kernel.shape[2], kernel.shape[2] // 2
+        even = size % 2 == 0 and set(pairs) != {("valid", "valid")}
+        if even or any(other != size for other in kernel.shape[2:]):
+            raise ValueError(
+                f"kernel: got sizes {tuple(kernel.shape[2:])}; accepted: one odd size,"
+                " or any one size with boundary='valid'"
+            )
+        channels = (kernel.shape[0], kernel.shape[1])
+        if not isinstance(self, nn.modules.conv._ConvTransposeNd):
+            channels = channels[::-1]
+        super().__init__(*channels, size, stride=stride, bias=False, device="meta")
+        del self._parameters["weight"]
+        self.pairs = pairs
+        self.boundary = pairs[0] if len(set(pairs)) == 1 else pairs
+        self.margins = tuple(
+            (margin(low, stride, reach, 0), margin(high, stride, reach, 1)) for low, high in pairs
+        )
+        # As many zeros at all ends need no longer copy of the input: torch's convolutions add them.
+        widths = {(mode, width) for pair in self.margins for mode, width in pair}
+        mode, width = widths.pop() if len(widths) == 1 else ("none", 0)
+        self.zeros = width if mode == "zero" and width >= 0 else None
+        weight = sent(kernel, torch.device(like["device"] or kernel.device), like["dtype"])
+        weight = weight.clone() if weight is kernel else weight  # the caller's array stays the caller's
+        del self._parameters["bias"]  # to stand behind the kernel again, as in torch's own
+        if learned:
+            self.weight = nn.Parameter(weight)
+        else:
+            self.register_buffer("weight", weight)
+        self.bias = nn.Parameter(torch.zeros(kernel.shape[0], **like)) if bias else None
+        self.alone = channels == (1, 1)
+        # Products of hats are applied axis by axis, where they are applied as slices.
+        fixed = self.alone and not learned and kernel.device.type == "cpu"
+        self.hats = fixed and stride == 2 and np.array_equal(kernel[0, 0].numpy(), _hats(2, self.dim))
+
+    @property
+    def sliced(self) -> bool:
+        """Whether the operator is applied as shifted slices: a fixed kernel of one channel on a CPU."""
+        return self.alone and not isinstance(self.weight, nn.Parameter) and self.weight.device.type == "cpu"
+
+    def _taps(self, x: Tensor) -> list[float]:
+        """Give the numbers of the kernel, the last axis fastest, for an input of one channel."""
+        if x.shape[1] != 1:
+            raise ValueError(f"x: got {x.shape[1]} channels; accepted: 1")
+        return self.weight.flatten().tolist()
+
+    @property
+    def like(self) -> dict[str, Any]:
+        """Precision and device of the kernel, as keywords."""
+        return {"dtype": self.weight.dtype, "device": self.weight.device}
+
+    def _precision(self) -> contextlib.AbstractContextManager[None]:
+        """Give fixed kernels full precision; a learned one follows its training loop."""
+        return contextlib.nullcontext() if isinstance(self.weight, nn.Parameter) else full_precision()
+
+    def _matched(self, x: Tensor) -> Tensor:
+        """Give x in the precision of a fixed kernel, where autocast has left it in another."""
+        fixed = not isinstance(self.weight, nn.Parameter)
+        return x.to(self.weight.dtype) if fixed and torch.is_autocast_enabled(x.device.type) else x
+
+    def reset_parameters(self) -> None:
+        """Draw no random kernel: the numbers are given."""
+
+    def extra_repr(self) -> str:
+        """Add the boundary to torch's own description."""
+        return f"{super().extra_repr()}, boundary={self.boundary}"
+
+    def to_dense(self, shape: int | Sequence[int]) -> Tensor:
+        """Return the operator as a matrix.
+
+        Parameters
+        ----------
+        shape : int or sequence of int
+            The spatial shape of what it is applied to.
+
+        Returns
+        -------
+        torch.Tensor, shape (outputs, inputs)
+            Channels first, then the spatial axes, the last one fastest.
+        """
+        shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        size = (self.in_channels, *shape)
+        unit = torch.eye(math.prod(size), **self.like)
+        return self(unit.reshape(len(unit), *size)).flatten(1).T
+
+
+class Stencil(_Operator):
+    """A convolution, :eq:`convolution`: a torch ``Conv1d``, ``Conv2d`` or ``Conv3d``, fixed or learned.
+
+    Parameters
+    ----------
+    kernel : array, shape (size,) * dim or (out, in) + (size,) * dim
+        The numbers, an odd size along each axis.
+    stride : int, default 1
+        Step of the output nodes.
+    boundary : str, (str, str), or one (str, str) for each axis, default "dirichlet"
+        What lies past the ends of every axis, past (low, high) ones, or of each axis: ``"dirichlet"`` (the
+        nodes are interior, the function vanishes outside), ``"natural"`` (the ends are nodes themselves),
+        ``"periodic"``, ``"same"`` (zeros outside, as for images) or ``"valid"`` (only where the kernel fits
+        inside).
+    learned : bool, default False
+        Whether the kernel is a parameter.
+    bias : bool, default False
+        Whether a learned number per output channel is added, zero at first.
+    dim : int, default 1
+        Number of spatial axes.
+    dtype, device : optional
+        Of the kernel; float64 on the CPU by default.
+
+    Raises
+    ------
+    ValueError
+        For a kernel, a boundary or a dimension that is none of these.
+    """
+
+    def __init__(
+        self,
+        kernel: Any,
+        stride: int = 1,
+        boundary: Boundary = "dirichlet",
+        *,
+        learned: bool = False,
+        bias: bool = False,
+        dim: int = 1,
+        dtype: torch.dtype = torch.float64,
+        device: Any = None,
+    ) -> None:
+        self._convolution(kernel, stride, boundary, learned, {"dtype": dtype, "device": device}, bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the operator.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape (N, in channels, ...)
+            Values at the nodes.
+
+        Returns
+        -------
+        torch.Tensor, shape (N, out channels, ...)
+            Values at the output nodes.
+        """
+        x = self._matched(x)
+        if self.sliced and self.bias is None:
+            return self._slices(self.extend(x))
+        x, zeros = (self.extend(x), 0) if self.zeros is None else (x, self.zeros)
+        with self._precision():
+            return CONVOLVE[self.dim - 1](x, self.weight, self.bias, self.stride, zeros)  # eq: convolution
+
+    def extend(self, x: Tensor) -> Tensor:
+        """Continue a vector past the ends, as the boundary says.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape (N, C, ...)
+            Values at the nodes.
+
+        Returns
+        -------
+        torch.Tensor, shape (N, C, ...)
+            Longer by the margins that the kernel reaches into.
+        """
+        for axis in range(-self.dim, 0):
+            if self.pairs[axis][0] == "periodic" and x.shape[axis] % self.stride[0]:
+                size, step = x.shape[axis], self.stride[0]
+                raise ValueError(f"x: got a period of {size} nodes; accepted: a multiple of {step}")
+            x = extend(x, self.margins[axis], axis)
+        return x
+
+    def _shifted(self, x: Tensor) -> Iterator[tuple[float, Tensor]]:
+        """Give each number of the kernel and the nodes that it multiplies."""
+        step, size = self.stride[0], self.kernel_size[0]
+        counts = [(length - size) // step + 1 for length in x.shape[2:]]  # eq: output-size
+        offsets = itertools.product(range(size), repeat=self.dim)
+        for tap, offset in zip(self._taps(x), offsets, strict=True):
+            nodes: list[Any] = [
+                slice(o, o + step * max(c, 0), step) for o, c in zip(offset, counts, strict=True)
+            ]
+            yield tap, x[(..., *nodes)]
+
+    def _slices(self, x: Tensor) -> Tensor:
+        if self.dim > 1 and self.hats and is_open():
+            for axis in range(-self.dim, 0):
+                x = _weighted_sums(x, axis)
+            return x
+        shifted = self._shifted(x)
+        tap, nodes = next(shifted)
+        y = torch.mul(nodes, tap, out=spare(nodes.shape, x))
+        for tap, nodes in shifted:
+            y.add_(nodes, alpha=tap)
+        return y
+
+    @property
+    def T(self) -> Prolongation:
+        """The adjoint of the linear part: the transposed convolution with the same kernel."""
+        return Prolongation.of(self)
+
+
+def convolution(
+    channels: tuple[int, int],
+    size: int,
+    stride: int = 1,
+    boundary: Boundary = "same",
+    *,
+    bias: bool = False,
+    dim: int = 2,
+    dtype: torch.dtype = torch.float32,
+    device: Any = None,
+) -> Stencil:
+    """Return a learned stencil with a random kernel, the convolution of a network.
+
+    Parameters
+    ----------
+    channels : (int, int)
+        Of the input and of the output.
+    size : int
+        Of the kernel, along each axis.
+    stride, boundary, bias, dim, dtype, device
+        As for :class:`Stencil`; in the plane, with zeros outside, in float32 by default.
+
+    Returns
+    -------
+    Stencil
+        Its numbers are uniform in ±1/√(channels · size^dim), as torch's own are, :eq:`uniform-start`.
+    """
+    for name, value in (("channels", channels[0]), ("channels", channels[1]), ("size", size)):
+        count(name, value)
+    reach = (channels[0] * size**dim) ** -0.5  # eq: uniform-start
+    kernel = torch.empty(channels[1], channels[0], *[size] * dim, dtype=dtype).uniform_(-reach, reach)
+    like: dict[str, Any] = {"dtype": dtype, "device": device}
+    made = Stencil(kernel, stride, boundary, learned=True, bias=bias, dim=dim, **like)
+    if made.bias is not None:
+        nn.init.uniform_(made.bias, -reach, reach)
+    return made
+
+
+class Restriction(Stencil):
+    """Restriction of functionals (loads, residuals) to the coarse hats, :eq:`restriction`.
+
+    Parameters
+    ----------
+    factor : int, default 2
+        Fine cells per coarse cell: the stride. ``factor = 2**k`` restricts k levels at once, and the
+        kernel is the wide hat.
+    boundary, learned, dim, dtype, device
+        As for :class:`Stencil`.
+    kernel : array, optional
+        Other numbers than the hat's, as for :class:`Stencil`.
+
+    Examples
+    --------
+    >>> Restriction().to_dense(3)
+    tensor([[0.5000, 1.0000, 0.5000]], dtype=torch.float64)
+    """
+
+    def __init__(
+        self,
+        factor: int = 2,
+        boundary: Boundary = "dirichlet",
+        *,
+        kernel: Any = None,
+        learned: bool = False,
+        dim: int = 1,
+        dtype: torch.dtype = torch.float64,
+        device: Any = None,
+    ) -> None:
+        kernel = _hats(factor, self.dim) if kernel is None else kernel  # eq: restriction
+        self._convolution(kernel, factor, boundary, learned, {"dtype": dtype, "device": device})
+
+
+class Prolongation(_Operator):
+    """Interpolation from the coarse hats to the fine nodes, the transpose of :class:`Restriction`.
+
+    Parameters
+    ----------
+    factor, boundary, kernel, learned, dim, dtype, device
+        As for :class:`Restriction`.
+
+    Examples
+    --------
+    >>> Prolongation().to_dense(1).flatten()
+    tensor([0.5000, 1.0000, 0.5000], dtype=torch.float64)
+    """
+
+    def __init__(
+        self,
+        factor: int = 2,
+        boundary: Boundary = "dirichlet",
+        *,
+        kernel: Any = None,
+        learned: bool = False,
+        dim: int = 1,
+        dtype: torch.dtype = torch.float64,
+        device: Any = None,
+    ) -> None:
+        kernel = _hats(factor, self.dim) if kernel is None else kernel  # eq: prolongation
+        self._convolution(kernel, factor, boundary, learned, {"dtype": dtype, "device": device})
+        self.adjoint: type[Stencil] = Restriction
+
+    @classmethod
+    def of(cls, stencil: Stencil) -> Prolongation:
+        """Return the transpose of a convolution; the two share one kernel.
+
+        Parameters
+        ----------
+        stencil : Stencil
+            The convolution, a :class:`Restriction` for example.
+
+        Returns
+        -------
+        Prolongation
+            Its transpose.
+        """
+        learned = isinstance(stencil.weight, nn.Parameter)
+        other = cls(
+            stencil.stride[0],
+            stencil.boundary,
+            kernel=stencil.weight.detach(),
+            learned=learned,
+            dim=stencil.dim,
+            **stencil.like,
+        )
+        other.weight = stencil.weight
+        other.adjoint = Restriction if isinstance(stencil, Restriction) else Stencil
+        return other
+
+    @property
+    def T(self) -> Stencil:
+        """The adjoint: the convolution with the same kernel."""
+        learned = isinstance(self.weight, nn.Parameter)
+        kernel = self.weight.detach()
+        if self.adjoint is Restriction:
+            other: Stencil = Restriction(
+                self.stride[0], self.boundary, kernel=kernel, learned=learned, dim=self.dim, **self.like
+            )
+        else:
+            other = Stencil(kernel, self.stride[0], self.boundary, learned=learned, dim=self.dim, **self.like)
+        other.weight = self.weight
+        return other
+
+    def forward(self, x: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
+        """Apply the operator.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape (N, in channels, ...)
+            Values at the coarse nodes.
+        output_size : sequence of int, optional
+            The fine spatial shape, where the coarse one leaves it open (as for images).
+
+        Returns
+        -------
+        torch.Tensor, shape (N, out channels, ...)
+            Values at the fine nodes.
+        """
+        x = self._matched(x)
+        y = self._slices(x) if self.sliced else self._transposed(x)
+        for axis in range(-self.dim, 0):
+            if output_size is not None:
+                missing = output_size[axis] + sum(width for _, width in self.margins[axis]) - y.shape[axis]
+                y = extend(y, (("zero", 0), ("zero", missing)), axis)
+            y = fold(y, self.margins[axis], axis)
+        return y
+
+    def _transposed(self, x: Tensor) -> Tensor:
+        with self._precision():
+            return SPREAD[self.dim - 1](x, self.weight, stride=self.stride)  # eq: transposed-convolution
+
+    def _slices(self, x: Tensor) -> Tensor:
+        if self.dim > 1 and self.hats and x.numel() and is_open():
+            for axis in range(-1, -self.dim - 1, -1):
+                x = _spread_out(x, axis)
+            return x
+        step, size = self.stride[0], self.kernel_size[0]
+        counts = x.shape[2:]
+        # eq: transposed-size
+        spread = ((max(count, 0) - 1) * step + size if count else size - step for count in counts)
+        y = empty((*x.shape[:2], *spread), x).zero_()
+        offsets = itertools.product(range(size), repeat=self.dim)
+        for tap, offset in zip(self._taps(x), offsets, strict=True):
+            nodes: list[Any] = [slice(o, o + step * c, step) for o, c in zip(offset, counts, strict=True)]
+            y[(..., *nodes)].add_(x, alpha=tap)
+        return y
+
+
+def _weighted_sums(x: Tensor, axis: int) -> Tensor:
+    """Restrict along one axis by the weights ½, 1, ½."""
+    count = max((x.shape[axis] - 1) // 2, 0)
+    low, middle, high = (every_second(x, axis, first, count) for first in range(3))
+    return torch.add(middle, low, alpha=0.5, out=empty(middle.shape, x)).add_(high, alpha=0.5)
+
+
+def _spread_out(x: Tensor, axis: int) -> Tensor:
+    """Apply the transpose of :func:`_weighted_sums`."""
+    shape, count = list(x.shape), x.shape[axis]
+    shape[axis] = 2 * count + 1
+    y = empty(shape, x)
+    every_second(y, axis, 1, count).copy_(x)
+    torch.mul(x.select(axis, 0), 0.5, out=y.select(axis, 0))
+    torch.mul(x.select(axis, -1), 0.5, out=y.select(axis, -1))
+    between = every_second(y, axis, 2, count - 1)
+    torch.lerp(x.narrow(axis, 0, count - 1), x.narrow(axis, 1, count - 1), 0.5, out=between)
+    return y
+
+
+def every_second(x: Tensor, axis: int, first: int, count: int) -> Tensor:
+    """Give ``count`` entries of an axis, from ``first`` on; the axis counts from the end."""
+    if not count:
+        return x.narrow(axis, 0, 0)
+    nodes: list[Any] = [slice(first, first + 2 * count - 1, 2), *[slice(None)] * (-1 - axis)]
+    return x[(..., *nodes)]
+
+
+def _hats(factor: int, dim: int) -> np.ndarray:
+    if isinstance(factor, bool) or not isinstance(factor, int) or factor < 1:
+        raise ValueError(f"factor: got {factor!r}; accepted: an integer of at least 1")
+    return stencils.tensor(*[stencils.hat(factor)] * dim)  # eq: restriction-box
+
+
+class Stencil1d(Stencil, nn.Conv1d):
+    """A stencil on a line."""
+
+    dim = 1
+
+
+class Stencil2d(Stencil, nn.Conv2d):
+    """A stencil in the plane."""
+
+    dim = 2
+
+
+class Stencil3d(Stencil, nn.Conv3d):
+    """A stencil in space."""
+
+    dim = 3
+
+
+class Restriction1d(Restriction, nn.Conv1d):
+    """Restriction on a line."""
+
+    dim = 1
+
+
+class Restriction2d(Restriction, nn.Conv2d):
+    """Restriction in the plane."""
+
+    dim = 2
+
+
+class Restriction3d(Restriction, nn.Conv3d):
+    """Restriction in space."""
+
+    dim = 3
+
+
+class Prolongation1d(Prolongation, nn.ConvTranspose1d):
+    """Prolongation on a line."""
+
+    dim = 1
+
+
+class Prolongation2d(Prolongation, nn.ConvTranspose2d):
+    """Prolongation in the plane."""
+
+    dim = 2
+
+
+class Prolongation3d(Prolongation, nn.ConvTranspose3d):
+    """Prolongation in space."""
+
+    dim = 3
+
+
+Stencil.members = (Stencil1d, Stencil2d, Stencil3d)
+Restriction.members = (Restriction1d, Restriction2d, Restriction3d)
+Prolongation.members = (Prolongation1d, Prolongation2d, Prolongation3d)

@@ -1,0 +1,279 @@
+"""Interpolation that the operator dictates, in a box, and the coarse operator R A P that belongs to it.
+
+A new node is the equilibrium of its neighbours, :eq:`equilibrium`: along an edge of a coarse cell the stencil
+is first summed across the edge, so that one equation with two neighbours is left; inside a face or a cell the
+nodes around are known by then. Where the coefficient jumps, this keeps the flux and not the slope.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..core.memory import copy, empty, spare
+from .axes import Axis
+from .chain import Transpose
+
+__all__ = ["NodeProlongation", "galerkin_product", "shifted"]
+
+Index = tuple[Any, ...]
+# A row sum of this part of the diagonal is known well enough from the entries.
+REACTS = 1e-3
+# Along one axis: what stands where in the fine and in the coarse vector, and the new nodes, each with how
+# far it lies between the two coarse nodes where no equilibrium along this axis is taken.
+Pieces = tuple[list[tuple[slice, slice]], list[tuple[slice, float | None]]]
+
+
+class NodeProlongation:
+    """Interpolation by equilibria, on all nodes of a box; ``T`` restricts.
+
+    Parameters
+    ----------
+    A : CellStiffness or StencilStiffness
+        The operator of the fine box. Where it maps constants to zero, or almost, they are interpolated
+        exactly, however much its entries differ.
+    chosen : sequence of bool
+        The axes that are coarsened.
+    """
+
+    def __init__(self, A: Any, chosen: Sequence[bool]) -> None:
+        self.box, self.coarse = A.box, A.box.coarse(chosen)
+        self.pieces = [_pieces(axis, some) for axis, some in zip(A.box.axes, chosen, strict=True)]
+        self.sums: Tensor | None = A.sums
+        self.joined = None if A.sums is None else A.joined(A.sums)
+        # In this order a step needs only what is there already: new nodes, and how they follow from others.
+        self.steps = list(self._steps(A))
+
+    def _steps(self, A: Any) -> Iterator[_Weighted | _Balanced]:
+        entry = A.assembled().entry
+        kinds = [
+            [(fine, None, False) for fine, _ in kept] + [(fine, t, True) for fine, t in new]
+            for kept, new in self.pieces
+        ]
+        groups = itertools.product(*kinds)
+        for group in sorted(groups, key=lambda group: sum(new for *_, new in group)):
+            target = tuple(fine for fine, *_ in group)
+            pulled = [axis for axis, (_, t, new) in enumerate(group) if new and t is None]
+            placed = [(axis, t) for axis, (_, t, _) in enumerate(group) if t is not None]
+            if len(pulled) == self.box.dim:
+                yield _Balanced(target, A, self._own)
+            elif pulled:
+                yield _Weighted(target, _equilibrium(entry, target, pulled, self._own))
+            elif placed:
+                axis, t = placed[0]
+                ends, whole = (slice(-4, -3), slice(-1, None)), entry((0,) * self.box.dim)
+                weights = (whole.new_full((), w) for w in (1 - t, t))
+                sources = [(_replaced(target, axis, end), w) for end, w in zip(ends, weights, strict=True)]
+                yield _Weighted(target, sources)
+
+    def _own(self, target: Index, pulls: Tensor, entry: Callable[[], Tensor]) -> Tensor:
+        """Give what new nodes have in their own equations, which are the pulls of the others and the row sum.
+
+        Entries may cancel so far that they do not know a row sum, and weights would not sum to one.
+        """
+        if self.joined is None:
+            return entry()
+        if self.sums is not None and not any(self.sums.stride()):
+            return pulls  # all are zero
+        sums, own = self.joined[target], entry()
+        return torch.where(sums > REACTS * own.abs(), own, pulls + sums)
+
+    @property
+    def coarse_sums(self) -> Tensor | None:
+        """The row sums of the coarse operator, where they are small; others are known from its entries."""
+        if self.sums is None or not any(self.sums.stride()):
+            return (
+                None
+                if self.sums is None
+                else self.sums.new_zeros(()).expand([n + 1 for n in self.coarse.cells])
+            )
+        return self.at_nodes_transposed(self.sums[None, None].clone())[0, 0].clone()
+
+    def at_nodes(self, e: Tensor) -> Tensor:
+        """Interpolate values at all coarse nodes to all nodes."""
+        u = empty((*e.shape[:2], *(n + 1 for n in self.box.cells)), e).zero_()
+        for fine, coarse in self._kept():
+            u[fine] = e[coarse]
+        for step in self.steps:
+            step.interpolate(u)
+        return u
+
+    def at_nodes_transposed(self, b: Tensor) -> Tensor:
+        """Restrict loads of all nodes, which are overwritten, to all coarse nodes."""
+        for step in reversed(self.steps):
+            step.restrict(b)
+        coarse_b = empty((*b.shape[:2], *(n + 1 for n in self.coarse.cells)), b).zero_()
+        for fine, coarse in self._kept():
+            coarse_b[coarse] = b[fine]
+        return coarse_b
+
+    def _kept(self) -> Iterator[tuple[Index, Index]]:
+        for pieces in itertools.product(*(kept for kept, _ in self.pieces)):
+            yield (..., *(fine for fine, _ in pieces)), (..., *(coarse for _, coarse in pieces))
+
+    def __call__(self, e: Tensor) -> Tensor:
+        """Interpolate values of shape ``(N, 1, *coarse unknowns)``."""
+        return self.box.unknowns(self.at_nodes(self.coarse.nodes(e)))
+
+    def restrict(self, b: Tensor) -> Tensor:
+        """Restrict loads of shape ``(N, 1, *unknowns)``."""
+        nodes = self.box.spread(b)
+        return self.coarse.loads(self.at_nodes_transposed(copy(b) if nodes is b else nodes))
+
+    @property
+    def T(self) -> Transpose:
+        """The adjoint: restriction with the same weights."""
+        return Transpose(self)
+
+
+class _Weighted:
+    """New nodes that are weighted sums of others.
+
+    Parameters
+    ----------
+    target : tuple of slice
+        The new nodes.
+    sources : list of (tuple of slice, torch.Tensor)
+        The others, each with a weight for every new node or one for all.
+    """
+
+    def __init__(self, target: Index, sources: list[tuple[Index, Tensor]]) -> None:
+        self.target, self.sources = target, sources
+
+    def interpolate(self, u: Tensor) -> None:
+        """Write the new values, which are zero before."""
+        new = u[(..., *self.target)]
+        for source, weight in self.sources:
+            new.addcmul_(weight, u[(..., *source)])
+
+    def restrict(self, b: Tensor) -> None:
+        """Add the loads of the new nodes to those of the others."""
+        new = b[(..., *self.target)]
+        for source, weight in self.sources:
+            b[(..., *source)].addcmul_(weight, new)
+
+
+class _Balanced:
+    """New nodes whose neighbours are all known, and which the operator leaves no residual.
+
+    Its own numbers are the weights: only what they are divided by is kept.
+
+    Parameters
+    ----------
+    target : tuple of slice
+        The new nodes.
+    A : CellStiffness or StencilStiffness
+        The operator.
+    own : callable
+        As :meth:`NodeProlongation._own`.
+    """
+
+    def __init__(self, target: Index, A: Any, own: Callable[..., Tensor]) -> None:
+        self.target, self.pulls = target, list(A.pulls(target))
+        total = sum(weight * sum(factor for _, factor in sources) for weight, sources in self.pulls)
+        self.inverse = own(target, total, lambda: A.own(target)).reciprocal()
+
+    def interpolate(self, u: Tensor) -> None:
+        """Write the new values, which are zero before."""
+        new = u[(..., *self.target)]
+        for weight, ((source, factor), *others) in self.pulls:
+            pull = torch.mul(u[(..., *source)], factor, out=spare(new.shape, new))
+            for source, factor in others:
+                pull.add_(u[(..., *source)], alpha=factor)
+            new.addcmul_(weight, pull)
+        new.mul_(self.inverse)
+
+    def restrict(self, b: Tensor) -> None:
+        """Add the loads of the new nodes to those of the others."""
+        new = b[(..., *self.target)].mul_(self.inverse)
+        for weight, sources in self.pulls:
+            part = torch.mul(new, weight, out=spare(new.shape, new))
+            for source, factor in sources:
+                b[(..., *source)].add_(part, alpha=factor)
+
+
+def _pieces(axis: Axis, chosen: bool) -> Pieces:
+    if not chosen:
+        return [(slice(None), slice(None))], []
+    last = axis.cells - 2 * axis.pairs  # how many cells the last coarse one has, if it is no regular pair
+    pairs = axis.pairs + (last == 2)
+    kept = [(slice(0, 2 * pairs + 1, 2), slice(0, pairs + 1))]
+    new: list[tuple[slice, float | None]] = [(slice(1, 2 * pairs, 2), None)] if pairs else []
+    if last in (1, 3):
+        kept.append((slice(axis.cells, None), slice(pairs + 1, None)))
+    if last == 3:
+        new += [(slice(node, node + 1), t) for node, t in axis.new_in_last]
+    return kept, new
+
+
+def _equilibrium(
+    entry: Callable[[tuple[int, ...]], Tensor],
+    target: Index,
+    pulled: Sequence[int],
+    own: Callable[..., Tensor],
+) -> list[tuple[Index, Tensor]]:
+    """Give the neighbours along some axes and their weights; along the others the stencil is summed."""
+    dim = len(target)
+
+    def summed(step: tuple[int, ...]) -> Tensor:
+        ranges: list[tuple[int, ...]] = [(-1, 0, 1)] * dim
+        for axis, s in zip(pulled, step, strict=True):
+            ranges[axis] = (s,)
+        return sum(entry(offset)[target] for offset in itertools.product(*ranges))  # type: ignore[return-value]
+
+    steps = [step for step in itertools.product((-1, 0, 1), repeat=len(pulled)) if any(step)]
+    pulls = [-summed(step) for step in steps]
+    total = own(target, sum(pulls), lambda: summed((0,) * len(pulled)))
+    found = []
+    for step, pull in zip(steps, pulls, strict=True):
+        source = target
+        for axis, s in zip(pulled, step, strict=True):
+            source = _replaced(source, axis, shifted(source[axis], s))
+        found.append((source, pull.div_(total)))  # eq: equilibrium
+    return found
+
+
+def shifted(nodes: slice, step: int) -> slice:
+    """Return the nodes that lie some steps from others."""
+    return slice(nodes.start + step, nodes.stop + step, nodes.step)
+
+
+def _replaced(index: Index, axis: int, entry: Any) -> Index:
+    return (*index[:axis], entry, *index[axis + 1 :])
+
+
+def galerkin_product(
+    A: Callable[[Tensor], Tensor], P: NodeProlongation, like: dict[str, Any]
+) -> dict[tuple[int, ...], Tensor]:
+    """Return the entries of R A P, found by applying it to every third node at a time, :eq:`probing`.
+
+    Parameters
+    ----------
+    A : callable
+        The fine operator at all nodes.
+    P : NodeProlongation
+        The interpolation; R is its transpose.
+    like : dict
+        Precision and device.
+
+    Returns
+    -------
+    dict from (int, ...) to torch.Tensor, shape ``(*coarse nodes)``
+        Entries between each node and itself, and its neighbour in one of each two opposite directions.
+    """
+    dim, shape = P.box.dim, [n + 1 for n in P.coarse.cells]
+    steps = [step for step in itertools.product((-1, 0, 1), repeat=dim) if step >= (0,) * dim]
+    fields = {step: torch.zeros(shape, **like) for step in steps}
+    for colour in itertools.product(range(3), repeat=dim):
+        e = torch.zeros((1, 1, *shape), **like)
+        ones: list[Any] = [slice(first, None, 3) for first in colour]
+        e[(..., *ones)] = 1
+        y = P.at_nodes_transposed(A(P.at_nodes(e)))[0, 0]  # eq: probing
+        for step, field in fields.items():
+            nodes = tuple(slice((first - s) % 3, None, 3) for first, s in zip(colour, step, strict=True))
+            field[nodes] = y[nodes]
+    return fields

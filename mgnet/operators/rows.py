@@ -1,0 +1,167 @@
+"""What is made of an operator and two vectors, some rows at a time.
+
+Megabytes that are worked on in one go leave the cache between one pass and the next. So an operator that has
+``rows``, A x or b − A x at some rows of the first axis, is applied strip by strip, each of ``strip`` bytes of
+a vector. Where it says ``by_rows``, that is all there is to it, and what else is done with a strip is done
+while it is near.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ..core.memory import empty_like, is_open, scratch, spare, strips
+
+__all__ = ["Rows", "in_rows", "relaxed", "residual", "rounded_residual"]
+
+
+class Rows(Protocol):
+    """An operator that may give some rows of A x at a time."""
+
+    strip: int
+
+    @property
+    def by_rows(self) -> bool:
+        """Whether these rows are all there is to it."""
+
+    def rows(self, x: Tensor, rows: slice, b: Tensor | None, out: Tensor) -> Tensor:
+        """Write A x, or b − A x, at some rows of the first axis.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape ``(N, 1, *unknowns)``
+            Values at the unknowns.
+        rows : slice
+            Which rows.
+        b : torch.Tensor, shape ``(N, 1, their number, ...)``, or None
+            What the result is subtracted from.
+        out : torch.Tensor, shape ``(N, 1, their number, ...)``
+            What it is written into.
+
+        Returns
+        -------
+        torch.Tensor
+            ``out``.
+        """
+
+
+def _by_rows(A: Any) -> bool:
+    """Whether the operator gives some rows at a time, and no gradients flow."""
+    return is_open() and getattr(A, "by_rows", False)
+
+
+def _rows_of(A: Any, x: Tensor) -> Iterator[slice]:
+    return strips(x.shape[2], x, A.strip)
+
+
+def in_rows(A: Rows, x: Tensor, b: Tensor | None = None) -> Tensor:
+    """Return A x, or b − A x, by an operator that has ``rows``.
+
+    Parameters
+    ----------
+    A : Rows
+        The operator.
+    x, b : torch.Tensor, shape ``(N, 1, *unknowns)``
+        Values, and a load.
+
+    Returns
+    -------
+    torch.Tensor, shape ``(N, 1, *unknowns)``
+        In memory of its own.
+    """
+    y = empty_like(x)
+    for rows in _rows_of(A, x):
+        A.rows(x, rows, None if b is None else b[:, :, rows], y[:, :, rows])
+    return y
+
+
+def residual(A: Any, x: Tensor, b: Tensor) -> Tensor:
+    """Return b − A x, by the operator's own way if it has one.
+
+    Parameters
+    ----------
+    A : operator
+        Any.
+    x, b : torch.Tensor, shape ``(N, 1, *unknowns)``
+        Approximation and load.
+
+    Returns
+    -------
+    torch.Tensor, shape ``(N, 1, *unknowns)``
+        The residual.
+    """
+    if _by_rows(A):
+        return in_rows(A, x, b)
+    if hasattr(A, "residual"):
+        return A.residual(x, b)
+    y = A(x)
+    return y.neg_().add_(b) if is_open() else b - y
+
+
+def relaxed(A: Any, x: Tensor | None, b: Tensor, inverse: Any, weight: float) -> Tensor:
+    """Return x + w D⁻¹ (b − A x), a sweep.
+
+    Parameters
+    ----------
+    A : operator
+        Any.
+    x : torch.Tensor, shape ``(N, 1, *unknowns)``, or None
+        Approximation; None is zero.
+    b : torch.Tensor, shape ``(N, 1, *unknowns)``
+        Load.
+    inverse : torch.Tensor, shape ``(*unknowns)``, or 1 where all are alike, or callable
+        D⁻¹, as numbers or as what it makes of a residual.
+    weight : float
+        w.
+
+    Returns
+    -------
+    torch.Tensor, shape ``(N, 1, *unknowns)``
+        The better approximation.
+    """
+    if callable(inverse):
+        e = inverse(b if x is None else residual(A, x, b)).mul_(weight)
+        return e if x is None else e.add_(x)
+    if x is None:
+        return torch.addcmul(b.new_zeros(()), b, inverse, value=weight, out=spare(b.shape, b))
+    if not _by_rows(A):
+        r = residual(A, x, b)
+        return torch.addcmul(x, r, inverse, value=weight, out=r if is_open() else None)
+    y = empty_like(x)
+    for rows in _rows_of(A, x):
+        r = A.rows(x, rows, b[:, :, rows], y[:, :, rows])
+        there = inverse[rows] if inverse.shape[:1] == x.shape[2:3] else inverse
+        torch.addcmul(x[:, :, rows], r, there, value=weight, out=r)
+    return y
+
+
+def rounded_residual(A: Any, x: Tensor, b: Tensor, factor: Tensor, out: Tensor) -> Tensor:
+    """Write a multiple of b − A x in another precision, without the memory of the residual itself.
+
+    Parameters
+    ----------
+    A : operator
+        Any.
+    x, b : torch.Tensor, shape ``(N, 1, *unknowns)``
+        Approximation and load.
+    factor : torch.Tensor, shape ``(N, 1, ..., 1)``
+        Of each row.
+    out : torch.Tensor, shape ``(N, 1, *unknowns)``
+        What is written into.
+
+    Returns
+    -------
+    torch.Tensor, shape ``(N, 1, *unknowns)``
+        ``out``.
+    """
+    if not _by_rows(A):
+        return out.copy_(residual(A, x, b).mul_(factor))
+    for rows in _rows_of(A, x):
+        there = b[:, :, rows]
+        r = A.rows(x, rows, there, scratch("residual", there.shape, b))
+        out[:, :, rows].copy_(r.mul_(factor))
+    return out

@@ -1,0 +1,295 @@
+"""Operators whose kernel varies from cell to cell: coefficients with jumps, given nodes, any cell count.
+
+A cell is its conductance ``k`` (minus the off-diagonal entry) and what it adds to the row sums of its two
+nodes. Row sums, not diagonals, are kept: then eliminating a node subtracts nothing and loses no digit.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..core.checks import hidden
+from .chain import Chain, Transpose
+
+__all__ = ["Elimination", "VaryingProlongation", "VaryingStiffness", "eliminate"]
+
+
+class Elimination(NamedTuple):
+    """Every odd node eliminated: interpolation to it, its pivot, and the coarse cells.
+
+    Parameters
+    ----------
+    left, right : torch.Tensor, shape (cells // 2,)
+        What the node takes from its neighbours, :eq:`interpolation`.
+    pivot : torch.Tensor, shape (cells // 2,)
+        The sum of its two conductances and its row sum.
+    k : torch.Tensor, shape (coarse cells,)
+        Conductances of the coarse cells, :eq:`elimination`.
+    s : torch.Tensor, shape (coarse cells + 1,), or None
+        Row sums of the coarse nodes, :eq:`coarse-row-sums`.
+    """
+
+    left: Tensor
+    right: Tensor
+    pivot: Tensor
+    k: Tensor
+    s: Tensor | None
+
+
+def eliminate(k: Tensor, s: Tensor | None) -> Elimination:
+    """Eliminate every odd node of a chain of cells, :eq:`elimination`; a last odd cell is kept.
+
+    Parameters
+    ----------
+    k : torch.Tensor, shape (cells,)
+        Conductance of each cell.
+    s : torch.Tensor, shape (cells + 1,), or None
+        Row sum of each node; none where c is zero.
+
+    Returns
+    -------
+    Elimination
+        The transfers and the coarse cells.
+    """
+    pairs = k.shape[-1] // 2
+    k_left, k_right = k[0 : 2 * pairs : 2], k[1 : 2 * pairs : 2]
+    pivot = k_left + k_right
+    if s is not None:
+        pivot += s[1 : 2 * pairs : 2]
+    left, right = k_left / pivot, k_right / pivot  # eq: interpolation
+    coarse_k = torch.cat((k_left * right, k[2 * pairs :]))  # eq: elimination
+    if s is None:
+        return Elimination(left, right, pivot, coarse_k, None)
+    s_odd = s[1 : 2 * pairs : 2]
+    coarse_s = torch.cat((s[0::2], s[-1:]) if k.shape[-1] % 2 else (s[0::2],))
+    coarse_s[:pairs] += left * s_odd  # eq: coarse-row-sums
+    coarse_s[1 : pairs + 1] += right * s_odd
+    return Elimination(left, right, pivot, coarse_k, coarse_s)
+
+
+class VaryingStiffness(Chain):
+    """The stiffness operator of a chain of cells that differ, :eq:`varying`.
+
+    Parameters
+    ----------
+    k : torch.Tensor, shape (cells,)
+        Conductance of each cell: a/h, less a sixth of c h.
+    s : torch.Tensor, shape (cells + 1,), or None
+        Row sum of each node: the integral of c times its hat; none where c is zero.
+    ends : (str, str)
+        ``"dirichlet"``, ``"natural"`` or ``"periodic"`` at the left and at the right.
+    robin : (float, float), default (0.0, 0.0)
+        Robin's alpha at the two ends.
+    """
+
+    smooth = False  # neighbouring cells may differ by any factor
+
+    def __init__(
+        self, k: Tensor, s: Tensor | None, ends: tuple[str, str], robin: tuple[float, float] = (0.0, 0.0)
+    ) -> None:
+        super().__init__(ends)
+        self.k, self.s, self.robin = k, s, robin
+
+    @property
+    def numbers(self) -> tuple[Tensor, ...]:
+        """The numbers that the operator depends on: ``k``, and ``s`` if there is one."""
+        return (self.k,) if self.s is None else (self.k, self.s)
+
+    def replaced(self, k: Tensor, s: Tensor | None = None) -> VaryingStiffness:
+        """Return the operator with other numbers."""
+        return VaryingStiffness(k, s, self.ends, self.robin)
+
+    def energies(self, v: Tensor, u: Tensor) -> tuple[Tensor, ...]:
+        """Return the derivatives of v · A u by the numbers, for v and u of shape (..., unknowns)."""
+        v, u = self.nodes(v), self.nodes(u)
+        steps = v.diff(dim=-1) * u.diff(dim=-1)
+        return (steps,) if self.s is None else (steps, v * u)
+
+    def _row_sums(self) -> Tensor:
+        """Give the row sum of every node of the chain, Robin's alpha included."""
+        s = self.k.new_zeros(self.k.shape[-1] + 1) if self.s is None else self.s.clone()
+        s[0] += self.robin[0]
+        s[-1] += self.robin[1]
+        return s
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Apply the operator.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape (..., unknowns)
+            Values at the unknowns.
+
+        Returns
+        -------
+        torch.Tensor, shape (..., unknowns)
+            The loads that belong to them.
+        """
+        x = self.nodes(x)
+        flux = x.diff(dim=-1).mul_(self.k)  # eq: varying
+        y = self._row_sums() * x
+        y[..., :-1] -= flux
+        y[..., 1:] += flux
+        return self.loads(y)
+
+    @property
+    def end_conductances(self) -> tuple[float, float]:
+        """The conductance of the first and of the last cell."""
+        return self.k[0].item(), self.k[-1].item()
+
+    @property
+    def singular(self) -> bool:
+        """Whether constants are mapped to zero."""
+        if "dirichlet" in self.ends or any(self.robin) or hidden(self.s):
+            return False
+        return self.s is None or not bool(self.s.any())
+
+    def diagonal(self, shape: int) -> Tensor:
+        """Return the diagonal of the matrix.
+
+        Parameters
+        ----------
+        shape : int
+            Number of unknowns.
+
+        Returns
+        -------
+        torch.Tensor, shape (shape,)
+            The diagonal.
+        """
+        d = self._row_sums()
+        if shape == 1 and self.ends[0] == "periodic":
+            # A lone joined node is its own neighbour.
+            return self.loads(d)
+        d[:-1] += self.k
+        d[1:] += self.k
+        return self.loads(d)
+
+    @property
+    def T(self) -> VaryingStiffness:
+        """The adjoint: the operator itself, which is symmetric."""
+        return self
+
+    def to_dense(self, shape: int) -> Tensor:
+        """Return the operator as a matrix.
+
+        Parameters
+        ----------
+        shape : int
+            Number of unknowns.
+
+        Returns
+        -------
+        torch.Tensor, shape (shape, shape)
+            The matrix.
+        """
+        return self(torch.eye(shape, dtype=self.k.dtype, device=self.k.device)).T
+
+    def coarsen(self) -> tuple[VaryingStiffness, VaryingProlongation]:
+        """Return the Galerkin operator on every second node, and the interpolation from it.
+
+        Returns
+        -------
+        coarse : VaryingStiffness
+            R A P.
+        P : VaryingProlongation
+            Interpolation; ``P.T`` restricts.
+        """
+        e = eliminate(self.k, self.s)
+        coarse = VaryingStiffness(e.k, e.s, self.ends, self.robin)
+        return coarse, VaryingProlongation(e.left, e.right, self.ends, self.k.shape[-1])
+
+
+class VaryingProlongation(Chain):
+    """Interpolation taken from the operator: a new node is the equilibrium of its two neighbours.
+
+    Parameters
+    ----------
+    left, right : torch.Tensor, shape (cells // 2,)
+        What a new node takes from its left and right neighbour; ½ and ½ where the cells are alike.
+    ends : (str, str)
+        As for :class:`VaryingStiffness`.
+    cells : int
+        Number of fine cells.
+    """
+
+    def __init__(self, left: Tensor, right: Tensor, ends: tuple[str, str], cells: int) -> None:
+        super().__init__(ends)
+        self.left, self.right, self.cells = left, right, cells
+
+    def __call__(self, e: Tensor) -> Tensor:
+        """Interpolate, :eq:`interpolation` without a load.
+
+        Parameters
+        ----------
+        e : torch.Tensor, shape (..., coarse unknowns)
+            Values at the coarse unknowns.
+
+        Returns
+        -------
+        torch.Tensor, shape (..., unknowns)
+            Values at the fine unknowns.
+        """
+        e = self.nodes(e)
+        pairs = self.left.shape[-1]
+        u = e.new_empty((*e.shape[:-1], self.cells + 1))
+        u[..., 0 : 2 * pairs + 1 : 2] = e[..., : pairs + 1]
+        u[..., 1 : 2 * pairs : 2] = self.left * e[..., :pairs] + self.right * e[..., 1 : pairs + 1]
+        u[..., -1] = e[..., -1]
+        return self.unknowns(u)
+
+    def restrict(self, b: Tensor) -> Tensor:
+        """Apply the transpose: restrict loads, :eq:`coarse-row-sums`.
+
+        Parameters
+        ----------
+        b : torch.Tensor, shape (..., unknowns)
+            Loads of the fine unknowns.
+
+        Returns
+        -------
+        torch.Tensor, shape (..., coarse unknowns)
+            Loads of the coarse unknowns.
+        """
+        b = self.spread(b)
+        pairs = self.left.shape[-1]
+        odd = b[..., 1 : 2 * pairs : 2]
+        coarse = b.new_zeros((*b.shape[:-1], (self.cells + 1) // 2 + 1))
+        coarse[..., : pairs + 1] = b[..., 0 : 2 * pairs + 1 : 2]
+        if self.cells % 2:
+            coarse[..., -1] = b[..., -1]
+        coarse[..., :pairs] += self.left * odd
+        coarse[..., 1 : pairs + 1] += self.right * odd
+        return self.loads(coarse)
+
+    @property
+    def T(self) -> VaryingRestriction:
+        """The adjoint: the restriction with the same weights."""
+        return VaryingRestriction(self)
+
+    def to_dense(self, shape: int) -> Tensor:
+        """Return the operator as a matrix.
+
+        Parameters
+        ----------
+        shape : int
+            Number of coarse unknowns.
+
+        Returns
+        -------
+        torch.Tensor, shape (unknowns, shape)
+            The matrix.
+        """
+        return self(torch.eye(shape, dtype=self.left.dtype, device=self.left.device)).T
+
+
+class VaryingRestriction(Transpose):
+    """The transpose of a :class:`VaryingProlongation`; the two share their weights."""
+
+    def to_dense(self, shape: int) -> Tensor:
+        """Return the matrix for ``shape`` fine unknowns."""
+        weight: Any = self.T.left
+        return self(torch.eye(shape, dtype=weight.dtype, device=weight.device)).T

@@ -1,0 +1,196 @@
+"""Problems that determine u up to a constant, or hardly more: which data they accept, which solution counts.
+
+The data are those of :eq:`compatibility`, the solution is that of :eq:`zero-mean`. Where a tiny c or Robin's
+alpha is all that holds the constants, cycles may lose them to rounding: they get a correction of their own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NoReturn
+
+import torch
+from torch import Tensor
+
+from ..core.memory import sent
+from .assembly import Load
+from .box_problem import BoxPoisson
+from .problem import Poisson, nothing
+
+__all__ = ["Constants", "LooseConstants"]
+
+# What rounding may leave of data, in units of the last place.
+ROUNDED = 16
+
+
+class Constants:
+    """The constants, where they solve the homogeneous problem: c = 0, and no end holds u.
+
+    Parameters
+    ----------
+    problem : Poisson
+        A problem with natural or joined ends.
+    """
+
+    def __init__(self, problem: Poisson) -> None:
+        self.problem, self.space = problem, problem.space
+        self.axes = tuple(range(-problem.dim, 0))
+
+    def weights(self, like: Tensor) -> Tensor:
+        """Return the integral of each unknown's hat.
+
+        Parameters
+        ----------
+        like : torch.Tensor
+            Gives precision and device.
+
+        Returns
+        -------
+        torch.Tensor, shape ``(*unknowns)``
+            The weights of :eq:`zero-mean`.
+        """
+        if isinstance(self.problem, BoxPoisson):
+            return self.problem.space.hat_integrals(like)
+        h = torch.as_tensor(self.problem.grid.h, dtype=like.dtype, device="cpu")
+        h = sent(h, like.device).expand(self.problem.n)
+        whole = torch.cat((h, h[-1:])) / 2
+        whole[1:-1] += h[:-1] / 2
+        return self.space.loads(whole)
+
+    def compatible(self, b: Tensor, load: Load) -> Tensor:
+        """Return the load without the defect that rounding or lumping left, :eq:`compatibility`.
+
+        Parameters
+        ----------
+        b : torch.Tensor, shape ``(batch, *unknowns)``
+            Load, boundary fluxes included.
+        load : Load
+            Where it came from. The defect that quadrature leaves of a kink, or lumping of any f, is
+            removed too, and so is what rounding leaves of data of the size of 1: they are zero.
+
+        Returns
+        -------
+        torch.Tensor, shape ``(batch, *unknowns)``
+            The load less a constant right-hand side that takes the defect away.
+
+        Raises
+        ------
+        ValueError
+            When the defect is more than that; the message gives it, and what to subtract.
+        """
+        given = load.given if load.given is not None else b  # of which the rounding may be the larger
+        allowed = 1e-4 if torch.float32 in (b.dtype, given.dtype) else 1e-8
+        if load.name == "f":
+            coarsest = min(self.problem.cells)
+            allowed = max(allowed, min(0.1 if load.lumped else 0.01, 2 / coarsest**2))
+        defect, size = b.sum(self.axes), b.abs().sum(self.axes)  # eq: compatibility
+        size = torch.maximum(size, self._of_rows(load.size, load, size))
+        bad = defect.abs() > (allowed * size).clamp_min(ROUNDED * torch.finfo(b.dtype).eps * self._ones(load))
+        if bad.any():
+            row = int(bad.int().argmax())
+            fluxes = self._of_rows(load.fluxes, load, defect)[row]
+            self._refuse(load, row, *(x.item() for x in (defect[row], fluxes, size[row])))
+        return self.project(b)
+
+    def _of_rows(self, x: Tensor | float, load: Load, like: Tensor) -> Tensor:
+        """Give one number for each row of the load, from one for each or for all."""
+        batch = load.b.shape[: load.b.ndim - self.problem.dim]
+        if isinstance(x, Tensor):
+            return sent(x, like.device, like.dtype).expand(batch or (1,)).reshape(-1)
+        return torch.full_like(like, x)
+
+    @property
+    def _volume(self) -> float:
+        return math.prod(grid.length for grid in self.problem.grids)
+
+    @property
+    def _border(self) -> float:
+        """The measure of the sides that are not joined."""
+        return sum(self._volume / self.problem.grids[axis].length for _, axis, *_ in self.problem.sides())
+
+    def _ones(self, load: Load) -> float:
+        """What a load and fluxes of 1 everywhere sum to."""
+        return self._border + (self.problem.unknowns if load.name == "b" else self._volume)
+
+    def _refuse(self, load: Load, row: int, defect: float, fluxes: float, size: float) -> NoReturn:
+        """Say what is incompatible, by how much, and what to subtract from it."""
+        sides = [name for name, *_, condition in self.problem.sides() if not nothing(condition.g)]
+        names = [load.name] if abs(defect - fluxes) > 0.1 * abs(defect) else []
+        names += [f"the fluxes g of {', '.join(sides)}"] if abs(fluxes) > 0.1 * abs(defect) else []
+        where = f" in row {row}" if load.b.ndim > self.problem.dim and load.b.shape[0] > 1 else ""
+        if load.name == "f":
+            mean = defect / self._volume
+            why = (
+                " (its mean, in which nodes on a border count by half)" if not fluxes and load.lumped else ""
+            )
+        else:
+            mean, why = defect / self.problem.unknowns, ""
+        flux = f", or {defect / self._border!r} from g on every side" if fluxes else ""
+        raise ValueError(
+            f"{' and '.join(names)}: got data that sum to {defect:.3e}{where}, the defect, of {size:.3e} in"
+            " absolute value; accepted: a load and boundary fluxes that sum to zero, since u is determined up"
+            f" to a constant only; subtract {mean!r} from {load.name}{why}{flux}"
+        )
+
+    def project(self, b: Tensor) -> Tensor:
+        """Return the load less a constant right-hand side, so that it sums to zero.
+
+        Of a load that is nothing but a constant, zero is left.
+        """
+        weights = self.weights(b)
+        rest = b - b.sum(self.axes, keepdim=True) / weights.sum() * weights
+        rounding = ROUNDED * torch.finfo(b.dtype).eps * b.abs().amax(self.axes, keepdim=True)
+        return rest.mul_(rest.abs().amax(self.axes, keepdim=True) > rounding)
+
+    def remove(self, u: Tensor) -> Tensor:
+        """Return the function with zero mean that differs from another by a constant, :eq:`zero-mean`.
+
+        Parameters
+        ----------
+        u : torch.Tensor, shape ``(batch, *nodes)``
+            Nodal values.
+
+        Returns
+        -------
+        torch.Tensor, shape ``(batch, *nodes)``
+            Nodal values.
+        """
+        weights = self.weights(u)
+        # eq: zero-mean
+        mean = (self.space.unknowns(u) * weights).sum(self.axes, keepdim=True) / weights.sum()
+        return u - mean
+
+
+class LooseConstants:
+    """The constants, where so little holds them that a cycle loses it: a coarse space of one dimension.
+
+    Parameters
+    ----------
+    image : torch.Tensor, shape ``(*unknowns)``
+        What the operator makes of the function 1: differences, of which nothing is lost.
+    """
+
+    def __init__(self, image: Tensor) -> None:
+        self.image, self.energy = image, image.sum()
+        self.axes = tuple(range(-image.ndim, 0))
+
+    def corrected(self, cycle: Callable[[Tensor], Tensor], r: Tensor) -> Tensor:
+        """Return what a cycle makes of a residual that sums to zero, between two corrections by constants.
+
+        Parameters
+        ----------
+        cycle : callable
+            From residuals to corrections, of which the constant part does not count.
+        r : torch.Tensor, shape ``(batch, 1, *unknowns)``
+            Residual.
+
+        Returns
+        -------
+        torch.Tensor, shape ``(batch, 1, *unknowns)``
+            Correction; the whole is symmetric if the cycle is.
+        """
+        image, energy = self.image.to(r), self.energy.to(r)
+        mean = r.sum(self.axes, keepdim=True) / energy
+        e = cycle(r - mean * image)
+        return e + (mean - (e * image).sum(self.axes, keepdim=True) / energy)

@@ -1,0 +1,176 @@
+"""Grids on an interval: nodes, cell widths, and where a point lies."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..core.checks import count, number, shown, to_numpy
+
+__all__ = ["Grid"]
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """The nodes of an interval: ``n`` equal cells, or given nodes.
+
+    Parameters
+    ----------
+    n : int
+        Number of cells, at least 1.
+    domain : tuple of float, default (0.0, 1.0)
+        The two ends, in increasing order.
+    nodes : numpy.ndarray, shape (n + 1,), optional
+        Increasing node coordinates; then ``domain`` is their first and last.
+
+    Examples
+    --------
+    >>> grid = Grid(4, (0.0, 2.0))
+    >>> grid.h, grid.x
+    (0.5, array([0. , 0.5, 1. , 1.5, 2. ]))
+    """
+
+    n: int
+    domain: tuple[float, float] = (0.0, 1.0)
+    nodes: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        count("n", self.n)
+        ends_of(self.domain)
+        if self.nodes is not None and len(increasing(self.nodes)) != self.n + 1:
+            raise ValueError(f"nodes: got {len(self.nodes)} nodes; accepted: n + 1 = {self.n + 1}")
+
+    @property
+    def uniform(self) -> bool:
+        """Whether all cells have the same width by construction."""
+        return self.nodes is None
+
+    @property
+    def length(self) -> float:
+        """The length of the interval."""
+        return self.domain[1] - self.domain[0]
+
+    @property
+    def h(self) -> float | np.ndarray:
+        """The cell width: one number on a uniform grid, else one per cell."""
+        return self.length / self.n if self.nodes is None else self.widths(0, self.n)
+
+    @cached_property
+    def x(self) -> np.ndarray:
+        """The ``n + 1`` node coordinates in float64, both ends included."""
+        return self.points(0, self.n + 1)
+
+    def points(self, start: int, stop: int) -> np.ndarray:
+        """Return the coordinates of some nodes.
+
+        Parameters
+        ----------
+        start, stop : int
+            The first node, and the one behind the last.
+
+        Returns
+        -------
+        numpy.ndarray, shape (stop - start,)
+            In float64. The last node of a uniform grid is the domain's end to the last bit.
+        """
+        if self.nodes is not None:
+            return self.nodes[start:stop]
+        x = self.domain[0] + np.arange(start, stop) * (self.length / self.n)
+        if stop == self.n + 1:
+            x[-1] = self.domain[1]
+        return x
+
+    def inside(self, start: int, stop: int, t: np.ndarray) -> np.ndarray:
+        """Return points inside of some cells, for a quadrature.
+
+        Parameters
+        ----------
+        start, stop : int
+            The first cell, and the one behind the last.
+        t : numpy.ndarray, shape (points,)
+            Local coordinates: 0 at the left end of a cell, 1 at its right.
+
+        Returns
+        -------
+        numpy.ndarray, shape ((stop - start) * points,)
+            In float64, cell by cell.
+        """
+        x = self.points(start, stop + 1)
+        return (x[:-1, None] + np.diff(x)[:, None] * t).ravel()
+
+    def widths(self, start: int, stop: int) -> np.ndarray:
+        """Return the widths of some cells.
+
+        Parameters
+        ----------
+        start, stop : int
+            The first cell, and the one behind the last.
+
+        Returns
+        -------
+        numpy.ndarray, shape (stop - start,)
+            In float64.
+        """
+        if self.nodes is None:
+            return np.full(stop - start, self.length / self.n)
+        return np.diff(self.nodes[start : stop + 1])
+
+    def locate(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the cell that each point lies in, and where in it.
+
+        Parameters
+        ----------
+        x : numpy.ndarray of float64
+            Points of the domain.
+
+        Returns
+        -------
+        cell : numpy.ndarray of int64
+            Number of the cell, from 0; a node belongs to the cell on its right, the last one to the last.
+        t : numpy.ndarray of float64
+            Local coordinate: 0 at the left end of the cell, 1 at its right.
+        """
+        if self.nodes is None:
+            h = self.length / self.n
+            cell = np.clip(np.floor((x - self.domain[0]) / h), 0, self.n - 1)
+            # The quotient of a node may round to either side of its index.
+            cell += (x >= self.domain[0] + (cell + 1) * h) & (cell < self.n - 1)
+            cell -= (x < self.domain[0] + cell * h) & (cell > 0)
+            return cell.astype(np.int64), np.clip((x - (self.domain[0] + cell * h)) / h, 0.0, 1.0)
+        cell = np.clip(np.searchsorted(self.nodes, x, side="right") - 1, 0, self.n - 1)
+        return cell, (x - self.nodes[cell]) / (self.nodes[cell + 1] - self.nodes[cell])
+
+
+def ends_of(domain: Any) -> tuple[float, float]:
+    """Return the two ends of an interval, or say what is accepted."""
+    try:
+        low, high = (number("domain", end) for end in domain)
+    except (TypeError, ValueError):
+        raise ValueError(f"domain: got {shown(domain)}; accepted: two finite numbers (low, high)") from None
+    if not low < high or not math.isfinite(high - low):
+        raise ValueError(f"domain: got {shown(domain)}; accepted: (low, high) with low < high")
+    return low, high
+
+
+def increasing(nodes: Any) -> np.ndarray:
+    """Return node coordinates in an array of their own, or say what is accepted."""
+    x = to_numpy("nodes", nodes).astype(np.float64)
+    if x.ndim != 1 or len(x) < 2:
+        raise ValueError(f"nodes: got shape {x.shape}; accepted: (n + 1,), at least 2 nodes")
+    finite = np.isfinite(x)
+    if not finite.all():
+        i = int(np.argmin(finite))
+        raise ValueError(f"nodes: got {float(x[i])} at index {i}; accepted: finite numbers")
+    with np.errstate(over="ignore"):
+        widths = np.diff(x)
+    rising = (widths > 0) & np.isfinite(widths)
+    if not rising.all():
+        i = int(np.argmin(rising))
+        raise ValueError(
+            f"nodes: got {float(x[i])}, {float(x[i + 1])} at index {i}; accepted: increasing coordinates"
+        )
+    return x

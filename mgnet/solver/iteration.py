@@ -1,0 +1,440 @@
+"""When to stop: the successive corrections of any iteration, and what they say of the error.
+
+The relative residual of a fine grid cannot go below about ``0.04 eps n**2`` however good the answer is,
+so it is reported but does not decide. The sizes of the corrections do, :eq:`error-estimate` and
+:eq:`stopping`.
+"""
+
+from __future__ import annotations
+
+import enum
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ..operators.rows import residual
+
+__all__ = [
+    "ENOUGH",
+    "Outcome",
+    "Progress",
+    "SingleStep",
+    "Status",
+    "Step",
+    "iterate",
+    "largest",
+    "norms",
+    "relative_norm",
+    "slowness",
+]
+
+# An iteration whose smallest correction shrinks by less than this over this many steps has stagnated;
+# conjugate gradients may stand still for longer before they find the slow directions.
+WINDOW, PATIENCE, SHRINKAGE = 10, 60, 0.95
+# Conjugate gradients that are slower than this shrink by fits and starts: the largest of the last three
+# corrections counts, and the mean factor over more of them.
+SLOW = 0.05
+# Corrections that an estimate of the error needs.
+ENOUGH = 3
+# No iteration is believed to shrink its error by more than this.
+QUICKEST = 0.05
+
+
+class Status(enum.Enum):
+    """How a solution ended; each value says what to do about it.
+
+    Attributes
+    ----------
+    CONVERGED
+        The error estimate is below the tolerance.
+    MAXITER
+        The iterations ran out first: raise ``maxiter``, or take more sweeps.
+    STAGNATED
+        The corrections no longer shrink, or the exact cycle misses a ``tol`` that was given: loosen
+        ``tol``, or take ``method="exact"``, float64 or ``refine=True``.
+    DIVERGED
+        The corrections grow or are not finite: take a smaller ``omega``, another smoother, or
+        ``method="pcg"``.
+    """
+
+    CONVERGED = "the error estimate is below the tolerance"
+    MAXITER = "the iterations ran out before the tolerance was met: raise maxiter, or take more sweeps"
+    STAGNATED = "rounding keeps the error above tol: loosen tol, or take float64 or refine=True"
+    DIVERGED = (
+        "the corrections grow or are not finite: take a smaller omega, another smoother, or method='pcg'"
+    )
+
+
+@dataclass
+class Outcome:
+    """What an iteration came to.
+
+    Parameters
+    ----------
+    status : Status
+        How it ended.
+    iterations : int, default 0
+        Corrections made.
+    residuals : list of float
+        Before the first and after each correction: Euclidean norm relative to that of the load, the worst
+        row of a batch.
+    error_estimate : float, default inf
+        Estimated largest nodal error, absolute, of the worst row.
+    convergence_factor : float, default nan
+        Mean factor of the last corrections, of the slowest row.
+    row : int, default 0
+        The row that decided a status other than ``CONVERGED``.
+    errors : torch.Tensor, shape (batch,)
+        The estimates of all rows; none where nothing was iterated.
+    """
+
+    status: Status
+    iterations: int = 0
+    residuals: list[float] = field(default_factory=list)
+    error_estimate: float = math.inf
+    convergence_factor: float = math.nan
+    row: int = 0
+    errors: Tensor = field(default_factory=lambda: torch.zeros(0))
+
+    def judge(self, errors: Tensor, accepted: Tensor) -> None:
+        """Take other estimates of the rows' errors, and see whether they are small enough, :eq:`stopping`.
+
+        Parameters
+        ----------
+        errors, accepted : torch.Tensor, shape (batch,)
+            Estimated and accepted errors. NaN is not accepted, and means divergence as infinity does.
+        """
+        bad = ~((errors <= accepted) & errors.isfinite())
+        # One look, which waits for a GPU.
+        figures = errors.max(), bad.any(), bad.int().argmax()
+        self.error_estimate, wanting, row = torch.stack([x.double() for x in figures]).tolist()
+        self.errors = errors
+        if self.status is Status.CONVERGED and wanting:
+            # The largest of rows with NaN is NaN.
+            lost = not math.isfinite(self.error_estimate)
+            self.status, self.row = Status.DIVERGED if lost else Status.STAGNATED, int(row)
+
+
+@dataclass
+class Progress:
+    """What a step has done to an approximation, by one correction or several.
+
+    Parameters
+    ----------
+    norms : list of torch.Tensor, shape (batch,)
+        The Euclidean norm of the residual before each correction.
+    sizes : list of torch.Tensor, shape (batch,)
+        The largest absolute value of each correction.
+    """
+
+    norms: list[Tensor] = field(default_factory=list)
+    sizes: list[Tensor] = field(default_factory=list)
+
+
+class Step(Protocol):
+    """What :func:`iterate` repeats."""
+
+    def __call__(self, u: Tensor, most: int) -> Progress:
+        """Improve an approximation in its own memory.
+
+        Parameters
+        ----------
+        u : torch.Tensor, shape ``(batch, 1, *unknowns)``
+            The approximation, which corrections are added to.
+        most : int
+            How many there may be.
+
+        Returns
+        -------
+        Progress
+            What was done.
+        """
+
+    def norm(self, u: Tensor) -> Tensor:
+        """Return the Euclidean norm of the residual of each row.
+
+        Parameters
+        ----------
+        u : torch.Tensor, shape ``(batch, 1, *unknowns)``
+            An approximation.
+
+        Returns
+        -------
+        torch.Tensor, shape (batch,)
+            The norms.
+        """
+
+
+class SingleStep:
+    """One correction of an approximation, made from its residual.
+
+    Parameters
+    ----------
+    A, b : operator and torch.Tensor, shape ``(batch, 1, *unknowns)``
+        The system.
+    correct : callable
+        From a residual, which it may overwrite, to a correction.
+    """
+
+    def __init__(self, A: Any, b: Tensor, correct: Callable[[Tensor], Tensor]) -> None:
+        self.A, self.b, self.correct = A, b, correct
+
+    def __call__(self, u: Tensor, most: int) -> Progress:
+        """Add a correction to u; see :class:`Step`."""
+        r = residual(self.A, u, self.b)
+        norm = norms(r)
+        e = self.correct(r)
+        u.add_(e)
+        return Progress([norm], [largest(e)])
+
+    def norm(self, u: Tensor) -> Tensor:
+        """Return the norm of the residual of each row of u."""
+        return norms(residual(self.A, u, self.b))
+
+
+class _Corrections:
+    """The sizes of the successive corrections, (batch,) each, and the error that they let expect."""
+
+    def __init__(self, rounding: float, start: Tensor, steady: bool) -> None:
+        self.sizes: list[Tensor] = []
+        self.rounding, self.start, self.steady = rounding, start, steady
+        # Of the last corrections above rounding; a half makes the tail of a series its last member.
+        self.settled = torch.full_like(start, 0.5)
+
+    def estimate(self, scale: Tensor) -> Tensor:
+        """Estimate each row's error from the geometric series that its corrections follow.
+
+        A smooth error shrinks faster at first than later, so two ratios are waited for, the larger of
+        the last two counts, and none counts as less than ``QUICKEST``.
+        """
+        size, noise = self.sizes[-1], self.rounding * scale
+        if len(self.sizes) < ENOUGH:
+            return torch.where(size <= 4 * noise, size + noise, math.inf)
+        ratios = [(new / old).nan_to_num(0.0) for old, new in itertools.pairwise(self.sizes[-ENOUGH:])]
+        factor = torch.maximum(*ratios)
+        if not self.steady:
+            last = self.sizes[-WINDOW:]
+            mean = (last[-1] / last[0]).nan_to_num(0.0) ** (1 / (len(last) - 1))
+            factor = torch.maximum(factor, mean)
+            size = torch.where(factor > SLOW, torch.stack(self.sizes[-ENOUGH:]).amax(0), size)
+        factor = factor.clamp_min(QUICKEST)
+        tail = _tail(size, factor)
+        # Corrections that are rounding themselves follow no series, but slow ones before them leave more.
+        size = self.sizes[-1]
+        quiet = size <= 4 * noise
+        self.settled = torch.where(quiet | (factor >= 1), self.settled, factor)
+        rest = _tail(size, self.settled.clamp_min(0.5))
+        return torch.where(quiet, torch.minimum(tail, rest), tail) + noise  # eq: error-estimate
+
+    def factor(self) -> float:
+        """Return the mean factor of the last corrections of the slowest row."""
+        last = self.sizes[-6:]
+        if len(last) < 2:
+            return math.nan
+        return float(((last[-1] / last[0]).nan_to_num(0.0) ** (1 / (len(last) - 1))).max())
+
+    def stagnated(self, scale: Tensor) -> Tensor:
+        """Say which rows' corrections no longer shrink."""
+        still = self._still(WINDOW)
+        if self.steady:
+            return still
+        rounded = self.sizes[-1] <= 1e3 * self.rounding * scale
+        return (still & rounded) | self._still(PATIENCE)
+
+    def _still(self, window: int) -> Tensor:
+        if len(self.sizes) <= window:
+            return torch.zeros_like(self.sizes[0], dtype=torch.bool)
+        sizes = torch.stack(self.sizes)
+        return sizes[-window:].amin(0) >= SHRINKAGE * sizes[:-window].amin(0)
+
+    def diverged(self, scale: Tensor, stagnated: Tensor) -> Tensor:
+        """Say which rows' corrections grow, beyond what rounding does, or are not finite."""
+        size, first = self.sizes[-1], torch.maximum(self.sizes[0], self.start)
+        grown = size > 1.5 * self.sizes[-min(WINDOW, len(self.sizes))]
+        slowly = stagnated & grown & (size > 100 * self.rounding * scale)
+        return ~size.isfinite() | (size > 1e6 * first) | slowly
+
+
+def _tail(size: Tensor, factor: Tensor) -> Tensor:
+    """Sum what follows the last member of a geometric series."""
+    return torch.where(factor < 1, size * factor / (1 - factor), math.inf)
+
+
+def iterate(
+    step: Step,
+    b: Tensor,
+    u: Tensor,
+    tol: float,
+    maxiter: int,
+    rounding: float,
+    steady: bool = True,
+    hidden: Callable[[], float] = lambda: 0.0,
+) -> tuple[Tensor, Outcome]:
+    """Improve u by corrections until the estimated error is small enough, :eq:`error-estimate`.
+
+    Parameters
+    ----------
+    step : Step
+        Adds corrections to the approximation.
+    b, u : torch.Tensor, shape ``(batch, 1, *unknowns)``
+        Load and first guess; the guess becomes the solution, in its own memory.
+    tol : float
+        Accepted error relative to the largest nodal value of each row.
+    maxiter : int
+        Most corrections.
+    rounding : float
+        What rounding alone leaves of an error, relative to the largest value.
+    steady : bool, default True
+        Whether corrections shrink evenly, as those of cycles do and those of conjugate gradients do not.
+    hidden : callable, optional
+        Gives how many times the last correction an error may be, whatever the corrections before it say: see
+        :func:`slowness`. Asked when the iteration would end; of conjugate gradients, which look for the slow
+        parts of an error, only when that is early.
+
+    Returns
+    -------
+    u : torch.Tensor, shape ``(batch, 1, *unknowns)``
+        The last approximation.
+    outcome : Outcome
+        How it ended, and its history.
+    """
+    start, unloaded = largest(u), largest(b) == 0
+    corrections = _Corrections(rounding, start, steady)
+    error, good = torch.full_like(start, math.inf), torch.zeros_like(unloaded)
+    status, bad = Status.MAXITER, ~good
+    found: list[Tensor] = []
+    while len(corrections.sizes) < maxiter:
+        progress = step(u, maxiter - len(corrections.sizes))
+        found += progress.norms
+        corrections.sizes += progress.sizes
+        scale = largest(u)
+        # A correction of nothing beside a residual is no convergence.
+        idle = (progress.sizes[-1] == 0) & (progress.norms[-1] > 0)
+        error = corrections.estimate(scale).masked_fill(idle, math.inf)
+        # A row without a load has converged when nothing is left of the guess.
+        gone = unloaded & (scale + corrections.sizes[-1] <= torch.finfo(u.dtype).eps * start)
+        error = torch.where(gone, scale, error)
+        good = (error <= tol * scale) | gone  # eq: stopping
+        stagnated = corrections.stagnated(scale)
+        diverged = corrections.diverged(scale, stagnated)
+        status, bad = _verdict(good, stagnated, diverged)
+        if status is Status.CONVERGED and (steady or len(corrections.sizes) < WINDOW):
+            error = torch.maximum(error, hidden() * corrections.sizes[-1])
+            good = (error <= tol * scale) | gone
+            status, bad = _verdict(good, stagnated, diverged)
+        if status is not Status.MAXITER:
+            break
+    found.append(step.norm(u))
+    # Without a load, from a guess, residuals are relative to the first one.
+    unit = torch.where(unloaded.all(), found[0], norms(b))
+    residuals = _relative(torch.stack(found), unit).amax(1).tolist()
+    factor, row = corrections.factor(), int(bad.int().argmax())
+    return u, Outcome(status, len(corrections.sizes), residuals, float(error.max()), factor, row, error)
+
+
+def _verdict(good: Tensor, stagnated: Tensor, diverged: Tensor) -> tuple[Status, Tensor]:
+    """Say how an iteration ends, if it does, and which rows are to blame; one look, which waits for a GPU."""
+    stuck = stagnated & ~good
+    diverges, sticks, converges = torch.stack((diverged.any(), stuck.any(), good.all())).tolist()
+    if diverges:
+        return Status.DIVERGED, diverged
+    if sticks:
+        return Status.STAGNATED, stuck
+    return Status.CONVERGED if converges else Status.MAXITER, ~good
+
+
+def slowness(
+    cycle: Callable[[Tensor], Tensor], A: Any, e: Tensor, project: Callable[[Tensor], Tensor]
+) -> float:
+    """Return how many times its last correction an error may be, seen on an error that is known.
+
+    The parts of an error that shrink slowest are small among the first corrections, :eq:`hidden`; after some
+    steps nothing else is left.
+
+    Parameters
+    ----------
+    cycle, A : callable
+        From a residual to a correction, always the same; the operator.
+    e : torch.Tensor, shape ``(1, 1, *unknowns)``
+        An error that has something of everything; it is overwritten.
+    project : callable
+        Takes away what no correction can: constants, in a singular problem.
+
+    Returns
+    -------
+    float
+        The largest ratio of the last three of ten steps.
+    """
+    sizes = []
+    e = project(e)
+    for _ in range(WINDOW):
+        c = project(cycle(A(e)))
+        # What rounding leaves of constants would stay while all else shrinks.
+        e = project(e.sub_(c))
+        sizes.append(torch.cat((largest(e), largest(c))))
+    pairs = torch.stack(sizes[-3:]).tolist()
+    return max(left / shrunk if shrunk else 0.0 for left, shrunk in pairs)  # eq: hidden
+
+
+def largest(x: Tensor) -> Tensor:
+    """Return the largest absolute value of each row.
+
+    Parameters
+    ----------
+    x : torch.Tensor, shape (batch, ...)
+        Any values.
+
+    Returns
+    -------
+    torch.Tensor, shape (batch,)
+        Zero for an empty row.
+    """
+    if not x.numel():
+        return x.new_zeros(x.shape[0])
+    entries = tuple(range(1, x.ndim))
+    # Twenty times as fast as aminmax; a zero from both sides is made positive.
+    return torch.maximum(-x.amin(entries), x.amax(entries)).abs()
+
+
+def relative_norm(r: Tensor, b: Tensor) -> float:
+    """Return the Euclidean norm of a residual over that of the load, of the worst row.
+
+    Parameters
+    ----------
+    r, b : torch.Tensor, shape (batch, ...)
+        Residual and load. Where a load is zero the residual's own norm counts.
+
+    Returns
+    -------
+    float
+        The largest over the batch.
+    """
+    # Divided by its size first: a sum of squares may leave the range where its root does not.
+    size = largest(b)
+    size = torch.where(size > 0, size, 1.0).reshape(-1, *[1] * (b.ndim - 1))
+    return float(_relative(norms(r / size), norms(b / size)).max())
+
+
+def norms(x: Tensor) -> Tensor:
+    """Return the Euclidean norm of each row.
+
+    Parameters
+    ----------
+    x : torch.Tensor, shape (batch, ...)
+        Any values.
+
+    Returns
+    -------
+    torch.Tensor, shape (batch,)
+        Zero for an empty row.
+    """
+    return torch.linalg.vector_norm(x.flatten(1), dim=1)
+
+
+def _relative(norm: Tensor, unit: Tensor) -> Tensor:
+    return torch.where(unit > 0, norm / unit, norm)

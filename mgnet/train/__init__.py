@@ -1,0 +1,6 @@
+"""Training and testing: the loop, recipes as data, the figures of a run and the folder that it is in."""
+
+from .loop import DivergedError, evaluate, fit, predict
+from .run_folder import BEST, LAST
+
+__all__ = ["BEST", "LAST", "DivergedError", "evaluate", "fit", "predict"]

@@ -1,0 +1,163 @@
+"""History: the figures of a training run, one row per epoch."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+from typing import Any
+
+from ..core.checks import flag, number
+from ..core.files import replacing
+
+__all__ = ["History"]
+
+COLUMNS = (
+    "epoch",
+    "lr",
+    "train_loss",
+    "train_accuracy",
+    "val_loss",
+    "val_accuracy",
+    "seconds",
+    "images_per_second",
+)
+
+
+class History:
+    """The figures of a training run.
+
+    Attributes
+    ----------
+    rows : list of dict
+        One per epoch: epoch (from 1), lr (at its end), train_loss, train_accuracy (in training mode, over
+        the epoch), val_loss, val_accuracy (None without a validation set), seconds and images_per_second
+        (of the training alone).
+    test_accuracy : float or None
+        Of the weights that the run ended with, looked at once.
+    stopped_early : bool
+        Whether patience ended the run.
+
+    Examples
+    --------
+    >>> history = History()
+    >>> history.append(epoch=1, train_loss=2.0)
+    >>> history["train_loss"]
+    [2.0]
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.test_accuracy: float | None = None
+        self.stopped_early = False
+
+    def append(self, **figures: Any) -> None:
+        """Add a row.
+
+        Parameters
+        ----------
+        **figures
+            By column; those that are missing are None.
+        """
+        self.rows.append({name: figures.get(name) for name in COLUMNS})
+
+    def __getitem__(self, column: str) -> list[Any]:
+        """Return a column."""
+        if column not in COLUMNS:
+            raise KeyError(f"{column}: no column; accepted: one of {COLUMNS}")
+        return [row[column] for row in self.rows]
+
+    def __len__(self) -> int:
+        """Return the number of epochs."""
+        return len(self.rows)
+
+    @property
+    def best(self) -> dict[str, Any] | None:
+        """The row with the best validation accuracy, the first of equals; the last row without one."""
+        judged = [row for row in self.rows if row["val_accuracy"] is not None]
+        if not judged:
+            return self.rows[-1] if self.rows else None
+        return max(judged, key=lambda row: row["val_accuracy"])
+
+    @property
+    def seconds(self) -> float:
+        """Time of the training steps, without evaluation."""
+        return float(sum(self["seconds"]))
+
+    @property
+    def images_per_second(self) -> float:
+        """Mean speed of the training steps."""
+        images = sum(row["seconds"] * row["images_per_second"] for row in self.rows)
+        return images / self.seconds if self.seconds else 0.0
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write the rows as comma-separated values, with a header.
+
+        Parameters
+        ----------
+        path : path
+            Where.
+        """
+        text = io.StringIO()
+        table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        table.writeheader()
+        table.writerows(self.rows)
+        with replacing(path) as file:
+            file.write(text.getvalue().encode())
+
+    def to_json(self, path: str | os.PathLike[str]) -> None:
+        """Write rows and test accuracy as JSON; what is not finite, which JSON does not know, as null.
+
+        Parameters
+        ----------
+        path : path
+            Where.
+        """
+        text = json.dumps(_without_nan(self.state_dict()), indent=1, allow_nan=False)
+        with replacing(path) as file:
+            file.write((text + "\n").encode())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything as plain types."""
+        return {"rows": self.rows, "test_accuracy": self.test_accuracy, "stopped_early": self.stopped_early}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what :meth:`state_dict` returned.
+
+        Parameters
+        ----------
+        state : dict
+            The figures.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            When it is something else.
+        """
+        self.rows = [{name: _figure(name, row[name]) for name in COLUMNS} for row in state["rows"]]
+        self.test_accuracy = _figure("test_accuracy", state["test_accuracy"])
+        self.stopped_early = flag("stopped_early", state["stopped_early"])
+
+    def __repr__(self) -> str:
+        if not self.rows:
+            return "History(no epochs)"
+        last = ", ".join(f"{name} {value:.4g}" for name, value in self.rows[-1].items() if value is not None)
+        test = "" if self.test_accuracy is None else f"; test_accuracy {self.test_accuracy:.4f}"
+        return f"History({len(self)} epochs; the last: {last}{test})"
+
+
+def _figure(name: str, value: Any) -> Any:
+    """Return a number or None as it is; refuse what is neither."""
+    if value is not None:
+        number(name, value)
+    return value
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nan(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

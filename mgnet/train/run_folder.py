@@ -1,0 +1,139 @@
+"""The folder of a training run: it is one run's, from the first step to the last file."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..core.files import beside, durable, locked, sweep
+
+__all__ = ["BEST", "CSV", "JSON", "LAST", "claimed", "folder", "require_free"]
+
+# Where a run can go on, the weights that it ended with, and its figures.
+FILES = LAST, BEST, CSV, JSON = "last.ckpt", "model.ckpt", "history.csv", "history.json"
+LOCK = ".mgnet.lock"
+# What the machine lacks is no fault of the argument.
+LACKING = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
+
+def folder(out: Any) -> Path | None:
+    """Return the folder that an argument names.
+
+    Parameters
+    ----------
+    out : path-like or None
+        The argument.
+
+    Returns
+    -------
+    pathlib.Path or None
+        None for None.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When it is no path, or the empty one.
+    """
+    if out is None:
+        return None
+    if not isinstance(out, str | os.PathLike) or not isinstance(os.fspath(out), str):
+        raise TypeError(f"out: got {out!r}; accepted: the path of a folder")
+    if not os.fspath(out).strip() or "\0" in os.fspath(out):
+        raise ValueError(f"out: got {os.fspath(out)!r}; accepted: the path of a folder")
+    return Path(out)
+
+
+@contextmanager
+def claimed(out: Path, resume: bool = False, overwrite: bool = False) -> Iterator[None]:
+    """Hold a folder for one run; make it where it is not there, and see that it can be written to.
+
+    Parameters
+    ----------
+    out : pathlib.Path
+        The folder. What a run that was killed has left half-written in it is removed.
+    resume, overwrite : bool, default False
+        Whether to go on with the run that the folder holds, or to remove that.
+
+    Raises
+    ------
+    ValueError
+        When it cannot be one run's folder: no folder, not writable, in use, or with another run.
+    OSError
+        When the machine lacks what is needed, as space on the disk.
+    """
+    with ExitStack() as held:
+        with _named(out):
+            out.mkdir(parents=True, exist_ok=True)
+            held.enter_context(locked(out / LOCK, 0))
+            sweep(out, FILES)
+            require_free(out, resume, overwrite)
+            _try(out)
+            if overwrite:
+                for name in FILES:
+                    (out / name).unlink(missing_ok=True)
+        yield
+
+
+@contextmanager
+def _named(out: Path) -> Iterator[None]:
+    """Say of which argument it is the fault that a folder cannot be had."""
+    try:
+        yield
+    except TimeoutError:
+        raise ValueError(f"out: got {out}, where another run is going on; accepted: another folder") from None
+    except OSError as error:
+        if error.errno in LACKING:
+            raise
+        raise ValueError(
+            f"out: got {out}; accepted: a folder that can be written to ({error.strerror})"
+        ) from error
+
+
+def require_free(out: Path, resume: bool = False, overwrite: bool = False) -> None:
+    """Refuse a folder with another run in it.
+
+    Parameters
+    ----------
+    out : pathlib.Path
+        The folder; it need not be there.
+    resume, overwrite : bool, default False
+        As of :func:`claimed`.
+
+    Raises
+    ------
+    ValueError
+        It names what is there.
+    """
+    for name in FILES:
+        # A run that was gathered from links would write over what they lead to.
+        path = out / name
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            kind = "a link" if path.is_symlink() else "no file"
+            raise ValueError(f"out: got {out}, where {name} is {kind}; accepted: a folder with its own files")
+    there = [name for name in FILES if (out / name).exists()]
+    if not there or overwrite:
+        return
+    if not resume:
+        raise ValueError(
+            f"out: got {out}, which holds a run ({', '.join(there)}); accepted: another folder,"
+            " resume to go on with that run, or overwrite to remove it"
+        )
+    if LAST not in there:
+        raise ValueError(
+            f"out: got {out}, which holds {', '.join(there)} and no {LAST} to resume from; accepted: the"
+            " folder of a run, or another one"
+        )
+
+
+def _try(out: Path) -> None:
+    """Write something, so that a run does not find out after an epoch that it cannot."""
+    path = Path(beside(out / LAST))
+    try:
+        with durable(path) as file:
+            file.write(bytes(4096))
+    finally:
+        path.unlink(missing_ok=True)
