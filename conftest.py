@@ -14,7 +14,7 @@ from mgnet.models import registry
 @pytest.fixture(autouse=True)
 def own_names() -> Iterator[None]:
     """Forget what a test or a page registers."""
-    names: tuple[dict[str, Any], ...] = (registry._MODELS, data.LOADERS)
+    names: tuple[dict[str, Any], ...] = (registry.MODELS, data.LOADERS)
     before = [dict(known) for known in names]
     yield
     for known, old in zip(names, before, strict=True):

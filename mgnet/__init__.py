@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import data, models
     from .checkpoint import CheckpointError
-    from .core.checks import ResourceError
+    from .core.resources import ResourceError
     from .operators.convolutions import Prolongation, Restriction, Stencil
     from .operators.stiffness import Stiffness
     from .poisson.box_problem import Poisson
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from .solver.solution import ConvergenceError, Solution
     from .solver.solving import solve
     from .train.history import History
-    from .train.loop import DivergedError, evaluate, fit, predict
+    from .train.judging import DivergedError, evaluate, predict
+    from .train.loop import fit
     from .train.recipes import Recipe
 
 __version__ = "0.1.0"
@@ -31,7 +32,7 @@ _HOMES = {
     "CheckpointError": "checkpoint",
     "ConvergenceError": "solver.solution",
     "Dirichlet": "poisson.problem",
-    "DivergedError": "train.loop",
+    "DivergedError": "train.judging",
     "Grid": "poisson.grid",
     "Hierarchy": "solver.hierarchy",
     "History": "train.history",
@@ -39,16 +40,16 @@ _HOMES = {
     "Poisson": "poisson.box_problem",
     "Prolongation": "operators.convolutions",
     "Recipe": "train.recipes",
-    "ResourceError": "core.checks",
+    "ResourceError": "core.resources",
     "Restriction": "operators.convolutions",
     "Robin": "poisson.problem",
     "Solution": "solver.solution",
     "Status": "solver.iteration",
     "Stencil": "operators.convolutions",
     "Stiffness": "operators.stiffness",
-    "evaluate": "train.loop",
+    "evaluate": "train.judging",
     "fit": "train.loop",
-    "predict": "train.loop",
+    "predict": "train.judging",
     "solve": "solver.solving",
 }
 # Modules whose names are used as they are: mgnet.models.create, mgnet.data.cifar10.

@@ -18,8 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .core.checks import find_device, is_shortage, shown
+from .core.checks import find_device, shown
 from .core.files import regular, replacing
+from .core.resources import is_shortage
 from .core.untrusted import OPCODES, STORAGES, TENSORS, entries, outline
 
 __all__ = ["CheckpointError", "load", "require_plain", "save"]
@@ -110,6 +111,11 @@ def require_plain(state: Any) -> None:
             )
     if sum(memory.values()) > MEMORY:
         raise ValueError(f"state: got tensors of {sum(memory.values()):,} bytes; accepted: up to {MEMORY:,}")
+
+
+def opcodes(state: Any) -> int:
+    """Return at least as many opcodes as :func:`save` writes for what :func:`require_plain` lets through."""
+    return sum(_opcodes(value) for value in _parts((), state))
 
 
 def _opcodes(value: Any) -> int:

@@ -12,7 +12,7 @@ import torch
 
 import mgnet
 from mgnet import Dirichlet, Neumann, Poisson, Robin
-from mgnet.core.checks import ResourceError
+from mgnet.core.resources import ResourceError
 from mgnet.poisson.box_problem import BoxPoisson
 
 NAN, INF = float("nan"), float("inf")

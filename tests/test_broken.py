@@ -17,7 +17,7 @@ import torch
 
 import mgnet
 from mgnet import Dirichlet, Hierarchy, Neumann, Poisson, Robin, Status
-from mgnet.core.checks import NonFiniteError
+from mgnet.core.arrays import NonFiniteError
 from mgnet.multigrid import ConjugateGradients
 from mgnet.operators.blocks import BlockDiagonal
 from mgnet.poisson.constants import LooseConstants

@@ -458,11 +458,11 @@ def test_a_traceback_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_help_tells_of_every_function_and_version_is_the_package_s(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from mgnet.cli.expression import _FUNCTIONS
+    from mgnet.cli.expression import FUNCTIONS
 
     assert main(["solve", "--help"]) == 0
     words = capsys.readouterr().out.replace("(", " ").replace(",", " ").split()
-    assert set(_FUNCTIONS) <= set(words)
+    assert set(FUNCTIONS) <= set(words)
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"mgnet {mgnet.__version__}\n"
 

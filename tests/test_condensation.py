@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mgnet import Stiffness
-from mgnet.core.checks import NonFiniteError
+from mgnet.core.arrays import NonFiniteError
 from mgnet.multigrid.exact import Cell, Condensation, block
 from mgnet.operators.varying import VaryingStiffness
 

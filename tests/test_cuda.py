@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import mgnet
-from mgnet.train import loop as train
+from mgnet.train.randomness import own_random_numbers
 
 pytestmark = pytest.mark.cuda
 
@@ -398,6 +398,6 @@ def test_random_numbers_of_the_device_are_the_runs_own(device: str) -> None:
     place, states = torch.device(device, 0), []
     module = torch.get_device_module(device)
     for seed in (1, 1, 2):
-        with train._own_random_numbers(place, seed):
+        with own_random_numbers(place, seed):
             states.append(module.get_rng_state(place))
     assert torch.equal(states[0], states[1]) and not torch.equal(states[1], states[2])

@@ -16,13 +16,11 @@ DOCS = ROOT / "docs"
 
 def test_the_architecture_shows_every_module_in_its_room() -> None:
     text = (DOCS / "architecture.md").read_text(encoding="utf-8")
-    shown = {
-        folder: set(re.findall(r"^ +(\w+)\.py", block, re.MULTILINE))
-        for folder, block in re.findall(r"^`(\w+)/`: .*\n\n```text\n(.*?)```", text, re.MULTILINE | re.DOTALL)
-    }
+    rooms = re.findall(r"^`(\w+)/`: [^\n]*\n\n```text\n(.*?)```", text, re.MULTILINE | re.DOTALL)
+    shown = {folder: set(re.findall(r"^ +(\w+)\.py", block, re.MULTILINE)) for folder, block in rooms}
     package = ROOT / "mgnet"
-    rooms = {path.parent for path in package.glob("*/*.py")}
-    there = {room.name: {path.stem for path in room.glob("[!_]*.py")} for room in rooms}
+    folders = {path.parent for path in package.glob("*/*.py")}
+    there = {folder.name: {path.stem for path in folder.glob("[!_]*.py")} for folder in folders}
     assert shown == there
 
 

@@ -6,6 +6,7 @@ As scripts they are run by the build of the documentation, where an exception is
 from __future__ import annotations
 
 import ast
+import importlib
 import json
 import re
 import warnings
@@ -45,6 +46,27 @@ def test_every_part_has_examples() -> None:
     assert {path.parent.name for path in SCRIPTS} == set(PARTS)
     # Nothing lies beside the parts, where the gallery would not find it.
     assert not list(EXAMPLES.glob("*.py"))
+
+
+# What a page may import: names that users have, not where the package keeps them.
+PUBLIC = {"", "bridge", "data", "layers", "learned", "models", "multigrid", "operators", "plot", "stencils"}
+
+
+@named(SCRIPTS)
+def test_an_example_imports_public_names_only(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        pairs: list[tuple[str, str]] = []
+        if isinstance(node, ast.Import):
+            pairs = [(alias.name, "") for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            pairs = [(node.module or "", alias.name) for alias in node.names]
+        for module, name in pairs:
+            package, _, place = module.partition(".")
+            if package == "mgnet":
+                assert place in PUBLIC, f"line {node.lineno}: {module}"
+                assert not name or name in importlib.import_module(module).__all__, (
+                    f"line {node.lineno}: {name}"
+                )
 
 
 @named(SCRIPTS)

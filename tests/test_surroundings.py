@@ -117,7 +117,7 @@ def test_hierarchies_and_solutions_can_be_copied(dim: int, method: str) -> None:
 LITTLE = """
 import resource, sys, mgnet, numpy as np
 mgnet.solve(1.0, 64, dim=2)
-mgnet.core.checks._free_memory = lambda: float("inf")  # the look beforehand sees the machine, not the limit
+mgnet.core.resources.free_memory = lambda: float("inf")  # the look beforehand sees the machine, not the limit
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 2**27, -1))
 try:

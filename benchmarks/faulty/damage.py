@@ -164,7 +164,7 @@ def _package_anew() -> Kind:
 def _cifar() -> Kind:
     archive, files = small_cifar()
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    files[MARKER] = archives._marker(archive, digests).encode()
+    files[MARKER] = archives.marker_of(archive, digests).encode()
     return Kind(
         files, lambda folder: _images(read_cifar10(folder, download=False, archive=archive)), DataError
     )

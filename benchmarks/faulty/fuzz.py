@@ -144,8 +144,8 @@ def read_idx(content: bytes, place: Path) -> None:
     name = "t10k-labels-idx1-ubyte"
     (place / name).write_bytes(content)
     try:
-        files = official._Files(MNIST, place, False)
-        labels = official._idx(files, name)
+        files = official.Files(MNIST, place, False)
+        labels = official.read_idx(files, name)
     except DataError:
         return
     assert content == IMAGES[name][:8] + labels.tobytes()

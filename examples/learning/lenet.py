@@ -28,7 +28,6 @@ import matplotlib.pyplot as plt
 import torch
 
 import mgnet
-from mgnet.train import recipes
 
 real = bool(os.environ.get("MGNET_DATA"))
 
@@ -100,7 +99,7 @@ assert first.shape == (6, 28, 28) and second.shape == (16, 10, 10)
 # -----------
 # The first recipe is the plain one: pixels between 0 and 1, batches of 32, learning rate 0.001, no momentum.
 # The second subtracts the mean of all training pixels and divides by their standard deviation,
-# :eq:`normalise`, and takes the recipe ``fast`` for digits: momentum 0.9, a learning rate that rises to 0.05
+# :eq:`normalise`, and is what ``fast`` is for digits: momentum 0.9, a learning rate that rises to 0.05
 # in a fifth of the run and falls to zero after that, :eq:`one-cycle`, a little weight decay, and images that
 # are shifted by up to two pixels.
 #
@@ -113,8 +112,16 @@ images = {
     "good schedule": with_parts(data, lambda split: split.normalised_by(mean, std)),
 }
 recipe = {
-    "plain": recipes.recipe("lecture", channels=1).changed(lr=0.001, momentum=0.0, epochs=15 if real else 5),
-    "good schedule": recipes.recipe("fast", channels=1).changed(batch_size=32, epochs=5),
+    "plain": mgnet.Recipe(
+        epochs=15 if real else 5,
+        batch_size=32,
+        lr=0.001,
+        momentum=0.0,
+        nesterov=False,
+        weight_decay=0.0,
+        schedule="constant",
+    ),
+    "good schedule": mgnet.Recipe(epochs=5, batch_size=32, lr=0.05, crop=2, drop_last=True),
 }
 
 model, histories = {}, {}

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .networks import declare_data, failures, figures_of, find_device, import_modules, read_data, readable
-from .shell import DAMAGED, DONE, USAGE, CommandError, refused, say, table
+from .networks import declare_data, failures, figures_of, find_device, import_modules, read_data, say_figures
+from .shell import DAMAGED, DONE, USAGE, CommandError, refused
 
 if TYPE_CHECKING:
     from ..data import Data, Split
@@ -63,7 +62,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         except mgnet.DivergedError as error:  # no run ends so: it is the file's fault
             raise CommandError(DAMAGED, f"{path}: {error}") from error
     figures = figures_of(run.spec["name"], run.model, data, run.history)
-    say(json.dumps(figures, allow_nan=False) if arguments.json else table(readable(figures)))
+    say_figures(figures, arguments.json)
     return DONE
 
 

@@ -36,7 +36,7 @@ def _where(condition: np.ndarray, yes: np.ndarray, no: np.ndarray) -> np.ndarray
 
 
 # Each function with the fewest and the most arguments it takes.
-_FUNCTIONS: dict[str, tuple[Callable[..., np.ndarray], int, int]] = {
+FUNCTIONS: dict[str, tuple[Callable[..., np.ndarray], int, int]] = {
     **{name: (getattr(np, name), 1, 1) for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh")},
     **{name: (getattr(np, "arc" + name[1:]), 1, 1) for name in ("asin", "acos", "atan")},
     **{name: (getattr(np, name), 1, 1) for name in ("exp", "log", "log10", "sqrt", "abs", "sign", "floor")},
@@ -278,7 +278,7 @@ class _Source:
                     left,
                     *others,
                 )
-            case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name in _FUNCTIONS:
+            case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name in FUNCTIONS:
                 return _Operation(self._function(name, len(arguments), node), len(arguments)), arguments
         self._refuse(_short(self._piece(node)), node.col_offset + self.indent)
 
@@ -293,7 +293,7 @@ class _Source:
         return number
 
     def _function(self, name: str, count: int, node: ast.expr) -> Callable[..., np.ndarray]:
-        function, fewest, most = _FUNCTIONS[name]
+        function, fewest, most = FUNCTIONS[name]
         if not fewest <= count <= most:
             wanted = f"{fewest}" if fewest == most else f"{fewest} or {most}"
             reason = f" ({name} takes {wanted} argument{'s' if most > 1 else ''}, not {count})"
@@ -315,7 +315,7 @@ class _Source:
 
     def _accepted(self) -> str:
         values = ", ".join(("numbers", *self.names, *_CONSTANTS))
-        return f"accepted are {values}, + - * / **, comparisons, brackets and {', '.join(_FUNCTIONS)}"
+        return f"accepted are {values}, + - * / **, comparisons, brackets and {', '.join(FUNCTIONS)}"
 
 
 def _spine(node: ast.expr) -> ast.expr | None:

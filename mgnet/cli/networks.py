@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -11,7 +12,7 @@ from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from ..core.progress import telling
-from .shell import DAMAGED, NOT_CONVERGED, USAGE, CommandError, refused
+from .shell import DAMAGED, NOT_CONVERGED, USAGE, CommandError, refused, say, table
 
 if TYPE_CHECKING:
     from ..data import Data
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     *("declare_data", "failures", "figures_of", "find_device", "import_modules", "of_others", "read_data"),
-    "readable",
+    "say_figures",
 ]
 
 
@@ -142,7 +143,7 @@ def of_others(what: str) -> Iterator[None]:
     what : str
         What the message begins with.
     """
-    from ..core.checks import is_shortage
+    from ..core.resources import is_shortage
 
     try:
         yield
@@ -158,7 +159,7 @@ def of_others(what: str) -> Iterator[None]:
 def failures() -> Iterator[None]:
     """Give the ends of a training run their exit codes."""
     from ..checkpoint import CheckpointError
-    from ..train.loop import DivergedError
+    from ..train.judging import DivergedError
 
     try:
         yield
@@ -206,19 +207,21 @@ def figures_of(name: str, model: Any, data: Data, history: History) -> dict[str,
     }
 
 
-def readable(figures: dict[str, Any]) -> dict[str, Any]:
-    """Return figures with accuracies in per cent.
+def say_figures(figures: dict[str, Any], as_json: bool) -> None:
+    """Print figures, for people or as one JSON object.
 
     Parameters
     ----------
     figures : dict
         By name.
-
-    Returns
-    -------
-    dict
-        For people.
+    as_json : bool
+        Whether --json was given.
     """
+    say(json.dumps(figures, allow_nan=False) if as_json else table(_readable(figures)))
+
+
+def _readable(figures: dict[str, Any]) -> dict[str, Any]:
+    """Return figures with accuracies in per cent."""
 
     def percent(value: Any) -> str:
         return ", ".join(map(percent, value)) if isinstance(value, list) else f"{value:.2%}"

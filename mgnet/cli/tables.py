@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import errno
 import math
 import os
-import re
 import stat
 import warnings
 import zipfile
@@ -19,6 +17,7 @@ from typing import IO, NoReturn
 import numpy as np
 
 from ..core.files import beside, regular, replacing
+from .columns import TableError, either, read_lines
 
 __all__ = [
     "Table",
@@ -40,16 +39,6 @@ OTHER_ENDINGS = (
     *(".npz", ".mat", ".xls", ".xlsx", ".ods", ".h5", ".hdf5", ".nc", ".json", ".parquet", ".feather"),
     *(".pkl", ".pickle", ".pt", ".pth", ".gz", ".bz2", ".xz", ".zip", ".tsv", ".dat", ".vtk", ".vtu", ".msh"),
 )
-QUOTED = re.compile(r'"[^"]*"')
-# What no column is called: what begins like a number in any script, and the words for one that is not there.
-NUMERIC = re.compile(
-    r"[\d+\-.\u2212\u2010-\u2015]|(inf(inity)?|nan|na|n/a|null|none)(?![a-z])", re.IGNORECASE
-)
-BETWEEN_BLANKS = re.compile(r"[^ \t\r\n\f\v]+")  # other blanks may stand within a number, as in 1\xa0000
-
-
-class TableError(ValueError):
-    """A file that is there but does not hold the numbers it should; the message names file and place."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,12 +229,12 @@ def read(path: str, columns: Collection[int] = (1, 2)) -> Table:
     OSError
         If it cannot be opened.
     """
-    table = _read_npy(path) if path.lower().endswith(".npy") else _read_text(path, columns)
+    table = _read_npy(path) if path.lower().endswith(".npy") else Table(path, *read_lines(path, columns))
     count, rows = table.columns.shape
     if rows == 0:
         table.fail("no numbers in it")
     if count not in columns:
-        table.fail(f"columns: {count}; accepted: {_either(columns)}")
+        table.fail(f"columns: {count}; accepted: {either(columns)}")
     wrong = np.flatnonzero(~np.isfinite(table.columns).all(axis=0))
     if wrong.size:
         row = int(wrong[0])
@@ -338,62 +327,6 @@ def _stored(path: str) -> np.ndarray:
     if stored.dtype.kind not in "iuf":
         raise TableError(f"{path}: an array of {stored.dtype}; real numbers are accepted")
     return stored
-
-
-def _read_text(path: str, columns: Collection[int]) -> Table:
-    numbers, lines = array("d"), array("q")
-    separator, width = None, 0
-    # Bytes that are no UTF-8 become marks, so that the line which holds them is named like any other.
-    with open(path, encoding="utf-8-sig", errors="replace") as file:
-        for line, text in enumerate(file, start=1):
-            if not text.strip() or text.lstrip().startswith("#"):
-                continue
-            first = not width
-            if first:
-                separator = next((s for s in ";," if s in QUOTED.sub("", text)), None)
-            fields = _fields(text, separator)
-            width = width or len(fields)
-            if len(fields) != width or width not in columns:
-                expected = _either([width] if width in columns else columns)
-                raise TableError(f"{path}, line {line}: columns: {len(fields)}; accepted: {expected}")
-            if first and _are_names(fields):
-                continue
-            try:
-                numbers.extend([_number(field) for field in fields])
-            except ValueError as error:
-                raise TableError(f"{path}, line {line}: {error}") from None
-            lines.append(line)
-    rows = np.frombuffer(numbers, dtype=np.float64) if numbers else np.empty(0)
-    return Table(path, np.ascontiguousarray(rows.reshape(-1, width or 1).T), lines)
-
-
-def _fields(text: str, separator: str | None) -> list[str]:
-    """Split a line; a separator in quotes is part of a name."""
-    if '"' not in text:
-        return text.split(separator) if separator or text.isascii() else BETWEEN_BLANKS.findall(text)
-    line = text.strip() if separator else " ".join(text.split())
-    try:
-        return next(csv.reader([line], delimiter=separator or " ", skipinitialspace=True))
-    except csv.Error:  # a field of more than 131,072 characters
-        return text.split(separator)
-
-
-def _number(field: str) -> float:
-    try:
-        if "_" not in field and field.isascii():  # Python would read 1_5 as 15, and the digits of any script
-            return float(field)
-    except ValueError:
-        pass
-    raise ValueError(f"{ascii(field.strip()[:40])} is not a number")
-
-
-def _are_names(fields: list[str]) -> bool:
-    """Whether the fields of a first line are names; a number with a slip in it is none."""
-    return any(map(str.strip, fields)) and not any(NUMERIC.match(field.strip()) for field in fields)
-
-
-def _either(counts: Collection[int]) -> str:
-    return " or ".join(map(str, sorted(counts)))
 
 
 def _first_line(error: Exception) -> str:

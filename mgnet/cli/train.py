@@ -18,9 +18,9 @@ from .networks import (
     import_modules,
     of_others,
     read_data,
-    readable,
+    say_figures,
 )
-from .shell import DONE, USAGE, CommandError, refused, say, table
+from .shell import DONE, USAGE, CommandError, refused, say
 
 __all__ = ["declare_models", "declare_train"]
 
@@ -160,7 +160,7 @@ def _train(arguments: argparse.Namespace) -> int:
         runs = [_run(arguments, options, arguments.seed + k, device) for k in range(arguments.seeds)]
         if Processes().writes:
             figures = runs[0] if len(runs) == 1 else _means(runs)
-            say(json.dumps(figures, allow_nan=False) if arguments.json else table(readable(figures)))
+            say_figures(figures, arguments.json)
     return DONE
 
 
@@ -237,7 +237,7 @@ def _means(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _options(texts: list[str]) -> dict[str, Any]:
     options: dict[str, Any] = {}
-    for name, value in map(_option, texts):
+    for name, value in map(option, texts):
         if name in ("name", "num_classes", "in_channels", "image_size"):
             raise CommandError(USAGE, f"--option: got {name}, which the data say; accepted: other names")
         if name in options:
@@ -246,7 +246,7 @@ def _options(texts: list[str]) -> dict[str, Any]:
     return options
 
 
-def _option(text: str) -> tuple[str, Any]:
+def option(text: str) -> tuple[str, Any]:
     """Return name and value of 'name=value': a word, a number, or several with commas between."""
     name, sign, value = text.strip().partition("=")
     if not sign or not name.isidentifier() or not value:

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .checks import tracked
+from .kinds import tracked
 
 __all__ = [
     "apart",
@@ -36,6 +36,7 @@ __all__ = [
     "sent",
     "spare",
     "strips",
+    "taken",
 ]
 
 # In bytes: smaller blocks are quickly had from the allocator; how much is asked from the system at once; and
@@ -224,6 +225,12 @@ def empty(shape: Sequence[int], like: Tensor, dtype: torch.dtype | None = None) 
 def is_open() -> bool:
     """Say whether ``reused()`` is open in this thread."""
     return _here.pool is not None
+
+
+def taken() -> int:
+    """Return the bytes that this thread has for blocks, or keeps for the next ``reused()``."""
+    pool = _here.pool or _here.kept
+    return pool.total if pool else 0
 
 
 def spare(shape: Sequence[int], like: Tensor, dtype: torch.dtype | None = None) -> Tensor | None:

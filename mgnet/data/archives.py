@@ -19,7 +19,7 @@ from typing import IO, NoReturn
 from ..core.files import durable, locked, regular, sync_folder
 from .downloads import DownloadError, fetch
 
-__all__ = ["BROKEN", "Archive", "DataError", "find_root", "is_verified", "locate"]
+__all__ = ["BROKEN", "Archive", "DataError", "find_root", "is_verified", "locate", "marker_of"]
 
 MARKER = "mgnet-verified.txt"  # in the form of sha256sum, so 'sha256sum -c' reads it too
 LONGEST = 2**20  # bytes of a header in a package, of a marker, and of what is read at once
@@ -138,7 +138,7 @@ def is_verified(archive: Archive, folder: Path, digests: dict[str, str]) -> bool
             marker = file.read(LONGEST).decode("utf-8")
     except (OSError, ValueError):  # none there, or none of ours
         return False
-    if marker.partition("\n")[0] != _marker(archive, digests).partition("\n")[0]:
+    if marker.partition("\n")[0] != marker_of(archive, digests).partition("\n")[0]:
         return False  # unpacked from something else
     for name, digest in digests.items():
         if f"{digest}  {name}\n" not in marker:
@@ -149,7 +149,8 @@ def is_verified(archive: Archive, folder: Path, digests: dict[str, str]) -> bool
     return True
 
 
-def _marker(archive: Archive, digests: dict[str, str]) -> str:
+def marker_of(archive: Archive, digests: dict[str, str]) -> str:
+    """Return the text of the file that says what was unpacked: a line of origin, then one for each file."""
     packages = ", ".join(f"{name} {known}" for name, known in archive.packages.items())
     lines = [f"# unpacked by mgnet from {packages}", *(f"{digests[name]}  {name}" for name in archive.sizes)]
     return "\n".join(lines) + "\n"
@@ -236,7 +237,7 @@ def _install(archive: Archive, root: Path) -> Path:
             if name not in digests:
                 raise DataError(f"{', '.join(archive.packages)}: {name} is missing in it")
         with durable(unpacked / MARKER) as file:
-            file.write(_marker(archive, digests).encode())
+            file.write(marker_of(archive, digests).encode())
         sync_folder(unpacked)
         target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(unpacked, target)

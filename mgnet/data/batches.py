@@ -208,11 +208,11 @@ ODD = 0x9E3779B97F4A7C15
 
 def _generator(*numbers: int) -> torch.Generator:
     generator = torch.Generator()
-    generator.manual_seed(_mixed(*numbers))
+    generator.manual_seed(hashed(*numbers))
     return generator
 
 
-def _mixed(*numbers: int) -> int:
+def hashed(*numbers: int) -> int:
     """Return 32 bits, of which each depends on every number and on how many there are."""
     mixed = len(numbers) * ODD
     for value in numbers:
@@ -224,5 +224,5 @@ def _mixed(*numbers: int) -> int:
 def _coin(rows: Tensor, seed: int) -> Tensor:
     """Return 0 or 1 for each row, the same in every epoch."""
     odd = ODD - 2**64  # as a signed number; products wrap
-    mixed = (rows + _mixed(seed)) * odd
+    mixed = (rows + hashed(seed)) * odd
     return (((mixed ^ (mixed >> 29)) * odd) >> 40) & 1

@@ -48,12 +48,13 @@ def fetch(url: str, path: str | os.PathLike[str], most: int) -> None:
         thread = threading.Thread(target=transfer.run, name="mgnet download", daemon=True)
         thread.start()
         try:
-            _watch(transfer, thread)
+            watch(transfer, thread)
         finally:
             transfer.wanted = False
 
 
-def _watch(transfer: _Transfer, thread: threading.Thread) -> None:
+def watch(transfer: _Transfer, thread: threading.Thread) -> None:
+    """Wait for a download; give one up that is too slow, and raise what went wrong with it."""
     before = 0
     while True:
         thread.join(WINDOW)

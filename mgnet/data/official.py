@@ -17,7 +17,7 @@ import numpy as np
 
 from .archives import BROKEN, Archive, DataError, is_verified, locate
 
-__all__ = ["CIFAR10", "MNIST", "Images", "read_cifar10", "read_mnist"]
+__all__ = ["CIFAR10", "MNIST", "Files", "Images", "read_cifar10", "read_idx", "read_mnist"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,12 +121,12 @@ def read_cifar10(
     FileNotFoundError
         When there are none, and none can be downloaded.
     """
-    files = _Files(archive, root, download)
+    files = Files(archive, root, download)
     train, test = (_records(files, names) for names in (BATCHES, ["test_batch.bin"]))
     return files.images(train, test, [BATCHES, ["test_batch.bin"]])
 
 
-def _records(files: _Files, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
+def _records(files: Files, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
     counts = [files.archive.sizes[name] // RECORD for name in names]
     images, labels = np.empty((sum(counts), *PLANES), np.uint8), np.empty(sum(counts), np.int64)
     start = 0
@@ -165,17 +165,36 @@ def read_mnist(
     FileNotFoundError
         When there are none, and none can be downloaded.
     """
-    files = _Files(archive, root, download)
+    files = Files(archive, root, download)
     train, test = (_pair(files, part) for part in ("train", "t10k"))
     return files.images(train, test, [[f"{part}-images-idx3-ubyte"] for part in ("train", "t10k")])
 
 
-def _pair(files: _Files, part: str) -> tuple[np.ndarray, np.ndarray]:
-    images, labels = (_idx(files, f"{part}-{name}-ubyte") for name in ("images-idx3", "labels-idx1"))
+def _pair(files: Files, part: str) -> tuple[np.ndarray, np.ndarray]:
+    images, labels = (read_idx(files, f"{part}-{name}-ubyte") for name in ("images-idx3", "labels-idx1"))
     return images[:, None].copy(), files.labels(f"{part}-labels-idx1-ubyte", labels)
 
 
-def _idx(files: _Files, name: str) -> np.ndarray:
+def read_idx(files: Files, name: str) -> np.ndarray:
+    """Return what a file of MNIST holds, images or labels by its name.
+
+    Parameters
+    ----------
+    files : Files
+        The folder.
+    name : str
+        The file, without .gz.
+
+    Returns
+    -------
+    numpy.ndarray of uint8, shape (count, 28, 28) or (count,)
+        The bytes.
+
+    Raises
+    ------
+    DataError
+        When the file is damaged.
+    """
     shape = (28, 28) if "idx3" in name else ()
     record, header = math.prod(shape), 4 * (2 + len(shape))
     content = files.content(name, record, header)
@@ -188,7 +207,7 @@ def _idx(files: _Files, name: str) -> np.ndarray:
     return content[header:].reshape(count, *shape)
 
 
-class _Files:
+class Files:
     """The files of an archive in a folder; the hash of each is noted when it is read."""
 
     def __init__(self, archive: Archive, root: str | os.PathLike[str] | None, download: bool) -> None:

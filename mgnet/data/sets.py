@@ -261,7 +261,7 @@ def _official(
     name: str, classes: list[str], images: Images, validation: int, seed: int, pad: int = 0
 ) -> Data:
     pixels, labels = images.train
-    apart = _stratified(labels, validation, seed)
+    apart = stratified(labels, validation, seed)
     rest = np.delete(np.arange(len(labels)), apart)
     parts = [_tensors(pixels[rows], labels[rows], pad) for rows in (rest, apart)]
     if not images.verified:
@@ -271,8 +271,23 @@ def _official(
     return _data(name, classes, [*parts, _tensors(*images.test, pad)], source, images.verified)
 
 
-def _stratified(labels: np.ndarray, chosen: int, seed: int) -> np.ndarray:
-    """Return as many rows, in increasing order, the same share of every class to one row."""
+def stratified(labels: np.ndarray, chosen: int, seed: int) -> np.ndarray:
+    """Return the rows of a validation set.
+
+    Parameters
+    ----------
+    labels : numpy.ndarray of int
+        The class of every row.
+    chosen : int
+        How many rows.
+    seed : int
+        Of the choice.
+
+    Returns
+    -------
+    numpy.ndarray of int
+        As many rows, in increasing order, the same share of every class to one row.
+    """
     rng = np.random.Generator(np.random.PCG64(seed))
     order = rng.permutation(len(labels))
     order = order[np.argsort(labels[order], kind="stable")]  # class by class, at random inside

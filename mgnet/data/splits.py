@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.checks import find_device, is_array, number
+from ..core.checks import find_device, number
+from ..core.kinds import is_array
 from ..core.memory import sent
 
 __all__ = ["Data", "Split", "statistics"]

@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from ..core.checks import count, flag, is_shortage, shown
+from ..core.checks import count, flag, shown
+from ..core.resources import is_shortage
 
 __all__ = ["create", "defaults", "names", "register"]
 
@@ -22,7 +23,7 @@ Factory = TypeVar("Factory", bound=Callable[..., nn.Module])
 
 
 @dataclass(frozen=True)
-class _Entry:
+class Entry:
     """A model under its name: what makes it, what the name fixes, and the defaults of the rest."""
 
     factory: Callable[..., nn.Module]
@@ -34,7 +35,8 @@ class _Entry:
         return [name for name in self.defaults if name not in SIZES]
 
 
-_MODELS: dict[str, _Entry] = {}
+# Every model that was made known, by its name.
+MODELS: dict[str, Entry] = {}
 
 
 def register(name: str, **fixed: Any) -> Callable[[Factory], Factory]:
@@ -72,12 +74,12 @@ def register(name: str, **fixed: Any) -> Callable[[Factory], Factory]:
     """
     if not isinstance(name, str) or not name:
         raise TypeError(f"name: got {name!r}; accepted: a string")
-    if name in _MODELS:
+    if name in MODELS:
         raise ValueError(f"name: got {name!r}, which is registered already; accepted: a new name")
 
     def decorator(factory: Factory) -> Factory:
         defaults = _defaults(factory, fixed)
-        _MODELS[name] = _Entry(
+        MODELS[name] = Entry(
             factory, {key: value for key, value in fixed.items() if key not in defaults}, defaults
         )
         return factory
@@ -108,7 +110,7 @@ def names() -> list[str]:
     list of str
         In the order of the alphabet and of the numbers: ``"resnet56"`` stands before ``"resnet110"``.
     """
-    return sorted(_MODELS, key=_natural)
+    return sorted(MODELS, key=_natural)
 
 
 def defaults(name: str) -> dict[str, Any]:
@@ -132,10 +134,10 @@ def defaults(name: str) -> dict[str, Any]:
     return dict(_entry(name).defaults)
 
 
-def _entry(name: str) -> _Entry:
-    if not isinstance(name, str) or name not in _MODELS:
+def _entry(name: str) -> Entry:
+    if not isinstance(name, str) or name not in MODELS:
         raise ValueError(f"name: got {name!r}; accepted: one of {', '.join(names())}")
-    return _MODELS[name]
+    return MODELS[name]
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

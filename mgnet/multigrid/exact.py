@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.checks import NonFiniteError
+from ..core.arrays import NonFiniteError
 from ..core.memory import sent, strips
 from ..core.threads import share
 from ..operators.stiffness import Stiffness1d

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from .. import stencils
-from ..core.checks import hidden
+from ..core.kinds import hidden
 from ..core.memory import empty_like, is_open, scratch, sent, strips
 from .axes import Box, integrate_linear, overlap
 from .entries import BoxOperator, Pull, StencilStiffness, scaled, zeros_at_nodes

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from .. import stencils
-from ..core.checks import count, data, require_finite
+from ..core.arrays import data, require_finite
+from ..core.checks import count
 from ..core.memory import empty, is_open, sent, spare
 from ..core.precision import full_precision
 from .margins import Boundary, Margin, all_ends, extend, fold, margin

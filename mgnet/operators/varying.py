@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..core.checks import hidden
+from ..core.kinds import hidden
 from .chain import Chain, Transpose
 
 __all__ = ["Elimination", "VaryingProlongation", "VaryingStiffness", "eliminate"]

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from .. import stencils
-from ..core.checks import array, first_bad, held, hidden, require_finite, tracked
+from ..core.arrays import array, first_bad, require_finite
+from ..core.checks import held
+from ..core.kinds import hidden, tracked
 from ..core.memory import sent
 from ..operators.axes import gathered, overlap
 from ..operators.chain import Chain

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from .. import stencils
-from ..core.checks import array, held, hidden, require_finite, tracked
+from ..core.arrays import array, require_finite
+from ..core.checks import held
+from ..core.kinds import hidden, tracked
 from ..core.memory import sent
 from ..operators.axes import gathered, integrate_linear, overlap
 from ..operators.cells import CellStiffness

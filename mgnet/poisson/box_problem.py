@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ..core.checks import array, count, is_array, require_memory, shown, tracked
+from ..core.arrays import array
+from ..core.checks import count, shown
+from ..core.kinds import is_array, tracked
+from ..core.resources import require_memory
 from ..operators.axes import Axis, Box
 from .grid import Grid
 from .problem import Condition, Data, Dirichlet, Neumann, Poisson, Robin, domains, uniform_grid

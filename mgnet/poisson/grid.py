@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core.checks import count, number, shown, to_numpy
+from ..core.arrays import to_numpy
+from ..core.checks import count, number, shown
 
 __all__ = ["Grid"]
 

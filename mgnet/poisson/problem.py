@@ -12,22 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.checks import (
-    array,
-    count,
-    data,
-    flag,
-    hidden,
-    instance,
-    is_array,
-    is_number,
-    number,
-    refuse_masked,
-    require_memory,
-    shown,
-    to_numpy,
-    tracked,
-)
+from ..core.arrays import array, data, to_numpy
+from ..core.checks import count, flag, instance, number, shown
+from ..core.kinds import hidden, is_array, is_number, refuse_masked, tracked
+from ..core.resources import require_memory
 from ..operators.chain import Chain
 from .grid import Grid, ends_of, increasing
 

@@ -13,7 +13,7 @@ import scipy.sparse.linalg as spla
 import torch
 from torch import Tensor
 
-from ..core.checks import NonFiniteError
+from ..core.arrays import NonFiniteError
 from ..operators.stiffness import Stiffness1d
 from ..operators.varying import VaryingStiffness
 

@@ -13,24 +13,12 @@ import scipy.sparse.linalg as spla
 import torch
 from torch import Tensor
 
-from ..core.checks import (
-    NonFiniteError,
-    array,
-    count,
-    find_device,
-    flag,
-    float_type,
-    held,
-    hidden,
-    number,
-    require_finite,
-    shown,
-    tracked,
-    transforming,
-    within_memory,
-)
+from ..core.arrays import NonFiniteError, array, require_finite
+from ..core.checks import count, find_device, flag, float_type, held, number, shown
+from ..core.kinds import hidden, tracked, transforming
 from ..core.memory import apart, empty, empty_like, own_copy, owned, reused, sent
 from ..core.precision import full_precision
+from ..core.resources import within_memory
 from ..multigrid.cycles import (
     ConjugateGradients,
     Level,

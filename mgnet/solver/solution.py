@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 
 from .. import plot
-from ..core.checks import data, hidden, known_values, shown, to_numpy, tracked
+from ..core.arrays import data, known_values, to_numpy
+from ..core.checks import shown
+from ..core.kinds import hidden, tracked
 from ..core.memory import sent
 from ..poisson.grid import Grid
 from .iteration import Outcome, Status

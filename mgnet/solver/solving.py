@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..core.checks import find_device, float_type, within_memory
+from ..core.checks import find_device, float_type
+from ..core.resources import within_memory
 from ..poisson.box_problem import Poisson
 from ..poisson.problem import Condition, Data
 from .hierarchy import Hierarchy, Stopping, assembly_of

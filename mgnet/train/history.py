@@ -9,7 +9,7 @@ import math
 import os
 from typing import Any
 
-from ..core.checks import flag, number
+from ..core.checks import entry, instance, number, probability
 from ..core.files import replacing
 
 __all__ = ["History"]
@@ -133,12 +133,13 @@ class History:
 
         Raises
         ------
-        KeyError, TypeError, ValueError
-            When it is something else.
+        TypeError, ValueError
+            When it is something else; the message says where.
         """
-        self.rows = [{name: _figure(name, row[name]) for name in COLUMNS} for row in state["rows"]]
-        self.test_accuracy = _figure("test_accuracy", state["test_accuracy"])
-        self.stopped_early = flag("stopped_early", state["stopped_early"])
+        rows = enumerate(entry(state, "rows", list, "a list of rows", "history"), 1)
+        self.rows = [_row(f"history: row {i}", row) for i, row in rows]
+        self.test_accuracy = _figure(state, "test_accuracy", "history")
+        self.stopped_early = entry(state, "stopped_early", bool, "True or False", "history")
 
     def __repr__(self) -> str:
         if not self.rows:
@@ -148,10 +149,17 @@ class History:
         return f"History({len(self)} epochs; the last: {last}{test})"
 
 
-def _figure(name: str, value: Any) -> Any:
+def _row(where: str, row: Any) -> dict[str, Any]:
+    """Return the figures of an epoch as they are; refuse what is something else."""
+    instance(where, row, dict, "a dictionary")
+    return {name: _figure(row, name, where) for name in COLUMNS}
+
+
+def _figure(state: dict[str, Any], name: str, where: str) -> float | None:
     """Return a number or None as it is; refuse what is neither."""
+    value: float | None = entry(state, name, int | float | None, "a number", where)
     if value is not None:
-        number(name, value)
+        (probability if "accuracy" in name else number)(f"{where}: {name}", value)
     return value
 
 

@@ -16,8 +16,8 @@ from ..data import Data, Split
 from .recipes import Recipe
 
 __all__ = [
-    *("Findings", "evaluating", "place_of", "require_answer", "require_data", "require_fit"),
-    "require_scores",
+    *("Findings", "evaluating", "place_of", "require_answer", "require_data", "require_finite"),
+    *("require_fit", "require_scores"),
 ]
 
 PARTS = ("train", "validation", "test")
@@ -228,12 +228,28 @@ def _require_labels(scores: Tensor, split: Split, name: str) -> None:
         )
 
 
-def _require_parameters(model: nn.Module) -> None:
-    if not any(p.requires_grad for p in model.parameters()):
-        raise ValueError("model: got no parameter to train; accepted: at least one that requires a gradient")
+def require_finite(model: nn.Module) -> None:
+    """Refuse parameters that are not finite.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The model.
+
+    Raises
+    ------
+    ValueError
+        It names the first.
+    """
     for name, p in model.named_parameters():
         if not p.isfinite().all():
             raise ValueError(f"model: got {name} with numbers that are not finite; accepted: finite ones")
+
+
+def _require_parameters(model: nn.Module) -> None:
+    if not any(p.requires_grad for p in model.parameters()):
+        raise ValueError("model: got no parameter to train; accepted: at least one that requires a gradient")
+    require_finite(model)
 
 
 def _require_compiler(device: torch.device) -> None:

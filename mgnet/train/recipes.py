@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
-from ..core.checks import choice, count, flag, is_array, number, shown
+from ..core.checks import choice, count, flag, number, shown
+from ..core.kinds import is_array
 from ..data.augmentation import Augmentation
 
 __all__ = ["RECIPES", "Recipe", "recipe"]

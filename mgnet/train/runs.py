@@ -13,8 +13,10 @@ from torch import nn
 
 from .. import checkpoint, models
 from ..checkpoint import CheckpointError
-from ..core.checks import flag, instance, is_shortage, number, positive, probability, shown
-from .history import COLUMNS, History
+from ..core.checks import entry, flag, instance, number, positive, shown
+from ..core.resources import is_shortage
+from .history import History
+from .preflight import require_finite
 
 __all__ = ["Run", "blamed", "read"]
 
@@ -128,26 +130,24 @@ def blamed(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def _spec(state: Mapping[str, Any]) -> dict[str, Any] | None:
-    spec = _at(state, "spec", dict | None, "a dictionary")
+    spec = entry(state, "spec", dict | None, "a dictionary")
     if spec is not None:
-        _at(spec, "name", str, "a string", "spec")
+        entry(spec, "name", str, "a string", "spec")
     return spec
 
 
 def _run(state: Mapping[str, Any], spec: dict[str, Any]) -> Run:
-    weights = _at(state, "model", dict, "a dictionary of tensors")
-    recipe = _at(state, "recipe", dict, "a dictionary")
+    weights = entry(state, "model", dict, "a dictionary of tensors")
+    recipe = entry(state, "recipe", dict, "a dictionary")
     channels_last = flag("recipe: channels_last", recipe.get("channels_last", False))
-    dataset = _at(state, "dataset", str, "a string")
+    dataset = entry(state, "dataset", str, "a string")
     mean = _numbers(state, "mean", number)
     std = _numbers(state, "std", positive)
     if len(mean) != len(std):
         raise ValueError(f"mean: got {len(mean)} numbers; accepted: {len(std)}, as std has")
-    history = _history(_at(state, "history", dict, "a dictionary"))
+    history = _history(entry(state, "history", dict, "a dictionary"))
     model: Any = models.restore(spec, weights).eval()  # torch declares that attributes are tensors
-    for name, p in model.named_parameters():
-        if not p.isfinite().all():
-            raise ValueError(f"model: got {name} with numbers that are not finite; accepted: finite ones")
+    require_finite(model)
     if channels_last:
         model.to(memory_format=torch.channels_last)
     classes = _classes(state, model.spec["num_classes"])
@@ -155,7 +155,7 @@ def _run(state: Mapping[str, Any], spec: dict[str, Any]) -> Run:
 
 
 def _numbers(state: Mapping[str, Any], name: str, kind: Callable[[str, Any], float]) -> list[float]:
-    values = _at(state, name, list, "a list of numbers")
+    values = entry(state, name, list, "a list of numbers")
     if not values:
         raise ValueError(f"{name}: got an empty list; accepted: a number for each channel")
     return [kind(name, value) for value in values]
@@ -181,29 +181,12 @@ def _digests(state: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _history(figures: Mapping[str, Any]) -> History:
-    """Return the figures of a run, which the class itself takes as they are."""
-    for i, row in enumerate(_at(figures, "rows", list, "a list of rows", "history")):
-        where = f"history: row {i + 1}"
-        instance(where, row, dict, "a dictionary")
-        for name in COLUMNS:
-            value = _at(row, name, int | float | None, "a number", where)
-            if value is not None or name in MEASURED:
-                (probability if "accuracy" in name else number)(f"{where}: {name}", value)
-    test_accuracy = _at(figures, "test_accuracy", int | float | None, "a number", "history")
-    if test_accuracy is not None:
-        probability("history: test_accuracy", test_accuracy)
-    _at(figures, "stopped_early", bool, "True or False", "history")
+    """Return the figures of a run, each of whose epochs has been measured."""
     history = History()
     history.load_state_dict(dict(figures))
+    for i, row in enumerate(history.rows, 1):
+        for name in MEASURED:
+            number(f"history: row {i}: {name}", row[name])
     number("history: seconds", history.seconds)
     number("history: images_per_second", history.images_per_second)
     return history
-
-
-def _at(state: Mapping[str, Any], key: str, kind: Any, what: str, inside: str = "") -> Any:
-    """Return what stands under a key, or say that it is missing or something else."""
-    name = f"{inside}: {key}" if inside else key
-    if key not in state:
-        raise ValueError(f"{name}: it is missing; accepted: {what}")
-    instance(name, state[key], kind, what)
-    return state[key]

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 import mgnet
-from mgnet.core import memory
 from mgnet.core.memory import (
     KEPT,
     LARGE,
@@ -25,6 +24,7 @@ from mgnet.core.memory import (
     sent,
     spare,
     strips,
+    taken,
 )
 
 LIKE = torch.empty(0)
@@ -91,7 +91,7 @@ def test_small_blocks_make_room_before_a_slab_is_taken() -> None:
         places = {x.data_ptr() for x in held}
         held.clear()
         again = [empty((MANY - 16 * (i + 1),), LIKE) for i in range(SLAB // 4 // MANY)]
-        assert memory._here.pool.total == SLAB
+        assert taken() == SLAB
         assert min(x.data_ptr() for x in again) == min(places)
 
 
@@ -201,10 +201,10 @@ def test_a_few_blocks_are_found_again() -> None:
     with reused():
         assert empty((MANY,), LIKE).data_ptr() != place
         empty((KEPT // 4 + 1,), LIKE)
-    assert memory._here.kept is None
+    assert taken() == 0
     with reused():
         x = empty((MANY,), LIKE)
-        assert memory._here.pool.total <= SLAB
+        assert taken() <= SLAB
         del x
 
 
@@ -227,12 +227,12 @@ def test_a_name_is_one_place() -> None:
 
 def test_what_is_apart_is_given_back() -> None:
     with reused():
-        outer = empty((MANY,), LIKE)
+        outer, before = empty((MANY,), LIKE), taken()
         with apart():
-            assert is_open()
+            assert is_open() and taken() == 0
             inner = empty((MANY,), LIKE)
-            inside = memory._here.pool
-        assert memory._here.pool is not inside
+            assert taken() == SLAB
+        assert taken() == before
         assert inner.data_ptr() != outer.data_ptr()
     with apart():
         assert is_open()

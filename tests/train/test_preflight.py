@@ -14,8 +14,8 @@ from torch import nn
 
 import mgnet
 from mgnet.data import Data, Split
-from mgnet.train import loop as train
-from mgnet.train import optimizers
+from mgnet.train import LAST, loop, optimizers
+from mgnet.train.randomness import own_random_numbers
 
 OPTIONS: dict[str, Any] = {"recipe": "lecture", "epochs": 1, "batch_size": 32, "progress": False}
 
@@ -48,7 +48,7 @@ def smaller(data: Data, part: str) -> Data:
 
 @pytest.fixture
 def no_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train._Run, "step", lambda *_: pytest.fail("a step was made"))
+    monkeypatch.setattr(loop, "train_step", lambda *_: pytest.fail("a step was made"))
 
 
 @pytest.mark.usefixtures("no_step")
@@ -171,7 +171,7 @@ def test_lazy_layers_are_as_others(data: Data) -> None:
     lazy = nn.Sequential(nn.LazyConv2d(4, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(10))
     mgnet.fit(lazy, data, **OPTIONS, seed=3)
     whole = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(3600, 10))
-    with train._own_random_numbers(torch.device("cpu"), 3):
+    with own_random_numbers(torch.device("cpu"), 3):
         for layer in (whole[0], whole[3]):
             layer.reset_parameters()  # type: ignore[operator]
     mgnet.fit(whole, data, **OPTIONS, seed=3)
@@ -285,7 +285,7 @@ def test_values_are_kept_as_plain_types(data: Data, tmp_path: Path) -> None:
         "seed": np.int64(3),
     }  # fmt: skip
     mgnet.fit(linear(), data, **{**OPTIONS, **given}, out=tmp_path / "run")
-    state = mgnet.checkpoint.load(tmp_path / "run" / train.LAST)
+    state = mgnet.checkpoint.load(tmp_path / "run" / LAST)
     for value in state["recipe"].values():
         assert type(value) in (int, float, bool, str, tuple, type(None))
     assert type(state["seed"]) is int

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -187,15 +188,15 @@ def test_weights_that_share_their_memory_make_no_large_model(tmp_path: Path) -> 
 
 def test_a_model_too_large_is_never_made(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[torch.device] = []
-    create = registry._MODELS["mlp"].factory
+    create = registry.MODELS["mlp"].factory
 
     def watched(**options: Any) -> nn.Module:
         model = create(**options)
         seen.append(next(model.parameters()).device)
         return model
 
-    entry = registry._MODELS["mlp"]
-    monkeypatch.setitem(registry._MODELS, "mlp", type(entry)(watched, entry.fixed, entry.defaults))
+    entry = registry.MODELS["mlp"]
+    monkeypatch.setitem(registry.MODELS, "mlp", replace(entry, factory=watched))
     model = models.create("mlp")
     with pytest.raises(ValueError, match="accepted: float32 of shape"):
         models.restore({**model.spec, "hidden": [2**20, 2**20]}, model.state_dict() | {})
@@ -222,7 +223,7 @@ def test_a_model_of_ones_own_that_looks_at_numbers(tmp_path: Path, state: dict[s
         with pytest.raises(CheckpointError, match="'more' is no part of the spec"):
             reread(tmp_path, {**state, "spec": model.spec, "model": {**model.state_dict(), "more": 1}})
     finally:
-        del registry._MODELS["own"]
+        del registry.MODELS["own"]
     with pytest.raises(ValueError, match="got a model called 'own', which nobody has made known") as found:
         reread(tmp_path, {**state, "spec": model.spec, "model": model.state_dict()})
     assert not isinstance(found.value, CheckpointError)

@@ -46,7 +46,7 @@ def few(root=None):
 def few(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     images = data.synthetic(train=320, validation=32, test=64)
     monkeypatch.setattr(data, "synthetic", lambda **_: images)
-    monkeypatch.setattr(registry, "_MODELS", dict(registry._MODELS))  # a test may register what it likes
+    monkeypatch.setattr(registry, "MODELS", dict(registry.MODELS))  # a test may register what it likes
     monkeypatch.setattr(data, "LOADERS", dict(data.LOADERS))
     path, modules = list(sys.path), set(sys.modules)
     yield
@@ -92,13 +92,13 @@ def test_scores_are_those_of_the_training_to_the_last_bit(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judged: list[Any] = []
-    judge = mgnet.train.loop._judge
+    judge = mgnet.train.judging.judge
 
     def noted(*arguments: Any, **options: Any) -> Any:
         judged.append(judge(*arguments, **options))
         return judged[-1]
 
-    monkeypatch.setattr(mgnet.train, "_judge", noted)
+    monkeypatch.setattr(mgnet.train.judging, "judge", noted)
     trained(capsys, "resnet20", "--recipe", "fast")
     answer(capsys, "evaluate", "run")
     assert judged[-2] == judged[-1]  # the loss too
@@ -114,7 +114,7 @@ def test_a_model_and_data_of_ones_own(capsys: pytest.CaptureFixture[str]) -> Non
     other = answer(capsys, "evaluate", "run", *own, "--dataset", "synthetic")
     assert other["dataset"] == "synthetic"
     # In a shell where nobody has imported it.
-    del registry._MODELS["own-model"]
+    del registry.MODELS["own-model"]
     words = complaint(capsys, 2, "evaluate", "run")
     assert "got a model called 'own-model', which nobody has made known; accepted: " in words
     assert "--import MODULE" in words

@@ -1,15 +1,13 @@
-"""The training loop: it learns, stops, saves, goes on bit for bit, and looks at the test set once."""
+"""The training loop: it learns, stops, and looks at the test set once."""
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import math
 import os
 import signal
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,57 +16,22 @@ from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
-from processes import ended, environment, finished, started, wait_until
+from processes import ended, started, wait_until
 from torch import nn
+from trained import PLAIN, assert_same, small, weights
 
 import mgnet
-from mgnet import CheckpointError, DivergedError, History, Recipe, checkpoint
+from mgnet import DivergedError, Recipe, checkpoint
 from mgnet.core import precision, progress, signals
-from mgnet.train import BEST, LAST, optimizers, recipes
-from mgnet.train import loop as train
-from mgnet.train.parallel import Processes, together
+from mgnet.train import BEST, LAST, judging, loop, optimizers, recipes
+from mgnet.train.sums import LOOK
 
-PLAIN: dict[str, Any] = {
-    "recipe": Recipe(epochs=2, batch_size=32, lr=0.02, weight_decay=1e-3, schedule="onecycle"),
-    "progress": False,
-}
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
 def data() -> mgnet.data.Data:
     return mgnet.data.synthetic(train=160, validation=64, test=96)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def small(seed: int = 0, dropout: float = 0.2) -> nn.Module:
-    torch.manual_seed(seed)
-    return nn.Sequential(
-        mgnet.operators.convolution((3, 8), 3, 2),
-        nn.BatchNorm2d(8),
-        nn.ReLU(),
-        nn.Dropout(dropout),
-        nn.AdaptiveAvgPool2d(4),
-        nn.Flatten(),
-        nn.Linear(128, 10),
-    )
-
-
-def weights(model: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: x.clone() for name, x in model.state_dict().items()}
-
-
-def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
-    assert one.keys() == other.keys()
-    for name in one:
-        assert torch.equal(one[name], other[name]), name
 
 
 # What a run does.
@@ -91,10 +54,10 @@ def test_processes_on_gpus_ask_each_other_only_when_they_look() -> None:
         processes = SimpleNamespace(world=world, total=lambda *numbers, device: [1.0])
         batches = SimpleNamespace(position=position)
         run: Any = SimpleNamespace(processes=processes, batches=batches, device=torch.device(device))
-        return train._Run.stopped(run, [])
+        return loop.is_stopped(run, [])
 
-    steps = range(1, 2 * train.LOOK + 1)
-    assert [step for step in steps if stopped(step, "cuda")] == [train.LOOK, 2 * train.LOOK]
+    steps = range(1, 2 * LOOK + 1)
+    assert [step for step in steps if stopped(step, "cuda")] == [LOOK, 2 * LOOK]
     assert all(stopped(step, "cpu") and stopped(step, "cuda", world=1) for step in steps)
 
 
@@ -218,13 +181,13 @@ def test_the_test_set_is_looked_at_once(
     data: mgnet.data.Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = []
-    judge = train._judge
+    judge = judging.judge
 
     def counted(model: Any, split: Any, *rest: Any) -> tuple[float, float]:
         looks.append("test" if len(split) == 96 else "validation")
         return judge(model, split, *rest)
 
-    monkeypatch.setattr(train, "_judge", counted)
+    monkeypatch.setattr(judging, "judge", counted)
     options = {**PLAIN, "epochs": 3, "out": tmp_path}
     mgnet.fit(small(), data, **options)
     assert looks == ["validation"] * 3 + ["test"]
@@ -241,7 +204,7 @@ def test_the_best_weights_are_restored(data: mgnet.data.Data, monkeypatch: pytes
         seen.append(weights(model))
         return 1.0, next(accuracies, 0.0)
 
-    monkeypatch.setattr(train, "_judge", judged)
+    monkeypatch.setattr(judging, "judge", judged)
     model = small()
     history = mgnet.fit(model, data, **PLAIN, epochs=5)
     assert history.best is not None
@@ -252,7 +215,7 @@ def test_the_best_weights_are_restored(data: mgnet.data.Data, monkeypatch: pytes
 
 def test_patience(data: mgnet.data.Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     accuracies = iter([0.3, 0.4, 0.4, 0.2, 0.1, 0.9])
-    monkeypatch.setattr(train, "_judge", lambda *_: (1.0, next(accuracies, 0.0)))
+    monkeypatch.setattr(judging, "judge", lambda *_: (1.0, next(accuracies, 0.0)))
     options = {**PLAIN, "epochs": 9, "patience": 3, "out": tmp_path}
     for resume in (False, True):  # the second time it has run out already
         history = mgnet.fit(small(), data, **options, resume=resume)
@@ -363,130 +326,6 @@ def test_the_gradient_is_clipped(data: mgnet.data.Data) -> None:
     assert moved == pytest.approx(1e-3, rel=0.01)
 
 
-# Saving and going on.
-
-
-class StoppedError(Exception):
-    pass
-
-
-def interrupted(
-    data: mgnet.data.Data, folder: Path, steps: int, monkeypatch: pytest.MonkeyPatch, **options: Any
-) -> None:
-    """Train, saving after every step, and break off before step ``steps``."""
-    done = 0
-    step = train._Run.step
-
-    def counted(run: Any, *batch: Any) -> None:
-        nonlocal done
-        if done == steps:
-            raise StoppedError
-        done += 1
-        step(run, *batch)
-
-    with monkeypatch.context() as patch, pytest.raises(StoppedError):
-        patch.setattr(train._Run, "step", counted)
-        mgnet.fit(small(), data, **options, out=folder, save_every=1)
-
-
-@pytest.mark.parametrize("steps", [1, 3, 4, 5, 7, 12])
-def test_a_run_goes_on_bit_for_bit(
-    data: mgnet.data.Data, tmp_path: Path, steps: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    options = {**PLAIN, "epochs": 3, "crop": 4, "flip": "alternating", "cutout": 6, "seed": 3}
-    whole, resumed = small(), small(seed=1)
-    expected = mgnet.fit(whole, data, **options)
-    interrupted(data, tmp_path, steps, monkeypatch, **options)
-    history = mgnet.fit(resumed, data, **options, out=tmp_path, resume=True)
-    assert_same(weights(resumed), weights(whole))
-    for name in ("epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy"):
-        assert history[name] == expected[name], name
-    assert history.test_accuracy == expected.test_accuracy
-
-
-@pytest.mark.parametrize("change", [{"optimizer": "adamw"}, {"replacement": True}, {"bfloat16": True}])
-def test_other_recipes_go_on_too(
-    data: mgnet.data.Data, tmp_path: Path, change: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    options = {**PLAIN, **change}
-    whole, resumed = small(), small(seed=1)
-    mgnet.fit(whole, data, **options)
-    interrupted(data, tmp_path, 7, monkeypatch, **options)
-    mgnet.fit(resumed, data, **options, out=tmp_path, resume=True)
-    assert_same(weights(resumed), weights(whole))
-
-
-def test_the_best_weights_outlive_an_interruption(
-    data: mgnet.data.Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    accuracies = iter([0.3, 0.9, 0.5, 0.1])
-    seen: list[dict[str, torch.Tensor]] = []
-
-    def judged(model: nn.Module, *_: Any) -> tuple[float, float]:
-        seen.append(weights(model))
-        return 1.0, next(accuracies, 0.0)
-
-    monkeypatch.setattr(train, "_judge", judged)
-    options = {**PLAIN, "epochs": 4}
-    interrupted(data, tmp_path, 12, monkeypatch, **options)  # in the third epoch
-    resumed = small(seed=1)
-    mgnet.fit(resumed, data, **options, out=tmp_path, resume=True)
-    assert_same(weights(resumed), seen[1])
-
-
-def test_a_finished_run_is_not_repeated(data: mgnet.data.Data, tmp_path: Path) -> None:
-    model, again = small(), small(seed=1)
-    expected = mgnet.fit(model, data, **PLAIN, out=tmp_path)
-    history = mgnet.fit(again, data, **PLAIN, out=tmp_path, resume=True)
-    assert history.rows == expected.rows
-    assert history.test_accuracy == expected.test_accuracy
-    assert_same(weights(again), weights(model))
-
-
-def test_the_files_of_a_run(data: mgnet.data.Data, tmp_path: Path) -> None:
-    model = small()
-    history = mgnet.fit(model, data, **PLAIN, out=tmp_path / "runs" / "a")
-    folder = tmp_path / "runs" / "a"
-    assert sorted(file.name for file in folder.iterdir()) == ["history.csv", "history.json", LAST, BEST]
-    with open(folder / "history.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [float(row["train_loss"]) for row in rows] == history["train_loss"]
-    written = json.loads((folder / "history.json").read_text())
-    assert written["rows"] == history.rows
-    assert written["test_accuracy"] == history.test_accuracy
-    state = checkpoint.load(folder / BEST)
-    assert_same(state["model"], weights(model))
-    again = History()
-    again.load_state_dict(state["history"])
-    assert again.rows == history.rows
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"lr": 0.5}, "lr: got 0.5, but .* was begun with 0.02"),
-        ({"seed": 9}, "seed: got 9"),
-        ({"epochs": 5}, "epochs: got 5"),
-        ({"milestones": (0.1,)}, "milestones: got"),
-    ],
-)
-def test_another_run_is_not_gone_on_with(
-    data: mgnet.data.Data, tmp_path: Path, changes: dict[str, Any], message: str
-) -> None:
-    mgnet.fit(small(), data, **PLAIN, out=tmp_path)
-    with pytest.raises(ValueError, match=message):
-        mgnet.fit(small(), data, **{**PLAIN, **changes}, out=tmp_path, resume=True)
-
-
-def test_a_damaged_checkpoint_is_refused(data: mgnet.data.Data, tmp_path: Path) -> None:
-    mgnet.fit(small(), data, **PLAIN, out=tmp_path)
-    content = bytearray((tmp_path / LAST).read_bytes())
-    content[-100] ^= 1
-    (tmp_path / LAST).write_bytes(content)
-    with pytest.raises(CheckpointError, match="damaged"):
-        mgnet.fit(small(), data, **PLAIN, out=tmp_path, resume=True)
-
-
 # How it ends otherwise.
 
 
@@ -503,7 +342,7 @@ def test_a_run_that_diverges_in_its_last_step(
     data: mgnet.data.Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, validation: int
 ) -> None:
     """No loss is computed after it, and the last good state has to stay."""
-    step = train._Run.step
+    step = loop.train_step
 
     def last(run: Any, *batch: Any) -> None:
         step(run, *batch)
@@ -511,7 +350,7 @@ def test_a_run_that_diverges_in_its_last_step(
             with torch.no_grad():
                 run.model[0].weight[0] = math.inf
 
-    monkeypatch.setattr(train._Run, "step", last)
+    monkeypatch.setattr(loop, "train_step", last)
     few = replace(data, validation=data.validation.subset(range(validation)))
     with pytest.raises(DivergedError, match=r"0\.weight is not finite at learning rate .*; take a smaller"):
         mgnet.fit(small(), few, **PLAIN, out=tmp_path)
@@ -540,14 +379,14 @@ def test_a_loss_that_is_judged_and_not_finite(data: mgnet.data.Data, tmp_path: P
 def test_a_broken_weight_is_not_saved_within_an_epoch(
     data: mgnet.data.Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step = train._Run.step
+    step = loop.train_step
 
     def third(run: Any, *batch: Any) -> None:
         step(run, *batch)
         if run.batches.position == 3:
             run.model[1].running_var.fill_(math.nan)
 
-    monkeypatch.setattr(train._Run, "step", third)
+    monkeypatch.setattr(loop, "train_step", third)
     with pytest.raises(DivergedError, match=r"1\.running_var is not finite"):
         mgnet.fit(small(), data, **PLAIN, out=tmp_path, save_every=1)
     assert checkpoint.load(tmp_path / LAST)["batches"]["position"] == 2
@@ -581,11 +420,11 @@ def test_the_step_and_the_rate_are_those_of_the_loss(data: mgnet.data.Data, step
 SCRIPT = """
 import sys, time
 import torch, mgnet
-from mgnet import train
+from mgnet.train import loop
 torch.set_num_threads(1)
 data = mgnet.data.synthetic(train=320, validation=32, test=32)
 model = mgnet.models.create("logistic", num_classes=10, in_channels=3, image_size=32)
-go, step = train._Run.go, train._Run.step
+go, step = loop.train, loop.train_step
 def noted(run, came, *rest):
     run.came = came
     go(run, came, *rest)
@@ -594,7 +433,7 @@ def third(run, *batch):
     print("step", flush=True)
     while run.batches.position == 3 and not run.came:
         time.sleep(0.01)
-train._Run.go, train._Run.step = noted, third
+loop.train, loop.train_step = noted, third
 mgnet.fit(model, data, recipe="lecture", epochs=50, batch_size=32, lr=0.001, out=sys.argv[1], progress=False)
 """
 
@@ -625,13 +464,13 @@ def test_the_handlers_are_put_back(data: mgnet.data.Data) -> None:
 
 
 def test_what_is_ignored_stays_ignored(data: mgnet.data.Data, monkeypatch: pytest.MonkeyPatch) -> None:
-    step = train._Run.step
+    step = loop.train_step
 
     def pressed(run: Any, *batch: Any) -> None:
         step(run, *batch)
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(train._Run, "step", pressed)
+    monkeypatch.setattr(loop, "train_step", pressed)
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a shell does so for what it starts with '&'
     try:
         assert len(mgnet.fit(small(), data, **PLAIN)) == 2
@@ -642,13 +481,13 @@ def test_what_is_ignored_stays_ignored(data: mgnet.data.Data, monkeypatch: pytes
 def test_a_handler_that_goes_on_does_not_make_a_broken_run_a_finished_one(
     data: mgnet.data.Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step = train._Run.step
+    step = loop.train_step
 
     def pressed(run: Any, *batch: Any) -> None:
         step(run, *batch)
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(train._Run, "step", pressed)
+    monkeypatch.setattr(loop, "train_step", pressed)
     came: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
     try:
@@ -662,13 +501,13 @@ def test_a_handler_that_goes_on_does_not_make_a_broken_run_a_finished_one(
 def test_ctrl_c_is_a_keyboard_interrupt(
     data: mgnet.data.Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step = train._Run.step
+    step = loop.train_step
 
     def pressed(run: Any, *batch: Any) -> None:
         step(run, *batch)
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(train._Run, "step", pressed)
+    monkeypatch.setattr(loop, "train_step", pressed)
     with pytest.raises(KeyboardInterrupt):
         mgnet.fit(small(), data, **PLAIN, out=tmp_path)
     assert checkpoint.load(tmp_path / LAST)["batches"]["position"] == 1
@@ -677,13 +516,13 @@ def test_ctrl_c_is_a_keyboard_interrupt(
 def test_a_signal_after_the_last_step_waits_for_the_files(
     data: mgnet.data.Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    finish = train._Run.finish
+    finish = loop.finish
 
     def pressed(run: Any) -> None:
         signal.raise_signal(signal.SIGINT)
         finish(run)
 
-    monkeypatch.setattr(train._Run, "finish", pressed)
+    monkeypatch.setattr(loop, "finish", pressed)
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         mgnet.fit(small(), data, **PLAIN, out=tmp_path)
@@ -703,7 +542,7 @@ def test_the_second_signal_does_not_wait_for_the_step(
         signal.raise_signal(signal.SIGINT)
         reached.append("after")
 
-    monkeypatch.setattr(train._Run, "step", pressed)
+    monkeypatch.setattr(loop, "train_step", pressed)
     with pytest.raises(KeyboardInterrupt):
         mgnet.fit(small(), data, **PLAIN, out=tmp_path)
     assert reached == ["between"]
@@ -726,7 +565,7 @@ def test_the_second_signal_is_the_first_ones_like(
             signal.raise_signal(signal.SIGTERM)
         pytest.fail("went on")
 
-    monkeypatch.setattr(train._Run, "step", pressed)
+    monkeypatch.setattr(loop, "train_step", pressed)
     before = signal.signal(signal.SIGTERM, terminate)
     try:
         with pytest.raises(TerminatedError, match=str(int(signal.SIGTERM))):
@@ -794,13 +633,13 @@ def test_plain_lines_where_there_is_no_terminal(
 
 
 def test_a_step_that_takes_long_is_not_silent(data: mgnet.data.Data, monkeypatch: pytest.MonkeyPatch) -> None:
-    step, stream = train._Run.step, io.StringIO()
+    step, stream = loop.train_step, io.StringIO()
 
     def slow(run: Any, *batch: Any) -> None:
         wait_until(lambda: f"step {run.batches.position - 1}/5 after " in stream.getvalue())
         step(run, *batch)
 
-    monkeypatch.setattr(train._Run, "step", slow)
+    monkeypatch.setattr(loop, "train_step", slow)
     monkeypatch.setattr(progress, "PERIOD", 0.001)
     monkeypatch.setattr(sys, "stderr", stream)
     mgnet.fit(small(), data, recipe=PLAIN["recipe"], epochs=1)
@@ -901,7 +740,7 @@ def test_recipes_are_data() -> None:
 
 def test_a_recipe_fits_images_and_network(data: mgnet.data.Data, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = []
-    monkeypatch.setattr(train, "require_fit", lambda model, data, recipe: chosen.append(recipe))
+    monkeypatch.setattr(loop, "require_fit", lambda model, data, recipe: chosen.append(recipe))
     bare = nn.Sequential(mgnet.operators.convolution((3, 8), 3))
     for channels, model in ((3, small()), (3, bare), (1, bare), (1, nn.Linear(1, 1))):
         images = torch.zeros(10, channels, 8, 8, dtype=torch.uint8)
@@ -909,208 +748,3 @@ def test_a_recipe_fits_images_and_network(data: mgnet.data.Data, monkeypatch: py
         with pytest.raises(AttributeError):  # what follows is not there
             mgnet.fit(model, mgnet.data.Data("mine", ["a"], split, split, split, "", True))
     assert chosen == [recipes.RECIPES["fast"][kind] for kind in ("photographs", "bare", "digits", "flat")]
-
-
-# Several processes.
-
-
-def test_processes_join_once_and_part_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    one = {"WORLD_SIZE": "1", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
-    for name, value in one.items():
-        monkeypatch.setenv(name, value)  # as torchrun does
-    with together(torch.device("cpu")):
-        with together(torch.device("cpu")):  # who has joined already goes on as it is
-            assert dist.is_initialized()
-        assert dist.is_initialized()
-        assert (Processes().rank, Processes().world) == (0, 1)
-    assert not dist.is_initialized()
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"RANK": ""}, "RANK: got 'nothing' in the environment"),
-        ({"RANK": "2"}, "RANK: got 2 in the environment; accepted: below WORLD_SIZE, which is 2"),
-        ({"RANK": "-1"}, "RANK: got '-1'"),
-        ({"WORLD_SIZE": "two"}, "WORLD_SIZE: got 'two'"),
-        ({"MASTER_PORT": "?"}, "MASTER_PORT"),
-        ({"MASTER_ADDR": ""}, "MASTER_ADDR"),
-    ],
-)
-def test_half_an_environment_is_refused(
-    monkeypatch: pytest.MonkeyPatch, change: dict[str, str], message: str
-) -> None:
-    """torch would wait for the others, or raise something of its own."""
-    whole = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
-    for name, value in {**whole, **change}.items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(ValueError, match=message), together(torch.device("cpu")):
-        pass
-
-
-def torchrun(world: int, *argv: str) -> None:
-    command = f"-m torch.distributed.run --nproc-per-node={world} --standalone"
-    done = finished(*command.split(), *argv, env=environment(OMP_NUM_THREADS="1"))
-    assert done.returncode == 0, done.stderr
-
-
-TOGETHER = """
-import sys, torch, mgnet
-from mgnet.parallel import Processes, together
-torch.set_num_threads(1)
-with together(torch.device("cpu")):
-    me = Processes()
-    data = mgnet.data.synthetic(train=96, validation=32, test=33)
-    torch.manual_seed(me.rank)  # the first one's weights are handed out
-    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 10))
-    history = mgnet.fit(model, data, recipe="lecture", epochs=2, batch_size=32, lr=0.01, crop=4,
-                        flip="random", progress=False, out=sys.argv[1])
-    scores = mgnet.predict(model, data.test, batch_size=7)
-    saved, save = [], mgnet.checkpoint.save
-    mgnet.checkpoint.save = lambda *what: saved.append(save(*what))
-    dropout, dropped = torch.nn.Dropout(0.5), []
-    dropout.register_forward_hook(lambda layer, x, y: dropped.append(y == 0) if layer.training else None)
-    norm = torch.nn.BatchNorm2d(3)
-    mixed = torch.nn.Sequential(norm, torch.nn.Flatten(), torch.nn.Linear(3072, 10), dropout)
-    mgnet.fit(mixed, data, recipe="lecture", epochs=1, batch_size=32, lr=0.01, progress=False,
-              out=f"{sys.argv[1]}/mixed")
-    torch.save({"weights": model.state_dict(), "rows": history.rows, "test": history.test_accuracy,
-                "scores": scores, "mixed": mixed.state_dict(), "dropped": dropped[0],
-                "saved": len(saved)},
-               f"{sys.argv[1]}/rank{me.rank}.pt")
-"""
-
-
-@pytest.mark.slow
-def test_two_processes_do_what_one_does(tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(TOGETHER)
-    results = []
-    for world in (1, 2):
-        folder = tmp_path / str(world)
-        folder.mkdir()
-        torchrun(world, str(script), str(folder))
-        results.append([torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(world)])
-        assert {file.name for file in folder.iterdir()} == {
-            "history.csv",
-            "history.json",
-            LAST,
-            BEST,
-            "mixed",
-            *(f"rank{rank}.pt" for rank in range(world)),
-        }
-    (alone,), (first, second) = results
-    assert_same(first["weights"], second["weights"])
-    assert first["rows"][-1]["train_loss"] == second["rows"][-1]["train_loss"]
-    for name in alone["weights"]:
-        torch.testing.assert_close(first["weights"][name], alone["weights"][name], rtol=1e-4, atol=1e-6)
-    for row, same in zip(alone["rows"], first["rows"], strict=True):
-        assert row["train_loss"] == pytest.approx(same["train_loss"], rel=1e-5)
-        assert row["train_accuracy"] == same["train_accuracy"]
-        assert row["val_accuracy"] == same["val_accuracy"]
-    assert alone["test"] == first["test"]
-    assert_same(first["mixed"], second["mixed"])  # the running statistics too
-    assert not torch.equal(first["dropped"], second["dropped"])
-    assert (first["saved"], second["saved"]) == (3, 0)
-    for process in (first, second):  # each predicts for all images
-        torch.testing.assert_close(process["scores"], alone["scores"], rtol=1e-4, atol=1e-4)
-
-
-STOPPED = """
-import signal, sys, torch, mgnet
-from mgnet import train
-from mgnet.parallel import Processes, together
-torch.set_num_threads(1)
-signal.signal(signal.SIGINT, signal.default_int_handler)
-signal.signal(signal.SIGTERM, signal.default_int_handler)
-with together(torch.device("cpu")):
-    rank, step = Processes().rank, train._Run.step
-    def pressed(run, *batch):
-        step(run, *batch)
-        if rank == 1 and run.batches.position == 2:
-            signal.raise_signal(signal.SIGINT)
-    train._Run.step = pressed
-    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 10))
-    try:
-        mgnet.fit(model, mgnet.data.synthetic(train=128, validation=0, test=8), recipe="lecture", epochs=2,
-                  batch_size=32, progress=False, out=sys.argv[1])
-    except KeyboardInterrupt:
-        open(f"{sys.argv[1]}/stopped{rank}", "x").close()
-"""
-
-
-@pytest.mark.slow
-def test_a_signal_to_one_process_stops_all(tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(STOPPED)
-    torchrun(2, str(script), str(tmp_path))
-    assert {"stopped0", "stopped1"} <= {file.name for file in tmp_path.iterdir()}
-    assert checkpoint.load(tmp_path / LAST)["batches"]["position"] == 2
-
-
-GOING_ON = """
-import signal, sys, torch, mgnet
-from mgnet import train
-from mgnet.parallel import Processes, together
-torch.set_num_threads(1)
-for number in (signal.SIGINT, signal.SIGTERM):  # who was not asked to stop is ended by the second one
-    signal.signal(number, signal.default_int_handler)
-folder = sys.argv[1]
-with together(torch.device("cpu")):
-    me, step, done = Processes(), train._Run.step, []
-    data = mgnet.data.synthetic(train=100, validation=31, test=33)
-
-    def run(name, stop=None, **options):
-        def pressed(run, *batch):
-            step(run, *batch)
-            done.append(1)
-            if me.rank == me.world - 1 and len(done) == stop:
-                signal.raise_signal(signal.SIGINT)
-
-        done.clear()
-        train._Run.step = pressed
-        torch.manual_seed(me.rank)
-        model = torch.nn.Sequential(
-            mgnet.operators.convolution((3, 8), 3, 2), torch.nn.BatchNorm2d(8), torch.nn.ReLU(),
-            torch.nn.Dropout(0.3), torch.nn.Flatten(), torch.nn.Linear(2048, 20), torch.nn.Linear(20, 10),
-        )
-        recipe = mgnet.Recipe(epochs=2, batch_size=32, lr=0.01, optimizer="adamw", schedule="cosine", crop=4,
-                              flip="alternating", cutout=5)
-        history = mgnet.fit(model, data, recipe=recipe, progress=False, out=f"{folder}/{name}", **options)
-        rows = [{k: v for k, v in row.items() if "second" not in k} for row in history.rows]
-        return {"weights": model.state_dict(), "rows": rows, "test": history.test_accuracy}
-
-    results = {"whole": run("whole")}
-    for stop in (2, 5):
-        try:
-            run(str(stop), stop)
-        except KeyboardInterrupt:
-            results[str(stop)] = run(str(stop), resume=True)
-    torch.save(results, f"{folder}/rank{me.rank}.pt")
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("world", [2, 3])  # of three, the order in which gradients are added counts
-def test_several_processes_go_on_bit_for_bit(tmp_path: Path, world: int) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(GOING_ON)
-    torchrun(world, str(script), str(tmp_path))
-    for rank in range(world):
-        whole, *others = torch.load(tmp_path / f"rank{rank}.pt", weights_only=True).values()
-        assert len(others) == 2
-        for other in others:
-            assert_same(other["weights"], whole["weights"])
-            assert (other["rows"], other["test"]) == (whole["rows"], whole["test"])
-
-
-@pytest.mark.slow
-def test_the_number_of_processes_belongs_to_a_run(data: mgnet.data.Data, tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(GOING_ON)
-    torchrun(2, str(script), str(tmp_path))
-    state = checkpoint.load(tmp_path / "whole" / LAST)
-    assert (state["processes"], len(state["ranks"])) == (2, 2)
-    run: Any = SimpleNamespace(out=tmp_path, configuration=lambda: {**state, "processes": 1})
-    run.model = SimpleNamespace(state_dict=lambda: state["model"])
-    assert "processes: got 1, but" in train._Run.difference(run, state)

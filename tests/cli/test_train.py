@@ -39,7 +39,8 @@ pytestmark = pytest.mark.usefixtures("own_folder", "one_thread")
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     images = data.synthetic(train=320, validation=32, test=64)
-    monkeypatch.setattr(data, "synthetic", lambda **_: images)
+    for place in (data, data.sets):  # what the tests call, and what the command does
+        monkeypatch.setattr(place, "synthetic", lambda **_: images)
 
 
 def answer(capsys: pytest.CaptureFixture[str], *argv: str) -> Any:
@@ -105,7 +106,7 @@ def test_options_of_a_model(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("value", ["2", "2,", "[2]", "[2,]", "(2,)", " [ 2 ] "])
 def test_a_list_of_one(value: str) -> None:
-    name, given = cli_train._option(f"nu={value}")
+    name, given = cli_train.option(f"nu={value}")
     assert mgnet.models.create("mgnet", **{name: given}).spec["nu"] == [2]
 
 
@@ -124,7 +125,7 @@ def test_a_list_of_one(value: str) -> None:
     ],
 )
 def test_values_of_options(text: str, value: Any) -> None:
-    assert cli_train._option(f"x={text}") == ("x", value)
+    assert cli_train.option(f"x={text}") == ("x", value)
 
 
 def test_the_choices_are_what_there_is() -> None:
@@ -134,7 +135,7 @@ def test_the_choices_are_what_there_is() -> None:
 def test_resume(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     whole = answer(capsys, *TRAIN)
     done = []
-    step = mgnet.train.loop._Run.step
+    step = mgnet.train.loop.train_step
 
     def pressed(run: Any, *batch: Any) -> None:
         step(run, *batch)
@@ -143,7 +144,7 @@ def test_resume(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
             signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(mgnet.train.loop._Run, "step", pressed)
+        patch.setattr(mgnet.train.loop, "train_step", pressed)
         assert complaint(capsys, 130, *TRAIN, "--out", "run") == "mgnet: interrupted"
     resumed = answer(capsys, *TRAIN, "--out", "run", "--resume")
     for name in ("train_loss", "val_accuracy", "test_accuracy"):
@@ -163,9 +164,9 @@ def test_it_saves_every_few_steps(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     places = []
-    save = mgnet.train.loop._Run.save
+    save = mgnet.train.state.State.save
     monkeypatch.setattr(
-        mgnet.train.loop._Run, "save", lambda run: places.append(run.batches.position) or save(run)
+        mgnet.train.state.State, "save", lambda run: places.append(run.batches.position) or save(run)
     )
     answer(capsys, *TRAIN[:-1], "1", "--out", "run", "--save-every", "2", "--batch-size", "64")
     assert places == [2, 4, 0, 0]

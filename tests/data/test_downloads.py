@@ -201,10 +201,10 @@ def test_a_speed_is_that_of_a_window(received: list[int], ends: int | None) -> N
 
     thread: Any = SimpleNamespace(join=join, is_alive=lambda: transfer.received is not None)
     if ends is None:
-        downloads._watch(transfer, thread)
+        downloads.watch(transfer, thread)
     else:
         with pytest.raises(DownloadError, match=f"given up after {ends:,} bytes"):
-            downloads._watch(transfer, thread)
+            downloads.watch(transfer, thread)
 
 
 # From the shell

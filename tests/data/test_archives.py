@@ -556,7 +556,7 @@ def test_a_folder_of_the_name_that_has_something_else(tmp_path: Path, server: Se
 RACER = """
 import json, sys
 from dataclasses import replace
-from mgnet.official import CIFAR10, read_cifar10
+from mgnet.data.official import CIFAR10, read_cifar10
 root, packages, sizes = json.loads(sys.argv[1])
 print(sys.stdin.readline(), end="")
 images = read_cifar10(root, archive=replace(CIFAR10, packages=packages, sizes=sizes))

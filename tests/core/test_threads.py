@@ -170,7 +170,7 @@ def test_it_works_where_threads_cannot_be_had(when: str) -> None:
     script = f"""
 import atexit, os, sys
 import numpy as np, torch
-from mgnet import threads
+from mgnet.core import threads
 torch.set_num_threads(2)
 def solve():
     done = np.zeros(100)

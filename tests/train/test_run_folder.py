@@ -15,8 +15,7 @@ from torch import nn
 import mgnet
 from mgnet import checkpoint
 from mgnet.core import files
-from mgnet.train import loop as train
-from mgnet.train import run_folder
+from mgnet.train import loop, run_folder
 from mgnet.train.run_folder import BEST, FILES, LAST, LOCK, claimed
 
 OPTIONS: dict[str, Any] = {"recipe": "lecture", "epochs": 1, "batch_size": 32, "progress": False}
@@ -50,7 +49,7 @@ def unwritable(tmp_path: Path) -> Iterator[tuple[str, Path]]:
 def test_what_cannot_be_a_folder_is_refused_before_the_first_step(
     data: mgnet.data.Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train._Run, "step", lambda *_: pytest.fail("a step was made"))
+    monkeypatch.setattr(loop, "train_step", lambda *_: pytest.fail("a step was made"))
     for kind, out in unwritable(tmp_path):
         with pytest.raises(ValueError, match="out: got .*accepted: a folder that can be written to"):
             mgnet.fit(model(), data, **OPTIONS, out=out)
@@ -104,14 +103,14 @@ def test_an_overwritten_run_leaves_nothing_of_itself(
 ) -> None:
     """Beside a run that has just begun must not lie the end of another: evaluate would take that."""
     mgnet.fit(model(), data, **OPTIONS, out=tmp_path)
-    monkeypatch.setattr(train._Run, "step", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(loop, "train_step", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         mgnet.fit(model(), data, **OPTIONS, out=tmp_path, overwrite=True)
     assert not os.listdir(tmp_path)
 
 
 def test_two_runs_at_once(data: mgnet.data.Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    step, refused = train._Run.step, []
+    step, refused = loop.train_step, []
 
     def another(run: Any, *batch: Any) -> None:
         step(run, *batch)
@@ -120,7 +119,7 @@ def test_two_runs_at_once(data: mgnet.data.Data, tmp_path: Path, monkeypatch: py
                 mgnet.fit(model(), data, **OPTIONS, out=tmp_path, **options)
             refused.append(error)
 
-    monkeypatch.setattr(train._Run, "step", another)
+    monkeypatch.setattr(loop, "train_step", another)
     mgnet.fit(model(), data, **OPTIONS, out=tmp_path, save_every=1)
     assert len(refused) == 6
     assert sorted(os.listdir(tmp_path)) == sorted(FILES)

@@ -999,7 +999,7 @@ def test_a_folded_network_slides_too() -> None:
 def test_a_model_from_a_file_has_few_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     from mgnet.models import registry, restore
 
-    monkeypatch.setattr(registry, "_MODELS", dict(registry._MODELS))
+    monkeypatch.setattr(registry, "MODELS", dict(registry.MODELS))
 
     @models.register("many")
     def many(num_classes: int = 10, in_channels: int = 3, image_size: int = 32) -> nn.Module:

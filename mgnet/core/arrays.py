@@ -1,0 +1,199 @@
+"""The one door through which arrays come in, of whatever kind, and the look that all of it is finite."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .checks import kind_of, shown
+from .kinds import hidden, refuse_masked, refuse_tracked
+
+__all__ = [
+    "NonFiniteError",
+    "array",
+    "data",
+    "first_bad",
+    "known_values",
+    "require_finite",
+    "to_numpy",
+]
+
+
+class NonFiniteError(ArithmeticError):
+    """The loads or the solution hold NaN or infinity; the caller, who knows the data, says where."""
+
+
+def array(
+    name: str, value: Any, sizes: Sequence[int | tuple[int, ...]], what: str, batch: bool = True
+) -> Tensor:
+    """Return a contiguous tensor of float32 or float64, or say what the argument should have been.
+
+    Parameters
+    ----------
+    name : str
+        What the message calls it.
+    value : object
+        What was given.
+    sizes : sequence of int or tuple of int
+        Accepted lengths of the last axis, or shapes of the last axes.
+    what : str
+        What such a length counts, for the message.
+    batch : bool, default True
+        Whether there may be leading axes.
+
+    Returns
+    -------
+    torch.Tensor, shape (..., size)
+        Integers and other floats become float64. NumPy arrays are shared, not copied, where torch can.
+
+    Raises
+    ------
+    TypeError
+        When it is no array of real numbers.
+    ValueError
+        For another length, or an empty axis.
+    """
+    x = data(name, value)
+    if isinstance(x, np.ndarray):
+        # torch shares neither negative strides nor read-only memory.
+        x = torch.from_numpy(x if x.flags.c_contiguous and x.flags.writeable else x.copy(order="C"))
+    shapes = [(size,) if isinstance(size, int) else size for size in sizes]
+    fitting = [shape for shape in shapes if x.shape[max(x.ndim - len(shape), 0) :] == shape]
+    if not fitting or not (batch or x.ndim == len(fitting[0])):
+        lead = "..., " if batch else ""
+        several = max(map(len, shapes)) > 1 or not batch
+        comma = "," if several and not batch and len(shapes[0]) == 1 else ""
+        between = f"{comma}) or ({lead}" if several else " or "
+        accepted = between.join(", ".join(map(str, shape)) for shape in shapes)
+        raise ValueError(f"{name}: got shape {tuple(x.shape)}; accepted: ({lead}{accepted}{comma}), {what}")
+    if 0 in x.shape[: x.ndim - len(fitting[0])]:
+        raise ValueError(f"{name}: got shape {tuple(x.shape)}; accepted: no empty leading axis")
+    return x.contiguous()
+
+
+def data(name: str, value: Any) -> Tensor | np.ndarray:
+    """Return numbers of whatever kind as float32 or float64: a tensor as a tensor, all else for NumPy.
+
+    That is the one door through which numbers come in: lists, tuples and ranges, NumPy's arrays of any layout
+    and byte order, tensors of any layout, and what turns into a NumPy array, as those of pandas and xarray
+    do, by its values.
+
+    Parameters
+    ----------
+    name : str
+        What a message calls it.
+    value : object
+        What was given.
+
+    Returns
+    -------
+    torch.Tensor or numpy.ndarray
+        Integers and other floats become float64. Memory is shared where it can be.
+
+    Raises
+    ------
+    TypeError
+        When it is no array of real numbers, or has a mask.
+    """
+    if type(value) is np.ndarray and value.dtype == np.float64 and value.dtype.isnative:
+        return value  # the common case
+    refuse_masked(name, value)
+    return _tensor_data(name, value) if isinstance(value, Tensor) else _numpy_data(name, value)
+
+
+def _tensor_data(name: str, x: Tensor) -> Tensor:
+    if x.is_complex() or x.is_meta or x.is_nested:
+        kind = f"dtype {x.dtype}" if x.is_complex() else f"a {'meta' if x.is_meta else 'nested'} tensor"
+        raise TypeError(f"{name}: got {kind}; accepted: real numbers")
+    x = x.dequantize() if x.is_quantized else x
+    x = x if x.layout is torch.strided else x.to_dense()
+    return x if x.dtype in (torch.float32, torch.float64) else x.to(torch.float64)
+
+
+def _numpy_data(name: str, value: Any) -> np.ndarray:
+    try:
+        x = np.asarray(value)
+    except (ValueError, TypeError, RuntimeError) as error:
+        hint = " (torch.stack makes an array of tensors)" if isinstance(error, RuntimeError) else ""
+        got = f"{kind_of(value)} ({shown(value)})"
+        raise TypeError(f"{name}: got {got}; accepted: real numbers in one array{hint}: {error}") from None
+    # Kinds of float that NumPy does not have itself, as bfloat16, are void to it.
+    own = x.dtype.kind == "V" and not issubclass(x.dtype.type, np.void)
+    if not own and x.dtype.kind not in ("fiub" if x.ndim else "fiu"):  # True alone is no number
+        got = "" if x.ndim else f" ({shown(value)})"
+        raise TypeError(f"{name}: got dtype {x.dtype}{got}; accepted: real numbers")
+    if x.dtype not in (np.float32, np.float64):
+        with np.errstate(over="ignore"):  # beyond float64 is not finite, which is looked for elsewhere
+            x = x.astype(np.float32 if x.dtype == np.dtype(">f4") else np.float64)
+    return x
+
+
+def to_numpy(name: str, value: Any) -> np.ndarray:
+    """Return an array of float32 or float64, or say what the argument should have been.
+
+    Parameters
+    ----------
+    name : str
+        What a message calls it.
+    value : object
+        What was given, as for :func:`data`.
+
+    Returns
+    -------
+    numpy.ndarray
+        The numbers.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for :func:`data`, and where a gradient would be lost.
+    """
+    refuse_tracked(name, value)
+    x = data(name, value)
+    return known_values(x) if isinstance(x, Tensor) else x
+
+
+def known_values(x: Tensor) -> np.ndarray:
+    """Return a tensor's values; inside of ``torch.func`` it does not share its memory."""
+    x = x.detach().cpu()
+    try:
+        return x.numpy()
+    except RuntimeError:
+        return np.array(x.tolist(), dtype=str(x.dtype).removeprefix("torch.")).reshape(x.shape)
+
+
+def require_finite(name: str, x: Tensor, axes: int = 1) -> None:
+    """Raise the error that names the first NaN or infinity, if there is one.
+
+    Parameters
+    ----------
+    name : str
+        What the message calls it.
+    x : torch.Tensor
+        Where to search.
+    axes : int, default 1
+        How many of its last axes are no batch.
+
+    Raises
+    ------
+    ValueError
+        When there is one; the message gives index and row.
+    """
+    if not hidden(x) and not math.isfinite(x.sum().item()):
+        bad = ~x.isfinite()
+        if bad.any():
+            raise ValueError(f"{name}: got {first_bad(x, bad, axes)}; accepted: finite numbers")
+
+
+def first_bad(x: Tensor, bad: Tensor, axes: int = 1) -> str:
+    """Name the first entry marked bad: its index, its row where there is a batch, and its value."""
+    index = tuple(int(i) for i in bad.nonzero()[0])
+    row, place = index[: len(index) - axes], index[len(index) - axes :]
+    at = f"index {place[0] if axes == 1 else place}"
+    at += f" of row {row[0] if len(row) == 1 else row}" if row else ""
+    return f"{x[index].item()!r} at {at}"

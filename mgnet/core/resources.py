@@ -1,0 +1,93 @@
+"""Memory that runs out: seen beforehand where that can be, and said in plain words where not."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import math
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from .checks import shown
+
+__all__ = [
+    "ResourceError",
+    "free_memory",
+    "is_shortage",
+    "require_memory",
+    "within_memory",
+]
+
+
+class ResourceError(MemoryError):
+    """The problem does not fit into this machine's memory; raised before any is taken, where that can be."""
+
+
+def require_memory(cells: int, n: Any = None) -> None:
+    """Refuse a problem that this machine has no room for.
+
+    Parameters
+    ----------
+    cells : int
+        How many unknowns it has, more or less.
+    n : object, optional
+        Its size, for the message; ``cells`` by default.
+
+    Raises
+    ------
+    ResourceError
+        When what is free does not hold it.
+    """
+    # Three vectors at least: the load, the solution, and the coarse grids with what is in flight.
+    need = 3 * 8 * cells
+    if need < 2**30:
+        return
+    have = free_memory()
+    if need > have:
+        raise ResourceError(
+            f"n: got {cells if n is None else n!r}, which needs about {need / 2**30:,.0f} GiB of memory;"
+            f" accepted: what fits into the {have / 2**30:,.0f} GiB that are free"
+        )
+
+
+@contextlib.contextmanager
+def within_memory(n: Any) -> Iterator[None]:
+    """Turn what the system, NumPy or torch say when memory runs out into a :class:`ResourceError`.
+
+    Parameters
+    ----------
+    n : object
+        Size of the problem, for the message.
+    """
+    try:
+        yield
+    except (MemoryError, OSError, RuntimeError) as error:
+        if isinstance(error, ResourceError) or not is_shortage(error):
+            raise
+        raise ResourceError(
+            f"n: got {shown(n)}, for which memory ran out; accepted: what fits into the memory that is free"
+        ) from error
+
+
+def is_shortage(error: Exception) -> bool:
+    """Say whether an error of the system, of NumPy or of torch means that there is no more memory."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    # On a CPU torch has no error of its own for it.
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
+
+
+def free_memory() -> float:
+    """Return the bytes that can be had without swapping, or infinity where the system does not say."""
+    try:
+        with open("/proc/meminfo") as lines:
+            sizes = dict(line.split(":") for line in lines)
+        return 1024 * int(sizes["MemAvailable"].split()[0])
+    except (OSError, KeyError, ValueError):
+        names = getattr(os, "sysconf_names", {})
+        if "SC_PHYS_PAGES" not in names:
+            return math.inf
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,248 @@
+"""The state of a training run: what it is made of, what of that a checkpoint holds, and how it goes on."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .. import checkpoint
+from ..core.checks import instance, shown
+from ..data import Batches, Data
+from . import optimizers
+from .history import History
+from .judging import not_finite
+from .parallel import Processes
+from .preflight import PARTS, Findings
+from .randomness import generator
+from .recipes import Recipe
+from .run_folder import BEST, CSV, JSON, LAST
+from .runs import blamed
+from .sums import Sums
+
+__all__ = ["State"]
+
+# As many rows of figures a checkpoint holds.
+EPOCHS = 30_000
+# What a checkpoint holds is said by the number; see State.save.
+FORMAT = 2
+KINDS: dict[str, type | tuple[type, ...]] = {
+    "spec": (dict, type(None)),
+    "dataset": str,
+    "seed": int,
+    "processes": int,
+    **dict.fromkeys(("trained", "still", "layers", "classes", "mean", "std"), list),
+    **dict.fromkeys(("digests", "recipe", "model", "optimizer", "batches", "history"), dict),
+}
+SAME = ("spec", "trained", "still", "dataset", "classes", "seed", "processes")
+
+
+class State:
+    """A training run between two steps; :func:`mgnet.train.loop.train` takes it from there to its end.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        On the device.
+    data : Data
+        On the device.
+    recipe : Recipe
+        How it is trained.
+    seed : int
+        Of the order of the images and of their augmentation.
+    device : torch.device
+        Where.
+    out : pathlib.Path or None
+        The folder for checkpoints and figures.
+    findings : Findings
+        What was seen of the model beforehand.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: Data,
+        recipe: Recipe,
+        seed: int,
+        device: torch.device,
+        out: Path | None,
+        findings: Findings,
+    ) -> None:
+        self.model, self.data, self.recipe, self.seed = model, data, recipe, seed
+        self.device, self.out, self.still = device, out, findings.still
+        self.processes = Processes()
+        if recipe.channels_last:
+            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.batches = self._batches(findings.least)
+        self.optimizer = optimizers.create(self.model, recipe)
+        self.schedule = optimizers.schedule(self.optimizer, recipe, len(self.batches))
+        self.save_every: int | None = None
+        self.history, self.sums = History(), Sums()
+        self.best: dict[str, Tensor] | None = None
+        # What is not finite from the start is meant so: a mask of minus infinities, for example.
+        self.infinite = not_finite(self.model)
+        # The digests need a pass over all images, and only a checkpoint holds them.
+        self.digests = {part: getattr(data, part).digest() for part in PARTS} if out else {}
+        if out and recipe.epochs > EPOCHS:
+            raise ValueError(f"epochs: got {recipe.epochs}; accepted with out: at most {EPOCHS}")
+        checkpoint.require_plain(self.configuration())
+
+    def _batches(self, least: int) -> Batches:
+        recipe, processes, images = self.recipe, self.processes, len(self.data.train)
+        if images < least * processes.world:
+            raise ValueError(
+                f"data: got {images} images in data.train; accepted: at least {least * processes.world}, for"
+                " batch normalisation"
+            )
+        batches = Batches(
+            self.data.train,
+            recipe.batch_size,
+            augmentation=recipe.augmentation(),
+            replacement=recipe.replacement,
+            drop_last=recipe.drop_last,
+            smallest=max(1, least * processes.world),
+            seed=self.seed,
+            rank=processes.rank,
+            world=processes.world,
+            channels_last=recipe.channels_last,
+        )
+        left = images % recipe.batch_size
+        if 0 < left < batches.smallest and not recipe.drop_last and processes.writes:
+            warnings.warn(
+                f"of every epoch the last {left} of {images} images are left out: batch"
+                f" normalisation needs at least {batches.smallest} in a batch",
+                stacklevel=4,
+            )
+        return batches
+
+    def start(self, resume: bool) -> None:
+        """Take up the state of a checkpoint, where that is wanted and there is one."""
+        if resume and self.out and (self.out / LAST).exists():
+            self.load(self.out / LAST)
+        self.trained: nn.Module = torch.compile(self.model) if self.recipe.compile else self.model  # type: ignore[assignment]
+        self.processes.same((*self.model.parameters(), *self.model.buffers()))
+
+    def configuration(self) -> dict[str, Any]:
+        """Say what is being done, in plain types."""
+        return {
+            "format": FORMAT,
+            "spec": copy.deepcopy(getattr(self.model, "spec", None)),
+            "trained": [name for name, p in self.model.named_parameters() if p.requires_grad],
+            "still": [name for name, module in self.model.named_modules() if module in self.still],
+            "layers": _layers(self.model),
+            "dataset": str(self.data.name),
+            "classes": [str(name) for name in self.data.classes],
+            "mean": list(self.data.mean),
+            "std": list(self.data.std),
+            "digests": self.digests,
+            "recipe": asdict(self.recipe),
+            "seed": self.seed,
+            "processes": self.processes.world,
+            "history": self.history.state_dict(),
+        }
+
+    def save(self) -> None:
+        """Write the checkpoint, if there is a folder for it."""
+        if self.out is None:
+            return
+        ranks = self.processes.gathered(self.own_state())
+        if not self.processes.writes:
+            return
+        checkpoint.save(
+            self.out / LAST,
+            {
+                **self.configuration(),
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict()["state"],
+                "batches": self.batches.state_dict(),
+                "best": self.best,
+                "ranks": ranks,
+            },
+        )
+
+    def save_result(self) -> None:
+        """Write the weights that the run ends with, and its figures, if there is a folder for them."""
+        if self.out and self.processes.writes:
+            checkpoint.save(self.out / BEST, {**self.configuration(), "model": self.model.state_dict()})
+            self.history.to_csv(self.out / CSV)
+            self.history.to_json(self.out / JSON)
+
+    def own_state(self) -> dict[str, Any]:
+        """Return what each process has of its own: to go on with sums of all would round otherwise."""
+        own = generator(self.device)
+        return {
+            "sums": self.sums.state(),
+            "cpu": torch.get_rng_state(),
+            "device": own and own.get_rng_state(self.device),
+        }
+
+    def load(self, path: Path) -> None:
+        """Take up the state of a run, if it is this one."""
+        state = checkpoint.load(path)
+        with blamed(path):
+            if type(state["format"]) is not int or state["format"] != FORMAT:
+                raise ValueError(f"format: got {shown(state['format'])}; accepted: {FORMAT}")
+            for name, kind in KINDS.items():
+                instance(name, state[name], kind, "what a run saves")
+            different = self.difference(state)
+        if different:
+            raise ValueError(different)
+        with blamed(path):
+            self.load_state_dict(state)
+
+    def difference(self, state: dict[str, Any]) -> str:
+        """Say what makes the state of a run another one's, if anything does."""
+        mine, theirs = _flat(self.configuration()), _flat(state)
+        json.dumps(theirs)  # which refuses tensors: a comparison with one is no answer
+        mine |= _shapes(self.model.state_dict())
+        theirs |= _shapes(state["model"])
+        for name in {**mine, **theirs}:
+            if mine.get(name) != theirs.get(name):
+                return (
+                    f"{name}: got {shown(mine.get(name))}, but {self.out} was begun with"
+                    f" {shown(theirs.get(name))}; accepted: the same, or another folder"
+                )
+        return ""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what :meth:`save` saved."""
+        self.batches.load_state_dict(state["batches"])
+        self.history.load_state_dict(state["history"])
+        own = state["ranks"][self.processes.rank]
+        self.sums.load(own["sums"])
+        self.best = state["best"]
+        if self.best is not None and _shapes(self.best) != _shapes(state["model"]):
+            raise ValueError("the best weights have other shapes than the last ones")
+        self.model.load_state_dict(state["model"])
+        optimizers.load(self.optimizer, state["optimizer"])
+        optimizers.go_to(self.schedule, self.batches.epoch * len(self.batches) + self.batches.position)
+        torch.set_rng_state(own["cpu"])
+        numbers = generator(self.device)
+        if numbers and own["device"] is not None:
+            numbers.set_rng_state(own["device"], self.device)
+
+
+def _flat(configuration: dict[str, Any]) -> dict[str, Any]:
+    """Return what makes a run the same one, by the names that a caller knows."""
+    whole = {name: configuration[name] for name in SAME}
+    layers = {f"model, line {i}": line for i, line in enumerate(configuration["layers"], 1)}
+    parts = {f"data.{part}": configuration["digests"].get(part) for part in PARTS}
+    fields = {**configuration["recipe"]}
+    return {**whole, **parts, **fields, **layers, "milestones": tuple(fields["milestones"])}
+
+
+def _layers(model: nn.Module) -> list[str]:
+    """Return what a model prints of itself, without addresses, which every process has others of."""
+    return [re.sub(r"0x[0-9a-f]+", "", line).strip() for line in repr(model).splitlines()]
+
+
+def _shapes(weights: dict[str, Any]) -> dict[str, str]:
+    """Return what kind of tensor each of a model's is."""
+    return {f"model.{name}": f"{x.dtype} of shape {tuple(x.shape)}" for name, x in weights.items()}
