@@ -44,8 +44,8 @@ from table import (
 
 import mgnet
 from mgnet.multigrid import full_multigrid
-from mgnet.poisson import box_assembly
-from mgnet.poisson.box_problem import SIDES
+from mgnet.poisson import assembly
+from mgnet.poisson.conditions import SIDES
 
 FLOATS = (torch.float64, torch.float32)
 JUMP = 1e3
@@ -304,7 +304,7 @@ def one_pass_errors(n: int, sweeps: tuple[int, int] | None) -> Iterator[np.ndarr
     hierarchy = mgnet.Hierarchy(mgnet.Poisson(n=n, dim=2), method="fmg", sweeps=sweeps)
     for (g, g2), (h, h2) in itertools.combinations_with_replacement(SHAPES, 2):
         problem = mgnet.Poisson(product_load(g, g2, h, h2), n=n, dim=2)
-        load = box_assembly.load(problem, torch.float64, torch.device("cpu")).b
+        load = assembly.load(problem, torch.float64, torch.device("cpu")).b
         with torch.no_grad():
             u = full_multigrid(hierarchy.levels, load[None, None], hierarchy.options.sweeps)
         exact = outer([g(x), h(x)])[1:-1, 1:-1]

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from .core.resources import ResourceError
     from .operators.convolutions import Prolongation, Restriction, Stencil
     from .operators.stiffness import Stiffness
-    from .poisson.box_problem import Poisson
+    from .poisson.conditions import Dirichlet, Neumann, Robin
     from .poisson.grid import Grid
-    from .poisson.problem import Dirichlet, Neumann, Robin
+    from .poisson.problem import Poisson
     from .solver.hierarchy import Hierarchy
-    from .solver.iteration import Status
     from .solver.solution import ConvergenceError, Solution
     from .solver.solving import solve
+    from .solver.stopping import Status
     from .train.history import History
     from .train.judging import DivergedError, evaluate, predict
     from .train.loop import fit
@@ -31,20 +31,20 @@ __version__ = "0.1.0"
 _HOMES = {
     "CheckpointError": "checkpoint",
     "ConvergenceError": "solver.solution",
-    "Dirichlet": "poisson.problem",
+    "Dirichlet": "poisson.conditions",
     "DivergedError": "train.judging",
     "Grid": "poisson.grid",
     "Hierarchy": "solver.hierarchy",
     "History": "train.history",
-    "Neumann": "poisson.problem",
-    "Poisson": "poisson.box_problem",
+    "Neumann": "poisson.conditions",
+    "Poisson": "poisson.problem",
     "Prolongation": "operators.convolutions",
     "Recipe": "train.recipes",
     "ResourceError": "core.resources",
     "Restriction": "operators.convolutions",
-    "Robin": "poisson.problem",
+    "Robin": "poisson.conditions",
     "Solution": "solver.solution",
-    "Status": "solver.iteration",
+    "Status": "solver.stopping",
     "Stencil": "operators.convolutions",
     "Stiffness": "operators.stiffness",
     "evaluate": "train.judging",

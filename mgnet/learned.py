@@ -18,7 +18,8 @@ from . import stencils
 from .core.checks import count, instance, positive
 from .multigrid.coarsest import TensorSolver
 from .multigrid.cycles import Level, cycle
-from .operators.axes import Axis, Box
+from .operators.axes import Axis
+from .operators.boxes import Box
 from .operators.convolutions import Restriction, Stencil
 from .operators.smoothers import Relaxation, damping
 from .operators.stiffness import Stiffness

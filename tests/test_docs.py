@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import runpy
 from pathlib import Path
@@ -16,12 +17,33 @@ DOCS = ROOT / "docs"
 
 def test_the_architecture_shows_every_module_in_its_room() -> None:
     text = (DOCS / "architecture.md").read_text(encoding="utf-8")
-    rooms = re.findall(r"^`(\w+)/`: [^\n]*\n\n```text\n(.*?)```", text, re.MULTILINE | re.DOTALL)
-    shown = {folder: set(re.findall(r"^ +(\w+)\.py", block, re.MULTILINE)) for folder, block in rooms}
+    shown = {
+        folder: set(re.findall(r"^ +(\w+)\.py", block, re.MULTILINE))
+        for folder, block in re.findall(
+            r"^`(\w+)/`: [^\n]*\n\n```text\n(.*?)```", text, re.MULTILINE | re.DOTALL
+        )
+    }
     package = ROOT / "mgnet"
-    folders = {path.parent for path in package.glob("*/*.py")}
-    there = {folder.name: {path.stem for path in folder.glob("[!_]*.py")} for folder in folders}
+    rooms = {path.parent for path in package.glob("*/*.py")}
+    there = {room.name: {path.stem for path in room.glob("[!_]*.py")} for room in rooms}
     assert shown == there
+
+
+def test_the_table_of_places_leads_somewhere() -> None:
+    """Each name is there, under the module that is said, and what is only written is in its module."""
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    table = text[text.index("## Where is it?") :].split("\n## ")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| ") and "what | where" not in line]
+    assert len(rows) > 10
+    for row in rows:
+        names = re.findall(r"\{py:(\w+)\}`(mgnet[\w.]+)`", row)
+        assert names, row
+        for role, name in names:
+            module, _, last = (f"{name}." if role == "mod" else name).rpartition(".")
+            there = importlib.import_module(module)
+            assert not last or getattr(there, last).__module__ == module, name
+            for written in re.findall(r"(?<!\})`(\w+)`", row):
+                assert hasattr(there, written), row
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])

@@ -11,7 +11,7 @@ import torch
 
 import mgnet
 from mgnet import Neumann
-from mgnet.poisson import box_assembly
+from mgnet.poisson import quadrature
 
 STEPS = [1e-2, 1e-3, 1e-4, 1 / 60000, 1e-5, 1e-6, 1e-7]
 # How c may be given, made of its nodal values.
@@ -250,7 +250,7 @@ def test_a_smooth_c_costs_no_order(dim: int, load: str) -> None:
 @pytest.mark.parametrize("dim", [1, 2, 3])
 def test_derivatives_by_c(dim: int, load: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Backwards, forwards and under vmap, also where c is integrated in parts."""
-    monkeypatch.setattr(box_assembly, "MOST", 20)
+    monkeypatch.setattr(quadrature, "MOST", 20)
     n = (6, 4, 2)[dim - 1]
     nodes = (n + 1,) * dim
     f, *cs = np.random.default_rng(dim).uniform(0.5, 1, (4, *nodes))

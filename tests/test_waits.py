@@ -17,7 +17,7 @@ import mgnet
 from mgnet import operators
 from mgnet.core.kinds import hidden
 from mgnet.data import Augmentation, Batches
-from mgnet.poisson import assembly
+from mgnet.poisson import quadrature
 from mgnet.train import sums
 
 pytestmark = pytest.mark.cuda
@@ -176,7 +176,7 @@ def test_cycles_on_an_interval_wait_once_an_iteration(method: str, device: str, 
 
 
 def test_coefficients_stay_on_the_device(device: str, counts: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(assembly, "CELLS", 8)
+    monkeypatch.setattr(quadrature, "MOST", 40)
     a, c = uploaded(97) + 0.1, uploaded(98)
     assert waits(counts, lambda: mgnet.Hierarchy(mgnet.Poisson(n=97, a=a, c=c), device=device).A) == 1
 

@@ -42,7 +42,18 @@ def problem(arguments: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     """
     dim = _dimension(arguments)
     _refuse_sides(arguments, dim)
-    return _line(arguments) if dim == 1 else _box(arguments, dim)
+    rhs = _function("--rhs", arguments.rhs, dim, alone=_is_array(arguments.rhs))
+    a, c = _function("--a", arguments.a, dim), _function("--c", arguments.c, dim)
+    grid = _grid(arguments, dim, rhs, a, c)
+    along = AXES[:dim] if dim > 1 else ()  # on an end there is nothing to vary with
+    sides = {side: _condition(f"--{side}", getattr(arguments, side), along) for side in SIDES[: 2 * dim]}
+    return _values(rhs), {
+        **grid,
+        "a": _values(a),
+        "c": _values(c),
+        "boundary": {side: condition for side, condition in sides.items() if condition} or None,
+        "periodic": _joined(arguments.periodic, dim) or None,
+    }
 
 
 def _dimension(arguments: argparse.Namespace) -> int:
@@ -96,108 +107,79 @@ def _require_count(option: str, values: Sequence[Any], dim: int, each: int) -> N
         )
 
 
-# One dimension
+# Functions, and the grid on which they agree
 
 
-def _line(arguments: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
-    rhs = _function("--rhs", arguments.rhs, alone=_is_array(arguments.rhs))
-    a, c = _function("--a", arguments.a), _function("--c", arguments.c)
-    return _values(rhs), {
-        **_grid(arguments, rhs, a, c),
-        "a": _values(a),
-        "c": _values(c),
-        "left": _condition("--left", arguments.left),
-        "right": _condition("--right", arguments.right),
-        "periodic": bool(_joined(arguments.periodic, 1)) or None,
-    }
-
-
-def _function(option: str, text: str | None, alone: bool = True) -> Table | Expression | None:
+def _function(option: str, text: str | None, dim: int, alone: bool = True) -> Table | Expression | None:
     """Return what the text stands for; `alone` accepts a table of values without their x."""
     if text is None:
         return None
-    from .tables import is_file_name, read
+    from .tables import Table, is_file_name, read, read_array
 
     if not is_file_name(text):
-        return expression(option, text)
-    try:
-        with refused(DAMAGED, f"{option}: "):
-            return read(text, columns=(1, 2) if alone else (2,))
-    except OSError as error:
-        raise CommandError(USAGE, f"{option}: {reason(error)}") from error
-
-
-def _grid(arguments: argparse.Namespace, *functions: Table | Expression | None) -> dict[str, Any]:
-    """Return ``nodes``, or ``n`` and ``domain``, on which the files and the options agree."""
-    import numpy as np
-
-    from .tables import Table, is_uniform
-
-    rhs, a, c = (function if isinstance(function, Table) else None for function in functions)
-    (n,) = _cells(arguments, 1, *(table.values.shape if table else None for table in (rhs, a, c)))
-    _require_count("--domain", arguments.domain or (), 1, 2)
-    ends = _pairs(arguments.domain)[0] if arguments.domain else None
-    with refused(DAMAGED):
-        nodes = next((table.nodes() for table in (rhs, c) if table and table.x is not None), None)
-    domain = (ends or (0.0, 1.0)) if nodes is None else _domain(ends, nodes)
-    if rhs or a or c:  # else n is only a number yet, perhaps a huge one
-        x = np.linspace(domain[0], domain[1], n + 1) if nodes is None else nodes
-        with refused(USAGE if nodes is None else DAMAGED):
-            for table in filter(None, (rhs, c)):
-                table.require_nodes(x)
-            if a:
-                a.require_cells(x)
-    return {"n": n, "domain": domain} if nodes is None or is_uniform(nodes) else {"nodes": nodes}
-
-
-def _domain(given: tuple[float, float] | None, nodes: np.ndarray) -> tuple[float, float]:
-    ends = float(nodes[0]), float(nodes[-1])
-    slack = 1e-9 * (ends[1] - ends[0])
-    if given and not all(abs(p - q) <= slack for p, q in zip(given, ends, strict=True)):
-        raise CommandError(
-            USAGE,
-            f"--domain {given[0]:g} {given[1]:g}: the nodes in the file go from {ends[0]:g} to {ends[1]:g}",
-        )
-    return ends
-
-
-# More dimensions
-
-
-def _box(arguments: argparse.Namespace, dim: int) -> tuple[Any, dict[str, Any]]:
-    rhs = _field("--rhs", arguments.rhs, dim)
-    a, c = _field("--a", arguments.a, dim), _field("--c", arguments.c, dim)
-    sides = {side: _condition(f"--{side}", getattr(arguments, side), AXES[:dim]) for side in SIDES[: 2 * dim]}
-    _require_count("--domain", arguments.domain or (), dim, 2)
-    pairs = _pairs(arguments.domain or ())
-    return rhs, {
-        "dim": dim,
-        "n": _cells(arguments, dim, *(getattr(field, "shape", None) for field in (rhs, a, c))),
-        "domain": (pairs * dim if len(pairs) == 1 else pairs) or None,
-        "a": a,
-        "c": c,
-        "boundary": {side: condition for side, condition in sides.items() if condition} or None,
-        "periodic": _joined(arguments.periodic, dim) or None,
-    }
-
-
-def _field(option: str, text: str | None, dim: int) -> Any:
-    """Return a number, a function of the coordinates, an array, or None."""
-    if text is None:
-        return None
-    from .tables import is_file_name, read_array
-
-    if not is_file_name(text):
-        return _values(expression(option, text, AXES[:dim]))
-    if not _is_array(text):
+        return expression(option, text, AXES[:dim])
+    if dim > 1 and not _is_array(text):
         raise CommandError(
             USAGE, f"{option}: got {text} in {_dimensions(dim)}; accepted are an expression and a .npy file"
         )
     try:
         with refused(DAMAGED, f"{option}: "):
-            return read_array(text, dim)
+            if dim > 1:
+                return Table(text, read_array(text, dim)[None])
+            return read(text, columns=(1, 2) if alone else (2,))
     except OSError as error:
         raise CommandError(USAGE, f"{option}: {reason(error)}") from error
+
+
+def _grid(arguments: argparse.Namespace, dim: int, *functions: Table | Expression | None) -> dict[str, Any]:
+    """Return ``nodes``, or ``n`` and ``domain``, on which the files and the options agree."""
+    from .tables import Table, is_uniform
+
+    rhs, a, c = (function if isinstance(function, Table) else None for function in functions)
+    cells = _cells(arguments, dim, *(table.values.shape if table else None for table in (rhs, a, c)))
+    _require_count("--domain", arguments.domain or (), dim, 2)
+    pairs = _pairs(arguments.domain or ())
+    with refused(DAMAGED):
+        nodes = next((table.nodes() for table in (rhs, c) if table and table.x is not None), None)
+    if nodes is not None:
+        pairs = [_domain(pairs, nodes)]
+    domain = pairs if len(pairs) > 1 else (pairs or [(0.0, 1.0)]) * dim
+    _require_x(cells, domain, nodes, rhs, a, c)
+    if nodes is not None and not is_uniform(nodes):
+        return {"nodes": nodes}
+    return {"dim": dim, "n": cells, "domain": domain} if dim > 1 else {"n": cells[0], "domain": domain[0]}
+
+
+def _domain(given: Sequence[tuple[float, float]], nodes: np.ndarray) -> tuple[float, float]:
+    ends = float(nodes[0]), float(nodes[-1])
+    slack = 1e-9 * (ends[1] - ends[0])
+    for low, high in given:
+        if not abs(low - ends[0]) <= slack or not abs(high - ends[1]) <= slack:
+            raise CommandError(
+                USAGE, f"--domain {low:g} {high:g}: the nodes in the file go from {ends[0]:g} to {ends[1]:g}"
+            )
+    return ends
+
+
+def _require_x(
+    cells: tuple[int, ...],
+    domain: Sequence[tuple[float, float]],
+    nodes: np.ndarray | None,
+    rhs: Table | None,
+    a: Table | None,
+    c: Table | None,
+) -> None:
+    """Compare the x of tables, which are on an interval, with its grid."""
+    if not any(table and table.x is not None for table in (rhs, a, c)):
+        return  # n is only a number yet, perhaps a huge one
+    import numpy as np
+
+    x = np.linspace(*domain[0], cells[0] + 1) if nodes is None else nodes
+    with refused(USAGE if nodes is None else DAMAGED):
+        for table in filter(None, (rhs, c)):
+            table.require_nodes(x)
+        if a:
+            a.require_cells(x)
 
 
 # Strings to values
@@ -372,4 +354,4 @@ def _joined(text: str | None, dim: int) -> bool | tuple[bool, ...]:
             USAGE,
             f"--periodic: {text!r} is not accepted; accepted are axes such as {accepted}, or nothing for all",
         )
-    return tuple(name in names for name in AXES[:dim])
+    return tuple(name in names for name in AXES[:dim]) if dim > 1 else True

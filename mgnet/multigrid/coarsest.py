@@ -1,7 +1,8 @@
-"""Constant coefficients in a box, solved by the eigenvectors of its axes, :eq:`fast-diagonalization`."""
+"""What solves the coarsest grid: the exact cycle, the eigenvectors of its axes, a dense matrix, or sweeps."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -11,13 +12,74 @@ import torch
 from torch import Tensor
 
 from ..core.memory import sent
-from ..operators.axes import Axis, Box
+from ..operators.axes import Axis
+from ..operators.boxes import Box
+from ..operators.contract import Map, Operator
+from ..operators.smoothers import Smoother
+from ..operators.stiffness import Stiffness
+from .exact import Condensation
 
-__all__ = ["TensorSolver"]
+__all__ = ["TensorSolver", "coarse_solver"]
+
+# Largest coarse grid that is solved as a dense matrix.
+DENSE = 4096
+
+
+def coarse_solver(A: Operator, smoother: Smoother, coarse: str) -> Map:
+    """Return what solves the coarsest grid.
+
+    Parameters
+    ----------
+    A : Operator
+        The coarsest operator.
+    smoother : Smoother
+        Its smoother.
+    coarse : {"exact", "direct", "smoother"}
+        The exact cycle or, in more dimensions, the eigenvectors of its axes where cells are alike; a dense
+        factorisation, also where these two are not to be had; or 50 sweeps.
+
+    Returns
+    -------
+    callable
+        From loads to values, shape ``(N, 1, *unknowns)``.
+
+    Raises
+    ------
+    ValueError
+        When the grid is too large for a dense factorisation.
+    """
+    if coarse == "smoother":
+        return lambda b: smoother(A, None, b, 50)
+    if coarse == "exact" and A.box.dim == 1:
+        # An iteration looks at its corrections itself.
+        exact = Condensation(A, looks=False)
+        return lambda b: A.box.unknowns(exact.solve(b[:, 0]))[:, None]
+    if coarse == "exact" and isinstance(A, Stiffness):
+        return TensorSolver(A.box, A.form.a, A.form.c, A.like, A.form.lumped)
+    return _dense_solver(A)
+
+
+def _dense_solver(A: Operator) -> Map:
+    size = math.prod(A.box.shape)
+    if size > DENSE:
+        raise ValueError(
+            f"levels: got a coarsest grid of {size} unknowns, too many for a dense factorisation;"
+            f" accepted: at most {DENSE}; take more levels, or coarse='exact' where a and c are constant"
+        )
+    inverse = _inverse(A.to_dense(), A.loose)
+    return lambda b: (b.flatten(1) @ inverse).reshape(b.shape)
+
+
+def _inverse(A: Tensor, loose: bool) -> Tensor:
+    """Invert in float64; where constants are mapped to zero, or almost, with the first unknown held there."""
+    first = int(loose)
+    inverse = torch.zeros_like(A, dtype=torch.float64)
+    inverse[first:, first:] = torch.linalg.inv(A.double()[first:, first:])
+    return inverse.to(A.dtype)
 
 
 class TensorSolver:
-    """The inverse of a sum of tensor products of stiffness and mass matrices.
+    """The inverse of a sum of tensor products of stiffness and mass matrices, :eq:`fast-diagonalization`.
 
     Its cost is that of one dense matrix for each axis, so it is for coarse grids. Where constants are mapped
     to zero, the solution has no constant part in the discrete sense.

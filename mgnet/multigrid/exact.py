@@ -14,7 +14,7 @@ import math
 import threading
 from collections.abc import Iterator
 from functools import cached_property, lru_cache
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -23,8 +23,10 @@ from torch import Tensor
 from ..core.arrays import NonFiniteError
 from ..core.memory import sent, strips
 from ..core.threads import share
-from ..operators.stiffness import Stiffness1d
+from ..operators.contract import Operator
+from ..operators.stiffness import Stiffness
 from ..operators.varying import VaryingStiffness, eliminate
+from .greens import Cell, Matrices, block, matrices_of, scale_of, scaled
 
 __all__ = ["Condensation"]
 
@@ -36,101 +38,11 @@ CHUNK = 2**18
 PRODUCT = {1: 2**13, 2: 2**18}
 
 
-class Cell(NamedTuple):
-    """A condensed piece of the chain: its conductance, and what it adds to its end nodes' row sums.
-
-    Of cells that differ, on a GPU, they are tensors of one number.
-    """
-
-    k: Any
-    left: Any
-    right: Any
-
-
-class Block(NamedTuple):
-    """The inside of some cells eliminated: Green's function, interpolation from the ends, the coarse cell."""
-
-    green: np.ndarray
-    weights: np.ndarray
-    cell: Cell
-
-
-def block(size: int, cell: Cell, last: Cell) -> Block:
-    """Condense ``size - 1`` copies of ``cell`` and then ``last``, in float64."""
-    scale = _scale(cell)
-    unit = _unit_block(size, _scaled(cell, scale), _scaled(last, scale))
-    return Block(unit.green / scale, unit.weights, Cell(*(v * scale for v in unit.cell)))
-
-
-def _scale(cell: Cell) -> float:
-    """Return the unit of a cell's numbers: blocks of cells in proportion are computed once."""
-    return abs(cell.k) + cell.left
-
-
-def _scaled(cell: Cell, unit: float) -> Cell:
-    return Cell(*(v / unit for v in cell))
-
-
-@lru_cache(maxsize=1024)
-def _unit_block(size: int, cell: Cell, last: Cell) -> Block:
-    k = [*[cell.k] * (size - 1), last.k]
-    s = [*[cell.right + cell.left] * (size - 2), cell.right + last.left][: size - 1]
-    to_left, pass_left = _conductances(k, s)
-    to_right = _conductances(k[::-1], s[::-1])[0][::-1]
-    # Row i of Green's function right of its diagonal is row i + 1 times what node i passes on.
-    green = np.diag([1 / (s_i + low + high) for s_i, low, high in zip(s, to_left, to_right, strict=True)])
-    for i in range(size - 3, -1, -1):
-        green[i, i + 1 :] = green[i + 1, i + 1 :] * pass_left[i]  # eq: block-green
-    green = np.triu(green) + np.triu(green, 1).T
-    if size == 1:
-        return Block(green, np.empty((2, 0)), last)
-    weights = np.stack((k[0] * green[0], k[-1] * green[-1]))
-    added = weights @ np.array(s)
-    return Block(green, weights, Cell(k[0] * weights[1, 0], cell.left + added[0], last.right + added[1]))
-
-
-def _conductances(k: list[float], s: list[float]) -> tuple[list[float], list[float]]:
-    """Return each node's conductance to the ground by its left, and the share it passes to its right.
-
-    Nothing is subtracted, so the digits of small row sums are kept.
-    """
-    ground, share = [], []
-    left = k[0]
-    for k_right, s_i in zip(k[1:], s, strict=True):
-        ground.append(left)
-        pivot = left + s_i + k_right
-        share.append(k_right / pivot)
-        left = k_right * ((left + s_i) / pivot)
-    return ground, share
-
-
 class _Level(Protocol):
     cells: int
 
     def restrict(self, b: Any) -> tuple[Any, Any, Any]: ...
     def correct(self, b: Any, coarse: Any, out: Any) -> None: ...
-
-
-class Matrices(NamedTuple):
-    """The numbers of a level of blocks in units of its cells, as NumPy arrays or as tensors.
-
-    ``inside`` maps the values of :meth:`Blocks.correct` to those of a block; ``weights`` and
-    ``tail_weights`` are the hats of the two ends, (2, nodes), ``tail`` is Green's function.
-    """
-
-    inside: Any
-    weights: Any
-    tail: Any
-    tail_weights: Any
-
-
-@lru_cache(maxsize=256)
-def _matrices(size: int, tail_size: int, cell: Cell, last: Cell, dtype: np.dtype) -> Matrices:
-    main, tail = _unit_block(size, cell, cell), _unit_block(tail_size, cell, last)
-    inside, weights = np.zeros((size, size)), np.zeros((2, size))
-    weights[:, :-1], weights[1, -1] = main.weights, 1
-    inside[:-2, :-1], inside[-2], inside[-1, :-1] = main.green[1:], weights[1], main.green[0]
-    return Matrices(*(x.astype(dtype) for x in (inside, weights, tail.green, tail.weights)))
 
 
 class Blocks:
@@ -145,11 +57,11 @@ class Blocks:
         self.cells, self.full = cells, (cells - 1) // size
         self.stop = self.full * size
         self.cell, self.last = block(size, cell, cell).cell, block(cells - self.stop, cell, last).cell
-        unit = _scale(cell)
+        unit = scale_of(cell)
         self.per_load, self.passed = 1 / unit, cell.k / unit
         with np.errstate(over="ignore", under="ignore"):
-            sizes, units = (size, cells - self.stop), (_scaled(cell, unit), _scaled(last, unit))
-            self.arrays = _matrices(*sizes, *units, _NUMPY[dtype])
+            sizes, units = (size, cells - self.stop), (scaled(cell, unit), scaled(last, unit))
+            self.arrays = matrices_of(*sizes, *units, _NUMPY[dtype])
         self.device = device
 
     @cached_property
@@ -298,22 +210,22 @@ class Condensation:
 
     Parameters
     ----------
-    A : Stiffness1d or VaryingStiffness
-        The operator; its boundary says which nodes are unknowns.
-    cells : int
-        Number of cells.
+    A : Stiffness or VaryingStiffness
+        The operator of a line; its box says which nodes are unknowns.
     looks : bool, default True
         Whether NaN and infinity are looked for, which waits for a GPU.
     """
 
-    def __init__(self, A: Stiffness1d | VaryingStiffness, cells: int, looks: bool = True) -> None:
-        self.cells, self.uniform, self.looks = cells, isinstance(A, Stiffness1d), looks
-        if isinstance(A, Stiffness1d):
-            self.ends, self.robin = A.ends, A.robin
-            cell = Cell(A.k, A.row_sum / 2, A.row_sum / 2)
-            self.levels, self.top = _blocks(cells, cell, A.weight.dtype, A.weight.device)
+    def __init__(self, A: Operator, looks: bool = True) -> None:
+        ((self.cells,), (self.ends,)), self.looks = (A.box.cells, A.box.ends), looks
+        self.uniform = isinstance(A, Stiffness)
+        if isinstance(A, Stiffness):
+            (self.robin,) = A.form.robin
+            cell = Cell(A.form.k, A.form.row_sum / 2, A.form.row_sum / 2)
+            self.levels, self.top = _blocks(self.cells, cell, A.weight.dtype, A.weight.device)
         else:
-            self.ends, self.robin = A.ends, A.robin
+            assert isinstance(A, VaryingStiffness)
+            self.robin = A.robin
             self.levels, self.top = _pairs(A.k, A.s)
 
     def solve(self, b: Tensor, left: float = 0.0, right: float = 0.0) -> Tensor:

@@ -1,14 +1,13 @@
-"""A box of cells, axis by axis: which nodes are unknowns, one-dimensional matrices, coarser axes, transfers.
+"""One axis of a box: which nodes are unknowns, its matrices, the coarser axis and the transfers from it.
 
 Everything in two and three dimensions is a tensor product of what one axis is.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, reduce
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,15 +15,12 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from ..core.memory import empty, is_open, owned, scratch, sent, spare, strips
-from .chain import Chain, Transpose
+from ..core.kinds import tracked
+from ..core.memory import empty, sent, spare
+from .chain import Chain
 from .convolutions import every_second
 
-__all__ = ["Axis", "Box", "BoxProlongation", "gathered", "integrate_linear", "overlap"]
-
-# An axis is coarsened as long as its cells are no wider than the narrowest by this factor: point smoothers
-# do not see errors that vary along the wide side of a cell only.
-WIDEST = math.sqrt(2)
+__all__ = ["Axis", "gathered", "integrate_linear", "overlap"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +40,9 @@ class Axis:
     last : float, optional
         Width of the last cell, ``h`` by default. It stays between half and one and a half
         times that of the others.
+    nodes : numpy.ndarray, shape (cells + 1,), optional
+        Coordinates of the nodes, where cells differ; ``h`` is their mean width then. They do not count when
+        axes are compared, and such an axis is not coarsened.
     """
 
     cells: int
@@ -51,6 +50,7 @@ class Axis:
     ends: tuple[str, str] = ("dirichlet", "dirichlet")
     robin: tuple[float, float] = (0.0, 0.0)
     last: float | None = None
+    nodes: np.ndarray | None = field(default=None, compare=False, repr=False)
 
     @cached_property
     def chain(self) -> Chain:
@@ -70,11 +70,15 @@ class Axis:
     @property
     def widest(self) -> float:
         """The width of the last cell."""
+        if self.nodes is not None:
+            return float(self.nodes[-1] - self.nodes[-2])
         return self.h if self.last is None else self.last
 
     @property
     def widths(self) -> np.ndarray:
         """The width of every cell, in float64."""
+        if self.nodes is not None:
+            return np.diff(self.nodes)
         widths = np.full(self.cells, self.h)
         widths[-1] = self.widest
         return widths
@@ -82,7 +86,7 @@ class Axis:
     @property
     def even(self) -> bool:
         """Whether all cells are alike and come in pairs: then the transfers are convolutions."""
-        return self.widest == self.h and self.cells % 2 == 0
+        return self.nodes is None and self.widest == self.h and self.cells % 2 == 0
 
     @property
     def coarse(self) -> Axis:
@@ -98,7 +102,7 @@ class Axis:
     @property
     def coarsens(self) -> bool:
         """Whether a coarser axis still has an inner node."""
-        return self.cells >= 4
+        return self.nodes is None and self.cells >= 4
 
     @property
     def corrections(self) -> list[tuple[int, int, float, float]]:
@@ -158,6 +162,12 @@ class Axis:
         stiff[0] += self.robin[0]
         stiff[-1] += self.robin[1]
         return self._of_unknowns(stiff), self._of_unknowns(_at_both_ends(self.widths / 3))
+
+    @property
+    def nonzeros(self) -> int:
+        """Number of entries of the matrices."""
+        size = self.unknowns
+        return min(3 * size, size**2) if self.periodic else max(3 * size - 2, 0)
 
     def hat_integrals(self) -> np.ndarray:
         """Return the integral of each unknown's hat, shape (unknowns,), in float64."""
@@ -263,20 +273,22 @@ class Axis:
 
 def _at_both_ends(cells: np.ndarray) -> np.ndarray:
     """Give to each node what its two cells have."""
-    return np.convolve(cells, [1.0, 1.0])
+    nodes = np.append(cells, 0.0)
+    nodes[1:] += cells
+    return nodes
 
 
-def integrate_linear(f: Tensor, widths: Any, axis: int) -> Tensor:
+def integrate_linear(f: Tensor, widths: float | np.ndarray, axis: int) -> Tensor:
     """Integrate the function that is linear on each cell of an axis against its hats, :eq:`mass`.
 
     Parameters
     ----------
     f : torch.Tensor
         Values at the nodes, along ``axis``.
-    widths : float or torch.Tensor
-        Of the cells; a tensor has their axis where ``f`` has it.
+    widths : float or numpy.ndarray, shape (cells,)
+        Of the cells.
     axis : int
-        Which axis.
+        Which axis of ``f``, counted from the end.
 
     Returns
     -------
@@ -284,7 +296,11 @@ def integrate_linear(f: Tensor, widths: Any, axis: int) -> Tensor:
         Of the shape of ``f``.
     """
     low, high = f.narrow(axis, 0, f.shape[axis] - 1), f.narrow(axis, 1, f.shape[axis] - 1)
-    return overlap(widths / 6 * (2 * low + high), widths / 6 * (low + 2 * high), axis)
+    sixth: Any = widths / 6
+    if not isinstance(sixth, float):
+        sixth = sent(torch.from_numpy(sixth), f.device, f.dtype).reshape(-1, *[1] * (-1 - axis))
+    out = None if tracked(f) else torch.empty(f.shape, dtype=f.dtype, device=f.device)
+    return overlap(sixth * (2 * low + high), sixth * (low + 2 * high), axis, out)  # eq: load-consistent
 
 
 def overlap(low: Tensor, high: Tensor, axis: int, out: Tensor | None = None) -> Tensor:
@@ -343,232 +359,3 @@ def gathered(pieces: Iterable[tuple[slice, Sequence[Tensor]]], n: int, axis: int
                 whole.append(part.new_zeros(shape))
             whole[i].narrow(axis, cells.start, count).add_(part)
     return whole
-
-
-class Box:
-    """A box of cells: a product of axes, which are the last axes of any tensor.
-
-    Parameters
-    ----------
-    axes : sequence of Axis
-        One for each dimension.
-    """
-
-    def __init__(self, axes: Sequence[Axis]) -> None:
-        self.axes = tuple(axes)
-        self.dim = len(self.axes)
-        self.places = tuple(range(-self.dim, 0))
-
-    @property
-    def cells(self) -> tuple[int, ...]:
-        """Number of cells along each axis."""
-        return tuple(axis.cells for axis in self.axes)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Number of unknowns along each axis."""
-        return tuple(axis.unknowns for axis in self.axes)
-
-    @property
-    def ends(self) -> tuple[tuple[str, str], ...]:
-        """What holds at the two ends of each axis."""
-        return tuple(axis.ends for axis in self.axes)
-
-    def nodes(self, x: Tensor, values: Tensor | None = None, *, own: bool = False) -> Tensor:
-        """Return a function's values at all nodes from those at the unknowns.
-
-        Parameters
-        ----------
-        x : torch.Tensor, shape ``(..., *unknowns)``
-            Values at the unknowns.
-        values : torch.Tensor, shape ``(..., *nodes)``, optional
-            Values at the Dirichlet nodes, and zeros; all zero by default.
-        own : bool, default False
-            Whether the result is to outlive :func:`mgnet.core.memory.reused`.
-
-        Returns
-        -------
-        torch.Tensor, shape ``(..., *nodes)``
-            Values at all nodes.
-        """
-        if not is_open():  # gradients may flow, or x may be hidden in a vmap
-            for axis, place in zip(self.axes, self.places, strict=True):
-                x = axis.chain.nodes(x, axis=place)
-            return x if values is None else x + values
-        u = (owned if own else empty)((*x.shape[: x.ndim - self.dim], *(n + 1 for n in self.cells)), x)
-        self._fill(u, x)
-        return u if values is None else u.add_(values)
-
-    def unknowns(self, u: Tensor) -> Tensor:
-        """Return the values at the unknowns among those at all nodes, a view."""
-        for axis, place in zip(self.axes, self.places, strict=True):
-            u = axis.chain.unknowns(u, place)
-        return u
-
-    def loads(self, y: Tensor) -> Tensor:
-        """Return the loads of the unknowns from those of all nodes: the transpose of ``nodes``."""
-        for axis, place in zip(self.axes, self.places, strict=True):
-            y = axis.chain.loads(y, place)
-        return y
-
-    def spread(self, b: Tensor) -> Tensor:
-        """Return loads of all nodes from those of the unknowns: the transpose of ``unknowns``."""
-        if not is_open():
-            for axis, place in zip(self.axes, self.places, strict=True):
-                b = axis.chain.spread(b, place)
-            return b
-        y = self.nodes(b)
-        for axis, place in zip(self.axes, self.places, strict=True):
-            if axis.periodic:
-                y.select(place, -1).zero_()
-        return y
-
-    def _fill(self, u: Tensor, x: Tensor) -> None:
-        """Write values at the nodes, zero at Dirichlet ones, from those at the unknowns."""
-        self.unknowns(u).copy_(x)
-        self.fill_sides(u)
-
-    def fill_sides(self, u: Tensor) -> None:
-        """Write the values at nodes that are no unknowns: those of joined ends, and zero at Dirichlet ones.
-
-        Parameters
-        ----------
-        u : torch.Tensor, shape ``(..., *nodes)``
-            Values at the unknowns are there already.
-        """
-        # The sides in turn: joined ones repeat what is there by then, edges included.
-        for axis, place in zip(self.axes, self.places, strict=True):
-            if axis.periodic:
-                u.select(place, -1).copy_(u.select(place, 0))
-            for node, end in zip((0, -1), axis.ends, strict=True):
-                if end == "dirichlet":
-                    u.select(place, node).zero_()
-
-    def strip(self, x: Tensor, cells: slice) -> Tensor:
-        """Give the values at the nodes of some cells of the first axis, which is not joined, for the moment.
-
-        Parameters
-        ----------
-        x : torch.Tensor, shape ``(..., *unknowns)``
-            Values at the unknowns.
-        cells : slice
-            Which cells along the first axis.
-
-        Returns
-        -------
-        torch.Tensor, shape ``(..., their nodes, *nodes of the other axes)``
-            Values at the nodes, in memory that the next strip has too; inside ``reused()`` only.
-        """
-        others, count = Box(self.axes[1:]), cells.stop - cells.start + 1
-        shape = (*x.shape[: x.ndim - self.dim], count, *(n + 1 for n in others.cells))
-        u: Any = scratch("strip", shape, x)
-        axis, place = self.axes[0], -self.dim
-        # The first unknown among these nodes, and the node behind the last.
-        first = max(axis.chain.first - cells.start, 0)
-        last = min(axis.chain.first + axis.unknowns - cells.start, count)
-        u.narrow(place, 0, first).zero_()
-        u.narrow(place, last, count - last).zero_()
-        start = cells.start + first - axis.chain.first
-        others._fill(u.narrow(place, first, last - first), x.narrow(place, start, last - first))
-        return u
-
-    def blend(self, values: Tensor, out: Tensor) -> Tensor:
-        """Continue values at the Dirichlet nodes into the box, linearly from side to side, :eq:`blending`.
-
-        Parameters
-        ----------
-        values : torch.Tensor, shape ``(..., *nodes)``
-            Values at the Dirichlet nodes; others do not count.
-        out : torch.Tensor, shape ``(..., *nodes)``
-            What the result is written into.
-
-        Returns
-        -------
-        torch.Tensor, shape ``(..., *nodes)``
-            A function that is smooth where the values are, and has them.
-        """
-        first = self.places[0]
-        ends = [values.narrow(first, i, 1) for i in (0, self.axes[0].cells)]
-        for rows in strips(values.shape[first], values):
-            rest = values.narrow(first, rows.start, rows.stop - rows.start).clone()
-            total = out.narrow(first, rows.start, rows.stop - rows.start).zero_()
-            for axis, place in zip(self.axes, self.places, strict=True):
-                held = [i for i, end in enumerate(axis.ends) if end == "dirichlet"]
-                if held:
-                    sides = ends if place == first else [rest.narrow(place, i, 1) for i in (0, axis.cells)]
-                    low, high = sides[held[0]], sides[held[-1]]
-                    t = torch.linspace(0, 1, axis.cells + 1, dtype=values.dtype, device=values.device)
-                    t = (t[rows] if place == first else t).reshape(-1, *[1] * (-1 - place))
-                    part = low + t * (high - low)
-                    total += part  # eq: blending
-                    rest -= part
-        return out
-
-    def hat_integrals(self, like: Tensor) -> Tensor:
-        """Return the integral of each unknown's hat, in the precision of another tensor."""
-        integrals = (torch.from_numpy(axis.hat_integrals()) for axis in self.axes)
-        weights = [sent(weight, like.device, like.dtype) for weight in integrals]
-        return reduce(torch.multiply, torch.meshgrid(*weights, indexing="ij"))
-
-    def coarsening(self) -> tuple[bool, ...]:
-        """Say which axes the next coarser box coarsens: those whose cells are narrow; none at the end."""
-        widths = [axis.h for axis in self.axes if axis.coarsens]
-        narrow = WIDEST * min(widths, default=0.0)
-        return tuple(axis.coarsens and axis.h <= narrow for axis in self.axes)
-
-    @property
-    def thin(self) -> tuple[bool, ...]:
-        """Which axes are coarsened no more, although their cells are narrower than those that are."""
-        widths = [axis.h for axis, chosen in zip(self.axes, self.coarsening(), strict=True) if chosen]
-        least = min(widths, default=0.0) / WIDEST
-        return tuple(not axis.coarsens and axis.unknowns > 1 and axis.h < least for axis in self.axes)
-
-    @property
-    def flat(self) -> bool:
-        """Whether this box or a coarser one has thin axes."""
-        chosen = self.coarsening()
-        return any(chosen) and (any(self.thin) or self.coarse(chosen).flat)
-
-    def coarse(self, which: Sequence[bool]) -> Box:
-        """Return the box that is coarser along some axes."""
-        return Box([axis.coarse if chosen else axis for axis, chosen in zip(self.axes, which, strict=True)])
-
-
-class BoxProlongation:
-    """Interpolation of hats in a box, along the axes that were coarsened; ``T`` restricts.
-
-    Parameters
-    ----------
-    box : Box
-        The fine box.
-    which : sequence of bool
-        The axes that were coarsened.
-    """
-
-    def __init__(self, box: Box, which: Sequence[bool]) -> None:
-        self.box = box
-        pairs = zip(box.axes, box.places, which, strict=True)
-        self.chosen = [(axis, place) for axis, place, chosen in pairs if chosen]
-
-    def __call__(self, e: Tensor) -> Tensor:
-        """Interpolate values of shape ``(..., *coarse unknowns)``."""
-        for axis, place in self.chosen:
-            e = axis.interpolate(e, place)
-        return e
-
-    def cubic(self, e: Tensor) -> Tensor:
-        """Interpolate values of shape ``(..., *coarse unknowns)`` by cubic polynomials."""
-        for axis, place in self.chosen:
-            e = axis.interpolate(e, place, cubic=True)
-        return e
-
-    def restrict(self, b: Tensor) -> Tensor:
-        """Restrict loads of shape ``(..., *unknowns)``."""
-        for axis, place in self.chosen:
-            b = axis.restrict(b, place)
-        return b
-
-    @property
-    def T(self) -> Transpose:
-        """The adjoint: restriction."""
-        return Transpose(self)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .axes import Box
+from .contract import Operator
 
 __all__ = ["BlockDiagonal", "BlockInverse"]
 
@@ -25,16 +25,15 @@ class BlockDiagonal:
 
     Parameters
     ----------
-    A : BoxStiffness, CellStiffness or StencilStiffness
+    A : Operator
         The operator.
-    box : Box
-        Its cells and their ends.
     thin : sequence of bool
         Along which axes the blocks lie.
     """
 
-    def __init__(self, A: Any, box: Box, thin: Sequence[bool]) -> None:
-        self.box, self.like = box, A.like
+    def __init__(self, A: Operator, thin: Sequence[bool]) -> None:
+        self.box, self.like = A.box, A.like
+        box = A.box
         # A lone joined cell ties its node to itself.
         lone = [axis.periodic and axis.cells == 1 for axis in box.axes]
         along = [flag or alone for flag, alone in zip(thin, lone, strict=True)]
@@ -42,7 +41,7 @@ class BlockDiagonal:
         self.outside = [i for i, flag in enumerate(along) if not flag]
         self.matrices = self._of_unknowns(self._probed(A))
 
-    def _probed(self, A: Any) -> Tensor:
+    def _probed(self, A: Operator) -> Tensor:
         """Apply the operator to every third node of the other axes at a time; (*others, *thin, *thin)."""
         sizes = [n + 1 for n in self.box.cells]
         thin, others = ([sizes[i] for i in some] for some in (self.inside, self.outside))

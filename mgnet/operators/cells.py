@@ -20,15 +20,17 @@ from torch import Tensor
 
 from .. import stencils
 from ..core.kinds import hidden
-from ..core.memory import empty_like, is_open, scratch, sent, strips
-from .axes import Box, integrate_linear, overlap
-from .entries import BoxOperator, Pull, StencilStiffness, scaled, zeros_at_nodes
-from .interpolation import shifted
+from ..core.memory import empty_like, is_open, scratch, strips
+from .axes import overlap
+from .boxes import Box
+from .entries import NodalOperator, StencilStiffness, scaled, zeros_at_nodes
+from .interpolation import Pull, shifted
+from .sides import RobinSides
 
 __all__ = ["CellStiffness"]
 
 
-class CellStiffness(BoxOperator):
+class CellStiffness(NodalOperator):
     """The operator −∇·(a ∇u) + c u in a box of equal cells, with one a for each, :eq:`cell-energy`.
 
     Parameters
@@ -52,18 +54,9 @@ class CellStiffness(BoxOperator):
     ) -> None:
         self.box, self.dim = box, box.dim
         self.corners = list(itertools.product((0, 1), repeat=box.dim))
-        self.like = {"dtype": a.dtype, "device": a.device}
         self.a, self.reaction = a, reaction
-        self.alphas = robin if isinstance(robin, Tensor) else None
-        self.given = [(0.0, 0.0)] * box.dim if robin is None or self.alphas is not None else list(robin)
+        self.robin = RobinSides(box, [(0.0, 0.0)] * box.dim if robin is None else robin)
         self.h = [axis.h for axis in box.axes]
-
-    @cached_property
-    def robin(self) -> list[tuple[float, float]]:
-        """Robin's alpha at the two ends of each axis."""
-        if self.alphas is None:
-            return self.given
-        return [(low, high) for low, high in self.alphas.detach().tolist()]
 
     @cached_property
     def modes(self) -> list[tuple[tuple[int, ...], float]]:
@@ -133,40 +126,26 @@ class CellStiffness(BoxOperator):
             field = fields[axes]
             weighted[axes] = torch.mul(field, self.a[cells], out=field if is_open() else None), factor
         y, factor = _spread_differences(weighted, self.dim)
-        for place, end, alpha in self._robin_sides(moving=not is_open()):
+        for place, end, alpha in self.robin(moving=not is_open()):
             if place > -self.dim or (cells.stop == self.box.cells[0] if end else cells.start == 0):
                 side = u.select(place, end)
-                part = self._side_mass(side, place) * (alpha / factor)
+                part = self.robin.mass(side, place) * (alpha / factor)
                 if isinstance(alpha, Tensor):  # derivatives are taken by it, and it may be many
                     y = torch.select_scatter(y, y.select(place, end) + part, place, end)
                 else:
                     y.select(place, end).add_(part)
         return y, factor
 
-    def _robin_sides(self, moving: bool = False) -> Iterator[tuple[int, int, Any]]:
-        """Give the sides with an alpha; with ``moving`` all, and what derivatives are taken by."""
-        pairs: Any = self.alphas if moving and self.alphas is not None else self.robin
-        for place, alphas in zip(self.box.places, pairs, strict=True):
-            for end, alpha in zip((0, -1), alphas, strict=True):
-                if isinstance(alpha, Tensor) or alpha:
-                    yield place, end, alpha
-
-    def _side_mass(self, u: Tensor, place: int) -> Tensor:
-        """Apply the mass matrix of a side to values at its nodes."""
-        others = [h for i, h in enumerate(self.h, -self.dim) if i != place]
-        for axis, h in enumerate(others, -len(others)):
-            u = integrate_linear(u, h, axis)
-        return u
-
     @property
     def numbers(self) -> tuple[Tensor, ...]:
         """The numbers that the operator depends on: ``a``, those of ``reaction`` and a tensor ``robin``."""
         of_reaction = () if self.reaction is None else self.reaction.numbers
-        return (self.a, *of_reaction, *(() if self.alphas is None else (self.alphas,)))
+        return (self.a, *of_reaction, *self.robin.numbers)
 
-    def replaced(self, a: Tensor, *others: Tensor) -> CellStiffness:
+    def replaced(self, *numbers: Tensor) -> CellStiffness:
         """Return the operator with other numbers."""
-        rest, robin = (others, self.given) if self.alphas is None else (others[:-1], others[-1])
+        a, *others = numbers
+        rest, robin = (others[:-1], others[-1]) if self.robin.numbers else (others, self.robin.given)
         reaction = None if self.reaction is None else self.reaction.replaced(*rest)
         return CellStiffness(self.box, a, reaction, robin)
 
@@ -176,50 +155,32 @@ class CellStiffness(BoxOperator):
         of_v, of_u = _differences(v, self.dim), _differences(u, self.dim)
         of_a = reduce(torch.add, (of_v[axes] * of_u[axes] * factor for axes, factor in self._modes_of_sums))
         of_reaction = () if self.reaction is None else self.reaction.energies_at_nodes(v, u)
-        return (of_a, *of_reaction, *(() if self.alphas is None else (self._side_energies(v, u),)))
-
-    def _side_energies(self, v: Tensor, u: Tensor) -> Tensor:
-        """Return the derivatives of v · A u at all nodes by Robin's alpha at each end of each axis."""
-        found = []
-        for place, end in itertools.product(self.box.places, (0, -1)):
-            of_v, of_u = v.select(place, end), u.select(place, end)
-            found.append((of_v * self._side_mass(of_u, place)).flatten(of_v.ndim - self.dim + 1).sum(-1))
-        return torch.stack(found, -1).unflatten(-1, (self.dim, 2))
-
-    def _add_sides(self, centre: Tensor, pairs: dict[tuple[int, ...], Tensor]) -> None:
-        """Add Robin's alpha to the entries between the nodes of its sides."""
-        for place, end, alpha in self._robin_sides():
-            element = torch.from_numpy(self._side_element(self.dim + place, end))
-            for (i, low), (j, high) in itertools.product(enumerate(self.corners), repeat=2):
-                step = tuple(q - p for p, q in zip(low, high, strict=True))
-                if step >= (0,) * self.dim and element[i, j]:
-                    field = pairs[step] if any(step) else centre
-                    cells = field[_corner(low, self.box.cells)]
-                    cells.select(self.dim + place, end).add_(alpha * float(element[i, j]))
+        return (of_a, *of_reaction, *self.robin.energies(v, u))
 
     def scaled(self, factor: float, dtype: torch.dtype) -> CellStiffness:
         """Return a multiple of the operator in another precision."""
         reaction = None if self.reaction is None else self.reaction.scaled(factor, dtype)
-        robin = [(factor * low, factor * high) for low, high in self.robin]
+        robin = [(factor * low, factor * high) for low, high in self.robin.alphas]
         return CellStiffness(self.box, scaled(self.a, factor, dtype), reaction, robin)
 
-    def to_sparse(self, shape: Sequence[int]) -> sp.csc_array:
-        """Return the matrix in SciPy's form, for ``shape`` unknowns along each axis."""
-        return self.assembled().to_sparse(shape)
+    def to_sparse(self) -> sp.csc_array:
+        """Return the matrix in SciPy's form."""
+        return self.assembled().to_sparse()
 
     def assembled(self) -> StencilStiffness:
         """Return the same operator as entries between neighbouring nodes."""
-        K = self._unit_element
-        centre = zeros_at_nodes(self.box, self.a)
-        pairs: dict[tuple[int, ...], Tensor] = {}
+        K, sides = self._unit_element, list(self.robin.elements())
+        fields: dict[tuple[int, ...], Tensor] = {}
         for (i, low), (j, high) in itertools.product(enumerate(self.corners), repeat=2):
             step = tuple(q - p for p, q in zip(low, high, strict=True))
             if step >= (0,) * self.dim:
-                if any(step) and step not in pairs:
-                    pairs[step] = zeros_at_nodes(self.box, self.a)
-                here = (pairs[step] if any(step) else centre)[_corner(low, self.box.cells)]
+                if step not in fields:
+                    fields[step] = zeros_at_nodes(self.box, self.a)
+                here = fields[step][_corner(low, self.box.cells)]
                 here.add_(self.a, alpha=float(K[i, j]))
-        self._add_sides(centre, pairs)
+                for axis, end, element in sides:
+                    here.select(axis, end).add_(float(element[i, j]))
+        centre, pairs = fields.pop((0,) * self.dim), fields
         if self.reaction is not None:
             centre += self.reaction.centre
             for step, field in self.reaction.pairs.items():
@@ -230,7 +191,7 @@ class CellStiffness(BoxOperator):
     def sums(self) -> Tensor | None:
         """What the operator makes of the function 1 at all nodes: zero but for c and Robin's alpha."""
         shape = [n + 1 for n in self.box.cells]
-        if self.reaction is None and not any(map(any, self.robin)):
+        if self.reaction is None and not self.robin:
             return self.a.new_zeros(()).expand(shape)
         return self.at_nodes(torch.ones((1, 1, *shape), **self.like))[0, 0]
 
@@ -239,25 +200,16 @@ class CellStiffness(BoxOperator):
         """The matrix of one cell for a = 1."""
         return stencils.element(self.h)
 
-    def _side_element(self, axis: int, end: int) -> np.ndarray:
-        here = np.diag([1.0, 0.0]) if end == 0 else np.diag([0.0, 1.0])
-        mass = np.array([[2.0, 1.0], [1.0, 2.0]]) / 6
-        return reduce(np.kron, [here if i == axis else h * mass for i, h in enumerate(self.h)])
-
-    def diagonal(self, shape: Sequence[int]) -> Tensor:
+    def diagonal(self) -> Tensor:
         """Return the diagonal of the matrix, shape ``(*unknowns)``."""
         if any(axis.periodic and axis.cells == 1 for axis in self.box.axes):
-            return self.assembled().diagonal(shape)
+            return self.assembled().diagonal()
         y = zeros_at_nodes(self.box, self.a)
         for corner in self.corners:
             y[_corner(corner, self.box.cells)].add_(self.a, alpha=float(self._unit_element[0, 0]))
         if self.reaction is not None:
             y += self.reaction.centre
-        for place, end, alpha in self._robin_sides():
-            others = [axis for i, axis in enumerate(self.box.axes, -self.dim) if i != place]
-            sides = [np.convolve(np.full(axis.cells, axis.h / 3), [1.0, 1.0]) for axis in others]
-            side = reduce(np.multiply.outer, sides, np.ones(()))
-            y.select(place, end).add_(sent(torch.from_numpy(side), y.device, y.dtype), alpha=alpha)
+        self.robin.add_diagonal(y)
         return self.box.loads(y)
 
     def pulls(self, nodes: Sequence[slice]) -> Iterator[Pull]:
@@ -285,7 +237,7 @@ class CellStiffness(BoxOperator):
     def largest(self) -> float:
         """A bound of the eigenvalues of D⁻¹ A: the largest of those of all cells."""
         # The mass matrix of a side of a cell, which Robin's alpha brings in, has the bound 3/2 for each axis.
-        of_sides = 1.5 ** (self.dim - 1) if any(map(any, self.robin)) else 0.0
+        of_sides = 1.5 ** (self.dim - 1) if self.robin else 0.0
         corner = float(self._unit_element[0, 0])
         of_cells = [
             4 ** len(axes) / 2**self.dim * factor / corner for axes, factor in self.modes
@@ -296,8 +248,7 @@ class CellStiffness(BoxOperator):
         """Give the bound with what c adds, whose rows have their sums as a bound, and no more than 2^dim."""
         if self.reaction is None or not self.reaction.pairs:
             return bound
-        shape = self.box.shape
-        whole, of_c = self.diagonal(shape), self.reaction.diagonal(shape)
+        whole, of_c = self.diagonal(), self.reaction.diagonal()
         rows = (bound * (whole - of_c) + self.reaction.row_sums()) / whole
         return min(float(rows.max()), max(bound, 2.0**self.dim))
 
@@ -305,7 +256,7 @@ class CellStiffness(BoxOperator):
     def singular(self) -> bool:
         """Whether constants are mapped to zero."""
         held = any("dirichlet" in ends for ends in self.box.ends)
-        if held or hidden(self.alphas) or any(map(any, self.robin)):
+        if held or hidden(self.robin.tensor) or self.robin:
             return False
         if self.reaction is None:
             return True

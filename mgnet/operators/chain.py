@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-__all__ = ["Chain", "Transpose"]
+__all__ = ["Chain"]
 
 
 class Chain:
@@ -108,20 +106,3 @@ class Chain:
         zero = b.new_zeros(shape)
         low, high = [zero] * self.first, [zero] * self.behind
         return torch.cat((*low, b, *high), axis) if low or high else b
-
-
-class Transpose:
-    """The restriction that belongs to an interpolation; the two share their numbers.
-
-    Parameters
-    ----------
-    T : object
-        The interpolation, which has a method ``restrict``.
-    """
-
-    def __init__(self, T: Any) -> None:
-        self.T = T
-
-    def __call__(self, b: Tensor) -> Tensor:
-        """Restrict loads of the fine unknowns."""
-        return self.T.restrict(b)

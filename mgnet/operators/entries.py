@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -18,39 +18,25 @@ import torch
 from torch import Tensor, nn
 
 from ..core.memory import copy, empty, is_open, scratch, strips
-from .axes import Box
-from .interpolation import NodeProlongation, galerkin_product, shifted
+from .boxes import Box
+from .contract import Operator
+from .interpolation import NodeProlongation, Pull, galerkin_product, shifted
 from .rows import in_rows
 
-__all__ = ["BoxOperator", "Pull", "StencilStiffness", "scaled", "lost_in_entries", "zeros_at_nodes"]
+__all__ = ["NodalOperator", "StencilStiffness", "scaled", "zeros_at_nodes"]
 
-# A coefficient or an entry for each of some nodes, and the nodes that it ties them to, each with a factor.
-Pull = tuple[Tensor, list[tuple[tuple[slice, ...], float]]]
 # Row sums above this say little of the eigenvalues of D⁻¹ A.
 DOUBTED = 3.0
 # Unknowns of a matrix whose eigenvalues are all computed.
 FEW = 32
 # Bytes of a strip of unknowns; several arrays are made of it.
 STRIP = 2**19
-# How many times the rounding of all diagonal entries the energy of constants may be, and yet be lost in them.
-LOST = 2**10
 
 
-class BoxOperator:
-    """What operators with coefficients or with entries share: the box, strips of rows, the coarser one."""
+class NodalOperator(Operator):
+    """What operators with coefficients or with entries share: strips of rows, and the coarser one, R A P."""
 
-    box: Box
-    like: dict[str, Any]
     strip = STRIP
-
-    @property
-    def singular(self) -> bool:
-        """Whether constants are mapped to zero."""
-        raise NotImplementedError
-
-    def diagonal(self, shape: Sequence[int]) -> Tensor:
-        """Return the diagonal of the matrix, shape ``(*unknowns)``."""
-        raise NotImplementedError
 
     @property
     def sums(self) -> Tensor | None:
@@ -67,20 +53,6 @@ class BoxOperator:
                 field.select(place, 0).copy_(whole)
                 field.select(place, -1).copy_(whole)
         return field
-
-    @cached_property
-    def hold(self) -> float:
-        """The energy of constants: what c and Robin's alpha hold them by; infinite where a side is given."""
-        if any("dirichlet" in ends for ends in self.box.ends):
-            return math.inf
-        return float(self(torch.ones((1, 1, *self.box.shape), **self.like)).sum())
-
-    @cached_property
-    def loose(self) -> bool:
-        """Whether constants are mapped to zero, or to so little that entries may lose it to rounding."""
-        if self.singular or self.hold == math.inf:
-            return self.singular
-        return lost_in_entries(self.hold, self.diagonal(self.box.shape).sum(), self.like["dtype"])
 
     @property
     def by_rows(self) -> bool:
@@ -104,24 +76,16 @@ class BoxOperator:
         """
         raise NotImplementedError
 
-    def at_nodes(self, u: Tensor) -> Tensor:
-        """Return the loads of all nodes that belong to values at all nodes, shape ``(N, 1, *nodes)``."""
+    def assembled(self) -> StencilStiffness:
+        """Return the same operator as entries between neighbouring nodes."""
         raise NotImplementedError
 
+    def entries(self) -> Callable[[tuple[int, ...]], Tensor]:
+        """Give the entries between each node and its neighbour in a direction; see StencilStiffness.entry."""
+        return self.assembled().entry
+
     def pulls(self, nodes: Sequence[slice]) -> Iterator[Pull]:
-        """Give what the neighbours of some nodes, none of them on a side, have in their equations.
-
-        Parameters
-        ----------
-        nodes : sequence of slice
-            Nodes along each axis.
-
-        Yields
-        ------
-        (torch.Tensor, list of (tuple of slice, float))
-            A number of the operator for each node, and the neighbours to which it ties them, each with the
-            factor that minus the entry is of the number.
-        """
+        """Give what the neighbours of some nodes have in their equations; see :class:`.Tied`."""
         raise NotImplementedError
 
     def own(self, nodes: Sequence[slice]) -> Tensor:
@@ -130,11 +94,9 @@ class BoxOperator:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Apply the operator to values of shape ``(N, 1, *unknowns)``."""
-        if is_open() and self.by_rows:
-            return in_rows(self, x)
-        return self.box.loads(self.at_nodes(self.box.nodes(x)))
+        return in_rows(self, x) if is_open() and self.by_rows else super().__call__(x)
 
-    def coarsen(self, shape: Sequence[int]) -> tuple[StencilStiffness, NodeProlongation] | None:
+    def coarsen(self) -> tuple[StencilStiffness, NodeProlongation] | None:
         """Return the operator R A P of the next coarser box, and P; None where no axis can be coarsened."""
         chosen = self.box.coarsening()
         if not any(chosen):
@@ -145,18 +107,8 @@ class BoxOperator:
         # Where little holds constants they are interpolated to constants, so their energy stays what it is.
         return StencilStiffness(P.coarse, centre, fields, self.singular, self.hold, P.coarse_sums), P
 
-    @property
-    def T(self) -> Any:
-        """The adjoint: the operator itself, which is symmetric."""
-        return self
 
-    def to_dense(self, shape: Sequence[int]) -> Tensor:
-        """Return the operator as a matrix."""
-        unit = torch.eye(math.prod(shape), **self.like)
-        return self(unit.reshape(-1, 1, *shape)).flatten(1).T
-
-
-class StencilStiffness(BoxOperator):
+class StencilStiffness(NodalOperator):
     """An operator given by its entries between each node and its neighbours, corners included.
 
     Parameters
@@ -187,13 +139,17 @@ class StencilStiffness(BoxOperator):
         sums: Tensor | None = None,
     ) -> None:
         self.box, self.centre, self.pairs, self._singular = box, centre, pairs, singular
-        self.hold, self._sums = hold, sums
-        self.like = {"dtype": centre.dtype, "device": centre.device}
+        self._hold, self._sums = hold, sums
 
     @property
     def sums(self) -> Tensor | None:
         """The row sums at all nodes, as they were given."""
         return self._sums
+
+    @property
+    def hold(self) -> float:
+        """The energy of constants, as was said."""
+        return self._hold
 
     @property
     def singular(self) -> bool:
@@ -205,14 +161,19 @@ class StencilStiffness(BoxOperator):
         """The numbers that the operator depends on: the diagonal, and the other entries by direction."""
         return self.centre, *self.pairs.values()
 
-    def replaced(self, centre: Tensor, *entries: Tensor) -> StencilStiffness:
+    def replaced(self, *numbers: Tensor) -> StencilStiffness:
         """Return the operator with other numbers."""
+        centre, *entries = numbers
         pairs = dict(zip(self.pairs, entries, strict=True))
-        return StencilStiffness(self.box, centre, pairs, self._singular, self.hold)
+        return StencilStiffness(self.box, centre, pairs, self._singular, self._hold)
 
     def scaled(self, factor: float, dtype: torch.dtype) -> StencilStiffness:
         """Return a multiple of the operator in another precision."""
         return self.replaced(*(scaled(x, factor, dtype) for x in self.numbers))
+
+    def energies(self, v: Tensor, u: Tensor) -> tuple[Tensor, ...]:
+        """Return the derivatives of v · A u by the numbers, for v and u of shape ``(..., *unknowns)``."""
+        return self.energies_at_nodes(self.box.nodes(v), self.box.nodes(u))
 
     def energies_at_nodes(self, v: Tensor, u: Tensor) -> tuple[Tensor, ...]:
         """Return the derivatives of v · A u by the numbers, for v and u of shape ``(..., *nodes)``."""
@@ -267,8 +228,9 @@ class StencilStiffness(BoxOperator):
             here, there = _ends_of(step, field.shape)
             yield here, there, field[here]
 
-    def to_sparse(self, shape: Sequence[int]) -> sp.csc_array:
-        """Return the matrix in SciPy's form, for ``shape`` unknowns along each axis."""
+    def to_sparse(self) -> sp.csc_array:
+        """Return the matrix in SciPy's form."""
+        shape = self.box.shape
         numbers = 1 + torch.arange(math.prod(shape), device="cpu").reshape(shape)
         at = self.box.nodes(numbers) - 1  # -1 at Dirichlet nodes
         found = [(at, at, self.centre)]
@@ -282,7 +244,7 @@ class StencilStiffness(BoxOperator):
         size = math.prod(shape)
         return sp.coo_array((entries[inside], (rows[inside], columns[inside])), shape=(size, size)).tocsc()
 
-    def diagonal(self, shape: Sequence[int]) -> Tensor:
+    def diagonal(self) -> Tensor:
         """Return the diagonal of the matrix, shape ``(*unknowns)``."""
         centre = self.centre.clone()
         # A lone joined node is its own neighbour.
@@ -297,7 +259,7 @@ class StencilStiffness(BoxOperator):
     @cached_property
     def largest(self) -> float:
         """A bound of the eigenvalues of D⁻¹ A: its row sums or, where entries jump, what is found."""
-        diagonal = self.diagonal(self.box.shape)
+        diagonal = self.diagonal()
         bound = float((self.row_sums() / diagonal).max())
         # Of large row sums most is not true, and a smoother for an interval that wide does little.
         return bound if bound < DOUBTED else min(bound, 1.1 * self._found(diagonal.rsqrt()))
@@ -306,7 +268,7 @@ class StencilStiffness(BoxOperator):
         """Find the largest eigenvalue of D⁻¹ A roughly, with weight = D^(−1/2)."""
         size = weight.numel()
         if size < FEW:  # too few for a Krylov space
-            dense = weight.ravel()[:, None] * self.to_dense(weight.shape) * weight.ravel()
+            dense = weight.ravel()[:, None] * self.to_dense() * weight.ravel()
             return float(torch.linalg.eigvalsh(dense.double())[-1])
 
         def scaled(x: np.ndarray) -> np.ndarray:
@@ -368,26 +330,6 @@ class StencilStiffness(BoxOperator):
             field = zeros_at_nodes(self.box, self.centre)
             field[there] = self.pairs[opposite][here]
         return self.joined(field)
-
-
-def lost_in_entries(energy: Any, diagonal: Tensor, dtype: torch.dtype) -> bool:
-    """Say whether an energy of constants is so small that entries of a precision may lose it.
-
-    Parameters
-    ----------
-    energy : float or torch.Tensor
-        The sum of all entries, from differences.
-    diagonal : torch.Tensor
-        The sum of the diagonal.
-    dtype : torch.dtype
-        The precision of the entries.
-
-    Returns
-    -------
-    bool
-        Whether the rounding of the diagonal is more than a thousandth of it.
-    """
-    return bool(energy <= LOST * torch.finfo(dtype).eps * diagonal)
 
 
 def zeros_at_nodes(box: Box, like: Tensor) -> Tensor:

@@ -1,24 +1,25 @@
-"""Interpolation that the operator dictates, in a box, and the coarse operator R A P that belongs to it.
+"""Interpolation in a box: that of hats, and that which the operator dictates, with the coarse operator R A P.
 
-A new node is the equilibrium of its neighbours, :eq:`equilibrium`: along an edge of a coarse cell the stencil
-is first summed across the edge, so that one equation with two neighbours is left; inside a face or a cell the
-nodes around are known by then. Where the coefficient jumps, this keeps the flux and not the slope.
+There a new node is the equilibrium of its neighbours, :eq:`equilibrium`: along an edge of a coarse cell the
+stencil is first summed across the edge, so that one equation with two neighbours is left; inside a face or a
+cell the nodes around are known by then. Where the coefficient jumps, this keeps the flux and not the slope.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from ..core.memory import copy, empty, spare
 from .axes import Axis
-from .chain import Transpose
+from .boxes import Box
+from .contract import Interpolation, Map
 
-__all__ = ["NodeProlongation", "galerkin_product", "shifted"]
+__all__ = ["HatProlongation", "NodeProlongation", "Pull", "Tied", "galerkin_product", "shifted"]
 
 Index = tuple[Any, ...]
 # A row sum of this part of the diagonal is known well enough from the entries.
@@ -26,30 +27,107 @@ REACTS = 1e-3
 # Along one axis: what stands where in the fine and in the coarse vector, and the new nodes, each with how
 # far it lies between the two coarse nodes where no equilibrium along this axis is taken.
 Pieces = tuple[list[tuple[slice, slice]], list[tuple[slice, float | None]]]
+# A coefficient or an entry for each of some nodes, and the nodes that it ties them to, each with a factor.
+Pull = tuple[Tensor, list[tuple[Index, float]]]
 
 
-class NodeProlongation:
-    """Interpolation by equilibria, on all nodes of a box; ``T`` restricts.
+class Tied(Protocol):
+    """An operator that says what ties each node to the others."""
+
+    box: Box
+
+    @property
+    def like(self) -> dict[str, Any]:
+        """Precision and device, as keywords."""
+
+    @property
+    def sums(self) -> Tensor | None:
+        """What it makes of the function 1 at all nodes; None where nothing but entries tells."""
+
+    def joined(self, field: Tensor) -> Tensor:
+        """Add up what the two nodes of joined ends have, for both."""
+
+    def entries(self) -> Callable[[tuple[int, ...]], Tensor]:
+        """Give its entries between each node and its neighbour in a direction."""
+
+    def pulls(self, nodes: Sequence[slice]) -> Iterator[Pull]:
+        """Give what the neighbours of some nodes, none of them on a side, have in their equations.
+
+        Parameters
+        ----------
+        nodes : sequence of slice
+            Nodes along each axis.
+
+        Yields
+        ------
+        (torch.Tensor, list of (tuple of slice, float))
+            A number of the operator for each node, and the neighbours to which it ties them, each with the
+            factor that minus the entry is of the number.
+        """
+
+    def own(self, nodes: Sequence[slice]) -> Tensor:
+        """Return the entry of each of some nodes, none of them on a side, in its own equation."""
+
+
+class HatProlongation(Interpolation):
+    """Interpolation of hats in a box, along the axes that were coarsened.
 
     Parameters
     ----------
-    A : CellStiffness or StencilStiffness
+    box : Box
+        The fine box.
+    which : sequence of bool
+        The axes that were coarsened.
+    **like
+        Precision and device, for its matrix.
+    """
+
+    def __init__(self, box: Box, which: Sequence[bool], **like: Any) -> None:
+        self.box, self.coarse, self.like = box, box.coarse(which), like
+        pairs = zip(box.axes, box.places, which, strict=True)
+        self.chosen = [(axis, place) for axis, place, chosen in pairs if chosen]
+
+    def __call__(self, e: Tensor) -> Tensor:
+        """Interpolate values of shape ``(..., *coarse unknowns)``."""
+        for axis, place in self.chosen:
+            e = axis.interpolate(e, place)
+        return e
+
+    def cubic(self, e: Tensor) -> Tensor:
+        """Interpolate values of shape ``(..., *coarse unknowns)`` by cubic polynomials."""
+        for axis, place in self.chosen:
+            e = axis.interpolate(e, place, cubic=True)
+        return e
+
+    def restrict(self, b: Tensor) -> Tensor:
+        """Restrict loads of shape ``(..., *unknowns)``."""
+        for axis, place in self.chosen:
+            b = axis.restrict(b, place)
+        return b
+
+
+class NodeProlongation(Interpolation):
+    """Interpolation by equilibria, on all nodes of a box.
+
+    Parameters
+    ----------
+    A : Tied
         The operator of the fine box. Where it maps constants to zero, or almost, they are interpolated
         exactly, however much its entries differ.
     chosen : sequence of bool
         The axes that are coarsened.
     """
 
-    def __init__(self, A: Any, chosen: Sequence[bool]) -> None:
-        self.box, self.coarse = A.box, A.box.coarse(chosen)
+    def __init__(self, A: Tied, chosen: Sequence[bool]) -> None:
+        self.box, self.coarse, self.like = A.box, A.box.coarse(chosen), A.like
         self.pieces = [_pieces(axis, some) for axis, some in zip(A.box.axes, chosen, strict=True)]
         self.sums: Tensor | None = A.sums
         self.joined = None if A.sums is None else A.joined(A.sums)
         # In this order a step needs only what is there already: new nodes, and how they follow from others.
         self.steps = list(self._steps(A))
 
-    def _steps(self, A: Any) -> Iterator[_Weighted | _Balanced]:
-        entry = A.assembled().entry
+    def _steps(self, A: Tied) -> Iterator[_Weighted | _Balanced]:
+        entry = A.entries()
         kinds = [
             [(fine, None, False) for fine, _ in kept] + [(fine, t, True) for fine, t in new]
             for kept, new in self.pieces
@@ -124,11 +202,6 @@ class NodeProlongation:
         nodes = self.box.spread(b)
         return self.coarse.loads(self.at_nodes_transposed(copy(b) if nodes is b else nodes))
 
-    @property
-    def T(self) -> Transpose:
-        """The adjoint: restriction with the same weights."""
-        return Transpose(self)
-
 
 class _Weighted:
     """New nodes that are weighted sums of others.
@@ -166,13 +239,13 @@ class _Balanced:
     ----------
     target : tuple of slice
         The new nodes.
-    A : CellStiffness or StencilStiffness
+    A : Tied
         The operator.
     own : callable
         As :meth:`NodeProlongation._own`.
     """
 
-    def __init__(self, target: Index, A: Any, own: Callable[..., Tensor]) -> None:
+    def __init__(self, target: Index, A: Tied, own: Callable[..., Tensor]) -> None:
         self.target, self.pulls = target, list(A.pulls(target))
         total = sum(weight * sum(factor for _, factor in sources) for weight, sources in self.pulls)
         self.inverse = own(target, total, lambda: A.own(target)).reciprocal()
@@ -246,9 +319,7 @@ def _replaced(index: Index, axis: int, entry: Any) -> Index:
     return (*index[:axis], entry, *index[axis + 1 :])
 
 
-def galerkin_product(
-    A: Callable[[Tensor], Tensor], P: NodeProlongation, like: dict[str, Any]
-) -> dict[tuple[int, ...], Tensor]:
+def galerkin_product(A: Map, P: NodeProlongation, like: dict[str, Any]) -> dict[tuple[int, ...], Tensor]:
     """Return the entries of R A P, found by applying it to every third node at a time, :eq:`probing`.
 
     Parameters

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..core.memory import empty_like, is_open, scratch, spare, strips
+from .contract import Map
 
 __all__ = ["Rows", "in_rows", "relaxed", "residual", "rounded_residual"]
 
@@ -49,12 +50,13 @@ class Rows(Protocol):
         """
 
 
-def _by_rows(A: Any) -> bool:
-    """Whether the operator gives some rows at a time, and no gradients flow."""
-    return is_open() and getattr(A, "by_rows", False)
+def _in_strips(A: Map) -> Rows | None:
+    """Give the operator, if it gives some rows at a time and no gradients flow."""
+    rows: Any = A
+    return rows if is_open() and getattr(A, "by_rows", False) else None
 
 
-def _rows_of(A: Any, x: Tensor) -> Iterator[slice]:
+def _rows_of(A: Rows, x: Tensor) -> Iterator[slice]:
     return strips(x.shape[2], x, A.strip)
 
 
@@ -79,7 +81,7 @@ def in_rows(A: Rows, x: Tensor, b: Tensor | None = None) -> Tensor:
     return y
 
 
-def residual(A: Any, x: Tensor, b: Tensor) -> Tensor:
+def residual(A: Map, x: Tensor, b: Tensor) -> Tensor:
     """Return b − A x, by the operator's own way if it has one.
 
     Parameters
@@ -94,15 +96,17 @@ def residual(A: Any, x: Tensor, b: Tensor) -> Tensor:
     torch.Tensor, shape ``(N, 1, *unknowns)``
         The residual.
     """
-    if _by_rows(A):
-        return in_rows(A, x, b)
-    if hasattr(A, "residual"):
-        return A.residual(x, b)
+    strips_of_it, own = _in_strips(A), getattr(A, "residual", None)
+    if strips_of_it:
+        return in_rows(strips_of_it, x, b)
+    if own:
+        r: Tensor = own(x, b)
+        return r
     y = A(x)
     return y.neg_().add_(b) if is_open() else b - y
 
 
-def relaxed(A: Any, x: Tensor | None, b: Tensor, inverse: Any, weight: float) -> Tensor:
+def relaxed(A: Map, x: Tensor | None, b: Tensor, inverse: Any, weight: float) -> Tensor:
     """Return x + w D⁻¹ (b − A x), a sweep.
 
     Parameters
@@ -128,18 +132,19 @@ def relaxed(A: Any, x: Tensor | None, b: Tensor, inverse: Any, weight: float) ->
         return e if x is None else e.add_(x)
     if x is None:
         return torch.addcmul(b.new_zeros(()), b, inverse, value=weight, out=spare(b.shape, b))
-    if not _by_rows(A):
+    by_rows = _in_strips(A)
+    if by_rows is None:
         r = residual(A, x, b)
         return torch.addcmul(x, r, inverse, value=weight, out=r if is_open() else None)
     y = empty_like(x)
-    for rows in _rows_of(A, x):
-        r = A.rows(x, rows, b[:, :, rows], y[:, :, rows])
+    for rows in _rows_of(by_rows, x):
+        r = by_rows.rows(x, rows, b[:, :, rows], y[:, :, rows])
         there = inverse[rows] if inverse.shape[:1] == x.shape[2:3] else inverse
         torch.addcmul(x[:, :, rows], r, there, value=weight, out=r)
     return y
 
 
-def rounded_residual(A: Any, x: Tensor, b: Tensor, factor: Tensor, out: Tensor) -> Tensor:
+def rounded_residual(A: Map, x: Tensor, b: Tensor, factor: Tensor, out: Tensor) -> Tensor:
     """Write a multiple of b − A x in another precision, without the memory of the residual itself.
 
     Parameters
@@ -158,10 +163,12 @@ def rounded_residual(A: Any, x: Tensor, b: Tensor, factor: Tensor, out: Tensor) 
     torch.Tensor, shape ``(N, 1, *unknowns)``
         ``out``.
     """
-    if not _by_rows(A):
+    by_rows = _in_strips(A)
+    if by_rows is None:
         return out.copy_(residual(A, x, b).mul_(factor))
-    for rows in _rows_of(A, x):
+    for rows in _rows_of(by_rows, x):
         there = b[:, :, rows]
-        r = A.rows(x, rows, there, scratch("residual", there.shape, b))
+        room: Any = scratch("residual", there.shape, b)
+        r = by_rows.rows(x, rows, there, room)
         out[:, :, rows].copy_(r.mul_(factor))
     return out

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from .contract import Map
 from .rows import relaxed, residual
 
 __all__ = [
@@ -29,7 +30,7 @@ __all__ = [
 class Smoother(Protocol):
     """``smoother(A, x, b, sweeps)`` returns the improved x; ``post`` runs it in the adjoint order."""
 
-    def __call__(self, A: Any, x: Tensor | None, b: Tensor, sweeps: int, post: bool = False) -> Tensor:
+    def __call__(self, A: Map, x: Tensor | None, b: Tensor, sweeps: int, post: bool = False) -> Tensor:
         """Improve an approximation.
 
         Parameters
@@ -61,7 +62,7 @@ class _Polynomial:
         """Return the weight of each sweep."""
         raise NotImplementedError
 
-    def __call__(self, A: Any, x: Tensor | None, b: Tensor, sweeps: int, post: bool = False) -> Tensor:
+    def __call__(self, A: Map, x: Tensor | None, b: Tensor, sweeps: int, post: bool = False) -> Tensor:
         """Apply ``sweeps`` sweeps; see :class:`Smoother`."""
         for weight in self.weights(sweeps):
             x = relaxed(A, x, b, self.inverse, weight)
@@ -110,7 +111,7 @@ class RedBlack:
         choices = [(slice(None),) if first is None else _every_second(1 - first, first) for first in new]
         self.colours = list(itertools.product(*choices))
 
-    def __call__(self, A: Any, x: Tensor | None, b: Tensor, sweeps: int, post: bool = False) -> Tensor:
+    def __call__(self, A: Map, x: Tensor | None, b: Tensor, sweeps: int, post: bool = False) -> Tensor:
         """Apply ``sweeps`` sweeps; see :class:`Smoother`. With ``post`` the colours swap their order."""
         x = torch.zeros_like(b) if x is None else x.clone()
         for _ in range(sweeps):
@@ -161,7 +162,7 @@ class Relaxation:
     def __init__(self, B: Sequence[Any]) -> None:
         self.B = list(B)
 
-    def __call__(self, A: Any, x: Tensor | None, b: Tensor, sweeps: int, post: bool = False) -> Tensor:
+    def __call__(self, A: Map, x: Tensor | None, b: Tensor, sweeps: int, post: bool = False) -> Tensor:
         """Apply ``sweeps`` sweeps; see :class:`Smoother`. The order is that of B before and after."""
         for i in range(sweeps):
             B = self.B[i % len(self.B)]

@@ -6,13 +6,18 @@ nodes. Row sums, not diagonals, are kept: then eliminating a node subtracts noth
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import numpy as np
+import scipy.sparse as sp
 import torch
 from torch import Tensor
 
 from ..core.kinds import hidden
-from .chain import Chain, Transpose
+from ..core.memory import is_open
+from .axes import Axis, overlap
+from .boxes import Box
+from .contract import Interpolation, Operator
 
 __all__ = ["Elimination", "VaryingProlongation", "VaryingStiffness", "eliminate"]
 
@@ -70,7 +75,7 @@ def eliminate(k: Tensor, s: Tensor | None) -> Elimination:
     return Elimination(left, right, pivot, coarse_k, coarse_s)
 
 
-class VaryingStiffness(Chain):
+class VaryingStiffness(Operator):
     """The stiffness operator of a chain of cells that differ, :eq:`varying`.
 
     Parameters
@@ -86,25 +91,33 @@ class VaryingStiffness(Chain):
     """
 
     smooth = False  # neighbouring cells may differ by any factor
+    largest = 2.0  # as of every cell of a line
 
     def __init__(
         self, k: Tensor, s: Tensor | None, ends: tuple[str, str], robin: tuple[float, float] = (0.0, 0.0)
     ) -> None:
-        super().__init__(ends)
-        self.k, self.s, self.robin = k, s, robin
+        self.k, self.s, self.ends, self.robin = k, s, ends, robin
+        self.box = _chain(k.shape[-1], ends)
 
     @property
     def numbers(self) -> tuple[Tensor, ...]:
         """The numbers that the operator depends on: ``k``, and ``s`` if there is one."""
         return (self.k,) if self.s is None else (self.k, self.s)
 
-    def replaced(self, k: Tensor, s: Tensor | None = None) -> VaryingStiffness:
+    def replaced(self, *numbers: Tensor) -> VaryingStiffness:
         """Return the operator with other numbers."""
-        return VaryingStiffness(k, s, self.ends, self.robin)
+        k, *s = numbers
+        return VaryingStiffness(k, s[0] if s else None, self.ends, self.robin)
+
+    def scaled(self, factor: float, dtype: torch.dtype) -> VaryingStiffness:
+        """Return a multiple of the operator in another precision."""
+        k, *s = ((factor * x).to(dtype) for x in self.numbers)
+        robin = factor * self.robin[0], factor * self.robin[1]
+        return VaryingStiffness(k, s[0] if s else None, self.ends, robin)
 
     def energies(self, v: Tensor, u: Tensor) -> tuple[Tensor, ...]:
         """Return the derivatives of v · A u by the numbers, for v and u of shape (..., unknowns)."""
-        v, u = self.nodes(v), self.nodes(u)
+        v, u = self.box.nodes(v), self.box.nodes(u)
         steps = v.diff(dim=-1) * u.diff(dim=-1)
         return (steps,) if self.s is None else (steps, v * u)
 
@@ -115,30 +128,15 @@ class VaryingStiffness(Chain):
         s[-1] += self.robin[1]
         return s
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Apply the operator.
-
-        Parameters
-        ----------
-        x : torch.Tensor, shape (..., unknowns)
-            Values at the unknowns.
-
-        Returns
-        -------
-        torch.Tensor, shape (..., unknowns)
-            The loads that belong to them.
-        """
-        x = self.nodes(x)
-        flux = x.diff(dim=-1).mul_(self.k)  # eq: varying
-        y = self._row_sums() * x
+    def at_nodes(self, u: Tensor) -> Tensor:
+        """Return the loads of all nodes that belong to values at all nodes, shape (..., cells + 1)."""
+        flux = u.diff(dim=-1) * self.k  # eq: varying
+        y = self._row_sums() * u
+        if not is_open():  # gradients may flow, or k be many numbers for one u
+            return y + overlap(-flux, flux, -1)
         y[..., :-1] -= flux
         y[..., 1:] += flux
-        return self.loads(y)
-
-    @property
-    def end_conductances(self) -> tuple[float, float]:
-        """The conductance of the first and of the last cell."""
-        return self.k[0].item(), self.k[-1].item()
+        return y
 
     @property
     def singular(self) -> bool:
@@ -147,63 +145,43 @@ class VaryingStiffness(Chain):
             return False
         return self.s is None or not bool(self.s.any())
 
-    def diagonal(self, shape: int) -> Tensor:
-        """Return the diagonal of the matrix.
-
-        Parameters
-        ----------
-        shape : int
-            Number of unknowns.
-
-        Returns
-        -------
-        torch.Tensor, shape (shape,)
-            The diagonal.
-        """
+    def diagonal(self) -> Tensor:
+        """Return the diagonal of the matrix, shape (unknowns,)."""
         d = self._row_sums()
-        if shape == 1 and self.ends[0] == "periodic":
-            # A lone joined node is its own neighbour.
-            return self.loads(d)
-        d[:-1] += self.k
-        d[1:] += self.k
-        return self.loads(d)
+        if self.ends[0] != "periodic" or len(self.k) > 1:  # a lone joined node is its own neighbour
+            d[:-1] += self.k
+            d[1:] += self.k
+        return self.box.loads(d)
 
-    @property
-    def T(self) -> VaryingStiffness:
-        """The adjoint: the operator itself, which is symmetric."""
-        return self
+    def to_sparse(self) -> sp.csc_array:
+        """Return the matrix in SciPy's form."""
+        k, diagonal = self.k.cpu().numpy(), self.diagonal().cpu().numpy()
+        size, (low, _) = len(diagonal), self.ends
+        i = np.arange(size if low == "periodic" else size - 1)
+        j = (i + 1) % size
+        # The cell between unknowns i and j; a lone joined unknown has no neighbour.
+        off = k[int(low == "dirichlet") :][: len(i)]
+        i, j, off = i[i != j], j[i != j], off[i != j]
+        entries, here = np.concatenate((diagonal, -off, -off)), np.arange(size)
+        rows, columns = np.concatenate((here, i, j)), np.concatenate((here, j, i))
+        return sp.coo_array((entries, (rows, columns)), shape=(size, size)).tocsc()
 
-    def to_dense(self, shape: int) -> Tensor:
-        """Return the operator as a matrix.
-
-        Parameters
-        ----------
-        shape : int
-            Number of unknowns.
-
-        Returns
-        -------
-        torch.Tensor, shape (shape, shape)
-            The matrix.
-        """
-        return self(torch.eye(shape, dtype=self.k.dtype, device=self.k.device)).T
-
-    def coarsen(self) -> tuple[VaryingStiffness, VaryingProlongation]:
+    def coarsen(self) -> tuple[VaryingStiffness, VaryingProlongation] | None:
         """Return the Galerkin operator on every second node, and the interpolation from it.
 
         Returns
         -------
-        coarse : VaryingStiffness
-            R A P.
-        P : VaryingProlongation
-            Interpolation; ``P.T`` restricts.
+        (VaryingStiffness, VaryingProlongation) or None
+            R A P and P; None for two cells or one.
         """
+        if len(self.k) <= 2:
+            return None
         e = eliminate(self.k, self.s)
         coarse = VaryingStiffness(e.k, e.s, self.ends, self.robin)
-        return coarse, VaryingProlongation(e.left, e.right, self.ends, self.k.shape[-1])
+        return coarse, VaryingProlongation(e.left, e.right, self.ends, len(self.k))
 
 
-class VaryingProlongation(Chain):
+class VaryingProlongation(Interpolation):
     """Interpolation taken from the operator: a new node is the equilibrium of its two neighbours.
 
     Parameters
@@ -217,8 +195,9 @@ class VaryingProlongation(Chain):
     """
 
     def __init__(self, left: Tensor, right: Tensor, ends: tuple[str, str], cells: int) -> None:
-        super().__init__(ends)
         self.left, self.right, self.cells = left, right, cells
+        self.box, self.coarse = _chain(cells, ends), _chain((cells + 1) // 2, ends)
+        self.like = {"dtype": left.dtype, "device": left.device}
 
     def __call__(self, e: Tensor) -> Tensor:
         """Interpolate, :eq:`interpolation` without a load.
@@ -233,13 +212,13 @@ class VaryingProlongation(Chain):
         torch.Tensor, shape (..., unknowns)
             Values at the fine unknowns.
         """
-        e = self.nodes(e)
+        e = self.coarse.nodes(e)
         pairs = self.left.shape[-1]
         u = e.new_empty((*e.shape[:-1], self.cells + 1))
         u[..., 0 : 2 * pairs + 1 : 2] = e[..., : pairs + 1]
         u[..., 1 : 2 * pairs : 2] = self.left * e[..., :pairs] + self.right * e[..., 1 : pairs + 1]
         u[..., -1] = e[..., -1]
-        return self.unknowns(u)
+        return self.box.unknowns(u)
 
     def restrict(self, b: Tensor) -> Tensor:
         """Apply the transpose: restrict loads, :eq:`coarse-row-sums`.
@@ -254,7 +233,7 @@ class VaryingProlongation(Chain):
         torch.Tensor, shape (..., coarse unknowns)
             Loads of the coarse unknowns.
         """
-        b = self.spread(b)
+        b = self.box.spread(b)
         pairs = self.left.shape[-1]
         odd = b[..., 1 : 2 * pairs : 2]
         coarse = b.new_zeros((*b.shape[:-1], (self.cells + 1) // 2 + 1))
@@ -263,33 +242,9 @@ class VaryingProlongation(Chain):
             coarse[..., -1] = b[..., -1]
         coarse[..., :pairs] += self.left * odd
         coarse[..., 1 : pairs + 1] += self.right * odd
-        return self.loads(coarse)
-
-    @property
-    def T(self) -> VaryingRestriction:
-        """The adjoint: the restriction with the same weights."""
-        return VaryingRestriction(self)
-
-    def to_dense(self, shape: int) -> Tensor:
-        """Return the operator as a matrix.
-
-        Parameters
-        ----------
-        shape : int
-            Number of coarse unknowns.
-
-        Returns
-        -------
-        torch.Tensor, shape (unknowns, shape)
-            The matrix.
-        """
-        return self(torch.eye(shape, dtype=self.left.dtype, device=self.left.device)).T
+        return self.coarse.loads(coarse)
 
 
-class VaryingRestriction(Transpose):
-    """The transpose of a :class:`VaryingProlongation`; the two share their weights."""
-
-    def to_dense(self, shape: int) -> Tensor:
-        """Return the matrix for ``shape`` fine unknowns."""
-        weight: Any = self.T.left
-        return self(torch.eye(shape, dtype=weight.dtype, device=weight.device)).T
+def _chain(cells: int, ends: tuple[str, str]) -> Box:
+    """Give cells that count by their number; how wide they are is in the conductances."""
+    return Box([Axis(cells, 1.0, ends)])

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from ..core.memory import sent
 from .assembly import Load
-from .box_problem import BoxPoisson
-from .problem import Poisson, nothing
+from .conditions import nothing
+from .problem import Poisson
 
 __all__ = ["Constants", "LooseConstants"]
 
@@ -36,27 +36,6 @@ class Constants:
     def __init__(self, problem: Poisson) -> None:
         self.problem, self.space = problem, problem.space
         self.axes = tuple(range(-problem.dim, 0))
-
-    def weights(self, like: Tensor) -> Tensor:
-        """Return the integral of each unknown's hat.
-
-        Parameters
-        ----------
-        like : torch.Tensor
-            Gives precision and device.
-
-        Returns
-        -------
-        torch.Tensor, shape ``(*unknowns)``
-            The weights of :eq:`zero-mean`.
-        """
-        if isinstance(self.problem, BoxPoisson):
-            return self.problem.space.hat_integrals(like)
-        h = torch.as_tensor(self.problem.grid.h, dtype=like.dtype, device="cpu")
-        h = sent(h, like.device).expand(self.problem.n)
-        whole = torch.cat((h, h[-1:])) / 2
-        whole[1:-1] += h[:-1] / 2
-        return self.space.loads(whole)
 
     def compatible(self, b: Tensor, load: Load) -> Tensor:
         """Return the load without the defect that rounding or lumping left, :eq:`compatibility`.
@@ -138,7 +117,7 @@ class Constants:
 
         Of a load that is nothing but a constant, zero is left.
         """
-        weights = self.weights(b)
+        weights = self.space.hat_integrals(b)
         rest = b - b.sum(self.axes, keepdim=True) / weights.sum() * weights
         rounding = ROUNDED * torch.finfo(b.dtype).eps * b.abs().amax(self.axes, keepdim=True)
         return rest.mul_(rest.abs().amax(self.axes, keepdim=True) > rounding)
@@ -156,7 +135,7 @@ class Constants:
         torch.Tensor, shape ``(batch, *nodes)``
             Nodal values.
         """
-        weights = self.weights(u)
+        weights = self.space.hat_integrals(u)
         # eq: zero-mean
         mean = (self.space.unknowns(u) * weights).sum(self.axes, keepdim=True) / weights.sum()
         return u - mean

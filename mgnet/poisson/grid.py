@@ -11,8 +11,10 @@ import numpy as np
 
 from ..core.arrays import to_numpy
 from ..core.checks import count, number, shown
+from ..core.kinds import is_array, refuse_masked
+from ..core.resources import require_memory
 
-__all__ = ["Grid"]
+__all__ = ["Grid", "grids_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,3 +177,92 @@ def increasing(nodes: Any) -> np.ndarray:
             f"nodes: got {float(x[i])}, {float(x[i + 1])} at index {i}; accepted: increasing coordinates"
         )
     return x
+
+
+def grids_of(n: Any, domain: Any, nodes: Any, dim: int) -> list[Grid]:
+    """Return the grid of each axis, once it is known that there is memory for the cells.
+
+    Parameters
+    ----------
+    n, domain, nodes : object
+        As for :class:`mgnet.Poisson`.
+    dim : int
+        Number of axes.
+
+    Returns
+    -------
+    list of Grid
+        One for each axis.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what makes no grid.
+    ResourceError
+        When the problem needs more memory than the machine has.
+    """
+    if nodes is not None:
+        if dim > 1:
+            raise ValueError(f"nodes: got nodes with dim={dim}; accepted: n and domain, or dim=1")
+        return [_of_nodes(nodes, n, domain)]
+    cells = _cells(n, dim)
+    require_memory(math.prod(cells), n if dim > 1 else None)
+    grids = [_uniform_grid(k, ends) for k, ends in zip(cells, _domains(domain, dim), strict=True)]
+    volume = math.prod(grid.length / grid.n for grid in grids)
+    if dim > 1 and not 1e-300 < volume < 1e300:
+        raise ValueError(
+            f"domain: got {shown(domain)}, whose cells have the volume {volume:.0e};"
+            " accepted: cells of a volume between 1e-300 and 1e300"
+        )
+    return grids
+
+
+def _of_nodes(nodes: Any, n: Any, domain: Any) -> Grid:
+    (ends,) = _domains(domain, 1)
+    x = increasing(nodes)
+    if ends_of(ends) not in ((0.0, 1.0), (x[0], x[-1])):
+        raise ValueError(f"domain: got {shown(domain)} and nodes; accepted: one of them")
+    if n is not None and count("n", n) != len(x) - 1:
+        raise ValueError(f"n: got {shown(n)} and {len(x)} nodes; accepted: n = {len(x) - 1}, or nodes alone")
+    return Grid(len(x) - 1, (float(x[0]), float(x[-1])), x)
+
+
+def _cells(n: Any, dim: int) -> tuple[int, ...]:
+    if n is None:
+        other = "nodes" if dim == 1 else "one for each axis"
+        raise ValueError(f"n: got None; accepted: a number of cells of at least 1, or {other}")
+    if dim == 1 or not is_array(n):
+        return (count("n", n),) * dim
+    cells = n.tolist() if hasattr(n, "tolist") else list(n)
+    if len(cells) != dim:
+        raise ValueError(f"n: got {shown(n)}; accepted: a number of cells, or {dim} of them")
+    return tuple(count("n", each) for each in cells)
+
+
+def _uniform_grid(cells: int, domain: Any) -> Grid:
+    """Return a grid of equal cells, if the domain has room for them."""
+    low, high = ends_of(domain)
+    h = (high - low) / cells
+    if not (low + h > low and high - h < high):
+        raise ValueError(
+            f"domain: got {domain!r}, where {cells} cells are lost to rounding; accepted: a longer one"
+        )
+    return Grid(cells, (low, high))
+
+
+def _domains(domain: Any, dim: int) -> list[Any]:
+    """Return the ends of each axis, not yet looked at, from one pair for all axes or one for each."""
+    refuse_masked("domain", domain)
+    if hasattr(domain, "__array__"):
+        domain = to_numpy("domain", domain).tolist()
+    if dim == 1:
+        return [domain]
+    try:
+        ends = [tuple(pair) if is_array(pair) else pair for pair in domain]
+    except TypeError:
+        raise ValueError(f"domain: got {shown(domain)}; accepted: a pair (low, high) for each axis") from None
+    if len(ends) == 2 and not any(isinstance(end, tuple) for end in ends):
+        return [tuple(ends)] * dim
+    if len(ends) != dim or not all(isinstance(pair, tuple) for pair in ends):
+        raise ValueError(f"domain: got {shown(domain)}; accepted: (low, high), or {dim} such pairs")
+    return ends

@@ -1,159 +1,81 @@
-"""The problem: −(a u′)′ + c u = f on an interval, with a condition at each end; checked, not yet discrete."""
+"""The problem: −∇·(a ∇u) + c u = f on an interval or in a box, with conditions; checked, not yet discrete."""
 
 from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Self
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.arrays import array, data, to_numpy
-from ..core.checks import count, flag, instance, number, shown
-from ..core.kinds import hidden, is_array, is_number, refuse_masked, tracked
-from ..core.resources import require_memory
-from ..operators.chain import Chain
-from .grid import Grid, ends_of, increasing
+from ..core.arrays import array
+from ..core.checks import flag, number, shown
+from ..core.kinds import hidden, is_array, is_number, tracked
+from ..operators.axes import Axis
+from ..operators.boxes import Box
+from .conditions import SIDES, Condition, Dirichlet, Robin, conditions_of, side_shape
+from .grid import Grid, grids_of
 
-__all__ = ["Dirichlet", "Neumann", "Poisson", "Robin"]
+__all__ = ["Poisson"]
 
 Data = float | Callable[..., Any] | Sequence[float] | np.ndarray | Tensor
 
-
-class _Condition:
-    """What conditions share: they show arrays by their shape."""
-
-    def __repr__(self) -> str:
-        values = ", ".join(f"{name}={shown(value)}" for name, value in vars(self).items())
-        return f"{type(self).__name__}({values})"
-
-
-@dataclass(frozen=True, repr=False)
-class Dirichlet(_Condition):
-    """The value at an end, or on a side, is given: u = g.
-
-    Parameters
-    ----------
-    g : float, callable or array, default 0.0
-        The value. On the sides of a box it may vary: a function of the coordinates, or nodal values on the
-        side, or on the whole box, of which those on the side count. What fits the whole box and is a batch
-        for a side too is refused, unless it is the one condition for all sides: that is of the whole box.
-    """
-
-    g: Any = 0.0
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "g", _given("Dirichlet g", self.g))
-
-
-@dataclass(frozen=True, repr=False)
-class Neumann(_Condition):
-    """The flux into an end, or a side, is given: a ∂u/∂ν = g, ν the outward normal.
-
-    Parameters
-    ----------
-    g : float, callable or array, default 0.0
-        The flux; what varies on the side of a box as for :class:`Dirichlet`.
-    """
-
-    g: Any = 0.0
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "g", _given("Neumann g", self.g))
-
-
-@dataclass(frozen=True, repr=False)
-class Robin(_Condition):
-    """Flux and value at an end, or on a side, are tied: a ∂u/∂ν + α u = g.
-
-    Parameters
-    ----------
-    alpha : float
-        The transfer coefficient α, at least 0; a tensor that requires a gradient gets one.
-    g : float, callable or array, default 0.0
-        The right-hand side; what varies on the side of a box as for :class:`Dirichlet`.
-    """
-
-    alpha: Any
-    g: Any = 0.0
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "alpha", _tracked_number("Robin alpha", self.alpha))
-        object.__setattr__(self, "g", _given("Robin g", self.g))
-        if not hidden(self.alpha) and self.alpha < 0:
-            raise ValueError(f"Robin alpha: got {shown(self.alpha)}; accepted: a number of at least 0")
-
-
-Condition = Dirichlet | Neumann | Robin
-
-
-def _given(name: str, g: Any) -> Any:
-    """Check the data of a condition as far as it can be without a grid."""
-    if callable(g):
-        return g
-    return data(name, g) if is_array(g) else _tracked_number(name, g)
-
-
-def _tracked_number(name: str, value: Any) -> Any:
-    """Return a finite float, or a tensor by which derivatives are taken as it is."""
-    if not tracked(value):
-        return number(name, value)
-    if value.ndim or not hidden(value):
-        number(name, value.detach())
-    return value
-
-
-def nothing(g: Any) -> bool:
-    """Say whether data of a condition are the number zero."""
-    return isinstance(g, float) and not g
+AT_NODES = "one value per node, boundary included"
+BOUNDS = {"a": "positive, finite numbers", "c": "finite numbers of at least 0"}
 
 
 class Poisson:
-    """The boundary-value problem −(a u′)′ + c u = f on an interval, :eq:`strong-form`.
+    """The boundary-value problem −∇·(a ∇u) + c u = f on an interval or in a box, :eq:`strong-form-box`.
+
+    On an interval that is −(a u′)′ + c u = f, :eq:`strong-form`.
 
     Parameters
     ----------
     f : float, callable or array, optional
-        Right-hand side: a number, a function of x, or nodal values of shape (..., n + 1), boundary
-        included; leading axes are a batch. (A periodic f may have shape (..., n), each node once.) A
-        function is called with a float64 array of points (a NumPy array, or if it does not take that a torch
-        tensor, on the device of the problem or on the CPU) and returns as many values, or one; leading axes
-        are a batch here too.
+        Right-hand side: a number, a function of the coordinates, or nodal values of shape (..., n + 1) or
+        (..., n₁ + 1, n₂ + 1), indexed [x, y], boundary included; leading axes are a batch. (Along a periodic
+        axis each node may stand once.) A function is called with one float64 array of points for each
+        coordinate, of shapes that broadcast, (n₁, 1) and (1, n₂) for example (NumPy arrays, or if it does not
+        take those torch tensors, on the device of the problem or on the CPU), and returns as many values, or
+        one; leading axes are a batch here too.
     dim : {1, 2, 3}, default 1
-        Number of dimensions; 2 and 3 make a :class:`~mgnet.poisson.box_problem.BoxPoisson`, which has
-        parameters of its own.
-    n : int
-        Number of cells, at least 1; not with ``nodes``.
-    domain : (float, float), default (0.0, 1.0)
-        The two ends.
+        Number of dimensions, the axes of the box.
+    n : int or sequence of int
+        Number of cells, at least 1, along all axes or along each; not with ``nodes``.
+    domain : (float, float) or a sequence of them, default (0.0, 1.0)
+        The two ends of all axes or of each.
     nodes : array, shape (n + 1,), optional
-        Increasing node coordinates of a non-uniform grid, instead of ``n`` and ``domain``.
+        Increasing node coordinates of a non-uniform grid, instead of ``n`` and ``domain``; only in one
+        dimension.
     boundary : Dirichlet, Neumann, Robin or dict, optional
-        One condition for both ends, or a dictionary with ``left`` and ``right``, instead of those two.
-    a : float, callable or array of shape (n,), default 1.0
-        Coefficient, positive; an array has one value per cell, a function is averaged over each cell by
-        five-point Gauss quadrature.
-    c : float, callable or array of shape (n + 1,), default 0.0
+        One condition for all sides, or a dictionary by side: left, right (x), bottom, top (y), back, front
+        (z). A side that is not named is Dirichlet(0). At an edge that two Dirichlet sides share the one
+        later in this list counts.
+    a : float, callable or array of shape (n,) or (n₁, n₂), default 1.0
+        Coefficient, positive; an array has one value per cell, a function is averaged over each cell by Gauss
+        quadrature: five points, in a box three along each axis.
+    c : float, callable or array of shape (n + 1,) or (n₁ + 1, n₂ + 1), default 0.0
         Coefficient, not negative; an array has one value per node. It goes through the same integrals as f,
         so that f = c g with a constant g has the solution g: see ``load``.
-    left, right : Dirichlet, Neumann or Robin, default Dirichlet(0.0)
-        Conditions at the two ends.
-    periodic : bool, default False
-        Join the two ends instead.
+    left, right : Dirichlet, Neumann or Robin, optional
+        Another way to write those two sides of ``boundary``; in one dimension instead of it.
+    periodic : bool or sequence of bool, default False
+        Join the two sides of all axes, or of some, instead.
     load : {"exact", "nodal"}, optional
         How f becomes the load, and how c u becomes a part of the operator. "exact", the default for functions
-        f: by five-point Gauss quadrature on each cell, :eq:`load` (exact for polynomials of degree 8), or of
-        nodal values as the integral of the piecewise linear function through them, :eq:`load-consistent`;
-        where f is an array, a function c counts by its nodal values too. "nodal", the default for arrays f:
-        lumped, f and c at a node times the integral of its hat, :eq:`load-nodal`, :eq:`mass-lumped`. For a
-        number f, where both loads are the same, and for ``b`` c is integrated unless it is "nodal".
-    b : array, shape (..., unknowns), optional
-        The load vector itself, instead of ``f``, one entry per unknown: the nodes without Dirichlet
-        ends, a periodic end once. The data of Neumann and Robin ends are still added.
+        f: by five Gauss points on each cell, :eq:`load` (exact for polynomials of degree 8), in a box by
+        three along each axis, :eq:`load-box`, :eq:`mass-box` (of degree 4), or of nodal values as the
+        integral of the piecewise linear function through them, :eq:`load-consistent`; where f is an array, a
+        function c counts by its nodal values too. "nodal", the default for arrays f: lumped, f and c at a
+        node times the integral of its hat, :eq:`load-nodal`, :eq:`mass-lumped`. For a number f, where both
+        loads are the same, and for ``b`` c is integrated unless it is "nodal".
+    b : array, shape ``(..., *unknowns)``, optional
+        The load vector itself, instead of ``f``, one entry per unknown: the nodes that are on no Dirichlet
+        side, those of joined sides once. The data of Neumann and Robin sides are still added.
 
     Raises
     ------
@@ -162,22 +84,6 @@ class Poisson:
     ResourceError
         When the problem needs more memory than the machine has.
     """
-
-    # The class for problems in a box; set where it is defined.
-    boxes: type[Poisson]
-    dim = 1
-    # Whether f, and c with it, counts by its nodal values; and whether they are lumped.
-    nodal: bool
-    lumped: bool
-
-    def __new__(cls, f: Any = None, *, dim: Any = 1, **options: Any) -> Self:
-        """Return the class for ``dim`` dimensions."""
-        if isinstance(dim, bool) or not isinstance(dim, numbers.Integral) or dim not in (1, 2, 3):
-            raise ValueError(f"dim: got {shown(dim)}; accepted: 1, 2 or 3")
-        return super().__new__(cls if dim == 1 else cls.boxes)  # type: ignore[return-value]
-
-    def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        return (None,), {"dim": self.dim}
 
     def __init__(
         self,
@@ -196,91 +102,25 @@ class Poisson:
         load: str | None = None,
         b: Any = None,
     ) -> None:
-        self.grid = _grid(n, domain, nodes)
-        left, right = _ends_of(boundary, left, right)
-        self.left, self.right, self.periodic = _conditions(left, right, periodic)
-        self.conditions: list[tuple[Condition, Condition]] = [(self.left, self.right)]
-        self._set_data(f, b, a, c, load)  # eq: strong-form
-
-    @property
-    def n(self) -> int:
-        """Number of cells."""
-        return self.grid.n
-
-    @property
-    def cells(self) -> tuple[int, ...]:
-        """Number of cells along each axis."""
-        return (self.n,)
-
-    @property
-    def joined(self) -> tuple[bool, ...]:
-        """Whether the two ends of each axis are joined."""
-        return (self.periodic,)
-
-    @property
-    def grids(self) -> list[Grid]:
-        """The grid of each axis."""
-        return [self.grid]
-
-    def sides(self) -> list[tuple[str, int, int, Condition]]:
-        """Return the ends that are not joined: name, axis, 0 or -1 for low or high, condition."""
-        return [] if self.periodic else [("left", 0, 0, self.left), ("right", 0, -1, self.right)]
-
-    @property
-    def space(self) -> Chain:
-        """Which nodes are unknowns."""
-        return Chain(self.ends)
-
-    @property
-    def node_shape(self) -> tuple[int, ...]:
-        """Number of nodes along each axis."""
-        return (self.n + 1,)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Number of unknowns along each axis."""
-        return (self.unknowns,)
-
-    @property
-    def floats(self) -> bool:
-        """Whether no value is given, so that only c and Robin's alpha hold the constants."""
-        return "dirichlet" not in self.ends
-
-    @property
-    def ends(self) -> tuple[str, str]:
-        """What the operators call the two ends: dirichlet, natural or periodic."""
-        if self.periodic:
-            return "periodic", "periodic"
-        names = ["dirichlet" if isinstance(end, Dirichlet) else "natural" for end in (self.left, self.right)]
-        return names[0], names[1]
-
-    @property
-    def robin(self) -> tuple[Any, Any]:
-        """Robin's alpha at the two ends, floats or tensors by which derivatives are taken."""
-        alphas = [end.alpha if isinstance(end, Robin) else 0.0 for end in (self.left, self.right)]
-        return alphas[0], alphas[1]
-
-    @property
-    def unknowns(self) -> int:
-        """Number of unknowns: the nodes without Dirichlet ends, a periodic end once."""
-        return self.n if self.periodic else self.n + 1 - self.ends.count("dirichlet")
-
-    def _set_data(self, f: Any, b: Any, a: Any, c: Any, load: Any) -> None:
-        """Check and keep coefficients and right-hand side, for an interval or a box."""
+        self.dim = _dimension(dim)
+        self.grids = grids_of(n, domain, nodes, self.dim)
+        self.joined = _joined(periodic, self.dim)
+        self.conditions = conditions_of(boundary, left, right, self.joined, self.node_shape)
         if not isinstance(load, str | None) or load not in (None, "exact", "nodal"):
             raise ValueError(f"load: got {shown(load)}; accepted: 'exact', 'nodal' or None")
-        at_nodes = "one value per node, boundary included"
-        self.a = coefficient("a", 1.0 if a is None else a, self.cells, "one value per cell")
-        self.c = coefficient("c", 0.0 if c is None else c, self.node_shape, at_nodes)
+        self.a = _coefficient("a", 1.0 if a is None else a, self.cells, "one value per cell")
+        self.c = _coefficient("c", 0.0 if c is None else c, self.node_shape, AT_NODES)
         require_bounds(a=self.a, c=self.c)
-        self.f, self.b = self._right_hand_side(f, b, at_nodes)
+        self.f, self.b = self._right_hand_side(f, b)  # eq: strong-form, strong-form-box
         self.load = load or ("exact" if callable(self.f) else "nodal")
         # A number f is a constant, also where it became nodal values to take derivatives by.
         array_f = isinstance(self.f, Tensor) and not is_number(f)
+        # Whether f, and c with it, counts by its nodal values; and whether they are lumped.
         self.lumped = load == "nodal" or (load is None and array_f)
         self.nodal = array_f or self.lumped
 
-    def _right_hand_side(self, f: Any, b: Any, at_nodes: str) -> tuple[Any, Any]:
+    def _right_hand_side(self, f: Any, b: Any) -> tuple[Any, Any]:
+        """Check f, or b where that is given, and return both."""
         if (f is None) == (b is None):
             if f is None:
                 return 0.0, None
@@ -295,15 +135,140 @@ class Poisson:
             return number("f", f), None
         once = tuple(n + (not joined) for n, joined in zip(self.cells, self.joined, strict=True))
         shapes = (self.node_shape, once) if any(self.joined) else (self.node_shape,)
-        return array("f", f, shapes, at_nodes), None
+        return array("f", f, shapes, AT_NODES), None
+
+    @property
+    def cells(self) -> tuple[int, ...]:
+        """Number of cells along each axis."""
+        return tuple(grid.n for grid in self.grids)
+
+    @property
+    def n(self) -> int:
+        """Number of cells along the longest axis."""
+        return max(self.cells)
+
+    @property
+    def node_shape(self) -> tuple[int, ...]:
+        """Number of nodes along each axis."""
+        return tuple(n + 1 for n in self.cells)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of unknowns along each axis."""
+        return self.space.shape
+
+    @property
+    def unknowns(self) -> int:
+        """Number of unknowns: the nodes without Dirichlet sides, those of joined sides once."""
+        return math.prod(self.shape)
+
+    @property
+    def domain(self) -> tuple[Any, ...]:
+        """The two ends, in more dimensions those of each axis."""
+        return self.grid.domain if self.dim == 1 else tuple(grid.domain for grid in self.grids)
+
+    @property
+    def periodic(self) -> bool:
+        """Whether some axis is joined."""
+        return any(self.joined)
+
+    @cached_property
+    def space(self) -> Box:
+        """The axes, and which nodes are unknowns; Robin's alpha is divided by a, where cells are alike."""
+        axes = []
+        for grid, pair, joined, alphas in zip(
+            self.grids, self.conditions, self.joined, self.alphas, strict=True
+        ):
+            low, high = (
+                "periodic" if joined else "dirichlet" if isinstance(side, Dirichlet) else "natural"
+                for side in pair
+            )
+            robin = (alphas[0] / self.a, alphas[1] / self.a) if self.alike else (0.0, 0.0)
+            axes.append(Axis(grid.n, grid.length / grid.n, (low, high), robin, nodes=grid.nodes))
+        return Box(axes)
+
+    @property
+    def floats(self) -> bool:
+        """Whether no value is given, so that only c and Robin's alpha hold the constants."""
+        return not any("dirichlet" in ends for ends in self.space.ends)
+
+    @property
+    def alike(self) -> bool:
+        """Whether cells differ by c alone: their widths, a and what derivatives Robin's alpha has do not."""
+        uniform = all(grid.uniform for grid in self.grids)
+        return uniform and isinstance(self.a, float) and not any(tracked(*pair) for pair in self.alphas)
+
+    @property
+    def alphas(self) -> list[tuple[Any, Any]]:
+        """Robin's alpha on the two sides of each axis, floats or tensors by which derivatives are taken."""
+        pairs = [
+            [side.alpha if isinstance(side, Robin) else 0.0 for side in pair] for pair in self.conditions
+        ]
+        return [(low, high) for low, high in pairs]
+
+    def sides(self) -> list[tuple[str, int, int, Condition]]:
+        """Return the sides that are not joined: name, axis, 0 or -1 for the low or high end, condition."""
+        found = []
+        for axis, (names, pair) in enumerate(zip(SIDES, self.conditions, strict=False)):
+            if not self.joined[axis]:
+                found += [(names[i], axis, (0, -1)[i], pair[i]) for i in (0, 1)]
+        return found
+
+    def side_shape(self, axis: int) -> tuple[int, ...]:
+        """Return the number of nodes along each axis of a side."""
+        return side_shape(self.node_shape, axis)
+
+    @property
+    def grid(self) -> Grid:
+        """The grid of the first axis, in one dimension the only one."""
+        return self.grids[0]
+
+    @property
+    def left(self) -> Condition:
+        """The condition at the low end of the first axis."""
+        return self.conditions[0][0]
+
+    @property
+    def right(self) -> Condition:
+        """The condition at the high end of the first axis."""
+        return self.conditions[0][1]
+
+    @property
+    def ends(self) -> tuple[str, str]:
+        """What the operators call the two ends of the first axis: dirichlet, natural or periodic."""
+        return self.space.ends[0]
+
+    @property
+    def robin(self) -> tuple[Any, Any]:
+        """Robin's alpha at the two ends of the first axis."""
+        return self.alphas[0]
 
     def __repr__(self) -> str:
-        ends = "periodic" if self.periodic else f"left={self.left}, right={self.right}"
-        grid = "uniform" if self.grid.uniform else "given nodes"
-        return f"Poisson(n={self.n}, domain={self.grid.domain}, {grid}, {ends})"
+        if self.dim == 1:
+            ends = "periodic" if self.periodic else f"left={self.left}, right={self.right}"
+            grid = "uniform" if self.grid.uniform else "given nodes"
+            return f"Poisson(n={self.n}, domain={self.domain}, {grid}, {ends})"
+        sides = ", ".join(f"{name}={side}" for name, *_, side in self.sides())
+        joined = f", periodic={self.joined}" if self.periodic else ""
+        return f"Poisson(dim={self.dim}, n={self.cells}, domain={self.domain}, {sides}{joined})"
 
 
-def coefficient(name: str, value: Any, shape: tuple[int, ...], what: str) -> Any:
+def _dimension(dim: Any) -> int:
+    if isinstance(dim, bool) or not isinstance(dim, numbers.Integral) or dim not in (1, 2, 3):
+        raise ValueError(f"dim: got {shown(dim)}; accepted: 1, 2 or 3")
+    return int(dim)
+
+
+def _joined(periodic: Any, dim: int) -> tuple[bool, ...]:
+    if dim == 1:
+        return (flag("periodic", periodic),)
+    flags = list(periodic) if is_array(periodic) else [periodic] * dim
+    if len(flags) != dim or not all(isinstance(flag, bool | np.bool_) for flag in flags):
+        raise TypeError(f"periodic: got {shown(periodic)}; accepted: True or False, or {dim} of them")
+    return tuple(bool(flag) for flag in flags)
+
+
+def _coefficient(name: str, value: Any, shape: tuple[int, ...], what: str) -> Any:
     """Return a coefficient as a float, whose bound is checked, a callable, or a tensor of this shape."""
     if callable(value):
         return value
@@ -318,11 +283,18 @@ def coefficient(name: str, value: Any, shape: tuple[int, ...], what: str) -> Any
     return result.double()
 
 
-BOUNDS = {"a": "positive, finite numbers", "c": "finite numbers of at least 0"}
+def require_bounds(place: str = "", start: int = 0, **coefficients: Any) -> None:
+    """Raise the error that names the first cell or node where a ≤ 0, c < 0, or either is not finite.
 
-
-def require_bounds(place: str = "", **coefficients: Any) -> None:
-    """Raise the error that names the first cell or node where a ≤ 0, c < 0, or either is not finite."""
+    Parameters
+    ----------
+    place : str, optional
+        What has a value each: "cell" or "node", by default as a and c come as arrays.
+    start : int, default 0
+        Number of the first of them along the first axis.
+    **coefficients : object
+        By name; what is no tensor, or cannot be looked at, is not.
+    """
     known = {name: x for name, x in coefficients.items() if isinstance(x, Tensor) and not hidden(x)}
     if not known:
         return
@@ -331,93 +303,13 @@ def require_bounds(place: str = "", **coefficients: Any) -> None:
     ends = torch.stack([end.to(first) for x in known.values() for end in x.aminmax()]).tolist()
     for (name, x), low, high in zip(known.items(), ends[::2], ends[1::2], strict=True):
         if not (high < math.inf and (low > 0 if name == "a" else low >= 0)):
-            _refuse(name, x, place)
+            _refuse(name, x, place, start)
 
 
-def _refuse(name: str, x: Tensor, place: str) -> None:
+def _refuse(name: str, x: Tensor, place: str, start: int) -> None:
     bad = ~((x > 0) if name == "a" else (x >= 0)) | x.isinf()
     place = place or ("cell" if name == "a" else "node")
     index = tuple(bad.nonzero()[0].tolist())
-    where = index[-1] if len(index) == 1 else index
+    numbered = (start + index[0], *index[1:])
+    where = numbered[0] if len(index) == 1 else numbered
     raise ValueError(f"{name}: got {x[index].item()!r} in {place} {where}; accepted: {BOUNDS[name]}")
-
-
-def _ends_of(boundary: Any, left: Any, right: Any) -> tuple[Any, Any]:
-    """Give the conditions at the two ends from ``boundary``, where that is given."""
-    if boundary is None:
-        return left, right
-    if left is not None or right is not None:
-        raise ValueError(f"boundary: got {shown(boundary)} and left or right; accepted: one of them")
-    if isinstance(boundary, Mapping):
-        unknown = set(boundary) - {"left", "right"}
-        if unknown:
-            raise ValueError(f"boundary: got the side {shown(unknown.pop())}; accepted: 'left', 'right'")
-        return boundary.get("left"), boundary.get("right")
-    what = "Dirichlet(g), Neumann(g) or Robin(alpha, g), or a dictionary of them by side"
-    instance("boundary", boundary, (Dirichlet, Neumann, Robin), what)
-    return boundary, boundary
-
-
-def _conditions(left: Any, right: Any, periodic: Any) -> tuple[Condition, Condition, bool]:
-    periodic = flag("periodic", periodic)
-    for name, end in (("left", left), ("right", right)):
-        if end is not None and periodic:
-            raise ValueError(f"{name}: got {shown(end)} and periodic=True; accepted: one of them")
-        if end is not None and not isinstance(end, Dirichlet | Neumann | Robin):
-            raise TypeError(
-                f"{name}: got {shown(end)}; accepted: Dirichlet(g), Neumann(g) or Robin(alpha, g)"
-            )
-        if end is not None and not (
-            isinstance(end.g, float) or (isinstance(end.g, Tensor) and not end.g.ndim)
-        ):
-            raise TypeError(
-                f"{name}: got {type(end).__name__}(g) with g = {shown(end.g)}; accepted: a number"
-            )
-    return left or Dirichlet(), right or Dirichlet(), periodic
-
-
-def _grid(n: Any, domain: Any, nodes: Any) -> Grid:
-    (ends,) = domains(domain, 1)
-    if nodes is not None:
-        x = increasing(nodes)
-        if ends_of(ends) not in ((0.0, 1.0), (x[0], x[-1])):
-            raise ValueError(f"domain: got {shown(domain)} and nodes; accepted: one of them")
-        if n is not None and count("n", n) != len(x) - 1:
-            raise ValueError(
-                f"n: got {shown(n)} and {len(x)} nodes; accepted: n = {len(x) - 1}, or nodes alone"
-            )
-        return Grid(len(x) - 1, (float(x[0]), float(x[-1])), x)
-    if n is None:
-        raise ValueError("n: got None; accepted: a number of cells of at least 1, or nodes")
-    cells = count("n", n)
-    require_memory(cells)
-    return uniform_grid(cells, ends)
-
-
-def uniform_grid(cells: int, domain: Any) -> Grid:
-    """Return a grid of equal cells, if the domain has room for them."""
-    low, high = ends_of(domain)
-    h = (high - low) / cells
-    if not (low + h > low and high - h < high):
-        raise ValueError(
-            f"domain: got {domain!r}, where {cells} cells are lost to rounding; accepted: a longer one"
-        )
-    return Grid(cells, (low, high))
-
-
-def domains(domain: Any, dim: int) -> list[Any]:
-    """Return the ends of each axis, not yet looked at, from one pair for all axes or one for each."""
-    refuse_masked("domain", domain)
-    if hasattr(domain, "__array__"):
-        domain = to_numpy("domain", domain).tolist()
-    if dim == 1:
-        return [domain]
-    try:
-        ends = [tuple(pair) if is_array(pair) else pair for pair in domain]
-    except TypeError:
-        raise ValueError(f"domain: got {shown(domain)}; accepted: a pair (low, high) for each axis") from None
-    if len(ends) == 2 and not any(isinstance(end, tuple) for end in ends):
-        return [tuple(ends)] * dim
-    if len(ends) != dim or not all(isinstance(pair, tuple) for pair in ends):
-        raise ValueError(f"domain: got {shown(domain)}; accepted: (low, high), or {dim} such pairs")
-    return ends

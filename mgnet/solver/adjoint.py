@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-__all__ = ["LinearSolve"]
+from ..core.arrays import require_finite
+from ..core.memory import own_copy
+from ..poisson.assembly import Load
+from ..poisson.lifting import Held
+from .method import Found, Method, attempt
+from .solution import ConvergenceError, Solution
+from .stopping import Status, Stopping
+
+__all__ = ["LinearSolve", "Solving"]
 
 
 class System(Protocol):
@@ -79,3 +89,72 @@ class LinearSolve(torch.autograd.Function):
             ]
             solutions.append(LinearSolve.apply(system, b_i, *own))
         return torch.stack(solutions), 0
+
+
+class Solving:
+    """A method as the system of :class:`mgnet.solver.adjoint.LinearSolve`.
+
+    On the way forward, until ``leave``, it knows the load and the first guess, and notes how it ended. What
+    comes after that are derivatives.
+
+    Parameters
+    ----------
+    method : Method
+        The method.
+    stopping : Stopping
+        When to stop.
+    load : Load
+        Where the load came from.
+    x0 : array, optional
+        First guess.
+    """
+
+    def __init__(self, method: Method, stopping: Stopping, load: Load, x0: Any) -> None:
+        self.method, self.stopping, self.x0 = method, stopping, x0
+        self.load: Load | None = load
+        self.found: Found | None = None
+
+    def leave(self) -> Found:
+        """Say how the way forward ended, and forget everything that derivatives do not need."""
+        found = self.found
+        assert found is not None
+        self.load = self.x0 = self.found = None
+        return found
+
+    def solve(self, b: Tensor, numbers: Sequence[Tensor]) -> Tensor:
+        """Return u of A(numbers) u = b, shape (..., *unknowns)."""
+        method = self._with(numbers) if numbers else self.method
+        system, shape = method.system, method.system.box.shape
+        rows = b.detach().reshape(math.prod(b.shape[: b.ndim - len(shape)]), *shape)
+        found = attempt(
+            method,
+            rows,
+            Held(system.box),
+            self.x0,
+            self.stopping,
+            lambda constants: constants.project(rows),
+            lambda: self._blame(rows),
+        )
+        u, outcome, _ = found
+        if self.load is None and self.stopping.throw and outcome.status is not Status.CONVERGED:
+            name = self.method.options.method
+            raise ConvergenceError(Solution(own_copy(u), system.problem.grids, outcome, method=name))
+        if self.load is not None and (self.found is None or self.found.outcome.status is Status.CONVERGED):
+            # Of many operators the last counts, or the first that did not converge.
+            self.found = found
+        return own_copy(system.box.unknowns(u)).reshape(b.shape)
+
+    def _with(self, numbers: Sequence[Tensor]) -> Method:
+        """Give the method for other numbers in A."""
+        return type(self.method)(self.method.system.replaced(*numbers), self.method.options)
+
+    def _blame(self, rows: Tensor) -> None:
+        """Name what is not finite: the data, or a gradient that came back."""
+        if self.load is None:
+            require_finite("gradient", rows)
+        elif self.load.given is not None:
+            require_finite(self.load.name, self.load.given)
+
+    def energies(self, v: Tensor, u: Tensor) -> tuple[Tensor, ...]:
+        """Return the derivatives of v · A u by the numbers."""
+        return self.method.system.A.energies(v, u)

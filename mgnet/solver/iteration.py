@@ -7,27 +7,27 @@ so it is reported but does not decide. The sizes of the corrections do, :eq:`err
 
 from __future__ import annotations
 
-import enum
 import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from ..operators.contract import Map
 from ..operators.rows import residual
+from .stopping import Outcome, Status
 
 __all__ = [
     "ENOUGH",
-    "Outcome",
     "Progress",
     "SingleStep",
-    "Status",
     "Step",
     "iterate",
     "largest",
+    "lost_below_normal",
     "norms",
     "relative_norm",
     "slowness",
@@ -43,81 +43,6 @@ SLOW = 0.05
 ENOUGH = 3
 # No iteration is believed to shrink its error by more than this.
 QUICKEST = 0.05
-
-
-class Status(enum.Enum):
-    """How a solution ended; each value says what to do about it.
-
-    Attributes
-    ----------
-    CONVERGED
-        The error estimate is below the tolerance.
-    MAXITER
-        The iterations ran out first: raise ``maxiter``, or take more sweeps.
-    STAGNATED
-        The corrections no longer shrink, or the exact cycle misses a ``tol`` that was given: loosen
-        ``tol``, or take ``method="exact"``, float64 or ``refine=True``.
-    DIVERGED
-        The corrections grow or are not finite: take a smaller ``omega``, another smoother, or
-        ``method="pcg"``.
-    """
-
-    CONVERGED = "the error estimate is below the tolerance"
-    MAXITER = "the iterations ran out before the tolerance was met: raise maxiter, or take more sweeps"
-    STAGNATED = "rounding keeps the error above tol: loosen tol, or take float64 or refine=True"
-    DIVERGED = (
-        "the corrections grow or are not finite: take a smaller omega, another smoother, or method='pcg'"
-    )
-
-
-@dataclass
-class Outcome:
-    """What an iteration came to.
-
-    Parameters
-    ----------
-    status : Status
-        How it ended.
-    iterations : int, default 0
-        Corrections made.
-    residuals : list of float
-        Before the first and after each correction: Euclidean norm relative to that of the load, the worst
-        row of a batch.
-    error_estimate : float, default inf
-        Estimated largest nodal error, absolute, of the worst row.
-    convergence_factor : float, default nan
-        Mean factor of the last corrections, of the slowest row.
-    row : int, default 0
-        The row that decided a status other than ``CONVERGED``.
-    errors : torch.Tensor, shape (batch,)
-        The estimates of all rows; none where nothing was iterated.
-    """
-
-    status: Status
-    iterations: int = 0
-    residuals: list[float] = field(default_factory=list)
-    error_estimate: float = math.inf
-    convergence_factor: float = math.nan
-    row: int = 0
-    errors: Tensor = field(default_factory=lambda: torch.zeros(0))
-
-    def judge(self, errors: Tensor, accepted: Tensor) -> None:
-        """Take other estimates of the rows' errors, and see whether they are small enough, :eq:`stopping`.
-
-        Parameters
-        ----------
-        errors, accepted : torch.Tensor, shape (batch,)
-            Estimated and accepted errors. NaN is not accepted, and means divergence as infinity does.
-        """
-        bad = ~((errors <= accepted) & errors.isfinite())
-        # One look, which waits for a GPU.
-        figures = errors.max(), bad.any(), bad.int().argmax()
-        self.error_estimate, wanting, row = torch.stack([x.double() for x in figures]).tolist()
-        self.errors = errors
-        if self.status is Status.CONVERGED and wanting:
-            # The largest of rows with NaN is NaN.
-            lost = not math.isfinite(self.error_estimate)
-            self.status, self.row = Status.DIVERGED if lost else Status.STAGNATED, int(row)
 
 
 @dataclass
@@ -181,7 +106,7 @@ class SingleStep:
         From a residual, which it may overwrite, to a correction.
     """
 
-    def __init__(self, A: Any, b: Tensor, correct: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, A: Map, b: Tensor, correct: Map) -> None:
         self.A, self.b, self.correct = A, b, correct
 
     def __call__(self, u: Tensor, most: int) -> Progress:
@@ -348,9 +273,7 @@ def _verdict(good: Tensor, stagnated: Tensor, diverged: Tensor) -> tuple[Status,
     return Status.CONVERGED if converges else Status.MAXITER, ~good
 
 
-def slowness(
-    cycle: Callable[[Tensor], Tensor], A: Any, e: Tensor, project: Callable[[Tensor], Tensor]
-) -> float:
+def slowness(cycle: Map, A: Map, e: Tensor, project: Map) -> float:
     """Return how many times its last correction an error may be, seen on an error that is known.
 
     The parts of an error that shrink slowest are small among the first corrections, :eq:`hidden`; after some
@@ -438,3 +361,10 @@ def norms(x: Tensor) -> Tensor:
 
 def _relative(norm: Tensor, unit: Tensor) -> Tensor:
     return torch.where(unit > 0, norm / unit, norm)
+
+
+def lost_below_normal(b: Tensor, u: Tensor) -> Tensor:
+    """Return the part of each row of u that loads below the normal range lost before they came here."""
+    limits, loads = torch.finfo(b.dtype), largest(b).double()
+    part = torch.where(loads > 0, limits.smallest_normal * limits.eps / loads, 0.0)
+    return (part * largest(u)).to(u)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from ..core.memory import empty, empty_like, strips
-from ..multigrid.cycles import ConjugateGradients
+from ..multigrid.krylov import ConjugateGradients
+from ..operators.contract import Map
 from ..operators.rows import residual, rounded_residual
 from .iteration import ENOUGH, Progress, largest, norms
 
@@ -43,12 +41,12 @@ class MixedStep:
 
     def __init__(
         self,
-        A: Any,
+        A: Map,
         b: Tensor,
-        low: Any,
+        low: Map,
         scale: float,
-        precondition: Callable[[Tensor], Tensor],
-        project: Callable[[Tensor], Tensor],
+        precondition: Map,
+        project: Map,
     ) -> None:
         self.A, self.b, self.scale, self.project = A, b, scale, project
         self.gradients = ConjugateGradients(low, precondition)

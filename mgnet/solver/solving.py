@@ -10,9 +10,10 @@ from torch import Tensor
 
 from ..core.checks import find_device, float_type
 from ..core.resources import within_memory
-from ..poisson.box_problem import Poisson
-from ..poisson.problem import Condition, Data
-from .hierarchy import Hierarchy, Stopping, assembly_of
+from ..poisson import assembly
+from ..poisson.conditions import Condition
+from ..poisson.problem import Data, Poisson
+from .hierarchy import Hierarchy, Stopping
 from .solution import Solution
 
 __all__ = ["solve"]
@@ -52,8 +53,7 @@ def solve(
     Parameters
     ----------
     f, n, domain, nodes, a, c, left, right, periodic, boundary, load, b
-        The problem, as for :class:`Poisson`, and in more dimensions for
-        :class:`~mgnet.poisson.box_problem.BoxPoisson`.
+        The problem, as for :class:`Poisson`.
     dim : {1, 2, 3}, default 1
         Number of space dimensions.
     method : str, default "auto"
@@ -164,5 +164,5 @@ def solve(
         )
         tensors = any(isinstance(value, Tensor) for value in (f, b, a, c, nodes))
         wide = torch.float64 if refine else float_type(dtype)
-        rhs = assembly_of(problem).load(problem, wide, find_device(device), tensors)
+        rhs = assembly.load(problem, wide, find_device(device), tensors)
         return hierarchy.run(rhs, stopping, x0)

@@ -155,7 +155,7 @@ def test_the_exact_cycle_is_the_same_to_the_last_bit(
 ) -> None:
     monkeypatch.setattr(condensation, "CHUNK", 2**8)
     n = 33_333
-    solver = Condensation(Stiffness(1 / n, dtype=dtype), n)
+    solver = Condensation(Stiffness(1 / n, dtype=dtype).on(n))
     b = torch.randn(batch, n - 1, dtype=dtype)
     shared = [solver.solve(b) for _ in range(5)]
     torch.set_num_threads(1)

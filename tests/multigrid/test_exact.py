@@ -28,7 +28,7 @@ ENDS: dict[str, tuple[tuple[str, str], tuple[float, float]]] = {
     "neumann": (("natural", "natural"), (0.0, 0.0)),
     "periodic": (("periodic", "periodic"), (0.0, 0.0)),
 }
-# Where constants are free there is no one solution: test_solver.py has those.
+# Where constants are free there is no one solution: tests/solver/test_solving.py has those.
 FIXED = {name: value for name, value in ENDS.items() if name not in ("neumann", "periodic")}
 EPS = {torch.float32: 2.0**-23, torch.float64: 2.0**-52}
 SIZES = [*range(1, 71), 96, 97, 128, 129, 257]
@@ -176,10 +176,10 @@ def test_equal_cells(ends: tuple[str, str], robin: tuple[float, float], reaction
         values = (2.0, -1.0)
         expected = reference(k, s, ends, robin, b, values)
         A = Stiffness(h, a, c, ends, robin=robin)
-        u = Condensation(A, n).solve(tensor(b), *values)
+        u = Condensation(A.on(n)).solve(tensor(b), *values)
         close(u, expected, 40)
         # The path of cells that differ gives the same.
-        other = Condensation(A.varying(n), n).solve(tensor(b), *values)
+        other = Condensation(A.varying(n)).solve(tensor(b), *values)
         close(other, expected, 40)
 
 
@@ -197,7 +197,7 @@ def test_equal_cells_in_single_precision(
         b = draw(rng, 1, len(unknowns_of(ends, n)), sums_count).astype(np.float32)
         expected = reference(np.full(n, a / h - c * h / 6), s, ends, robin, b)
         A = Stiffness(h, a, c, ends, robin=robin, dtype=torch.float32)
-        u = Condensation(A, n).solve(tensor(b, torch.float32))
+        u = Condensation(A.on(n)).solve(tensor(b, torch.float32))
         assert u.dtype == torch.float32
         close(u, expected, 20)
 
@@ -219,7 +219,7 @@ def test_different_cells(ends: tuple[str, str], robin: tuple[float, float], reac
         s[n // 2] += 1.0 * reacts
         b = rng.normal(size=(2, len(unknowns_of(ends, n)))).astype(number)
         A = VaryingStiffness(tensor(k, dtype), tensor(s, dtype) if reacts else None, ends, robin)
-        u = Condensation(A, n).solve(tensor(b, dtype), 0.5, -3.0)
+        u = Condensation(A).solve(tensor(b, dtype), 0.5, -3.0)
         expected = reference(k.astype(float), s.astype(float), ends, robin, b, (0.5, -3.0))
         close(u, expected, 200)
 
@@ -235,7 +235,7 @@ def test_reaction_beyond_the_mesh(n: int, seed: int, name: str) -> None:
     s[1:] += c * h / 2
     b = rng.normal(size=(1, len(unknowns_of(ends, n))))
     expected = reference(k, s, ends, robin, b)
-    u = Condensation(VaryingStiffness(tensor(k), tensor(s), ends, robin), n).solve(tensor(b))
+    u = Condensation(VaryingStiffness(tensor(k), tensor(s), ends, robin)).solve(tensor(b))
     close(u, expected, 200)
 
 
@@ -247,7 +247,7 @@ def test_a_jump_of_a_million(n: int, where: float) -> None:
     for ends in (("dirichlet", "dirichlet"), ("natural", "dirichlet")):
         load = b[None] if ends[0] == "dirichlet" else np.append(1.0, b)[None]
         expected = reference(k, np.zeros(n + 1), ends, (0.0, 0.0), load)
-        u = Condensation(VaryingStiffness(tensor(k), None, ends), n).solve(tensor(load))
+        u = Condensation(VaryingStiffness(tensor(k), None, ends)).solve(tensor(load))
         close(u, expected, 40)
         # Not only the largest value: on the good conductor u is small, and right too.
         right = slice(int(where * n) + 1, n)
@@ -274,7 +274,7 @@ def test_hats_of_all_levels_are_orthogonal_in_energy(n: int) -> None:
     np.testing.assert_allclose(energies, np.diag(diagonal), rtol=0, atol=1e-14 * diagonal.max())
     b = np.random.default_rng(n).normal(size=(2, n - 1))
     u = b @ H / diagonal @ H.T
-    close(Condensation(A, n).solve(tensor(b))[:, 1:-1], u, 40)  # eq: exact
+    close(Condensation(A.on(n)).solve(tensor(b))[:, 1:-1], u, 40)  # eq: exact
     with_reaction = H.T @ Stiffness(1 / n, 3.0, 5.0).to_dense(n - 1).numpy() @ H
     assert n == 2 or abs(with_reaction - np.diag(np.diag(with_reaction))).max() > 1e-3
 
@@ -297,8 +297,8 @@ def test_parabolas(n: int, dtype: torch.dtype) -> None:
             (("natural", "dirichlet"), n, (i * n - i * (i - 1) / 2)[::-1]),
         ):
             A: Any = Stiffness(1.0, boundary=ends, dtype=dtype)
-            A = A if path == "equal" else A.varying(n)
-            u = Condensation(A, n).solve(torch.ones(1, count, dtype=dtype))
+            A = A.on(n) if path == "equal" else A.varying(n)
+            u = Condensation(A).solve(torch.ones(1, count, dtype=dtype))
             close(u[0], exact, 16)
 
 
@@ -309,15 +309,15 @@ def test_a_constant_is_what_its_row_sums_make(n: int) -> None:
         b = torch.full((1, n + (ends[0] == "natural")), c, dtype=torch.float64)
         if ends[0] == "natural":
             b[0, [0, -1]] /= 2
-        for path in (A, A.varying(n)):
-            close(Condensation(path, n).solve(b)[0], np.ones(n + 1), 64)
+        for path in (A.on(n), A.varying(n)):
+            close(Condensation(path).solve(b)[0], np.ones(n + 1), 64)
 
 
 def test_given_ends_make_a_straight_line() -> None:
     for n in (1, 2, 33, 1000, 2**15 + 7):
         A = Stiffness(1 / n)
-        for path in (A, A.varying(n)):
-            u = Condensation(path, n).solve(torch.zeros(1, n - 1, dtype=torch.float64), -2.0, 5.0)
+        for path in (A.on(n), A.varying(n)):
+            u = Condensation(path).solve(torch.zeros(1, n - 1, dtype=torch.float64), -2.0, 5.0)
             close(u[0], np.linspace(-2, 5, n + 1), 16)
             assert (u[0, 0].item(), u[0, -1].item()) == (-2.0, 5.0)
 
@@ -333,7 +333,7 @@ def test_a_batch_is_its_rows(n: int, dtype: torch.dtype) -> None:
         if not c and "dirichlet" not in ends and not any(robin):
             continue
         A: Any = Stiffness(1 / n, 1.0, c, ends, robin=robin, dtype=dtype)
-        exact = Condensation(A if path == "equal" else A.varying(n), n)
+        exact = Condensation(A.on(n) if path == "equal" else A.varying(n))
         b = torch.randn((5, len(unknowns_of(ends, n))), generator=generator, dtype=torch.float64).to(dtype)
         before = b.clone()
         u = exact.solve(b, 1.0, 2.0)
@@ -347,7 +347,7 @@ def test_a_batch_is_its_rows(n: int, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("n", [2, 33, 65, 130, 1057])
 def test_tensors_take_a_way_of_their_own(ends: tuple[str, str], robin: tuple[float, float], n: int) -> None:
     """What a GPU computes, whose place NumPy takes on a CPU: batches lie in strides there."""
-    exact = Condensation(Stiffness(1 / n, c=3.0, boundary=ends, robin=robin), n)
+    exact = Condensation(Stiffness(1 / n, c=3.0, boundary=ends, robin=robin).on(n))
     for rows in (1, 3):
         b = torch.randn(rows, len(unknowns_of(ends, n)), dtype=torch.float64)
         u, expected = torch.empty(rows, n + 1, dtype=torch.float64), exact.solve(b, 1.0, -2.0)
@@ -359,7 +359,7 @@ def test_columns_of_a_matrix_are_a_batch() -> None:
     """Loads whose rows are not contiguous give the same."""
     n = 100
     b = torch.randn(n - 1, 4, dtype=torch.float64).T
-    exact = Condensation(Stiffness(1 / n), n)
+    exact = Condensation(Stiffness(1 / n).on(n))
     assert not b.is_contiguous()
     torch.testing.assert_close(exact.solve(b), exact.solve(b.contiguous()), rtol=0, atol=1e-14)
 
@@ -368,16 +368,16 @@ def test_columns_of_a_matrix_are_a_batch() -> None:
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 def test_what_is_not_finite_is_refused(n: int) -> None:
     A = Stiffness(1 / n)
-    for path, value in itertools.product((A, A.varying(n)), (np.nan, np.inf, -np.inf)):
+    for path, value in itertools.product((A.on(n), A.varying(n)), (np.nan, np.inf, -np.inf)):
         for index in {0, 1, n // 2, n - 2} & set(range(n - 1)):
             b = torch.zeros(2, n - 1, dtype=torch.float64)
             b[1, index] = value
             with pytest.raises(NonFiniteError):
-                Condensation(path, n).solve(b)
+                Condensation(path).solve(b)
 
 
 def test_sums_may_overflow_where_values_do_not() -> None:
     b = torch.full((1, 999), 1e306, dtype=torch.float64)
-    u = Condensation(Stiffness(1.0, 1e3), 1000).solve(b)
+    u = Condensation(Stiffness(1.0, 1e3).on(1000)).solve(b)
     i = np.arange(1001)
     np.testing.assert_allclose(u[0], i * (1000 - i) * 0.5e303, rtol=1e-13)

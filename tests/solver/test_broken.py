@@ -21,8 +21,8 @@ from mgnet.core.arrays import NonFiniteError
 from mgnet.multigrid import ConjugateGradients
 from mgnet.operators.blocks import BlockDiagonal
 from mgnet.poisson.constants import LooseConstants
-from mgnet.solver.hierarchy import CONTRAST
 from mgnet.solver.iteration import SingleStep, iterate
+from mgnet.solver.method import CONTRAST
 
 FREE = Neumann(0.0)
 METHODS = ("auto", "pcg", "vcycle", "wcycle", "fcycle", "fmg", "direct")
@@ -67,7 +67,7 @@ def test_cycles_are_in_float64_beyond_the_contrast_that_float32_holds() -> None:
 
 def test_a_setup_that_fails_in_float32_falls_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """And one that fails in float64 too is said to have diverged, with no foreign exception."""
-    whole = mgnet.multigrid.cycles.build_box_levels
+    whole = mgnet.multigrid.build_levels
     for lost, wanted in (((torch.float32,), Status.CONVERGED), ((torch.float32, torch.float64), None)):
         for failure in (torch.linalg.LinAlgError("singular"), spla.ArpackError(-9999)):
 
@@ -76,7 +76,7 @@ def test_a_setup_that_fails_in_float32_falls_back(monkeypatch: pytest.MonkeyPatc
                     raise failure
                 return whole(A, *rest)
 
-            monkeypatch.setattr("mgnet.solver.hierarchy.build_box_levels", fails)
+            monkeypatch.setattr("mgnet.solver.cycling.build_levels", fails)
             sol = mgnet.solve(1.0, n=20, dim=2, throw=False)
             assert sol.status is (wanted or Status.DIVERGED)
             assert wanted is None or error(sol, mgnet.solve(1.0, n=20, dim=2, method="direct").u.max()) < 1e-9
@@ -142,9 +142,9 @@ def test_blocks_are_those_of_the_matrix(a: str, thin: tuple[bool, bool], periodi
     cells = 1.0 if a == "number" else np.random.default_rng(0).uniform(1, 2, n)
     ends = None if periodic else {"left": Robin(2.0), "right": FREE, "bottom": FREE}
     problem = Poisson(dim=2, n=n, a=cells, periodic=periodic, boundary=ends)
-    A = mgnet.poisson.box_assembly.operator(problem, torch.float64, torch.device("cpu"))
-    dense = A.to_dense(problem.shape).reshape(*problem.shape, *problem.shape)
-    found = BlockDiagonal(A, problem.space, thin).matrices
+    A = mgnet.poisson.assembly.operator(problem, torch.float64, torch.device("cpu"))
+    dense = A.to_dense().reshape(*problem.shape, *problem.shape)
+    found = BlockDiagonal(A, thin).matrices
     along = thin.index(False)
     for i in range(problem.shape[along]):
         block = dense.select(along, i).select(along + 1, i)

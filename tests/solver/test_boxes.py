@@ -16,11 +16,13 @@ import torch
 
 import mgnet
 from mgnet import Dirichlet, Hierarchy, Neumann, Poisson, Robin, Status
-from mgnet.multigrid import ConjugateGradients, cycle, full_multigrid
+from mgnet.multigrid import ConjugateGradients, Options, cycle, full_multigrid
 from mgnet.operators.smoothers import SMOOTHERS
-from mgnet.poisson import box_assembly
-from mgnet.solver import hierarchy as module
+from mgnet.poisson import assembly
+from mgnet.solver.cycling import Cycles
 from mgnet.solver.iteration import Outcome
+from mgnet.solver.method import CONTRAST
+from mgnet.solver.system import System
 
 SIDES = (("left", "right"), ("bottom", "top"), ("back", "front"))
 ITERATIVE = ("auto", "vcycle", "fmg", "pcg")
@@ -580,7 +582,7 @@ def test_cycles_are_symmetric_and_positive(smoother: str, sweeps: tuple[int, int
         size = hierarchy.problem.unknowns
         B = hierarchy.as_linear_operator() @ np.eye(size)
         np.testing.assert_allclose(B, B.T, rtol=0, atol=1e-12 * np.abs(B).max())
-        spectrum = np.linalg.eigvals(B @ hierarchy.A.to_dense(hierarchy.problem.shape).numpy()).real
+        spectrum = np.linalg.eigvals(B @ hierarchy.A.to_dense().numpy()).real
         assert spectrum.min() > 0.2
         assert spectrum.max() < 1.0 + 1e-9
 
@@ -630,7 +632,7 @@ def fmg_ratios(n: Any, dim: int, sweeps: tuple[int, int]) -> np.ndarray:
     zero = lambda *x: np.zeros((dim, *np.broadcast_shapes(*(axis.shape for axis in x))))  # noqa: E731
     hierarchy = Hierarchy(Poisson(f, dim=dim, n=n), method="fmg", sweeps=sweeps)
     problem = hierarchy.problem
-    b = box_assembly.load(problem, torch.float64, torch.device("cpu")).b[None, None]
+    b = assembly.load(problem, torch.float64, torch.device("cpu")).b[None, None]
     once = problem.space.nodes(full_multigrid(hierarchy.levels, b, sweeps))[0, 0]
     passed = mgnet.Solution(once, problem.grids, Outcome(Status.CONVERGED), method="fmg", tensors=False)
     exact = mgnet.solve(f, n, dim=dim)
@@ -949,17 +951,22 @@ def test_a_solution_out_of_range() -> None:
         assert sol.status in (Status.DIVERGED, Status.STAGNATED)
 
 
+def cycles(problem: Poisson, **options: Any) -> Cycles:
+    system = System.of(problem, torch.float64, torch.device("cpu"))
+    return Cycles(system, Options(**options, dim=problem.dim))
+
+
 def test_corrections_in_half_the_digits() -> None:
     """Each correction is one of float32, and what they add up to has the digits of float64."""
     f = np.random.default_rng(0).normal(size=(129, 129))
     problem = Poisson(n=128, dim=2)
-    mixed = Hierarchy(problem)
+    mixed = cycles(problem)
     assert {level.A.like["dtype"] for level in mixed.levels} == {torch.float32}
-    double = Hierarchy(problem, method="pcg", levels=len(mixed.levels))
+    double = cycles(problem, method="pcg", levels=len(mixed.levels))
     r = torch.from_numpy(f[1:-1, 1:-1])[None, None]
     one, other = torch.zeros_like(r), torch.zeros_like(r)
-    for hierarchy, e in ((mixed, one), (double, other)):
-        hierarchy._step(hierarchy.A, r, False)(e, 1)
+    for solver, e in ((mixed, one), (double, other)):
+        solver.step(solver.system, r, False)(e, 1)
     assert one.dtype == other.dtype == torch.float64
     difference = float((one - other).abs().max() / other.abs().max())
     assert 1e-9 < difference < 1e-5  # eq: mixed
@@ -971,15 +978,15 @@ def test_corrections_in_half_the_digits() -> None:
 def test_two_corrections_come_before_a_residual_in_float64() -> None:
     """They are those of conjugate gradients in float64, and so is what is said of them."""
     problem = Poisson(n=300, dim=2, right=Neumann(0.0))
-    mixed = Hierarchy(problem)
+    mixed = cycles(problem)
     assert len(mixed.levels) == 2
-    double = Hierarchy(problem, method="pcg", levels=len(mixed.levels), coarse="exact")
-    A = mixed.A
+    double = cycles(problem, method="pcg", levels=len(mixed.levels))
+    A = mixed.system.A
     r = torch.from_numpy(np.random.default_rng(1).normal(size=(3, 1, *problem.shape)))
     r[1] *= 1e-100
     r[2] = 0
     got = torch.zeros_like(r)
-    step = mixed._step(A, r, False)
+    step = mixed.step(mixed.system, r, False)
     found = step(got, 5)
     gradients, left, expected, sizes = ConjugateGradients(A, double.cycle), r, torch.zeros_like(r), []
     for _ in range(2):
@@ -994,7 +1001,7 @@ def test_two_corrections_come_before_a_residual_in_float64() -> None:
         assert float((e - exact).abs().max()) <= 1e-5 * float(exact.abs().max())
     torch.testing.assert_close(step.norm(got), (r - A(got)).flatten(1).norm(dim=1), rtol=1e-6, atol=0)
     assert len(step(got, 9).sizes) == 1
-    assert len(mixed._step(A, r, False)(got, 1).sizes) == 1
+    assert len(mixed.step(mixed.system, r, False)(got, 1).sizes) == 1
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -1182,7 +1189,7 @@ def test_scipys_conjugate_gradients(name: str, method: str) -> None:
     f = keywords.pop("f")
     problem = Poisson(**keywords)
     hierarchy = Hierarchy(problem, method=method)
-    A = hierarchy.A.to_sparse(problem.shape)
+    A = hierarchy.A.to_sparse()
     b = np.random.default_rng(0).normal(size=problem.unknowns)
     M = hierarchy.as_linear_operator()
     assert M.shape == A.shape
@@ -1230,7 +1237,7 @@ def test_a_slow_component_does_not_hide_for_long_either() -> None:
     assert ratio <= 10
 
 
-@pytest.mark.parametrize("limit", [module.CONTRAST, math.inf])
+@pytest.mark.parametrize("limit", [CONTRAST, math.inf])
 def test_where_float32_is_too_coarse_cycles_are_in_float64(
     monkeypatch: pytest.MonkeyPatch, limit: float
 ) -> None:
@@ -1238,7 +1245,8 @@ def test_where_float32_is_too_coarse_cycles_are_in_float64(
 
     Seen from the coefficients or, without that limit, when cycles in float32 have failed.
     """
-    monkeypatch.setattr(module, "CONTRAST", limit)
+    for module in ("method", "cycling"):
+        monkeypatch.setattr(f"mgnet.solver.{module}.CONTRAST", limit)
     keywords, _, expected = random_box(66_073, SMALL)
     for options in ({}, {"levels": 2, "sweeps": (3, 3)}, {"refine": True}):
         sol = mgnet.solve(**keywords, **options)

@@ -19,9 +19,12 @@ import mgnet
 from mgnet.core import memory
 from mgnet.multigrid.coarsest import TensorSolver
 from mgnet.operators import Prolongation
-from mgnet.operators.axes import Axis, Box, BoxProlongation
+from mgnet.operators.axes import Axis
+from mgnet.operators.boxes import Box
+from mgnet.operators.differences import second_difference
+from mgnet.operators.interpolation import HatProlongation
 from mgnet.operators.rows import relaxed, residual, rounded_residual
-from mgnet.operators.stiffness import BoxStiffness, Stiffness, second_difference
+from mgnet.operators.stiffness import Stiffness
 
 every_end = pytest.mark.parametrize("ends", ENDS.values(), ids=ENDS)
 
@@ -66,8 +69,13 @@ def random_boxes(seed: int, dim: int, most: int = 7) -> list[Box]:
 
 @every_end
 def test_matrices_of_an_axis(ends: tuple[str, str]) -> None:
-    for n, last in itertools.product(range(1, 7), (None, 0.3, 0.6)):
-        axis = Axis(n, 0.4, ends, (0.5 * (ends[0] == "natural"), 2.0 * (ends[1] == "natural")), last)
+    rng = np.random.default_rng(0)
+    for n, last in itertools.product(range(1, 7), (None, 0.3, 0.6, "given")):
+        robin = 0.5 * (ends[0] == "natural"), 2.0 * (ends[1] == "natural")
+        if last == "given":
+            axis = Axis(n, 0.4, ends, robin, nodes=np.cumsum(rng.uniform(0.1, 2.0, n + 1)))
+        else:
+            axis = Axis(n, 0.4, ends, robin, last)
         K, M = matrices_of(axis)
         assert axis.unknowns == len(K) == len(axis.hat_integrals())
         for found, diagonal, expected in zip(axis.matrices(), axis.diagonals(), (K, M), strict=True):
@@ -76,6 +84,14 @@ def test_matrices_of_an_axis(ends: tuple[str, str]) -> None:
         np.testing.assert_allclose(axis.widths, widths_of(axis))
         lumped = unknowns_of(axis).T @ np.convolve(widths_of(axis), [0.5, 0.5])
         np.testing.assert_allclose(axis.hat_integrals(), lumped, rtol=1e-14)
+
+
+def test_an_axis_with_given_nodes_is_not_coarsened() -> None:
+    axis = Axis(8, 0.5, nodes=np.linspace(0, 2, 9) ** 2)
+    assert not axis.coarsens
+    assert not axis.even
+    assert Box([axis]).coarsening() == (False,)
+    assert (hash(axis), axis) == (hash(Axis(8, 0.5)), Axis(8, 0.5))
 
 
 @every_end
@@ -152,7 +168,7 @@ def test_the_cubic_between_four_nodes(n: int, ends: tuple[str, str]) -> None:
 def test_given_sides_are_continued_into_the_box(dim: int, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """By I − ∏ (I − Π) as a matrix, and so that the sides keep their values."""
     monkeypatch.setattr(
-        mgnet.operators.axes, "strips", lambda n, x: memory.strips(n, x, rows * x.nbytes // n)
+        mgnet.operators.boxes, "strips", lambda n, x: memory.strips(n, x, rows * x.nbytes // n)
     )
     for box in random_boxes(8, dim, 6):
         axes = [Axis(axis.cells, axis.h, axis.ends) for axis in box.axes]
@@ -233,9 +249,9 @@ def test_every_level_of_a_box_is_galerkin(dim: int) -> None:
     for seed, box in itertools.chain.from_iterable(
         enumerate(random_boxes(s, dim, 10 if dim == 2 else 6)) for s in range(3)
     ):
-        A: Any = BoxStiffness.of(box, 1.7, 0.6 * (seed % 2))
+        A: Any = Stiffness.of(box, 1.7, 0.6 * (seed % 2))
         expected = product(box.axes, 1.7, 0.6 * (seed % 2))
-        while (step := A.coarsen(box.shape)) is not None:
+        while (step := A.coarsen()) is not None:
             chosen = box.coarsening()
             A, P = step
             coarse = box.coarse(chosen)
@@ -247,16 +263,16 @@ def test_every_level_of_a_box_is_galerkin(dim: int) -> None:
             np.testing.assert_allclose(as_matrix(P, coarse.shape), dense_P, rtol=0, atol=1e-14)
             np.testing.assert_allclose(as_matrix(P.T, box.shape), dense_P.T, rtol=0, atol=1e-14)
             expected = dense_P.T @ expected @ dense_P
-            found = A.to_dense(coarse.shape).numpy()
+            found = A.to_dense().numpy()
             np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13 * np.abs(expected).max())
             kinds.add((type(P), all(chosen)))
             box = coarse
-    assert kinds >= {(BoxProlongation, True), (BoxProlongation, False)}
+    assert kinds >= {(HatProlongation, True), (HatProlongation, False)}
 
 
 def test_equal_pairs_are_interpolated_by_a_convolution() -> None:
     for dim in (2, 3):
-        A, P = BoxStiffness.of(Box([Axis(8, 0.125)] * dim), 1.0, 2.0).coarsen((7,) * dim)
+        A, P = Stiffness.of(Box([Axis(8, 0.125)] * dim), 1.0, 2.0).coarsen()
         assert isinstance(P, Prolongation)
         assert as_matrix(P, (3,) * dim) == pytest.approx(
             reduce(np.kron, [hats_between(Axis(8, 0.125), Axis(4, 0.25))] * dim)
@@ -280,11 +296,11 @@ def test_the_kernel_of_the_plane() -> None:
 @pytest.mark.parametrize(("c", "lumped"), [(0.0, False), (0.6, False), (0.6, True)])
 def test_sweeps_and_loads_of_all_nodes(c: float, lumped: bool, dim: int) -> None:
     for box in random_boxes(7, dim, 9 - 2 * dim):
-        A, expected = BoxStiffness.of(box, 1.7, c, lumped=lumped), product(box.axes, 1.7, c, lumped)
+        A, expected = Stiffness.of(box, 1.7, c, lumped=lumped), product(box.axes, 1.7, c, lumped)
         x, b = torch.randn(2, 2, 1, *box.shape, dtype=torch.float64)
         r = (b.flatten(1).numpy() - x.flatten(1).numpy() @ expected).reshape(b.shape)
-        for form in (A, BoxStiffness.of(box, 1.7, c, lumped=lumped, sums=True)):
-            inverse = 1 / form.diagonal(box.shape)
+        for form in (A, Stiffness.of(box, 1.7, c, lumped=lumped, sums=True)):
+            inverse = 1 / form.diagonal()
             with memory.reused():  # where no gradients flow
                 swept = relaxed(form, x, b, inverse, 0.7)
                 y = x.numpy() + 0.7 * inverse.numpy() * r
@@ -302,8 +318,8 @@ def test_robin_sides_count_in_the_bound(dim: int) -> None:
     D = product(box.axes, 1.0, 0.0)
     largest = scipy.linalg.eigvalsh(D, np.diag(np.diag(D))).max()
     assert largest == pytest.approx(1.5 ** (dim - 1), rel=0.05)
-    assert largest <= BoxStiffness.of(box, 1.0, 0.0).largest
-    equal = BoxStiffness.of(Box([Axis(16, 1 / 16)] * 2), 1.0, 0.0)
+    assert largest <= Stiffness.of(box, 1.0, 0.0).largest
+    equal = Stiffness.of(Box([Axis(16, 1 / 16)] * 2), 1.0, 0.0)
     assert equal.largest == pytest.approx(1.5)
 
 
@@ -320,10 +336,10 @@ def test_strips_are_seamless(dtype: torch.dtype, sums: bool, dim: int) -> None:
         lost = 0 if ends[0] == "periodic" else 1 - ends.count("dirichlet")
         last = None if sums and ends in (ENDS["held"], ENDS["joined"]) else 0.7 / shape[0]
         box = Box([Axis(size - lost, 1 / shape[0], ends, robin, last) for size in shape])
-        A = BoxStiffness.of(box, 1.3, 40.0, sums=sums, dtype=dtype)
+        A = Stiffness.of(box, 1.3, 40.0, sums=sums, dtype=dtype)
         assert box.shape == shape
         x, b = torch.randn((2, 2, 1, *shape), generator=generator, dtype=dtype)
-        inverse = 1 / A.diagonal(shape)
+        inverse = 1 / A.diagonal()
         outside = A(x), residual(A, x, b), x + 0.7 * inverse * residual(A, x, b)
         with memory.reused():
             results = A(x), residual(A, x, b), relaxed(A, x, b, inverse, 0.7)
@@ -376,6 +392,8 @@ def test_a_box_stiffness_says_what_it_takes() -> None:
 def test_the_coarse_operator_of_equal_cells() -> None:
     A = Stiffness((0.1, 0.2), 2.0, 3.0, dim=2, dtype=torch.float32).coarse()
     assert (A.h, A.a, A.c, A.weight.dtype) == ((0.2, 0.4), 2.0, 3.0, torch.float32)
+    B = Stiffness(0.1, 2.0, 3.0, ("natural", "dirichlet"), robin=(0.5, 0.0)).coarse()
+    assert (B.h, B.a, B.c, B.robin, B.boundary) == (0.2, 2.0, 3.0, (0.5, 0.0), ("natural", "dirichlet"))
 
 
 # The solver of coarse grids.

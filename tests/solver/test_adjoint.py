@@ -19,7 +19,7 @@ from torch.func import grad, hessian, jacfwd, jacrev, vmap
 import mgnet
 from mgnet import ConvergenceError, Dirichlet, Neumann, Robin, Status
 from mgnet.multigrid.exact import Condensation
-from mgnet.poisson import assembly, box_assembly
+from mgnet.poisson import quadrature
 
 METHODS = ("auto", "exact", "vcycle", "fmg", "pcg", "direct") + tuple(
     pytest.param(name, marks=pytest.mark.slow) for name in ("wcycle", "fcycle")
@@ -500,8 +500,7 @@ def test_functions_evaluated_piece_by_piece(dim: int, monkeypatch: pytest.Monkey
 
     p = normal(3, 3)
     whole = vmap(total)(p), jacrev(total)(p[0]), jacfwd(total)(p[0]), total(p[0])
-    monkeypatch.setattr(assembly, "CELLS", 2)
-    monkeypatch.setattr(box_assembly, "MOST", 1)
+    monkeypatch.setattr(quadrature, "MOST", 1)
     pieces = vmap(total)(p), jacrev(total)(p[0]), jacfwd(total)(p[0]), total(p[0])
     for found, expected in zip(pieces, whole, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-9, atol=0)
@@ -625,7 +624,7 @@ def test_a_vmap_tells_when_one_of_its_rows_has_not_converged() -> None:
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Note the number of rows of each exact solve and of each iteration."""
     calls: list[int] = []
-    exact, iterate = Condensation.solve, mgnet.solver.hierarchy.iterate
+    exact, iterate = Condensation.solve, mgnet.solver.method.iterate
 
     def note_exact(self: Condensation, b: Tensor, *values: Any) -> Tensor:
         calls.append(b.shape[0])
@@ -636,7 +635,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return iterate(step, b, *others, **more)
 
     monkeypatch.setattr(Condensation, "solve", note_exact)
-    monkeypatch.setattr(mgnet.solver.hierarchy, "iterate", note_iterate)
+    monkeypatch.setattr(mgnet.solver.method, "iterate", note_iterate)
     return calls
 
 

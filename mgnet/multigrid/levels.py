@@ -1,0 +1,161 @@
+"""From an operator to the grids of the cycles, as options say: coarser operators and their smoothers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from inspect import signature
+from typing import Any
+
+from ..core.checks import choice, count, number, shown, sweep_counts
+from ..operators.blocks import BlockDiagonal
+from ..operators.boxes import Box
+from ..operators.contract import Operator
+from ..operators.smoothers import SMOOTHERS, Smoother, damping, rough_interval
+from ..operators.stiffness import Stiffness
+from .coarsest import coarse_solver
+from .cycles import Level
+
+__all__ = ["Options", "build_levels"]
+
+NAMES = ["auto", "exact", "vcycle", "wcycle", "fcycle", "fmg", "pcg", "direct"]
+COARSE = ("exact", "direct", "smoother")
+
+# Unknowns of the largest coarse grid that is solved at once, although it could be coarsened, where speed is
+# all: as a dense matrix, or by the eigenvectors of its axes, by number of axes.
+SMALL, SMALL_BOX = 256, {1: 256, 2: 256**2, 3: 64**3}
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a hierarchy is built and cycled, checked.
+
+    Parameters
+    ----------
+    method : str, default "auto"
+        One of ``NAMES``; "auto" is "exact" in one dimension and "pcg" in more, with ``mixed``.
+    smoother : {"jacobi", "red-black", "chebyshev"}, optional
+        Smoother of the cycles; "jacobi" in one dimension and "chebyshev" in more by default.
+    sweeps : (int, int), optional
+        Sweeps before and after the coarse correction; not both zero. (2, 2) by default.
+    levels : int, optional
+        Most grids, the finest included; as many as there are by default.
+    coarse : {"exact", "direct", "smoother"}, default "exact"
+        What solves the coarsest grid: the exact cycle or, in more dimensions, the eigenvectors of its axes; a
+        dense factorisation; or 50 sweeps.
+    omega : float, optional
+        Damping of Jacobi (2/3, in more dimensions 8/9) or relaxation of red-black (1).
+    dim : int, default 1
+        Number of dimensions.
+    mixed : bool, default False
+        Whether the cycles of a float64 problem are computed in float32.
+    """
+
+    method: str = "auto"
+    smoother: str = None  # type: ignore[assignment]  # replaced by the default of the dimension
+    sweeps: tuple[int, int] = None  # type: ignore[assignment]
+    levels: int | None = None
+    coarse: str = "exact"
+    omega: float | None = None
+    dim: int = 1
+    mixed: bool = False
+
+    def __post_init__(self) -> None:
+        box = self.dim > 1
+        defaults: dict[str, Any] = {"smoother": "chebyshev" if box else "jacobi", "sweeps": (2, 2)}
+        for name, value in defaults.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+        for name, accepted in (("method", NAMES), ("smoother", tuple(SMOOTHERS)), ("coarse", COARSE)):
+            choice(name, getattr(self, name), accepted)
+        sweep_counts(self.sweeps)
+        if self.levels is not None:
+            count("levels", self.levels)
+        if self.omega is not None and number("omega", self.omega) <= 0:
+            raise ValueError(f"omega: got {shown(self.omega)}; accepted: a positive number")
+        if self.omega is not None and "omega" not in signature(SMOOTHERS[self.smoother]).parameters:
+            raise ValueError(
+                f"omega: got {shown(self.omega)}; accepted: None with smoother={self.smoother!r}"
+            )
+        if self.method == "exact" and box:
+            raise ValueError(f"method: got 'exact' in {self.dim} dimensions; accepted: 'auto' or another")
+        if self.method == "auto":
+            object.__setattr__(self, "method", "pcg" if box else "exact")
+            object.__setattr__(self, "mixed", box)
+
+
+def build_levels(A: Operator, cells: int | Sequence[int], options: Options) -> list[Level]:
+    """Coarsen an operator as long as it can be, or as far as asked.
+
+    Parameters
+    ----------
+    A : Operator
+        The finest operator.
+    cells : int or sequence of int
+        Its number of cells along each axis.
+    options : Options
+        Smoother, number of levels and coarse solver. With ``mixed`` the coarsest grid may be larger, since
+        solving there at once takes less time than more levels do.
+
+    Returns
+    -------
+    list of Level
+        Finest first.
+    """
+    if isinstance(A, Stiffness) and not hasattr(A, "box"):
+        A = A.on(cells)  # a bare convolution fits any number
+    levels: list[Level] = []
+    while True:
+        levels.append(Level(A, A.box.cells, A.box.shape, _smoother(A, options)))
+        small = options.mixed and _solved_at_once(A, A.box)
+        coarser = None if small or len(levels) == options.levels else A.coarsen()
+        if coarser is None:
+            break
+        levels[-1].lift = A.cubic
+        A, P = coarser
+        levels[-1].P, levels[-1].R = P, P.T
+    levels[-1].solve = coarse_solver(A, levels[-1].smoother, options.coarse)
+    return levels
+
+
+def _solved_at_once(A: Operator, box: Box) -> bool:
+    size = math.prod(box.shape)
+    # Eigenvectors cost the cube of the longest axis.
+    square = max(box.shape) ** box.dim <= SMALL_BOX[box.dim]
+    return size <= SMALL or (square and isinstance(A, Stiffness))
+
+
+def _smoother(A: Operator, options: Options) -> Smoother:
+    box, extra = A.box, dict[str, Any]()
+    rough, bound = rough_interval(box.dim)
+    if options.smoother == "jacobi":
+        # Damping for the bound of equal cells; where the bound is larger, less, or the sweep itself diverges.
+        extra["omega"] = damping(box.dim) * min(1.0, bound / _largest(A))
+    elif options.smoother == "red-black":
+        extra["new"] = [
+            None if thin else int(axis.ends[0] != "dirichlet")
+            for axis, thin in zip(box.axes, box.thin, strict=True)
+        ]
+    elif options.smoother == "chebyshev":
+        # What the coarse grid does not see begins at a fraction of the bound for equal cells.
+        largest = _largest(A)
+        extra |= {"largest": largest, "fraction": min(rough / largest, 0.9)}
+    if options.omega is not None:
+        extra["omega"] = options.omega
+    if any(box.thin):
+        return SMOOTHERS[options.smoother](BlockDiagonal(A, box.thin), **extra)
+    diagonal = A.diagonal()
+    # A lone joined node has no neighbour but itself: where its row is zero there is nothing to relax.
+    return SMOOTHERS[options.smoother](diagonal.masked_fill(diagonal == 0, math.inf), **extra)
+
+
+def _largest(A: Operator) -> float:
+    """Bound the eigenvalues of D⁻¹ A also where a joined axis has one cell, whose corners are one node."""
+    box = A.box
+    if any(box.thin):
+        # The matrix of a cell has as many blocks, none of which is larger than the whole.
+        return float(2 ** box.thin.count(False))
+    lone = sum(axis.periodic and axis.cells == 1 for axis in box.axes)
+    # No eigenvalue of the matrix of a cell is larger than its trace, one for each corner that is left.
+    return max(A.largest, 2.0 ** (box.dim - lone)) if lone else A.largest

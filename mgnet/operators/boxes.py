@@ -1,0 +1,246 @@
+"""A box of cells, a product of axes: its unknowns among the nodes, what lies on its sides, coarser boxes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cached_property, reduce
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from ..core.memory import empty, is_open, owned, scratch, sent, strips
+from .axes import Axis
+
+__all__ = ["Box"]
+
+# An axis is coarsened as long as its cells are no wider than the narrowest by this factor: point smoothers
+# do not see errors that vary along the wide side of a cell only.
+WIDEST = math.sqrt(2)
+
+
+class Box:
+    """A box of cells: a product of axes, which are the last axes of any tensor.
+
+    Parameters
+    ----------
+    axes : sequence of Axis
+        One for each dimension.
+    """
+
+    def __init__(self, axes: Sequence[Axis]) -> None:
+        self.axes = tuple(axes)
+        self.dim = len(self.axes)
+        self.places = tuple(range(-self.dim, 0))
+
+    @cached_property
+    def cells(self) -> tuple[int, ...]:
+        """Number of cells along each axis."""
+        return tuple(axis.cells for axis in self.axes)
+
+    @cached_property
+    def shape(self) -> tuple[int, ...]:
+        """Number of unknowns along each axis."""
+        return tuple(axis.unknowns for axis in self.axes)
+
+    @cached_property
+    def ends(self) -> tuple[tuple[str, str], ...]:
+        """What holds at the two ends of each axis."""
+        return tuple(axis.ends for axis in self.axes)
+
+    def nodes(self, x: Tensor, values: Tensor | None = None, *, own: bool = False) -> Tensor:
+        """Return a function's values at all nodes from those at the unknowns.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape ``(..., *unknowns)``
+            Values at the unknowns.
+        values : torch.Tensor, shape ``(..., *nodes)``, optional
+            Values at the Dirichlet nodes, and zeros; all zero by default.
+        own : bool, default False
+            Whether the result is to outlive :func:`mgnet.core.memory.reused`.
+
+        Returns
+        -------
+        torch.Tensor, shape ``(..., *nodes)``
+            Values at all nodes.
+        """
+        if not is_open():  # gradients may flow, or x may be hidden in a vmap
+            for axis, place in zip(self.axes, self.places, strict=True):
+                x = axis.chain.nodes(x, axis=place)
+            return x if values is None else x + values
+        u = (owned if own else empty)((*x.shape[: x.ndim - self.dim], *(n + 1 for n in self.cells)), x)
+        self._fill(u, x)
+        return u if values is None else u.add_(values)
+
+    def unknowns(self, u: Tensor) -> Tensor:
+        """Return the values at the unknowns among those at all nodes, a view."""
+        for axis, place in zip(self.axes, self.places, strict=True):
+            u = axis.chain.unknowns(u, place)
+        return u
+
+    def loads(self, y: Tensor) -> Tensor:
+        """Return the loads of the unknowns from those of all nodes: the transpose of ``nodes``."""
+        for axis, place in zip(self.axes, self.places, strict=True):
+            y = axis.chain.loads(y, place)
+        return y
+
+    def spread(self, b: Tensor) -> Tensor:
+        """Return loads of all nodes from those of the unknowns: the transpose of ``unknowns``."""
+        if not is_open():
+            for axis, place in zip(self.axes, self.places, strict=True):
+                b = axis.chain.spread(b, place)
+            return b
+        y = self.nodes(b)
+        for axis, place in zip(self.axes, self.places, strict=True):
+            if axis.periodic:
+                y.select(place, -1).zero_()
+        return y
+
+    def _fill(self, u: Tensor, x: Tensor) -> None:
+        """Write values at the nodes, zero at Dirichlet ones, from those at the unknowns."""
+        self.unknowns(u).copy_(x)
+        self.fill_sides(u)
+
+    def fill_sides(self, u: Tensor) -> None:
+        """Write the values at nodes that are no unknowns: those of joined ends, and zero at Dirichlet ones.
+
+        Parameters
+        ----------
+        u : torch.Tensor, shape ``(..., *nodes)``
+            Values at the unknowns are there already.
+        """
+        # The sides in turn: joined ones repeat what is there by then, edges included.
+        for axis, place in zip(self.axes, self.places, strict=True):
+            if axis.periodic:
+                u.select(place, -1).copy_(u.select(place, 0))
+            for node, end in zip((0, -1), axis.ends, strict=True):
+                if end == "dirichlet":
+                    u.select(place, node).zero_()
+
+    def strip(self, x: Tensor, cells: slice) -> Tensor:
+        """Give the values at the nodes of some cells of the first axis, which is not joined, for the moment.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape ``(..., *unknowns)``
+            Values at the unknowns.
+        cells : slice
+            Which cells along the first axis.
+
+        Returns
+        -------
+        torch.Tensor, shape ``(..., their nodes, *nodes of the other axes)``
+            Values at the nodes, in memory that the next strip has too; inside ``reused()`` only.
+        """
+        others, count = Box(self.axes[1:]), cells.stop - cells.start + 1
+        shape = (*x.shape[: x.ndim - self.dim], count, *(n + 1 for n in others.cells))
+        u: Any = scratch("strip", shape, x)
+        axis, place = self.axes[0], -self.dim
+        # The first unknown among these nodes, and the node behind the last.
+        first = max(axis.chain.first - cells.start, 0)
+        last = min(axis.chain.first + axis.unknowns - cells.start, count)
+        u.narrow(place, 0, first).zero_()
+        u.narrow(place, last, count - last).zero_()
+        start = cells.start + first - axis.chain.first
+        others._fill(u.narrow(place, first, last - first), x.narrow(place, start, last - first))
+        return u
+
+    def blend(self, values: Tensor, out: Tensor) -> Tensor:
+        """Continue values at the Dirichlet nodes into the box, linearly from side to side, :eq:`blending`.
+
+        Parameters
+        ----------
+        values : torch.Tensor, shape ``(..., *nodes)``
+            Values at the Dirichlet nodes; others do not count.
+        out : torch.Tensor, shape ``(..., *nodes)``
+            What the result is written into.
+
+        Returns
+        -------
+        torch.Tensor, shape ``(..., *nodes)``
+            A function that is smooth where the values are, and has them.
+        """
+        first = self.places[0]
+        ends = [values.narrow(first, i, 1) for i in (0, self.axes[0].cells)]
+        for rows in strips(values.shape[first], values):
+            rest = values.narrow(first, rows.start, rows.stop - rows.start).clone()
+            total = out.narrow(first, rows.start, rows.stop - rows.start).zero_()
+            for axis, place in zip(self.axes, self.places, strict=True):
+                held = [i for i, end in enumerate(axis.ends) if end == "dirichlet"]
+                if held:
+                    sides = ends if place == first else [rest.narrow(place, i, 1) for i in (0, axis.cells)]
+                    low, high = sides[held[0]], sides[held[-1]]
+                    t = torch.linspace(0, 1, axis.cells + 1, dtype=values.dtype, device=values.device)
+                    t = (t[rows] if place == first else t).reshape(-1, *[1] * (-1 - place))
+                    part = low + t * (high - low)
+                    total += part  # eq: blending
+                    rest -= part
+        return out
+
+    def matrix(self, a: float, c: float, lumped: bool = False) -> sp.csc_array:
+        """Return the matrix of −∇·(a ∇u) + c u in SciPy's form, :eq:`tensor-stiffness`.
+
+        Parameters
+        ----------
+        a, c : float
+            Coefficients.
+        lumped : bool, default False
+            Whether c u counts at the nodes only.
+        """
+        stiff, masses = zip(*(axis.matrices() for axis in self.axes), strict=True)
+        reacting = [sp.diags_array(axis.hat_integrals()) for axis in self.axes] if lumped else masses
+        whole = a * _sum_of_products(sp.kron, stiff, masses) + c * reduce(sp.kron, reacting)
+        return sp.csc_array(whole)
+
+    def diagonal(self, a: float, c: float, lumped: bool = False) -> np.ndarray:
+        """Return its diagonal, shape ``(*unknowns)``, or 1 along each axis where all entries are alike."""
+        stiff, masses = zip(*(axis.diagonals() for axis in self.axes), strict=True)
+        if all(d.size and (d == d[0]).all() for d in (*stiff, *masses)):
+            stiff, masses = ([d[:1] for d in parts] for parts in (stiff, masses))
+        reacting = masses
+        if lumped:
+            reacting = [axis.hat_integrals()[: len(m)] for axis, m in zip(self.axes, masses, strict=True)]
+        product = np.multiply.outer
+        return a * _sum_of_products(product, stiff, masses) + c * reduce(product, reacting)
+
+    def hat_integrals(self, like: Tensor) -> Tensor:
+        """Return the integral of each unknown's hat, in the precision of another tensor."""
+        integrals = (torch.from_numpy(axis.hat_integrals()) for axis in self.axes)
+        weights = [sent(weight, like.device, like.dtype) for weight in integrals]
+        return reduce(torch.multiply, torch.meshgrid(*weights, indexing="ij"))
+
+    def coarsening(self) -> tuple[bool, ...]:
+        """Say which axes the next coarser box coarsens: those whose cells are narrow; none at the end."""
+        return self._narrow
+
+    @cached_property
+    def _narrow(self) -> tuple[bool, ...]:
+        widths = [axis.h for axis in self.axes if axis.coarsens]
+        narrow = WIDEST * min(widths, default=0.0)
+        return tuple(axis.coarsens and axis.h <= narrow for axis in self.axes)
+
+    @cached_property
+    def thin(self) -> tuple[bool, ...]:
+        """Which axes are coarsened no more, although their cells are narrower than those that are."""
+        widths = [axis.h for axis, chosen in zip(self.axes, self.coarsening(), strict=True) if chosen]
+        least = min(widths, default=0.0) / WIDEST
+        return tuple(not axis.coarsens and axis.unknowns > 1 and axis.h < least for axis in self.axes)
+
+    @cached_property
+    def flat(self) -> bool:
+        """Whether this box or a coarser one has thin axes."""
+        chosen = self.coarsening()
+        return any(chosen) and (any(self.thin) or self.coarse(chosen).flat)
+
+    def coarse(self, which: Sequence[bool]) -> Box:
+        """Return the box that is coarser along some axes."""
+        return Box([axis.coarse if chosen else axis for axis, chosen in zip(self.axes, which, strict=True)])
+
+
+def _sum_of_products(product: Any, stiff: Sequence[Any], masses: Sequence[Any]) -> Any:
+    """Give K⊗M⊗M + M⊗K⊗M + M⊗M⊗K."""
+    return sum(reduce(product, [*masses[:i], K, *masses[i + 1 :]]) for i, K in enumerate(stiff))

@@ -1,0 +1,215 @@
+"""What every operator has, and all that those who use one ask of it.
+
+A map is called, has an adjoint ``T`` and is a matrix, ``to_dense``. What is solved with is more than that: an
+operator from V to V′ on the cells of a box, which knows its axes, its diagonal and a bound of D⁻¹ A, what it
+makes of constants, and the operator of the next coarser box.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, Self
+
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from ..core.memory import STRIP
+from .boxes import Box
+from .kernels import dense
+
+__all__ = ["Interpolation", "Map", "Operator", "Transpose", "lost_in_entries"]
+
+# How many times the rounding of all diagonal entries the energy of constants may be, and yet be lost in them.
+LOST = 2**10
+
+# Whatever takes a vector and gives one: all that cycles and smoothers ask of A.
+Map = Callable[[Tensor], Tensor]
+
+
+class Interpolation:
+    """A map V of the coarse box → V of the fine one, whose transpose restricts; both share their numbers.
+
+    Attributes
+    ----------
+    box, coarse : Box
+        The fine box and the coarse one.
+    like : dict
+        Precision and device, as keywords.
+    """
+
+    box: Box
+    coarse: Box
+    like: dict[str, Any]
+
+    def __call__(self, e: Tensor) -> Tensor:
+        """Interpolate values at the coarse unknowns, shape ``(N, 1, *coarse unknowns)``."""
+        raise NotImplementedError
+
+    def restrict(self, b: Tensor) -> Tensor:
+        """Restrict loads of the fine unknowns, shape ``(N, 1, *unknowns)``."""
+        raise NotImplementedError
+
+    @property
+    def T(self) -> Transpose:
+        """The adjoint: restriction with the same weights."""
+        return Transpose(self)
+
+    def to_dense(self) -> Tensor:
+        """Return the map as a matrix, shape (fine unknowns, coarse unknowns)."""
+        return dense(self, self.coarse.shape, self.like)
+
+
+class Transpose:
+    """The restriction that belongs to an interpolation; the two share their numbers.
+
+    Parameters
+    ----------
+    T : Interpolation
+        The interpolation.
+    """
+
+    def __init__(self, T: Interpolation) -> None:
+        self.T = T
+
+    def __call__(self, b: Tensor) -> Tensor:
+        """Restrict loads of the fine unknowns, shape ``(N, 1, *unknowns)``."""
+        return self.T.restrict(b)
+
+    def to_dense(self) -> Tensor:
+        """Return the map as a matrix, shape (coarse unknowns, fine unknowns)."""
+        return dense(self, self.T.box.shape, self.T.like)
+
+
+class Operator:
+    """A symmetric operator V → V′ on the cells of a box; what most have in common is written here.
+
+    Attributes
+    ----------
+    box : Box
+        Its cells, their ends, and so its unknowns.
+    strip : int
+        Bytes of the strips that it is applied in.
+    """
+
+    box: Box
+    strip: int = STRIP
+
+    @property
+    def like(self) -> dict[str, Any]:
+        """Precision and device, as keywords."""
+        first = self.numbers[0]
+        return {"dtype": first.dtype, "device": first.device}
+
+    @property
+    def by_rows(self) -> bool:
+        """Whether it gives some rows at a time, by ``rows``, and there is nothing else to it."""
+        return False
+
+    @property
+    def singular(self) -> bool:
+        """Whether constants are mapped to zero."""
+        raise NotImplementedError
+
+    @property
+    def smooth(self) -> bool:
+        """Whether neighbouring couplings are alike, so that point smoothers and hats do well."""
+        return False
+
+    @property
+    def contrast(self) -> float:
+        """How many times stronger one coupling is than another; 1 where that costs no digits."""
+        return 1.0
+
+    @property
+    def largest(self) -> float:
+        """A bound of the eigenvalues of D⁻¹ A."""
+        raise NotImplementedError
+
+    def diagonal(self) -> Tensor:
+        """Return the diagonal, shape ``(*unknowns)``, or 1 along each axis where all entries are alike."""
+        raise NotImplementedError
+
+    def at_nodes(self, u: Tensor) -> Tensor:
+        """Return the loads of all nodes that belong to values at all nodes, shape ``(N, 1, *nodes)``."""
+        raise NotImplementedError
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Apply the operator to values at the unknowns, shape ``(N, 1, *unknowns)``."""
+        return self.box.loads(self.at_nodes(self.box.nodes(x)))
+
+    def coarsen(self) -> tuple[Operator, Any] | None:
+        """Return the operator of the next coarser box and the interpolation from it; None at the coarsest."""
+        raise NotImplementedError
+
+    @property
+    def cubic(self) -> Map | None:
+        """A more exact interpolation from the next coarser box, for first guesses, if there is one."""
+        return None
+
+    def to_sparse(self) -> sp.csc_array:
+        """Return the matrix in SciPy's form."""
+        raise NotImplementedError
+
+    def scaled(self, factor: float, dtype: torch.dtype) -> Operator:
+        """Return a multiple of the operator in another precision, for corrections."""
+        raise NotImplementedError
+
+    @property
+    def numbers(self) -> tuple[Tensor, ...]:
+        """The tensors that derivatives can be taken by."""
+        return ()
+
+    def replaced(self, *numbers: Tensor) -> Self:
+        """Return the operator with other numbers."""
+        return self
+
+    def energies(self, v: Tensor, u: Tensor) -> tuple[Tensor, ...]:
+        """Return the derivatives of v · A u by the numbers, for v and u of shape ``(..., *unknowns)``."""
+        return ()
+
+    @property
+    def T(self) -> Self:
+        """The adjoint: the operator itself, which is symmetric."""
+        return self
+
+    def to_dense(self) -> Tensor:
+        """Return the operator as a matrix, shape (unknowns, unknowns), the last axis fastest."""
+        return dense(self, self.box.shape, self.like)
+
+    @cached_property
+    def hold(self) -> float:
+        """The energy of constants: what c and Robin's alpha hold them by; infinite where a side is given."""
+        if any("dirichlet" in ends for ends in self.box.ends):
+            return math.inf
+        return float(self(torch.ones((1, 1, *self.box.shape), **self.like)).sum())
+
+    @cached_property
+    def loose(self) -> bool:
+        """Whether constants are mapped to zero, or to so little that entries may lose it to rounding."""
+        if self.singular or self.hold == math.inf:
+            return self.singular
+        diagonal = self.diagonal().expand(self.box.shape)
+        return lost_in_entries(self.hold, diagonal.sum(), self.like["dtype"])
+
+
+def lost_in_entries(energy: Any, diagonal: Tensor, dtype: torch.dtype) -> bool:
+    """Say whether an energy of constants is so small that entries of a precision may lose it.
+
+    Parameters
+    ----------
+    energy : float or torch.Tensor
+        The sum of all entries, from differences.
+    diagonal : torch.Tensor
+        The sum of the diagonal.
+    dtype : torch.dtype
+        The precision of the entries.
+
+    Returns
+    -------
+    bool
+        Whether the rounding of the diagonal is more than a thousandth of it.
+    """
+    return bool(energy <= LOST * torch.finfo(dtype).eps * diagonal)

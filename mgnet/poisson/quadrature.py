@@ -1,0 +1,343 @@
+"""Integrals over cells: functions of the user at Gauss points, nodal values, and both against hats."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import stencils
+from ..core.arrays import array, first_bad
+from ..core.kinds import hidden
+from ..core.memory import sent
+from ..operators.axes import gathered, integrate_linear, overlap
+from .grid import Grid
+from .problem import Poisson, require_bounds
+from .unseen import Lookout
+
+__all__ = ["Quadrature", "coefficient_at", "evaluate", "integrate_nodal"]
+
+CPU = torch.device("cpu")
+# Points along each axis of a cell, by the number of axes. Five integrate polynomials of degree 9 exactly, so
+# a quadrature error is O(h^10); three those of degree 5, O(h^6).
+RULES = {1: stencils.gauss(5), 2: stencils.gauss(3), 3: stencils.gauss(3)}
+# Quadrature points that exist at one time.
+MOST = 5 * 2**16
+
+
+class Quadrature:
+    """Gauss points in the cells of a box, some cells of the first axis after others.
+
+    Parameters
+    ----------
+    grids : sequence of Grid
+        The grid of each axis.
+    dim : int
+        Number of axes of the problem, by which the points are chosen: a side has those of its box.
+    """
+
+    def __init__(self, grids: Sequence[Grid], dim: int) -> None:
+        self.grids, self.dim = list(grids), dim
+        self.points, self.weights = RULES[dim]
+
+    @classmethod
+    def of(cls, problem: Poisson) -> Quadrature:
+        """Return that of a problem."""
+        return cls(problem.grids, problem.dim)
+
+    def pieces(self) -> Iterator[slice]:
+        """Split the cells along the first axis."""
+        across = math.prod(len(self.points) * grid.n for grid in self.grids[1:])
+        step = max(1, MOST // (len(self.points) * across))
+        for start in range(0, self.grids[0].n, step):
+            yield slice(start, min(start + step, self.grids[0].n))
+
+    def coordinates(self, cells: slice) -> tuple[np.ndarray, ...]:
+        """Give the coordinates of the points of some cells along the first axis, to be broadcast."""
+        return np.ix_(*(grid.inside(part.start, part.stop, self.points) for grid, part in self._parts(cells)))
+
+    def _parts(self, cells: slice) -> Iterator[tuple[Grid, slice]]:
+        """Give each axis and which of its cells are meant."""
+        for i, grid in enumerate(self.grids):
+            yield grid, cells if i == 0 else slice(0, grid.n)
+
+    def apart(self, values: Tensor, place: int) -> Tensor:
+        """Move the points of each cell of an axis to an axis of their own, at the end."""
+        return values.unflatten(place, (-1, len(self.points))).movedim(place, -1)
+
+    def sampled(self, name: str, problem: Poisson, cells: slice, device: torch.device) -> Tensor:
+        """Give a coefficient's values at the points of some cells, checked.
+
+        Parameters
+        ----------
+        name : str
+            Which, "a" or "c": a function.
+        problem : Poisson
+            The problem.
+        cells : slice
+            Which cells along the first axis.
+        device : torch.device
+            Where the function may have numbers of its own.
+
+        Returns
+        -------
+        torch.Tensor, shape ``(*points)``
+            In float64.
+
+        Raises
+        ------
+        TypeError, ValueError
+            When it fails, or gives something else than numbers in its bounds; the message names the cell.
+        """
+        values = coefficient_at(name, problem, device, *self.coordinates(cells))
+        least = values
+        for place in range(-problem.dim, 0):
+            least = self.apart(least, place).amin(-1)
+        require_bounds("cell", cells.start, **{name: least})
+        return sent(values, device)
+
+    def averages(self, values: Tensor) -> Tensor:
+        """Return the mean over each cell of what has these values at the points."""
+        weights = sent(torch.from_numpy(self.weights), values.device)
+        for place in range(-values.ndim, 0):
+            values = self.apart(values, place) @ weights
+        return values
+
+    def against_hats(self, cells: slice, values: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
+        """Integrate values at the points of some cells against the hats of their nodes.
+
+        Parameters
+        ----------
+        cells : slice
+            Which cells along the first axis.
+        values : torch.Tensor, shape ``(..., *points)``
+            In float64.
+        dtype : torch.dtype, optional
+            In which what neighbours along the first axis give to a node is added, so that the sums do not
+            depend on the pieces.
+
+        Returns
+        -------
+        torch.Tensor, shape ``(..., *nodes)``
+            In that precision.
+        """
+        t, w = (sent(torch.from_numpy(x), values.device) for x in (self.points, self.weights))
+        for place in range(-1, -len(self.grids) - 1, -1):
+            each, widths = self.apart(values, place), self.widths(place, cells, values.device)
+            low, high = ((each @ (w * hat)) * widths for hat in (1 - t, t))
+            if place == -len(self.grids):
+                low, high = low.to(dtype), high.to(dtype)
+            values = overlap(low, high, place)  # eq: load, load-box
+        return values
+
+    def sums(self, cells: slice, values: Tensor) -> Tensor:
+        """Integrate values at the points of some cells over those, shape (...,)."""
+        w = sent(torch.from_numpy(self.weights), values.device)
+        for place in range(-1, -len(self.grids) - 1, -1):
+            # The axes behind are summed up: this is the last.
+            widths = self.widths(place, cells, values.device).flatten()
+            values = ((self.apart(values, -1) @ w) * widths).sum(-1)
+        return values
+
+    def widths(self, place: int, cells: slice, device: torch.device) -> Tensor:
+        """Give the widths of an axis's cells, to be multiplied with what has an entry for each."""
+        grid, part = list(self._parts(cells))[place]
+        widths = sent(torch.from_numpy(grid.widths(part.start, part.stop)), device)
+        return widths.reshape(-1, *[1] * (-1 - place))
+
+    def integrate(
+        self,
+        name: str,
+        f: Callable[..., Any],
+        dtype: torch.dtype,
+        device: torch.device,
+        names: str = "xyz",
+    ) -> tuple[Tensor, bool, Tensor]:
+        """Integrate a function against the hats of all nodes, and its absolute value.
+
+        Parameters
+        ----------
+        name : str
+            What a message calls the function.
+        f : callable
+            Of the coordinates.
+        dtype : torch.dtype
+            Precision of the result; integrals over cells are in float64.
+        device : torch.device
+            Where the function may have numbers of its own.
+        names : str, default "xyz"
+            What a message calls the coordinates.
+
+        Returns
+        -------
+        b : torch.Tensor, shape ``(..., *nodes)``
+            The integrals, where the function left its values.
+        speaks_torch : bool
+            Whether the function returned a tensor.
+        size : torch.Tensor, shape (...,)
+            The integral of the absolute value, zero where it cannot be looked at.
+        """
+        speaks_torch, size = False, torch.zeros((), dtype=torch.float64, device="cpu")
+        lookout = Lookout(len(self.grids))
+
+        def pieces() -> Iterator[tuple[slice, list[Tensor]]]:
+            nonlocal speaks_torch, size
+            for cells in self.pieces():
+                points = self.coordinates(cells)
+                values, speaks_torch = evaluate(name, f, *points, device=device, names=names)
+                if not hidden(values):
+                    sizes = values.detach().abs()
+                    lookout.look(sizes)
+                    size = size + self.sums(cells, sizes)
+                yield cells, [self.against_hats(cells, values, dtype)]
+
+        (b,) = gathered(pieces(), self.grids[0].n, -len(self.grids))
+        if not hidden(b):
+            lookout.warn(name, lambda *x: evaluate(name, f, *x, device=device, names=names)[0], self.grids)
+        return b, speaks_torch, size
+
+
+def integrate_nodal(grids: Sequence[Grid], f: Tensor, lumped: bool) -> Tensor:
+    """Integrate the function through nodal values against the hats, along each axis in turn.
+
+    Parameters
+    ----------
+    grids : sequence of Grid
+        The grid of each axis.
+    f : torch.Tensor, shape ``(..., *nodes)``
+        The values.
+    lumped : bool
+        Whether those stand for the function all over their hats, :eq:`load-nodal`; else it is linear along
+        each axis of a cell, :eq:`load-consistent`.
+
+    Returns
+    -------
+    torch.Tensor, shape ``(..., *nodes)``
+        The integrals.
+    """
+    for place, grid in enumerate(grids, -len(grids)):
+        f = _lumped(f, grid.h, place) if lumped else integrate_linear(f, grid.h, place)
+    return f
+
+
+def _lumped(f: Tensor, h: float | np.ndarray, place: int) -> Tensor:
+    """Multiply values at the nodes of an axis by the integrals of their hats."""
+    if isinstance(h, float):
+        b = f * h  # eq: load-nodal
+        b.select(place, 0).mul_(0.5)
+        b.select(place, -1).mul_(0.5)
+        return b
+    half = sent(torch.from_numpy(h / 2), f.device, f.dtype).reshape(-1, *[1] * (-1 - place))
+    return f * overlap(half, half, place)
+
+
+def evaluate(
+    name: str, function: Any, *x: np.ndarray, device: torch.device = CPU, names: str = "xyz"
+) -> tuple[Tensor, bool]:
+    """Call a user's function; return float64 values and whether they came as a tensor.
+
+    It is called with NumPy arrays, and if it does not take those with tensors: on the device, or on the CPU.
+
+    Parameters
+    ----------
+    name : str
+        What a message calls it.
+    function : callable
+        Of the coordinates.
+    *x : numpy.ndarray
+        One array for each coordinate, of shapes that broadcast; as many axes as there are coordinates.
+    device : torch.device, default CPU
+        Where the problem is solved, and the function may have numbers of its own.
+    names : str, default "xyz"
+        What a message calls the coordinates.
+
+    Returns
+    -------
+    values : torch.Tensor, shape (..., *points)
+        Where the function left them, on the CPU if they are no tensor; leading axes are a batch.
+    speaks_torch : bool
+        Whether the function returned a tensor.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When it fails, or returns something else than as many finite numbers, or one.
+    """
+    try:
+        values = _called(function, x, device)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise ValueError(
+            f"{name}: the function raised {type(error).__name__}: {error}; accepted: a function of"
+            f" {', '.join(names[: len(x)])} that returns numbers"
+        ) from error
+    shape = _returned_shape(name, values)
+    points = np.broadcast_shapes(*(axis.shape for axis in x))
+    last = shape[max(len(shape) - len(points), 0) :]
+    fits = len(points) > 1 and len(last) == len(points)
+    fits = fits and all(size in (1, full) for size, full in zip(last, points, strict=True))
+    if shape and not fits and last != points:
+        accepted = ", ".join(map(str, points))
+        raise ValueError(
+            f"{name}: the function returned shape {shape}; accepted: (..., {accepted}) or a number"
+        )
+    speaks_torch = isinstance(values, Tensor)
+    result = array(name, values, (last,), "one value per point")
+    batch = shape[: max(len(shape) - len(points), 0)]
+    result = result.to(torch.float64).expand(*batch, *points)
+    _require_finite_at(name, result, x, names)
+    return result, speaks_torch
+
+
+def _called(function: Any, x: Sequence[np.ndarray], device: torch.device) -> Any:
+    """Call a function with what it takes of NumPy arrays and tensors."""
+    try:
+        return function(*x)
+    except (TypeError, AttributeError, RuntimeError):
+        for place in dict.fromkeys((device, CPU)):
+            with contextlib.suppress(Exception):
+                values = function(*(sent(torch.from_numpy(points), place) for points in x))
+                if values is not None:
+                    return values
+        raise
+
+
+def _returned_shape(name: str, values: Any) -> tuple[int, ...]:
+    if isinstance(values, Tensor):
+        return tuple(values.shape)
+    try:
+        seen = np.asarray(values)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}: the function returned {values!r}; accepted: real numbers") from None
+    if seen.dtype.kind not in "fiubc":
+        raise TypeError(f"{name}: the function returned dtype {seen.dtype}; accepted: real numbers")
+    return seen.shape
+
+
+def _require_finite_at(name: str, values: Tensor, x: Sequence[np.ndarray], names: str) -> None:
+    if not hidden(values) and not torch.isfinite(values.sum()):
+        bad = ~values.isfinite()
+        if bad.any():
+            index = bad.nonzero()[0].tolist()[-len(x) :]
+            points = np.broadcast_arrays(*x)
+            at = ", ".join(
+                f"{axis} = {float(point[tuple(index)])!r}" for axis, point in zip(names, points, strict=False)
+            )
+            first = first_bad(values, bad, len(x))
+            raise ValueError(f"{name}: the function returned {first}, {at}; accepted: finite numbers")
+
+
+def coefficient_at(name: str, problem: Poisson, device: torch.device, *x: np.ndarray) -> Tensor:
+    """Evaluate the function a or c, which has no batch, as :func:`evaluate` does."""
+    values, _ = evaluate(name, getattr(problem, name), *x, device=device)
+    if values.ndim != problem.dim:
+        raise ValueError(
+            f"{name}: the function returned {values.ndim} axes; accepted: {problem.dim}, one value per point"
+        )
+    return values

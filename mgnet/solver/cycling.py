@@ -1,0 +1,158 @@
+"""Methods that iterate by multigrid cycles, alone or as a preconditioner, and in float32 for float64."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import scipy.sparse.linalg as spla
+import torch
+from torch import Tensor
+
+from ..core.arrays import NonFiniteError
+from ..core.memory import apart
+from ..multigrid.cycles import Level, cycle, full_multigrid
+from ..multigrid.krylov import ConjugateGradients
+from ..multigrid.levels import build_levels
+from ..operators.boxes import Box
+from ..operators.contract import Map, lost_in_entries
+from ..poisson.constants import LooseConstants
+from .iteration import SingleStep, Step
+from .method import CONTRAST, Method
+from .mixed import MixedStep
+from .once import Direct
+from .system import System
+
+__all__ = ["Cycles"]
+
+
+class _Plan(NamedTuple):
+    """How cycles are used: their kind, whether full multigrid comes first, and conjugate gradients."""
+
+    kind: str = "V"
+    full: bool = False
+    krylov: bool = False
+
+
+PLANS = {
+    "wcycle": _Plan("W"),
+    "fcycle": _Plan("F"),
+    "fmg": _Plan(full=True),
+    "pcg": _Plan(krylov=True),
+}
+
+
+class Cycles(Method):
+    """Multigrid cycles, and conjugate gradients that are preconditioned by them."""
+
+    @property
+    def plan(self) -> _Plan:
+        """How they are used."""
+        plan = PLANS.get(self.options.method, _Plan())
+        return plan._replace(full=True) if self.options.mixed else plan
+
+    @property
+    def steady(self) -> bool:  # type: ignore[override]
+        """Whether corrections shrink evenly, as those of conjugate gradients do not."""
+        return not self.plan.krylov
+
+    @property
+    def mixed(self) -> bool:
+        """Whether cycles are computed in float32 although the problem is in float64."""
+        return self.options.mixed and self.system.dtype == torch.float64
+
+    @property
+    def precision(self) -> torch.dtype:
+        """The precision of cycles."""
+        return torch.float32 if self.mixed else self.system.dtype
+
+    @property
+    def factor(self) -> float:
+        """What corrections are multiplied by: in float32 the operator is scaled to the size of 1."""
+        return self.system.scale if self.mixed else 1.0
+
+    @property
+    def levels(self) -> list[Level]:
+        """The grids of the cycles, finest first; in float32, and scaled, where those of "auto" are."""
+        return self._levels if self.sound else self.in_double.levels
+
+    @cached_property
+    def _levels(self) -> list[Level]:
+        A = self.system.A
+        with torch.no_grad(), apart():
+            try:
+                A = A.scaled(self.system.scale, torch.float32) if self.mixed else A
+                return build_levels(A, A.box.cells, self.options)
+            except (torch.linalg.LinAlgError, spla.ArpackError):  # type: ignore[attr-defined]
+                raise NonFiniteError from None
+
+    @property
+    def boxes(self) -> list[Box]:
+        """The cells of every level."""
+        operators: list[Any] = [level.A for level in self.levels]
+        return [A.box for A in operators]
+
+    @cached_property
+    def sound(self) -> bool:
+        """Whether its precision can hold the operator."""
+        system = self.system
+        if self.precision != torch.float32 or system.box.dim == 1 or not system.problem.unknowns:
+            return True
+        if system.A.contrast > CONTRAST:
+            return False
+        try:
+            return bool(self._levels)
+        except NonFiniteError:
+            return False
+
+    def last_resort(self) -> Method | None:
+        """Return SciPy, where "auto" has failed and the matrix is small enough."""
+        return Direct(self.system.double, self.options) if self.options.mixed and self.small else None
+
+    @property
+    def iterated(self) -> Map:
+        """The operator in the precision of cycles."""
+        return self.levels[0].A if self.mixed else self.system.A
+
+    def cycle(self, r: Tensor) -> Tensor:
+        """Apply one cycle to a residual, from a zero guess, :eq:`cycle`."""
+        if not self.sound:
+            return self.in_double.cycle(r.double()).to(r)
+        if self.mixed and r.dtype == torch.float64:
+            return self.scaled_correction(r)
+        return cycle(self.levels, r, None, self.options.sweeps, self.plan.kind)
+
+    def correct(self, r: Tensor) -> Tensor:
+        """Apply a cycle, and correct the constants where too little holds them for it to notice."""
+        return self._loose.corrected(self.cycle, r) if self._loose else self.cycle(r)
+
+    @cached_property
+    def _loose(self) -> LooseConstants | None:
+        system, A = self.system, self.system.A
+        # On an interval nothing is lost but in a dense coarse matrix.
+        may_lose = system.box.dim > 1 or self.options.coarse == "direct"
+        if not may_lose or A.singular or not system.problem.floats:
+            return None
+        factor = system.scale if self.mixed else 1.0
+        image = A(torch.ones((1, 1, *system.box.shape), **A.like))[0, 0]
+        diagonal = A.diagonal().expand(system.box.shape).sum()
+        lost = lost_in_entries(image.sum(), diagonal, self.precision)
+        return LooseConstants(factor * image) if lost else None
+
+    def guess(self, load: Tensor, out: Tensor) -> bool:
+        """Write what full multigrid makes of a load, where that comes first."""
+        if self.plan.full and self.mixed:
+            # For a first guess V-cycles will do.
+            self.scaled(lambda b: full_multigrid(self.levels, b, self.options.sweeps, "V"), load, out)
+        elif self.plan.full:
+            out.copy_(full_multigrid(self.levels, load.to(self.system.dtype), self.options.sweeps))
+        return self.plan.full
+
+    def step(self, system: System, load: Tensor, refine: bool) -> Step:
+        """Return the step of the iteration."""
+        if not self.plan.krylov:
+            return super().step(system, load, refine)
+        if self.mixed:
+            project = self.system.without_mean
+            return MixedStep(system.A, load, self.levels[0].A, self.system.scale, self.correct, project)
+        return SingleStep(system.A, load, ConjugateGradients(system.A, self.corrector(refine)))

@@ -1,0 +1,135 @@
+"""The oracle: the same matrix, solved by SciPy."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse as sp
+import scipy.sparse.linalg as spla
+import torch
+from torch import Tensor
+
+from ..core.arrays import NonFiniteError
+from ..operators.contract import Map, Operator
+
+__all__ = ["Floating", "factorised"]
+
+
+def factorised(A: Operator, floats: bool) -> Map:
+    """Return SciPy's solver of an operator in float64.
+
+    Parameters
+    ----------
+    A : Operator
+        The operator.
+    floats : bool
+        Whether no node is given, so that little or nothing holds the constants.
+
+    Returns
+    -------
+    callable
+        From loads to values at the unknowns, shape ``(batch, *unknowns)``: by LAPACK's banded Cholesky on a
+        line, by SuperLU where ends are joined and in more dimensions.
+    """
+    chain = A.box.dim == 1 and not A.box.axes[0].periodic
+    solve: Map = Banded(A.to_sparse(), floats) if chain else Sparse(A.to_sparse(), floats)
+    if not floats:
+        return solve
+    one = torch.ones((1, 1, *A.box.shape), **A.like)
+    return Floating(solve, A(one)[0, 0])
+
+
+class Floating:
+    """The inverse of an operator without Dirichlet nodes, where c and Robin's alpha may hold very little.
+
+    A matrix of rounded entries does not know how little that is, but the image of the function 1 does, since
+    it is computed from differences. So a solution is one that is zero at the first unknown, and a multiple of
+    the function 1 that makes the sum of all equations right.
+
+    Parameters
+    ----------
+    held : callable
+        From loads of shape ``(batch, *unknowns)`` to the solution that is zero at the first unknown, of all
+        equations but the first.
+    image : torch.Tensor, shape ``(*unknowns)``
+        What the operator makes of the function 1; zero where constants are solutions, which then stay out.
+    """
+
+    def __init__(self, held: Map, image: Tensor) -> None:
+        self.held, self.image, self.axes = held, image, tuple(range(-image.ndim, 0))
+        # What is left of the function 1 when all other unknowns follow the first, and its energy.
+        self.rest = 1 - held(image[None])
+        self.energy = (self.rest * image).sum()
+
+    def __call__(self, b: Tensor) -> Tensor:
+        """Return the values at the unknowns for loads of shape ``(batch, *unknowns)``, in float64."""
+        x = self.held(b)
+        if not self.energy > 0:
+            return x
+        gap = (b - x * self.image).sum(self.axes, keepdim=True)
+        return x + gap / self.energy * self.rest
+
+
+class _Scipy:
+    """A symmetric matrix that SciPy solves with; ``floats`` holds the first unknown at zero."""
+
+    def __init__(self, A: sp.csc_array, floats: bool) -> None:
+        self.first = int(floats)
+        self.inner = A[self.first :, self.first :].tocsc()
+
+    def __call__(self, b: Tensor) -> Tensor:
+        """Return the values at the unknowns for loads of shape ``(batch, *unknowns)``, in float64."""
+        load = b.cpu().numpy().reshape(b.shape[0], math.prod(b.shape[1:]))
+        x = np.zeros_like(load)
+        if self.inner.shape[0]:
+            x[:, self.first :] = self.solve(np.ascontiguousarray(load[:, self.first :].T)).T
+        return torch.from_numpy(x).reshape(b.shape).to(b)
+
+    def solve(self, load: np.ndarray) -> np.ndarray:
+        """Solve for the columns of an array."""
+        raise NotImplementedError
+
+
+class Banded(_Scipy):
+    """LAPACK's banded Cholesky of a tridiagonal matrix."""
+
+    def solve(self, load: np.ndarray) -> np.ndarray:
+        """Solve for the columns of an array."""
+        if self.inner.shape[0] == 1:  # of which LAPACK's routine for three diagonals takes none
+            single: np.ndarray = load / self.inner.toarray()
+            return single
+        bands = np.zeros((2, self.inner.shape[0]), dtype=load.dtype)
+        bands[1], bands[0, 1:] = self.inner.diagonal(), self.inner.diagonal(1)
+        try:
+            solution: np.ndarray = scipy.linalg.solveh_banded(bands, load, check_finite=False)
+        except np.linalg.LinAlgError:
+            raise NonFiniteError from None
+        return solution
+
+
+class Sparse(_Scipy):
+    """SuperLU's factors of a sparse matrix."""
+
+    def __init__(self, A: sp.csc_array, floats: bool) -> None:
+        super().__init__(A, floats)
+        # The matrix is symmetric and positive definite: the pivots may be taken as they come.
+        options: dict[str, Any] = {
+            "permc_spec": "MMD_AT_PLUS_A",
+            "diag_pivot_thresh": 0.0,
+            "options": {"SymmetricMode": True},
+        }
+        try:
+            self.factors = spla.splu(self.inner, **options) if self.inner.shape[0] else None
+        except RuntimeError as error:
+            if "singular" not in str(error):
+                raise
+            # There is more between its entries than float64 holds.
+            raise NonFiniteError from None
+
+    def solve(self, load: np.ndarray) -> np.ndarray:
+        """Solve for the columns of an array."""
+        solution: np.ndarray = self.factors.solve(load)  # type: ignore[union-attr]
+        return solution

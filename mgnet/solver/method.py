@@ -1,0 +1,419 @@
+"""What all methods share: an object that is set up for a system and solves for loads, by iteration."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+from ..core.arrays import NonFiniteError, array, require_finite
+from ..core.memory import empty, empty_like, owned, reused, sent
+from ..core.precision import full_precision
+from ..core.resources import within_memory
+from ..multigrid.levels import Options
+from ..operators.contract import Map
+from ..operators.rows import residual
+from ..poisson.constants import Constants
+from ..poisson.lifting import Held
+from .iteration import SingleStep, Step, iterate, largest, lost_below_normal, slowness
+from .mixed import multiplied, row_sizes
+from .second_look import MULTIPLES, SecondLook
+from .stopping import Outcome, Status, Stopping
+from .system import Lazy, System
+
+__all__ = ["Found", "Method", "attempt"]
+
+# Boxes of no more unknowns have what rounding does measured, at the cost of a cycle.
+SMALL = 2**16
+# Loads between these need no other unit: what an iteration makes of them, and its products, can be held.
+COMMON = {torch.float32: (1e-6, 1e6), torch.float64: (1e-60, 1e60)}
+# Beyond this ratio of couplings the entries of coarse operators lose the weak ones in float32.
+CONTRAST = 2**20
+# Unknowns of a box, by its dimension, whose matrix SciPy factorises in a second or two.
+FACTORISED = {1: 0, 2: 2**16, 3: 2**13}
+
+
+class Found(NamedTuple):
+    """What a method came to.
+
+    Attributes
+    ----------
+    u : torch.Tensor, shape ``(batch, *nodes)``
+        The solution.
+    outcome : Outcome
+        How it ended.
+    look_again : callable, optional
+        Gives the outcome of a look at its error, where there was none yet.
+    """
+
+    u: Tensor
+    outcome: Outcome
+    look_again: Callable[[], Outcome] | None = None
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A load in the unit in which it is iterated for, and what is asked of the solution."""
+
+    load: Tensor  # (batch, 1, *unknowns), boundary values lifted
+    held: Held
+    unit: Tensor | None
+    stopping: Stopping
+    tol: float
+    rounding: float  # what it leaves of an error, relative to the largest value
+
+
+class Method(Lazy):
+    """What solves A u = b: set up once for a system, used for any number of loads.
+
+    One that iterates says how a residual becomes a correction; that is all it need say.
+
+    Parameters
+    ----------
+    system : System
+        What is solved.
+    options : Options
+        How.
+    """
+
+    steady = True  # whether corrections shrink evenly, as those of conjugate gradients do not
+
+    def __init__(self, system: System, options: Options) -> None:
+        self.system, self.options = system, options
+
+    def cycle(self, r: Tensor) -> Tensor:
+        """Return a correction for a residual, shape ``(batch, 1, *unknowns)``, from zero."""
+        raise NotImplementedError
+
+    def correct(self, r: Tensor) -> Tensor:
+        """Return a correction that also meets what a cycle may lose."""
+        return self.cycle(r)
+
+    def guess(self, load: Tensor, out: Tensor) -> bool:
+        """Write a first guess that is better than zero, and say whether there is one."""
+        return False
+
+    @property
+    def precision(self) -> torch.dtype:
+        """The precision of corrections."""
+        return self.system.dtype
+
+    @property
+    def factor(self) -> float:
+        """What corrections are multiplied by, where they are those of a multiple of A."""
+        return 1.0
+
+    @property
+    def sound(self) -> bool:
+        """Whether its precision can hold the operator."""
+        return True
+
+    @cached_property
+    def in_double(self) -> Self:
+        """The same with all corrections in float64."""
+        return type(self)(self.system.double, replace(self.options, mixed=False))
+
+    @cached_property
+    def look(self) -> SecondLook:
+        """What judges solutions that nothing else has judged."""
+        return SecondLook(self.system)
+
+    def last_resort(self) -> Method | None:
+        """Return what solves where the method has failed, if there is anything."""
+        return None
+
+    def solve(self, b: Tensor, held: Held, guess: Tensor | None, stopping: Stopping) -> Found:
+        """Solve for loads.
+
+        Parameters
+        ----------
+        b : torch.Tensor, shape ``(batch, *unknowns)``
+            Loads.
+        held : Held
+            The values at the Dirichlet nodes.
+        guess : torch.Tensor, shape ``(batch, 1, *unknowns)``, or None
+            First guess.
+        stopping : Stopping
+            When to stop.
+
+        Returns
+        -------
+        Found
+            The solution, and how it ended.
+
+        Raises
+        ------
+        NonFiniteError
+            When NaN or infinity turns up.
+        """
+        tol = stopping.accepted(b.dtype, self._rounding(b, measured=False))
+        low = self.precision == torch.float32
+        if self.sound:
+            u, outcome = self._iterated(b, held, guess, stopping, tol)
+            if not (low and _failed(outcome, u, self._rounding(b, self._measures))):
+                return self._judged(u, outcome, b, tol, stopping.refine)
+            guess = None
+        wide, of_wide = b.double(), held.double()
+        guess = None if guess is None else guess.double()
+        u, outcome = self.in_double._iterated(wide, of_wide, guess, stopping, tol)
+        cut_short = outcome.status is Status.MAXITER and stopping.given_maxiter
+        last = None if outcome.status is Status.CONVERGED or cut_short else self.last_resort()
+        if last is not None:
+            u, outcome = last._iterated(wide, of_wide, None, stopping, tol)
+        return self._judged(u.to(b.dtype), outcome, b, tol, stopping.refine)
+
+    def _rounding(self, b: Tensor, measured: bool) -> float:
+        """Give what rounding may leave of an error relative to u; less where it is measured."""
+        # On an interval sums are few; in boxes they may lose more.
+        terms = 4 if measured or self.system.box.dim == 1 else 32
+        return torch.finfo(b.dtype).eps * (terms + math.sqrt(self.system.problem.n))
+
+    def _judged(self, u: Tensor, outcome: Outcome, b: Tensor, tol: float, refine: bool) -> Found:
+        """Add to the estimate what the rounding of the answer costs."""
+        rounded = (torch.finfo(self.system.dtype).eps * largest(u)).to(outcome.errors)
+        lost, accepted = lost_below_normal(b, u).to(outcome.errors), tol * largest(u)
+        if refine:  # tol is asked of what is rounded
+            errors, accepted = outcome.errors + lost + rounded, accepted + rounded
+        else:
+            errors = torch.maximum(outcome.errors, rounded + lost)
+        # Where there is no load, the iteration has said when nothing was left.
+        outcome.judge(errors, torch.where(largest(b) > 0, accepted, math.inf))
+        return Found(u, outcome)
+
+    def _iterated(
+        self, b: Tensor, held: Held, guess: Tensor | None, stopping: Stopping, tol: float
+    ) -> tuple[Tensor, Outcome]:
+        system = self.system.double if stopping.refine else self.system
+        load = held.lifted(b, system.A)[:, None]
+        if not load.numel() and stopping.maxiter:
+            outcome = Outcome(Status.CONVERGED, 0, [0.0], 0.0, errors=b.new_zeros(b.shape[0]))
+            return held.complete(b), outcome
+        unit = _unit(load, guess, self.system)
+        if unit is not None:
+            load = load / unit
+            guess = None if guess is None else guess / unit
+        task = _Task(load, held, unit, stopping, tol, self._rounding(b, self._measures))
+        whole = owned((load.shape[0], *self.system.problem.node_shape), load)
+        u = self.system.box.unknowns(whole)[:, None]
+        if guess is None:
+            self._start(u, whole, system, task)
+        else:
+            _take(guess, u, system, load)
+        if self.system.constants:
+            u.copy_(self.system.without_mean(u))
+        step = self.step(system, load, stopping.refine)
+        u, outcome = iterate(
+            step, load, u, tol, stopping.maxiter, task.rounding, self.steady, lambda: self.slowness
+        )
+        self._look_at(outcome, u, system, task)
+        if unit is not None:
+            u.mul_(unit)
+        return self.system.remove_mean(held.filled(whole)), outcome
+
+    def _start(self, u: Tensor, whole: Tensor, system: System, task: _Task) -> None:
+        """Write a first guess: zero or what continues the values of a box's sides, and the method's own."""
+        guesses = task.stopping.maxiter > 0
+        if self.system.box.dim > 1 and not task.held.zero:
+            self.system.box.blend(task.held.nodes(whole), whole)
+            if task.unit is not None:
+                whole.div_(task.unit[:, 0])
+            if guesses:
+                r = residual(system.A, u, task.load)
+                if self.guess(r, r):
+                    u.add_(r)
+        elif not (guesses and self.guess(task.load, u)):
+            u.zero_()
+
+    def step(self, system: System, load: Tensor, refine: bool) -> Step:
+        """Return the step of the iteration."""
+        return SingleStep(system.A, load, self.corrector(refine))
+
+    def corrector(self, refine: bool) -> Map:
+        """Return what makes corrections of residuals, which with ``refine`` are in float64."""
+        correct = self.scaled_correction if refine else self.correct
+        # The mean that a cycle adds is no part of the solution, and the size of u is what tol refers to.
+        return lambda r: self.system.without_mean(correct(r))
+
+    def scaled_correction(self, r: Tensor) -> Tensor:
+        """Return a correction for a residual of another precision; late ones would underflow in float32."""
+        return self.scaled(self.correct, r, empty_like(r))
+
+    def scaled(self, solve: Map, r: Tensor, out: Tensor) -> Tensor:
+        """Apply what takes the precision of corrections to residuals of the size of 1."""
+        size = row_sizes(r)
+        e = solve(multiplied(r, 1 / size, empty_like(r, self.precision)))
+        return multiplied(e, self.factor * size, out)
+
+    @cached_property
+    def _even(self) -> bool:
+        """Whether neighbouring couplings are alike, so that cycles are as good as they are known to be."""
+        return not self.system.A.box.flat and self.system.A.smooth
+
+    @cached_property
+    def _measures(self) -> bool:
+        """Whether it is measured what rounding does: where it may do much, and if that takes little time."""
+        problem = self.system.problem
+        held = self._even and not problem.floats
+        return problem.dim > 1 and not held and problem.unknowns <= SMALL
+
+    @property
+    def small(self) -> bool:
+        """Whether SciPy can factorise the matrix in about the time of the cycles."""
+        problem = self.system.problem
+        return problem.unknowns <= FACTORISED[problem.dim]
+
+    @property
+    def iterated(self) -> Map:
+        """The operator in the precision of corrections, times ``1 / factor``."""
+        return self.system.A
+
+    @cached_property
+    def slowness(self) -> float:
+        """How many times its last correction an error may be, where that is not known beforehand."""
+        options = self.options
+        plain = options.levels is None and options.omega is None and min(options.sweeps) >= 2
+        if plain and self._even:
+            return 0.0
+        # Of cycles themselves: conjugate gradients would soon be done with a few slow parts.
+        generator = torch.Generator("cpu").manual_seed(0)
+        shape = (1, 1, *self.system.box.shape)
+        out = empty(shape, torch.empty(0, dtype=self.precision, device="cpu"))
+        e = sent(torch.randn(shape, generator=generator, device="cpu", out=out), self.system.device)
+        return slowness(self.cycle, self.iterated, e, self.system.without_mean)
+
+    def _look_at(self, outcome: Outcome, u: Tensor, system: System, task: _Task) -> None:
+        """Add to the estimate what the iteration does not see, and judge it again."""
+        scale, loads, errors = largest(u), largest(task.load), outcome.errors
+        finite = bool(scale.isfinite().all()) and outcome.iterations > 0
+        if self.system.box.dim == 1:
+            missed = self.look.missed(u, task.load).to(errors) if finite else errors
+            # Estimates that are nearly right stay, or it would be luck how an iteration ends.
+            errors = torch.where(missed > 3 * errors, missed, errors)
+        elif self.small and self.system.A.contrast > CONTRAST and finite:
+            errors = self.look.missed(u, task.load).to(errors)
+        elif self._measures:
+            # What is thought to be left, or what is measured if that is more.
+            left = self._left_by_rounding(u, system, task)
+            errors = torch.maximum(errors, errors - task.rounding * scale + left)
+        if task.unit is not None:
+            loads, errors, scale = (x * task.unit.flatten() for x in (loads, errors, scale))
+        # Without a load there is no size to compare with: the iteration has said when nothing was left.
+        outcome.judge(errors, torch.where(loads > 0, task.tol * scale, math.inf))
+
+    def _left_by_rounding(self, u: Tensor, system: System, task: _Task) -> Tensor:
+        """Estimate each row's error by what the operator rounds, :eq:`rounding`, of which u may hold little.
+
+        That is the solution for the differences between residuals that are the same but for rounding: of u,
+        and of multiples that have other digits.
+        """
+        own, worst = residual(system.A, u, task.load), torch.zeros_like(largest(u))
+        for factor in MULTIPLES:
+            other = residual(system.A, factor * u, factor * task.load).div_(factor)
+            e = torch.zeros_like(u)
+            self.step(system, own - other, task.stopping.refine)(e, 1)  # eq: rounding
+            worst = torch.maximum(worst, largest(e))
+        return 2 * worst + torch.finfo(u.dtype).eps * largest(u)
+
+
+def attempt(
+    method: Method,
+    b: Tensor,
+    held: Held,
+    x0: Any,
+    stopping: Stopping,
+    project: Callable[[Constants], Tensor],
+    blame: Callable[[], None],
+) -> Found:
+    """Run a method, in memory that is used again.
+
+    Parameters
+    ----------
+    method : Method
+        The method.
+    b : torch.Tensor, shape ``(batch, *unknowns)``
+        Loads.
+    held : Held
+        The values at the Dirichlet nodes.
+    x0 : array, shape ``(..., *nodes)``, or None
+        First guess.
+    stopping : Stopping
+        When to stop.
+    project : callable
+        Gives the loads that are solved for where constants are mapped to zero.
+    blame : callable
+        Raises an error, if the data are to blame that NaN or infinity turned up.
+
+    Returns
+    -------
+    Found
+        The solution and how it ended. Of sound data whose solution is out of the range of the precision, it
+        has diverged.
+    """
+    system = method.system
+    guess = None if x0 is None else _guess(x0, b, system)
+    with within_memory(system.problem.cells), torch.no_grad(), _precision(method), reused():
+        try:
+            rows = project(system.constants) if system.constants else b
+            return method.solve(rows, held, guess, stopping)
+        except NonFiniteError:
+            blame()
+            u = b.new_full((b.shape[0], *system.problem.node_shape), math.nan)
+            return Found(u, Outcome(Status.DIVERGED, 1, [math.nan]))
+
+
+def _precision(method: Method) -> AbstractContextManager[None]:
+    """Keep products in float32 precise, if there are any."""
+    any_single = torch.float32 in (method.system.dtype, method.precision)
+    return full_precision() if any_single else nullcontext()
+
+
+def _guess(x0: Any, rows: Tensor, system: System) -> Tensor:
+    """Check a first guess and give its unknowns, shape ``(batch, 1, *unknowns)``."""
+    nodes = system.problem.node_shape
+    guess = array("x0", x0, (nodes,), "one value per node, boundary included")
+    require_finite("x0", guess, len(nodes))
+    guess = sent(guess, rows.device, rows.dtype).reshape(-1, *nodes)
+    if guess.shape[0] not in (1, rows.shape[0]):
+        raise ValueError(f"x0: got {guess.shape[0]} rows; accepted: 1, or {rows.shape[0]} as the load")
+    return system.box.unknowns(guess.expand(rows.shape[0], *nodes))[:, None].clone()
+
+
+def _unit(load: Tensor, guess: Tensor | None, system: System) -> Tensor | None:
+    """Give a power of two for each row to divide it by, so that products of its values can be held.
+
+    It makes loads and solutions of one size where the operator is of the size 1; None for common numbers.
+    """
+    size = largest(load)
+    if guess is not None:
+        size = torch.where(size > 0, size, largest(guess))
+    low, high = COMMON[load.dtype]
+    common = ((size >= low) & (size <= high)) | (size == 0)
+    if bool(common.all()):
+        return None
+    if not bool(size.isfinite().all()):
+        raise NonFiniteError
+    exponent, one = torch.frexp(size * math.sqrt(system.scale))[1], torch.ones_like(size)
+    unit = torch.where(common, one, torch.ldexp(one, exponent))
+    return unit.reshape(-1, *[1] * (load.ndim - 1))
+
+
+def _take(guess: Tensor, u: Tensor, system: System, load: Tensor) -> None:
+    """Write a given first guess, or zero in rows where its residual would drown the load in rounding."""
+    u.copy_(guess)
+    loads = largest(load)
+    # Without any load the guess is all there is, and how it vanishes is what is asked for.
+    drowned = (torch.finfo(u.dtype).eps * largest(system.A(u)) > loads) & (loads > 0).any()
+    u.masked_fill_(drowned.reshape(-1, *[1] * (u.ndim - 1)), 0.0)
+
+
+def _failed(outcome: Outcome, u: Tensor, rounding: float) -> bool:
+    """Say whether an iteration went wrong; what stagnates at the rounding of u is as good as it gets."""
+    if outcome.status is not Status.STAGNATED:
+        return outcome.status is Status.DIVERGED
+    return outcome.error_estimate > 10 * rounding * float(largest(u).max())

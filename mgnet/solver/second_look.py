@@ -1,0 +1,96 @@
+"""A second look at a solution: its error by an exact correction for the residual, in float64."""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from ..core.arrays import NonFiniteError
+from ..core.precision import full_precision
+from ..multigrid.exact import Condensation
+from ..operators.contract import Map
+from ..operators.rows import residual
+from ..poisson.lifting import Held
+from .iteration import largest, lost_below_normal, relative_norm
+from .stopping import Outcome, Status
+from .system import Lazy, System
+
+__all__ = ["MULTIPLES", "SecondLook"]
+
+# What solutions are multiplied by to see how their digits are rounded.
+MULTIPLES = (1.1, 1.3, 1.7)
+
+
+class SecondLook(Lazy):
+    """What says how good a solution is without having made it.
+
+    Parameters
+    ----------
+    system : System
+        What was solved, in any precision.
+    """
+
+    def __init__(self, system: System) -> None:
+        self.system = system.double
+
+    @cached_property
+    def inverse(self) -> Map:
+        """What misses nothing: the exact cycle of a line, SciPy's factors of a box; all nodes of unknowns."""
+        if self.system.box.dim == 1:
+            return Condensation(self.system.A).solve
+        return lambda b: self.system.box.nodes(self.system.factorised(b))
+
+    def missed(self, x: Tensor, load: Tensor) -> Tensor:
+        """Return each row's error.
+
+        Residuals of multiples of x are the same but for rounding, which x may have followed.
+
+        Parameters
+        ----------
+        x, load : torch.Tensor, shape ``(batch, 1, *unknowns)``
+            Solution and load.
+
+        Returns
+        -------
+        torch.Tensor, shape (batch,), in float64
+        """
+        system, wide, loads = self.system, x.double(), load.double()
+        worst = torch.zeros_like(largest(wide))
+        for factor in (1.0, *MULTIPLES):
+            r = (residual(system.A, factor * wide, factor * loads) / factor)[:, 0]
+            e = self.inverse(system.constants.project(r) if system.constants else r)
+            worst = torch.maximum(worst, largest(system.remove_mean(e)))
+        return worst + torch.finfo(x.dtype).eps * largest(wide)
+
+    def __call__(self, b: Tensor, held: Held, u: Tensor, tol: float = math.inf) -> Outcome:
+        """Judge a solution.
+
+        Parameters
+        ----------
+        b, u : torch.Tensor, shapes ``(batch, *unknowns)`` and ``(batch, *nodes)``
+            Load and solution.
+        held : Held
+            The values at the Dirichlet nodes.
+        tol : float, optional
+            Accepted error, relative to the largest nodal value.
+
+        Returns
+        -------
+        Outcome
+            With the estimated error.
+        """
+        with torch.no_grad(), full_precision():
+            load = held.double().lifted(b.double(), self.system.A)[:, None]
+            x = self.system.box.unknowns(u)[:, None]
+            outcome = Outcome(Status.CONVERGED, 1)
+            outcome.residuals = [1.0, relative_norm(residual(self.system.A, x.double(), load), load)]
+            try:
+                error = self.missed(x, load) + torch.finfo(u.dtype).eps * largest(u)
+            except NonFiniteError:  # the solution is in range, what says how good it is may not be
+                error = largest(u) * math.inf
+            error += lost_below_normal(b, u)
+            outcome.judge(error, tol * largest(u))
+        return outcome
