@@ -22,11 +22,10 @@ from mgnet import Prolongation, Restriction, Stencil, Stiffness
 from mgnet.layers import Averaging
 from mgnet.multigrid.coarsest import TensorSolver
 from mgnet.multigrid.exact import Condensation
-from mgnet.operators.axes import Axis
+from mgnet.operators.axes import Axis, Chain
 from mgnet.operators.blocks import BlockDiagonal
 from mgnet.operators.boxes import Box
 from mgnet.operators.cells import CellStiffness
-from mgnet.operators.chain import Chain
 from mgnet.operators.entries import StencilStiffness
 from mgnet.operators.interpolation import HatProlongation, NodeProlongation
 from mgnet.operators.rows import residual

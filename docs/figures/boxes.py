@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 import mgnet
-from mgnet.operators import axes as box
+from mgnet.operators import boxes as box
 from mgnet.operators import entries
 from mgnet.operators.cells import CellStiffness
 from mgnet.operators.interpolation import NodeProlongation

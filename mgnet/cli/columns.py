@@ -24,28 +24,11 @@ class TableError(ValueError):
 
 
 def read_lines(path: str, columns: Collection[int]) -> tuple[np.ndarray, array[int]]:
-    """Read a text file, one row of numbers a line.
+    """Read a text file with so many columns, one row of numbers a line.
 
-    Parameters
-    ----------
-    path : str
-        The file.
-    columns : collection of int
-        How many columns are accepted.
-
-    Returns
-    -------
-    numpy.ndarray of float64, shape (columns, rows)
-        The numbers, each column contiguous.
-    array of int
-        The line of each row, from 1.
-
-    Raises
-    ------
-    TableError
-        If a line holds something else.
-    OSError
-        If the file cannot be opened.
+    Return the numbers in float64, shape (columns, rows), each column contiguous, and the line of each row,
+    from 1. A line that holds something else is a :class:`TableError`, a file that cannot be opened an
+    OSError.
     """
     numbers, lines = array("d"), array("q")
     separator, width = None, 0

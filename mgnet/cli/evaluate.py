@@ -28,13 +28,7 @@ exit codes: 0 done, 2 usage, 4 damaged data or checkpoint, 5 resources
 
 
 def declare_evaluate(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of ``mgnet evaluate``.
-
-    Parameters
-    ----------
-    parser : argparse.ArgumentParser
-        Of this command alone.
-    """
+    """Declare the arguments of ``mgnet evaluate`` to the parser of this command alone."""
     parser.add_argument("folder", metavar="RUN", help="folder of a run, or its model.ckpt")
     declare_data(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")

@@ -85,18 +85,9 @@ _Item = _Operation | str | np.float64  # an operation, a variable's name, a numb
 
 @dataclass(frozen=True, repr=False)
 class Expression:
-    """An accepted expression: a function of its variables that answers in float64.
+    """An accepted expression, made by :func:`parse`: a function of its variables that answers in float64.
 
-    Made by :func:`parse`.
-
-    Parameters
-    ----------
-    text : str
-        The expression as it was typed.
-    names : tuple of str
-        The variables, in the order of the arguments.
-    program : tuple
-        Numbers, names and operations in postfix order.
+    The program has numbers, names and operations in postfix order.
     """
 
     text: str
@@ -112,22 +103,10 @@ class Expression:
         return not any(isinstance(item, str) for item in self.program)
 
     def __call__(self, *coordinates: ArrayLike) -> np.ndarray:
-        """Evaluate at points.
+        """Evaluate at points: one array per variable, broadcast against one another.
 
-        Parameters
-        ----------
-        *coordinates : array_like of float
-            One array per variable, broadcast against one another.
-
-        Returns
-        -------
-        numpy.ndarray of float64
-            The values, in the broadcast shape, also when the expression is constant.
-
-        Raises
-        ------
-        ExpressionError
-            If a value is not finite; the first such point is named.
+        The values have the broadcast shape, also when the expression is constant. When one is not finite, an
+        :class:`ExpressionError` names the first such point.
         """
         if len(coordinates) != len(self.names):
             raise TypeError(f"{self!r} takes {len(self.names)} coordinates, not {len(coordinates)}")
@@ -169,28 +148,13 @@ class Expression:
 def parse(text: str, names: Sequence[str] = ("x",)) -> Expression:
     """Read an arithmetic expression.
 
-    Parameters
-    ----------
-    text : str
-        Numbers, the variables, ``pi``, ``e``, ``+ - * / **``, comparisons (1 where true, else 0, also
-        chained), brackets, and the functions sin, cos, tan, asin, acos, atan, sinh, cosh, tanh, exp, log,
-        log10, sqrt, abs, sign, floor, minimum (min), maximum (max), heaviside (step; 1/2 at zero unless a
-        second argument says otherwise), where.
-    names : sequence of str, default ("x",)
-        The variables that may occur; none for a constant.
+    It has numbers, the variables, ``pi``, ``e``, ``+ - * / **``, comparisons (1 where true, else 0, also
+    chained), brackets, and the functions sin, cos, tan, asin, acos, atan, sinh, cosh, tanh, exp, log, log10,
+    sqrt, abs, sign, floor, minimum (min), maximum (max), heaviside (step; 1/2 at zero unless a second
+    argument says otherwise), where. What comes back takes as many arrays as there are names; none for a
+    constant. When anything else occurs, an :class:`ExpressionError` names the piece, its column (from 1) and
+    what is accepted.
 
-    Returns
-    -------
-    Expression
-        A function of as many arrays as there are names.
-
-    Raises
-    ------
-    ExpressionError
-        If anything else occurs; the message names the piece, its column (from 1) and what is accepted.
-
-    Examples
-    --------
     >>> f = parse("where(0.25 < x < 0.75, 2*x, 0)")
     >>> f
     Expression('where(0.25 < x < 0.75, 2*x, 0)')

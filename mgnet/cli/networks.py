@@ -25,13 +25,7 @@ __all__ = [
 
 
 def declare_data(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments that say on which images, and where.
-
-    Parameters
-    ----------
-    parser : argparse.ArgumentParser
-        Of one command.
-    """
+    """Declare the arguments that say on which images, and where, to the parser of one command."""
     add = parser.add_argument
     add("--data", metavar="DIR", help="folder with the data (default: $MGNET_DATA, else they are downloaded)")
     add("--dataset", metavar="NAME", help="cifar10, mnist, synthetic, or what --import makes known")
@@ -47,13 +41,7 @@ def declare_data(parser: argparse.ArgumentParser) -> None:
 
 
 def import_modules(names: Iterable[str]) -> None:
-    """Import modules that make models and data known.
-
-    Parameters
-    ----------
-    names : iterable of str
-        As Python's import takes them.
-    """
+    """Import modules that make models and data known, by their names as Python's import takes them."""
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # last: a file there takes no other module's place
     for name in names:
@@ -70,15 +58,7 @@ def import_modules(names: Iterable[str]) -> None:
 def find_device(name: str | None) -> Any:
     """Return the device that computes; of several GPUs the one of this process.
 
-    Parameters
-    ----------
-    name : str or None
-        What was asked for; None is a GPU where there is one.
-
-    Returns
-    -------
-    torch.device
-        It is there.
+    None asks for a GPU where there is one, and what comes back is there.
     """
     with telling(lambda: "loading torch"):
         import torch
@@ -94,21 +74,9 @@ def find_device(name: str | None) -> Any:
 
 
 def read_data(dataset: str, root: str | None, image_size: int) -> Data:
-    """Return a data set; the digits get a margin where the model wants images of 32 pixels.
+    """Return a data set by its name, from where its files are.
 
-    Parameters
-    ----------
-    dataset : str
-        Its name.
-    root : str or None
-        Where its files are.
-    image_size : int
-        Width and height that the model wants.
-
-    Returns
-    -------
-    Data
-        All of it.
+    The digits get a margin where the model wants images of 32 pixels.
     """
     from .. import data
 
@@ -138,10 +106,7 @@ def _require_root(root: str) -> None:
 def of_others(what: str) -> Iterator[None]:
     """Say whose code failed, where it may be a user's: it is no fault of this program.
 
-    Parameters
-    ----------
-    what : str
-        What the message begins with.
+    ``what`` is what the message begins with.
     """
     from ..core.resources import is_shortage
 
@@ -174,24 +139,7 @@ def failures() -> Iterator[None]:
 
 
 def figures_of(name: str, model: Any, data: Data, history: History) -> dict[str, Any]:
-    """Return what --json prints.
-
-    Parameters
-    ----------
-    name : str
-        Of the model.
-    model : torch.nn.Module
-        The model.
-    data : Data
-        What it was judged on.
-    history : History
-        Of its training.
-
-    Returns
-    -------
-    dict
-        By name.
-    """
+    """Return by name what --json prints of a model, the data that it was judged on and its training."""
     best = history.best or {}
     return {
         "model": name,
@@ -208,15 +156,7 @@ def figures_of(name: str, model: Any, data: Data, history: History) -> dict[str,
 
 
 def say_figures(figures: dict[str, Any], as_json: bool) -> None:
-    """Print figures, for people or as one JSON object.
-
-    Parameters
-    ----------
-    figures : dict
-        By name.
-    as_json : bool
-        Whether --json was given.
-    """
+    """Print figures, for people or as one JSON object."""
     say(json.dumps(figures, allow_nan=False) if as_json else table(_readable(figures)))
 
 

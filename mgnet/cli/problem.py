@@ -21,24 +21,10 @@ SIDES = ("left", "right", "bottom", "top", "back", "front")  # low and high end 
 
 
 def problem(arguments: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
-    """Return f and the keywords that say what is solved.
+    """Return f and the keywords of ``mgnet.solve`` that say what is solved, from those of the command.
 
-    Parameters
-    ----------
-    arguments : argparse.Namespace
-        Those of ``mgnet solve``.
-
-    Returns
-    -------
-    f : float, callable or numpy.ndarray
-        The right-hand side.
-    keywords : dict
-        Of ``mgnet.solve``; None where the library's own default is meant.
-
-    Raises
-    ------
-    CommandError
-        For whatever cannot be understood, or does not go together.
+    Keywords are None where the library's own default is meant. Whatever cannot be understood, or does not go
+    together, is a :class:`CommandError`.
     """
     dim = _dimension(arguments)
     _refuse_sides(arguments, dim)
@@ -186,26 +172,10 @@ def _require_x(
 
 
 def expression(option: str, text: str, names: Sequence[str] = AXES[:1]) -> Expression:
-    """Read an expression in some coordinates.
+    """Read an expression in some coordinates, for an option that a message names.
 
-    Parameters
-    ----------
-    option : str
-        What a message calls it.
-    text : str
-        The expression.
-    names : sequence of str, default ("x",)
-        The coordinates.
-
-    Returns
-    -------
-    Expression
-        A function of them.
-
-    Raises
-    ------
-    CommandError
-        If it is none; where only a coordinate is too much, with a word about ``--dim``.
+    When it is none, that is a :class:`CommandError`; where only a coordinate is too much, with a word about
+    ``--dim``.
     """
     from .expression import ExpressionError, parse
     from .tables import ENDINGS, is_other_file
@@ -244,38 +214,12 @@ def _values(function: Table | Expression | None) -> Any:
 
 
 def constant(option: str, text: str | None) -> float | None:
-    """Return the value of an expression without coordinates.
-
-    Parameters
-    ----------
-    option : str
-        What a message calls it.
-    text : str or None
-        The expression.
-
-    Returns
-    -------
-    float or None
-        None for None.
-    """
+    """Return the value of an option's expression without coordinates, None for None."""
     return None if text is None else float(expression(option, text, names=())())
 
 
 def whole(option: str, text: str | None) -> int | None:
-    """Return the whole number that an expression stands for.
-
-    Parameters
-    ----------
-    option : str
-        What a message calls it.
-    text : str or None
-        The expression.
-
-    Returns
-    -------
-    int or None
-        None for None.
-    """
+    """Return the whole number that an option's expression stands for, None for None."""
     number = constant(option, text)
     if number is not None and not number.is_integer():
         raise CommandError(USAGE, f"{option}: {text!r} is not accepted; accepted is a whole number")

@@ -27,15 +27,7 @@ _OUT_OF_MEMORY = re.compile(r"(out of|not enough|allocate) memory")  # in a Runt
 
 
 class CommandError(Exception):
-    """The end of a command.
-
-    Parameters
-    ----------
-    code : int
-        The exit code.
-    message : str
-        One line that says why.
-    """
+    """The end of a command, with an exit code and one line that says why."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -43,19 +35,11 @@ class CommandError(Exception):
 
 
 def guarded(run: Callable[[], int]) -> int:
-    """Run a command to whatever end.
+    """Run a command to whatever end, and return its exit code.
 
-    Parameters
-    ----------
-    run : callable
-        Takes nothing and returns an exit code, or raises.
-
-    Returns
-    -------
-    int
-        The exit code: what ``run`` returned, that of a :class:`CommandError`, 2 for a file that cannot be
-        opened, 5 for lack of memory or disk, 141 for SIGPIPE, 128 and its number for a signal that ended it,
-        and 1 for a fault of the program.
+    That is what ``run`` returned, that of a :class:`CommandError`, 2 for a file that cannot be opened, 5 for
+    lack of memory or disk, 141 for SIGPIPE, 128 and its number for a signal that ended it, and 1 for a fault
+    of the program.
     """
     with _one_line_warnings():
         try:
@@ -102,36 +86,15 @@ def _failed(error: Exception) -> int:
 
 
 def reason(error: OSError) -> str:
-    """Return what the system says and of which file.
-
-    Parameters
-    ----------
-    error : OSError
-        As raised by the system.
-
-    Returns
-    -------
-    str
-        Without the number.
-    """
+    """Return what the system says, without the number, and of which file."""
     said = error.strerror or str(error)
     return f"{error.filename}: {said}" if error.filename else said
 
 
 def report(message: str, code: int) -> int:
-    """Print one line on stderr.
+    """Print one line on stderr, where line breaks become blanks, and hand the code back.
 
-    Parameters
-    ----------
-    message : str
-        Line breaks in it become blanks.
-    code : int
-        Handed back, so that a command can end with ``return report(...)``.
-
-    Returns
-    -------
-    int
-        The code.
+    So a command can end with ``return report(...)``.
     """
     if sys.stderr is None:  # print would take stdout, which is for results
         return code
@@ -141,13 +104,7 @@ def report(message: str, code: int) -> int:
 
 
 def say(text: str) -> None:
-    """Print on stdout.
-
-    Parameters
-    ----------
-    text : str
-        What the stream's encoding lacks becomes an escape.
-    """
+    """Print on stdout; what the stream's encoding lacks becomes an escape."""
     with _standard_output():
         print(_printable(text, sys.stdout))
 
@@ -156,12 +113,7 @@ def say(text: str) -> None:
 def refused(code: int, prefix: str = "") -> Iterator[None]:
     """Turn the refusal of an argument or a file into the end of the command.
 
-    Parameters
-    ----------
-    code : int
-        The exit code.
-    prefix : str, default ""
-        What the message begins with.
+    The code is the exit code, and the prefix what the message begins with.
     """
     try:
         yield
@@ -170,18 +122,7 @@ def refused(code: int, prefix: str = "") -> Iterator[None]:
 
 
 def table(figures: Mapping[str, Any]) -> str:
-    """Return figures as lines of name and value.
-
-    Parameters
-    ----------
-    figures : mapping
-        By name; underscores become blanks, None a dash.
-
-    Returns
-    -------
-    str
-        One line each.
-    """
+    """Return figures as lines of name and value; underscores become blanks, None a dash."""
     return "\n".join(f"{name.replace('_', ' '):<18}{_figure(value)}" for name, value in figures.items())
 
 

@@ -53,13 +53,7 @@ examples:
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of ``mgnet solve``.
-
-    Parameters
-    ----------
-    parser : argparse.ArgumentParser
-        Of this command alone.
-    """
+    """Declare the arguments of ``mgnet solve`` to the parser of this command alone."""
 
     def option(name: str, metavar: str | tuple[str, ...], text: str, **more: Any) -> None:
         parser.add_argument(name, metavar=metavar, help=text, type=_unshielded, **more)

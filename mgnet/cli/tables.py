@@ -70,36 +70,15 @@ class Table:
         return self.columns[-1]
 
     def fail(self, message: str, row: int | None = None) -> NoReturn:
-        """Raise an error that names the file and the place.
+        """Raise a :class:`TableError`.
 
-        Parameters
-        ----------
-        message : str
-            What is wrong.
-        row : int, optional
-            Where, from 0; a text file's line is told instead.
-
-        Raises
-        ------
-        TableError
-            Always.
+        The row counts from 0; of a text file its line is told instead.
         """
         place = "" if row is None else f", row {row}" if self.lines is None else f", line {self.lines[row]}"
         raise TableError(f"{self.path}{place}: {message}")
 
     def nodes(self) -> np.ndarray:
-        """Return x after a look that it is a grid.
-
-        Returns
-        -------
-        numpy.ndarray of float64
-            The first column.
-
-        Raises
-        ------
-        TableError
-            Unless there are at least two numbers and each is larger than the one before.
-        """
+        """Return x, the first column, after a look that it is a grid: at least two numbers that increase."""
         x = self.columns[0]
         if x.size < 2:
             self.fail("one node; a grid needs at least two")
@@ -110,18 +89,7 @@ class Table:
         return x
 
     def require_nodes(self, nodes: np.ndarray) -> None:
-        """Compare x, if there, with a grid's nodes.
-
-        Parameters
-        ----------
-        nodes : numpy.ndarray of float64, shape (rows,)
-            The grid.
-
-        Raises
-        ------
-        TableError
-            If some x is more than a hundredth of a cell away from its node.
-        """
+        """Refuse an x, if there, that is more than a hundredth of a cell away from its node of a grid."""
         if self.x is None:
             return
         width = np.diff(nodes)
@@ -132,18 +100,7 @@ class Table:
             self.fail(f"x = {self.x[row]:.9g} is not the grid's node {nodes[row]:.9g}", row)
 
     def require_cells(self, nodes: np.ndarray) -> None:
-        """Compare x, if there, with a grid's cells.
-
-        Parameters
-        ----------
-        nodes : numpy.ndarray of float64, shape (rows + 1,)
-            The grid.
-
-        Raises
-        ------
-        TableError
-            If some x is not inside its cell.
-        """
+        """Refuse an x, if there, that is not inside its cell, between two nodes of a grid."""
         if self.x is None:
             return
         wrong = np.flatnonzero((self.x <= nodes[:-1]) | (self.x >= nodes[1:]))
@@ -154,33 +111,17 @@ class Table:
 
 
 def is_file_name(text: str) -> bool:
-    """Return whether a text ends like the files that :func:`read` takes.
+    """Return whether a text, such as an expression, ends like the files that :func:`read` takes.
 
-    Parameters
-    ----------
-    text : str
-        A file name, or something else such as an expression.
-
-    Returns
-    -------
-    bool
-        True for .csv, .txt and .npy in upper or lower case.
+    These are .csv, .txt and .npy in upper or lower case.
     """
     return text.lower().endswith(ENDINGS)
 
 
 def is_other_file(text: str) -> bool:
-    """Return whether a text is the name of a file, but none that :func:`read` takes.
+    """Return whether a text, such as an expression, is the name of a file, but none that :func:`read` takes.
 
-    Parameters
-    ----------
-    text : str
-        A file name, or something else such as an expression.
-
-    Returns
-    -------
-    bool
-        True for the endings of other formats, and for a file that is there and has an ending.
+    True for the endings of other formats, and for a file that is there and has an ending.
     """
     if is_file_name(text):
         return False
@@ -188,46 +129,19 @@ def is_other_file(text: str) -> bool:
 
 
 def is_uniform(x: np.ndarray) -> bool:
-    """Return whether increasing nodes are equally spaced to rounding.
-
-    Parameters
-    ----------
-    x : numpy.ndarray of float64, shape (n + 1,)
-        The nodes.
-
-    Returns
-    -------
-    bool
-        True if none is more than a few units in the last place off.
-    """
+    """Return whether increasing nodes are equally spaced, but for a few units in the last place."""
     even = np.linspace(x[0], x[-1], x.size)
     return bool(np.max(np.abs(x - even)) <= 8 * np.spacing(np.max(np.abs(x[[0, -1]]))))
 
 
 def read(path: str, columns: Collection[int] = (1, 2)) -> Table:
-    """Read a table.
+    """Read a table with as many columns as accepted, in float64.
 
-    Parameters
-    ----------
-    path : str
-        A .npy file with a 1-D array or a 2-D array of as many columns as accepted; otherwise a text file,
-        one row a line, separated by commas, semicolons or blanks, with '.' as decimal point. Lines that
-        begin with '#' and empty lines are skipped; the first other line may hold the columns' names, none of
-        which begins like a number, those with a separator in double quotes.
-    columns : collection of int, default (1, 2)
-        How many columns are accepted.
-
-    Returns
-    -------
-    Table
-        The numbers in float64.
-
-    Raises
-    ------
-    TableError
-        If the file is damaged: truncated, empty, not numbers, not finite, the wrong number of columns.
-    OSError
-        If it cannot be opened.
+    That is a .npy file with a 1-D or a 2-D array, or else a text file, one row a line, separated by commas,
+    semicolons or blanks, with '.' as decimal point. Lines that begin with '#' and empty lines are skipped;
+    the first other line may hold the columns' names, none of which begins like a number, those with a
+    separator in double quotes. When the file is damaged, that is a :class:`TableError`: truncated, empty, not
+    numbers, not finite, the wrong number of columns. It is an OSError if it cannot be opened.
     """
     table = _read_npy(path) if path.lower().endswith(".npy") else Table(path, *read_lines(path, columns))
     count, rows = table.columns.shape
@@ -243,17 +157,9 @@ def read(path: str, columns: Collection[int] = (1, 2)) -> Table:
 
 
 def axes_of(path: str) -> int:
-    """Return how many axes the array in a file has.
+    """Return how many axes the array in a .npy file has.
 
-    Parameters
-    ----------
-    path : str
-        A .npy file.
-
-    Returns
-    -------
-    int
-        1 too for one or two columns, as :func:`read` takes them, and for what cannot be read.
+    1 too for one or two columns, as :func:`read` takes them, and for what cannot be read.
     """
     try:
         shape = _stored(path).shape
@@ -263,26 +169,10 @@ def axes_of(path: str) -> int:
 
 
 def read_array(path: str, axes: int) -> np.ndarray:
-    """Read an array of numbers, every one of them finite.
+    """Read a .npy file with an array of so many axes and of numbers, every one of them finite, as float64.
 
-    Parameters
-    ----------
-    path : str
-        A .npy file.
-    axes : int
-        How many the array is to have.
-
-    Returns
-    -------
-    numpy.ndarray of float64
-        The array.
-
-    Raises
-    ------
-    TableError
-        If the file is damaged, empty, or holds something else.
-    OSError
-        If it cannot be opened.
+    When it is damaged, empty, or holds something else, that is a :class:`TableError`; an OSError if it cannot
+    be opened.
     """
     stored = _stored(path)
     if stored.ndim != axes:
@@ -336,15 +226,10 @@ def _first_line(error: Exception) -> str:
 def write(path: str, x: np.ndarray | tuple[np.ndarray, ...], u: np.ndarray) -> None:
     """Write nodes and nodal values; on failure the path is left as it was.
 
-    Parameters
-    ----------
-    path : str
-        Ends in .npy for an array, otherwise CSV with the header ``x,u``, ``x,y,u`` or ``x,y,z,u``.
-    x : numpy.ndarray, shape (n + 1,), or a tuple of two or three of them
-        The nodes, or those along each axis.
-    u : numpy.ndarray of float32 or float64, shape (n + 1,) or (n₁ + 1, n₂ + 1, ...)
-        Nodal values. CSV has all digits: 17, or 9 of float32. The array is that of the columns x and u in
-        one dimension, and that of the nodal values in more.
+    A path that ends in .npy gets an array, any other CSV with the header ``x,u``, ``x,y,u`` or ``x,y,z,u``.
+    The nodes have shape (n + 1,), or are two or three such, along each axis; the values have shape (n + 1,)
+    or (n₁ + 1, n₂ + 1, ...). CSV has all digits: 17, or 9 of float32. The array is that of the columns x and
+    u in one dimension, and that of the nodal values in more.
     """
     axes = x if isinstance(x, tuple) else (x,)
     with replacing(path) as file:
@@ -378,19 +263,8 @@ def _write_text(file: IO[bytes], axes: tuple[np.ndarray, ...], u: np.ndarray) ->
 def require_writable(path: str, endings: Collection[str]) -> None:
     """Raise unless a file could be written there now.
 
-    Parameters
-    ----------
-    path : str
-        The file to be written later.
-    endings : collection of str
-        The accepted endings, such as ".csv".
-
-    Raises
-    ------
-    ValueError
-        If the name ends otherwise or is that of something else than a file.
-    OSError
-        If the folder is missing or refuses a new file.
+    It is a ValueError when the name has none of the endings, such as ".csv", or is that of something else
+    than a file, an OSError when the folder is missing or refuses a new file.
     """
     if not path.lower().endswith(tuple(endings)):
         raise ValueError(f"{path}: the name must end in {' or '.join(endings)}")

@@ -90,13 +90,7 @@ FIELDS: dict[str, tuple[Callable[[str], Any], str]] = {
 
 
 def declare_train(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of ``mgnet train``.
-
-    Parameters
-    ----------
-    parser : argparse.ArgumentParser
-        Of this command alone.
-    """
+    """Declare the arguments of ``mgnet train`` to the parser of this command alone."""
     add = parser.add_argument
     add("model", metavar="MODEL", help="name of a model")
     declare_data(parser)
@@ -128,13 +122,7 @@ def declare_train(parser: argparse.ArgumentParser) -> None:
 
 
 def declare_models(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of ``mgnet models``.
-
-    Parameters
-    ----------
-    parser : argparse.ArgumentParser
-        Of this command alone.
-    """
+    """Declare the arguments of ``mgnet models`` to the parser of this command alone."""
     parser.add_argument("--json", action="store_true", help="print one JSON array and nothing else")
     parser.set_defaults(run=_models)
 

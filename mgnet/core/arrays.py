@@ -31,32 +31,12 @@ class NonFiniteError(ArithmeticError):
 def array(
     name: str, value: Any, sizes: Sequence[int | tuple[int, ...]], what: str, batch: bool = True
 ) -> Tensor:
-    """Return a contiguous tensor of float32 or float64, or say what the argument should have been.
+    """Return a contiguous tensor of float32 or float64, shape (..., size), or say what was accepted.
 
-    Parameters
-    ----------
-    name : str
-        What the message calls it.
-    value : object
-        What was given.
-    sizes : sequence of int or tuple of int
-        Accepted lengths of the last axis, or shapes of the last axes.
-    what : str
-        What such a length counts, for the message.
-    batch : bool, default True
-        Whether there may be leading axes.
-
-    Returns
-    -------
-    torch.Tensor, shape (..., size)
-        Integers and other floats become float64. NumPy arrays are shared, not copied, where torch can.
-
-    Raises
-    ------
-    TypeError
-        When it is no array of real numbers.
-    ValueError
-        For another length, or an empty axis.
+    ``sizes`` are the accepted lengths of the last axis, or shapes of the last axes, and ``what`` is what such
+    a length counts, for the message. Leading axes there may be with ``batch`` only. Integers and other floats
+    become float64; NumPy arrays are shared, not copied, where torch can. What is no array of real numbers is
+    a TypeError, another length or an empty axis a ValueError.
     """
     x = data(name, value)
     if isinstance(x, np.ndarray):
@@ -81,24 +61,8 @@ def data(name: str, value: Any) -> Tensor | np.ndarray:
 
     That is the one door through which numbers come in: lists, tuples and ranges, NumPy's arrays of any layout
     and byte order, tensors of any layout, and what turns into a NumPy array, as those of pandas and xarray
-    do, by its values.
-
-    Parameters
-    ----------
-    name : str
-        What a message calls it.
-    value : object
-        What was given.
-
-    Returns
-    -------
-    torch.Tensor or numpy.ndarray
-        Integers and other floats become float64. Memory is shared where it can be.
-
-    Raises
-    ------
-    TypeError
-        When it is no array of real numbers, or has a mask.
+    do, by its values. Integers and other floats become float64, and memory is shared where it can be. What is
+    no array of real numbers, or has a mask, is a TypeError.
     """
     if type(value) is np.ndarray and value.dtype == np.float64 and value.dtype.isnative:
         return value  # the common case
@@ -134,24 +98,9 @@ def _numpy_data(name: str, value: Any) -> np.ndarray:
 
 
 def to_numpy(name: str, value: Any) -> np.ndarray:
-    """Return an array of float32 or float64, or say what the argument should have been.
+    """Return an array of float32 or float64 from whatever :func:`data` takes.
 
-    Parameters
-    ----------
-    name : str
-        What a message calls it.
-    value : object
-        What was given, as for :func:`data`.
-
-    Returns
-    -------
-    numpy.ndarray
-        The numbers.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As for :func:`data`, and where a gradient would be lost.
+    Errors are as there, and a gradient that would be lost is a ValueError.
     """
     refuse_tracked(name, value)
     x = data(name, value)
@@ -168,21 +117,9 @@ def known_values(x: Tensor) -> np.ndarray:
 
 
 def require_finite(name: str, x: Tensor, axes: int = 1) -> None:
-    """Raise the error that names the first NaN or infinity, if there is one.
+    """Raise the error that names the first NaN or infinity, if there is one, by its index and row.
 
-    Parameters
-    ----------
-    name : str
-        What the message calls it.
-    x : torch.Tensor
-        Where to search.
-    axes : int, default 1
-        How many of its last axes are no batch.
-
-    Raises
-    ------
-    ValueError
-        When there is one; the message gives index and row.
+    ``axes`` says how many of the last axes are no batch.
     """
     if not hidden(x) and not math.isfinite(x.sum().item()):
         bad = ~x.isfinite()

@@ -1,4 +1,9 @@
-"""Bad input gets a clear error before any work: argument, value, and what is accepted."""
+"""Bad input gets a clear error before any work: argument, value, and what is accepted.
+
+What takes a name takes with it what a message calls the argument, and then what was given. It returns that in
+the form that is computed with, or raises: a TypeError for another kind, a ValueError for what is out of its
+bounds.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +30,7 @@ __all__ = [
     "held",
     "instance",
     "kind_of",
+    "new_name",
     "number",
     "positive",
     "probability",
@@ -69,53 +75,16 @@ def kind_of(value: Any) -> str:
 
 
 def instance(name: str, value: Any, kind: type | UnionType | tuple[type, ...], what: str) -> None:
-    """Say what is accepted, unless a value is of a kind.
-
-    Parameters
-    ----------
-    name : str
-        What the message calls it.
-    value : object
-        What was given.
-    kind : type, or several as a union or a tuple
-        The kind.
-    what : str
-        What the message calls the kind.
-
-    Raises
-    ------
-    TypeError
-        For another kind.
-    """
+    """Say what is accepted, unless a value is of a kind; ``what`` is what the message calls the kind."""
     if not isinstance(value, kind):
         raise TypeError(f"{name}: got {shown(value)}; accepted: {what}")
 
 
 def entry(state: Mapping[str, Any], key: str, kind: type | UnionType, what: str, inside: str = "") -> Any:
-    """Return what stands under a key of something that was read, or say that it is missing or something else.
+    """Return what stands under a key of something that was read.
 
-    Parameters
-    ----------
-    state : mapping
-        What was read.
-    key : str
-        The key.
-    kind : type or union of types
-        The kind of what stands there.
-    what : str
-        What the message calls the kind.
-    inside : str, optional
-        What the message calls the mapping.
-
-    Returns
-    -------
-    object
-        What stands there.
-
-    Raises
-    ------
-    TypeError, ValueError
-        When it is of another kind, or missing.
+    ``what`` is what the message calls the kind of it, ``inside`` what it calls the mapping. Where nothing
+    stands, that is a ValueError.
     """
     name = f"{inside}: {key}" if inside else key
     if key not in state:
@@ -125,72 +94,30 @@ def entry(state: Mapping[str, Any], key: str, kind: type | UnionType, what: str,
 
 
 def flag(name: str, value: Any) -> bool:
-    """Return True or False, or say that only those are accepted.
-
-    Parameters
-    ----------
-    name : str
-        What the message calls it.
-    value : object
-        What was given.
-
-    Returns
-    -------
-    bool
-        Its value.
-
-    Raises
-    ------
-    TypeError
-        For anything else: the text "no" would be true.
-    """
+    """Return True or False; all else is a TypeError: the text "no" would be true."""
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{name}: got {shown(value)}; accepted: True or False")
     return bool(value)
 
 
 def choice(name: str, value: Any, accepted: Collection[str]) -> None:
-    """Say what is accepted, unless a value is one of some words.
-
-    Parameters
-    ----------
-    name : str
-        What the message calls it.
-    value : object
-        What was given.
-    accepted : collection of str
-        The words.
-
-    Raises
-    ------
-    ValueError
-        For anything else.
-    """
+    """Say what is accepted, unless a value is one of some words."""
     if not isinstance(value, str) or value not in accepted:
         raise ValueError(f"{name}: got {shown(value)}; accepted: one of {tuple(accepted)}")
 
 
+def new_name(value: Any, taken: Collection[str]) -> None:
+    """Refuse to register something under what is no name, or under one that is taken."""
+    if not isinstance(value, str) or not value:
+        raise TypeError(f"name: got {value!r}; accepted: a string")
+    if value in taken:
+        raise ValueError(f"name: got {value!r}, which is registered already; accepted: a new name")
+
+
 def number(name: str, value: Any) -> float:
-    """Return a finite float, or say what the argument should have been.
+    """Return a finite float.
 
-    Parameters
-    ----------
-    name : str
-        What the message calls it.
-    value : object
-        What was given.
-
-    Returns
-    -------
-    float
-        Its value.
-
-    Raises
-    ------
-    TypeError
-        When it is no real number.
-    ValueError
-        When it is not finite, or when a gradient by it would be lost.
+    A gradient by the value that would be lost is a ValueError.
     """
     if type(value) is float and math.isfinite(value):  # the common case, in no time
         return value
@@ -212,27 +139,7 @@ def number(name: str, value: Any) -> float:
 
 
 def positive(name: str, value: Any) -> float:
-    """Return a finite number above zero, or say what the argument should have been.
-
-    Parameters
-    ----------
-    name : str
-        What the message calls it.
-    value : object
-        What was given.
-
-    Returns
-    -------
-    float
-        Its value.
-
-    Raises
-    ------
-    TypeError
-        When it is no real number.
-    ValueError
-        When it is not above zero.
-    """
+    """Return a finite number above zero."""
     result = number(name, value)
     if not result > 0:
         raise ValueError(f"{name}: got {shown(value)}; accepted: a positive number")
@@ -240,27 +147,7 @@ def positive(name: str, value: Any) -> float:
 
 
 def probability(name: str, value: Any) -> float:
-    """Return a number from 0 to 1, or say what the argument should have been.
-
-    Parameters
-    ----------
-    name : str
-        What the message calls it.
-    value : object
-        What was given.
-
-    Returns
-    -------
-    float
-        Its value.
-
-    Raises
-    ------
-    TypeError
-        When it is no real number.
-    ValueError
-        When it is outside.
-    """
+    """Return a number from 0 to 1."""
     p = number(name, value)
     if not 0 <= p <= 1:
         raise ValueError(f"{name}: got {shown(value)}; accepted: a probability from 0 to 1")
@@ -268,31 +155,7 @@ def probability(name: str, value: Any) -> float:
 
 
 def count(name: str, value: Any, least: int = 1, most: float = math.inf) -> int:
-    """Return an integer in a range, or say what the argument should have been.
-
-    Parameters
-    ----------
-    name : str
-        What the message calls it.
-    value : object
-        What was given.
-    least : int, default 1
-        The smallest accepted.
-    most : int, optional
-        The largest accepted.
-
-    Returns
-    -------
-    int
-        Its value.
-
-    Raises
-    ------
-    TypeError
-        When it is no integer; True and False are none.
-    ValueError
-        When it is too small or too large.
-    """
+    """Return an integer from ``least`` to ``most``; True and False are none."""
     accepted = f"an integer of at least {least}" if most == math.inf else f"an integer from {least} to {most}"
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name}: got {shown(value)}; accepted: {accepted}")
@@ -302,22 +165,9 @@ def count(name: str, value: Any, least: int = 1, most: float = math.inf) -> int:
 
 
 def sweep_counts(sweeps: Any) -> tuple[int, int]:
-    """Return the sweeps before and after a coarse correction, or say what the argument should have been.
+    """Return the sweeps before and after a coarse correction.
 
-    Parameters
-    ----------
-    sweeps : object
-        What was given.
-
-    Returns
-    -------
-    (int, int)
-        Their values.
-
-    Raises
-    ------
-    ValueError
-        Unless there are two integers up to a million, at least one of them above zero.
+    They are two integers up to a million, at least one of them above zero, or else a ValueError.
     """
     try:
         before, after = (count("sweeps", sweep, 0, MOST_SWEEPS) for sweep in sweeps)
@@ -331,29 +181,7 @@ def sweep_counts(sweeps: Any) -> tuple[int, int]:
 
 
 def held(name: str, value: float, dtype: torch.dtype, room: float = 1.0) -> float:
-    """Return a number that a type can hold, or say what the argument should have been.
-
-    Parameters
-    ----------
-    name : str
-        What the message calls it.
-    value : float
-        The number.
-    dtype : torch.dtype
-        The type.
-    room : float, default 1.0
-        What it is to be multiplied with later.
-
-    Returns
-    -------
-    float
-        The number.
-
-    Raises
-    ------
-    ValueError
-        When it, or what becomes of it, is beyond the largest of the type.
-    """
+    """Return a number that a type can hold, and its product with ``room`` as well."""
     largest = torch.finfo(dtype).max / room
     if not abs(value) <= largest:
         kind = str(dtype).removeprefix("torch.")
@@ -362,22 +190,9 @@ def held(name: str, value: float, dtype: torch.dtype, room: float = 1.0) -> floa
 
 
 def float_type(dtype: Any) -> torch.dtype:
-    """Return torch's float32 or float64, or say what is accepted.
+    """Return torch's float32 or float64, by a dtype of torch or NumPy or by its name.
 
-    Parameters
-    ----------
-    dtype : object
-        A dtype of torch or NumPy, or its name.
-
-    Returns
-    -------
-    torch.dtype
-        One of the two.
-
-    Raises
-    ------
-    ValueError
-        For any other.
+    Any other is a ValueError.
     """
     name = str(dtype).removeprefix("torch.") if isinstance(dtype, torch.dtype | str) else None
     if name is None:
@@ -391,22 +206,9 @@ def float_type(dtype: Any) -> torch.dtype:
 
 
 def find_device(device: Any) -> torch.device:
-    """Return the device, or say why there is none.
+    """Return a CPU, which None is, or a CUDA device.
 
-    Parameters
-    ----------
-    device : str, torch.device or None
-        None is the CPU.
-
-    Returns
-    -------
-    torch.device
-        A CPU or a CUDA device.
-
-    Raises
-    ------
-    ValueError
-        For another kind of device, or where there is no CUDA device.
+    Another kind of device is a ValueError, and so is CUDA where there is none.
     """
     try:
         found = torch.device("cpu" if device is None else device)

@@ -25,15 +25,7 @@ KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a soc
 def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """Open a new file that takes the path's place when the block ends well, and vanishes when it does not.
 
-    Parameters
-    ----------
-    path : path
-        The file to be written or replaced; its folder is there.
-
-    Yields
-    ------
-    file
-        Open for writing bytes.
+    It is open for writing bytes; its folder is there.
     """
     temporary = beside(path)
     try:
@@ -54,15 +46,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 def durable(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """Open a new file that is on the disk, not only on its way there, when the block has ended well.
 
-    Parameters
-    ----------
-    path : path
-        The file to be written; it is not there yet, and its folder is.
-
-    Yields
-    ------
-    file
-        Open for writing bytes.
+    It is open for writing bytes. It is not there yet, and its folder is.
     """
     with open(path, "xb") as file:
         yield file
@@ -71,13 +55,7 @@ def durable(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 
 
 def sync_folder(path: str | os.PathLike[str]) -> None:
-    """Wait until the names in a folder are on the disk; its files are a matter of their own.
-
-    Parameters
-    ----------
-    path : path
-        The folder.
-    """
+    """Wait until the names in a folder are on the disk; its files are a matter of their own."""
     if os.name != "posix":
         return  # elsewhere a folder cannot be opened
     folder = os.open(path, os.O_RDONLY)
@@ -93,30 +71,18 @@ def sync_folder(path: str | os.PathLike[str]) -> None:
 def beside(path: str | os.PathLike[str]) -> str:
     """Return the name of a file that is not there, in the same folder: only there is moving atomic.
 
-    Parameters
-    ----------
-    path : path
-        The file that it is to become; of a link the one that it leads to.
-
-    Returns
-    -------
-    str
-        A hidden name with its own in it. (A file of ``tempfile`` would be hidden from others too.)
+    It is a hidden name with that of the path in it, of a link with that of the file that it leads to. (A file
+    of ``tempfile`` would be hidden from others too.)
     """
     folder, name = os.path.split(os.path.realpath(path))
     return os.path.join(folder, f".mgnet-{name[:LONGEST]}-{os.urandom(6).hex()}.tmp")
 
 
 def sweep(folder: str | os.PathLike[str], names: Collection[str]) -> None:
-    """Remove what processes left that were killed while they wrote some files.
+    """Remove what processes left that were killed while they wrote some files of a folder.
 
-    Parameters
-    ----------
-    folder : path
-        Where the files lie; the caller holds its lock, so that nobody is writing them.
-    names : collection of str
-        The files, each shorter than 32 characters. What becomes another file is left alone, but for that of
-        versions that did not name it.
+    The caller holds the folder's lock, so that nobody is writing them. Their names are shorter than 32
+    characters. What becomes another file is left alone, but for that of versions that did not name it.
     """
     known = "|".join(map(re.escape, names))
     stray = re.compile(rf"\.mgnet-(?:(?:{known})-)?[0-9a-f]{{12}}\.tmp")
@@ -130,17 +96,8 @@ def sweep(folder: str | os.PathLike[str], names: Collection[str]) -> None:
 def locked(path: str | os.PathLike[str], timeout: float = -1) -> Iterator[None]:
     """Hold a lock that one process can have at a time, and that is free when a process is killed.
 
-    Parameters
-    ----------
-    path : path
-        The lock's file; its folder is there. It vanishes at the end.
-    timeout : float, default -1
-        Seconds to wait; below zero without end.
-
-    Raises
-    ------
-    TimeoutError
-        When another has it for so long.
+    The path is that of its file, whose folder is there; it vanishes at the end. When another has it for as
+    many seconds as ``timeout``, that is a TimeoutError; below zero there is no end to waiting.
     """
     from filelock import FileLock  # late: only what writes into shared folders needs it
 
@@ -155,22 +112,9 @@ def locked(path: str | os.PathLike[str], timeout: float = -1) -> Iterator[None]:
 
 @contextmanager
 def regular(path: str | os.PathLike[str]) -> Iterator[BufferedReader]:
-    """Open a file that holds bytes and ends, as no pipe, device, socket or folder does, without waiting.
+    """Open a file for reading bytes that holds bytes and ends, without waiting.
 
-    Parameters
-    ----------
-    path : path
-        The file, or a link to it.
-
-    Yields
-    ------
-    file
-        Open for reading bytes.
-
-    Raises
-    ------
-    ValueError
-        When it is something else.
+    Another is a ValueError: a pipe, a device, a socket or a folder. A link leads to its file.
     """
     _require_regular(os.stat(path))  # first: opening a pipe waits, opening a device may do anything
     flags = [getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOCTTY", "O_BINARY")]

@@ -74,17 +74,7 @@ def is_array(value: Any) -> bool:
 def refuse_masked(name: str, value: Any) -> None:
     """Raise the error that tells what to do with a mask, which the values alone would lose.
 
-    Parameters
-    ----------
-    name : str
-        What the message calls it.
-    value : object
-        What was given; lists are searched for rows with a mask.
-
-    Raises
-    ------
-    TypeError
-        For a masked array of NumPy or a masked tensor.
+    It is a TypeError for a masked array of NumPy or a masked tensor; lists are searched for rows with a mask.
     """
     if isinstance(value, list | tuple):
         for entry in value:
@@ -100,17 +90,7 @@ def refuse_masked(name: str, value: Any) -> None:
 def refuse_tracked(name: str, value: Any) -> None:
     """Raise an error where derivatives by a value are asked for and there are none.
 
-    Parameters
-    ----------
-    name : str
-        What the message calls it.
-    value : object
-        What was given.
-
-    Raises
-    ------
-    ValueError
-        For a tensor that requires a gradient or is under a transform of ``torch.func``.
+    It is a ValueError for a tensor that requires a gradient or is under a transform of ``torch.func``.
     """
     if tracked(value):
         raise ValueError(

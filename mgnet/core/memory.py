@@ -36,7 +36,6 @@ __all__ = [
     "sent",
     "spare",
     "strips",
-    "taken",
 ]
 
 # In bytes: smaller blocks are quickly had from the allocator; how much is asked from the system at once; and
@@ -71,11 +70,8 @@ class _Slab:
 class _Blocks:
     """Slabs, and the blocks cut from them, by size.
 
-    Parameters
-    ----------
-    slab : int, default 0
-        Least size of a slab. Without one each slab is for a block of its own, and blocks are cut from what
-        others leave as soon as none has their size, not only before another slab is taken.
+    ``slab`` is the least size of one. Without it each slab is for a block of its own, and blocks are cut from
+    what others leave as soon as none has their size, not only before another slab is taken.
     """
 
     def __init__(self, slab: int = 0) -> None:
@@ -197,21 +193,9 @@ def apart() -> Iterator[None]:
 
 
 def empty(shape: Sequence[int], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """Return a tensor without values, on the device of another.
+    """Return a tensor without values, on the device of another and by default of its precision.
 
-    Parameters
-    ----------
-    shape : sequence of int
-        Its shape.
-    like : torch.Tensor
-        The other.
-    dtype : torch.dtype, optional
-        Its precision, that of the other by default.
-
-    Returns
-    -------
-    torch.Tensor
-        In a block that was used before, where ``reused()`` is open and the size is worth it.
+    It is in a block that was used before, where ``reused()`` is open and the size is worth it.
     """
     dtype = dtype or like.dtype
     count = math.prod(shape)
@@ -225,12 +209,6 @@ def empty(shape: Sequence[int], like: Tensor, dtype: torch.dtype | None = None) 
 def is_open() -> bool:
     """Say whether ``reused()`` is open in this thread."""
     return _here.pool is not None
-
-
-def taken() -> int:
-    """Return the bytes that this thread has for blocks, or keeps for the next ``reused()``."""
-    pool = _here.pool or _here.kept
-    return pool.total if pool else 0
 
 
 def spare(shape: Sequence[int], like: Tensor, dtype: torch.dtype | None = None) -> Tensor | None:
@@ -277,21 +255,9 @@ def copy(x: Tensor) -> Tensor:
 
 
 def sent(x: Tensor, device: torch.device | None = None, dtype: torch.dtype | None = None) -> Tensor:
-    """Return a tensor on a device; what a GPU is doing is not waited for.
+    """Return a tensor on a device, itself where it is there already.
 
-    Parameters
-    ----------
-    x : torch.Tensor
-        Anywhere.
-    device : torch.device, optional
-        Where it is wanted; where it is by default.
-    dtype : torch.dtype, optional
-        In which precision; its own by default.
-
-    Returns
-    -------
-    torch.Tensor
-        Itself, where it is there already.
+    What a GPU is doing is not waited for.
     """
     if x.device.type != "cpu" or device is None or device.type in ("cpu", "meta") or tracked(x):
         return x.to(device=device, dtype=dtype)
@@ -302,19 +268,8 @@ def sent(x: Tensor, device: torch.device | None = None, dtype: torch.dtype | Non
 def strips(rows: int, x: Tensor, most: int = STRIP) -> Iterator[slice]:
     """Cut rows into slices, so that what is made of each stays in a processor's cache.
 
-    Parameters
-    ----------
-    rows : int
-        How many there are.
-    x : torch.Tensor
-        What belongs to all of them.
-    most : int, default 2²⁰
-        Bytes of it for a slice. A GPU, where each slice is a launch, takes all rows at once.
-
-    Yields
-    ------
-    slice
-        Some rows.
+    x is what belongs to all rows, and ``most`` the bytes of it for a slice. A GPU, where each slice is a
+    launch, takes all rows at once.
     """
     step = max(1, most * rows // max(1, x.nbytes)) if x.device.type == "cpu" else max(1, rows)
     for start in range(0, rows, step):

@@ -19,14 +19,8 @@ PERIOD = 25.0
 def telling(what: Callable[[], str], show: bool = True) -> Iterator[None]:
     """Say every 25 seconds what goes on, where there is no terminal.
 
-    A thread does it, so that a step that takes minutes, or reading the images, is not silent either.
-
-    Parameters
-    ----------
-    what : callable
-        Takes nothing and returns a line.
-    show : bool, default True
-        Whether to say anything at all.
+    ``what`` gives the line. A thread says it, so that a step that takes minutes, or reading the images, is
+    not silent either.
     """
     if not show or sys.stderr is None or sys.stderr.isatty():
         yield
@@ -54,16 +48,9 @@ def _say(line: str) -> None:
 
 
 class Progress:
-    """Report steps and epochs on stderr.
+    """Report steps and epochs on stderr; by default lines, and a bar where stderr is a terminal.
 
-    Parameters
-    ----------
-    steps, epochs : int
-        Of the whole run.
-    show : bool, optional
-        Whether to say anything at all; by default lines, and a bar where stderr is a terminal.
-    done : int, default 0
-        Steps of the run that are done already, where it goes on.
+    Steps and epochs are those of the whole run; ``done`` steps of it are done already, where it goes on.
     """
 
     def __init__(self, steps: int, epochs: int, show: bool | None = None, done: int = 0) -> None:
@@ -75,15 +62,7 @@ class Progress:
         self.began = time.monotonic()
 
     def step(self, epoch: int, done: int) -> None:
-        """Say that a step is done.
-
-        Parameters
-        ----------
-        epoch : int
-            From 0.
-        done : int
-            Steps of this epoch that are done.
-        """
+        """Say that a step is done, the last of ``done`` of an epoch; epochs count from 0."""
         self.done = epoch * self.steps + done
         if not self.bars:
             return
@@ -96,13 +75,7 @@ class Progress:
             self.bar.update()
 
     def state(self) -> str:
-        """Say how much is done, and how long the rest takes if it goes on like this.
-
-        Returns
-        -------
-        str
-            One line.
-        """
+        """Say in a line how much is done, and how long the rest takes if it goes on like this."""
         whole, seconds = self.steps * self.epochs, time.monotonic() - self.began
         words = f"step {self.done}/{whole} after {_duration(seconds)}"
         if self.done == self.before:
@@ -111,13 +84,7 @@ class Progress:
         return f"{words}, about {_duration(left)} to the end"
 
     def epoch(self, row: dict[str, Any]) -> None:
-        """Print the figures of an epoch.
-
-        Parameters
-        ----------
-        row : dict
-            A row of the history.
-        """
+        """Print the figures of an epoch, a row of the history."""
         self.close()
         if not self.lines:
             return

@@ -27,19 +27,9 @@ class ResourceError(MemoryError):
 
 
 def require_memory(cells: int, n: Any = None) -> None:
-    """Refuse a problem that this machine has no room for.
+    """Refuse a problem that this machine has no room for, by a :class:`ResourceError`.
 
-    Parameters
-    ----------
-    cells : int
-        How many unknowns it has, more or less.
-    n : object, optional
-        Its size, for the message; ``cells`` by default.
-
-    Raises
-    ------
-    ResourceError
-        When what is free does not hold it.
+    It has about as many unknowns as ``cells``; ``n`` is its size for the message, ``cells`` by default.
     """
     # Three vectors at least: the load, the solution, and the coarse grids with what is in flight.
     need = 3 * 8 * cells
@@ -57,10 +47,7 @@ def require_memory(cells: int, n: Any = None) -> None:
 def within_memory(n: Any) -> Iterator[None]:
     """Turn what the system, NumPy or torch say when memory runs out into a :class:`ResourceError`.
 
-    Parameters
-    ----------
-    n : object
-        Size of the problem, for the message.
+    ``n`` is the size of the problem, for the message.
     """
     try:
         yield

@@ -38,11 +38,8 @@ class StoppedError(Exception):
 def gently() -> Iterator[list[int]]:
     """Note signals that end a process; after the block do what would have been done at once.
 
-    Yields
-    ------
-    list of int
-        The signals that came. Who sees one raises a :class:`StoppedError` when everything is in order. A
-        second signal is obeyed at once, as if nobody had noted anything.
+    The list has the signals that came. Who sees one raises a :class:`StoppedError` when everything is in
+    order. A second signal is obeyed at once, as if nobody had noted anything.
     """
     came: list[int] = []
     before: dict[int, Any] = {}
@@ -73,13 +70,7 @@ class _SignalledError(BaseException):
 
 
 def end_at_once(quiet: bool = False) -> None:
-    """Let signals end this process at once and without a traceback, while it has nothing to lose.
-
-    Parameters
-    ----------
-    quiet : bool, default False
-        Whether to say nothing then.
-    """
+    """Let signals end this process at once and without a traceback, while it has nothing to lose."""
 
     def end(number: int, frame: FrameType | None) -> NoReturn:
         with suppress(OSError):
@@ -96,22 +87,11 @@ def ignore() -> None:
 
 
 def until_signalled(work: Callable[[], int], ended: Callable[[int], int]) -> int:
-    """Do some work until it is done or a signal has come; then the handlers are those of before.
+    """Do some work until it is done or a signal has come, and return what it or ``ended`` returns.
 
-    A signal raises an exception, so that no half-written file stays; what comes while it unwinds is ignored.
-    Amid an import the exception waits: modules such as torch take one for a fault of their own, or abort.
-
-    Parameters
-    ----------
-    work : callable
-        Takes nothing.
-    ended : callable
-        Takes the number of the signal.
-
-    Returns
-    -------
-    int
-        What either returned.
+    ``ended`` takes the number of the signal, and after it the handlers are those of before. A signal raises
+    an exception, so that no half-written file stays; what comes while it unwinds is ignored. Amid an import
+    the exception waits: modules such as torch take one for a fault of their own, or abort.
     """
     before: dict[int, Any] = {}
     came: list[int] = []

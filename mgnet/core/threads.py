@@ -29,14 +29,8 @@ def share(work: Callable[[Iterator[slice]], None], chunks: Sequence[slice]) -> N
 
     This thread never waits for another to begin: one that has not begun when the chunks are all taken is
     called off. So a second processor that is not free costs no more than the end of the chunk it works on,
-    unlike the barriers of a BLAS.
-
-    Parameters
-    ----------
-    work : callable
-        What is done with the chunks; it releases Python's lock, as NumPy does in loops and products.
-    chunks : sequence of slice
-        The loop; each worth about a tenth of a millisecond, or waking the threads costs more than they do.
+    unlike the barriers of a BLAS. The work releases Python's lock, as NumPy does in loops and products, and a
+    chunk is worth about a tenth of a millisecond, or waking the threads costs more than they do.
     """
     # Within shared work the processors are taken.
     if len(chunks) < 2 or _here.shares:

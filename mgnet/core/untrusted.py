@@ -50,20 +50,8 @@ STORAGES = {
 def entries(archive: memoryview) -> dict[str, memoryview]:
     """Return the entries of an archive by their names, without the folder that they are in.
 
-    Parameters
-    ----------
-    archive : memoryview
-        What ``torch.save`` wrote, less than 4 GiB.
-
-    Returns
-    -------
-    dict of str to memoryview
-        Parts of the archive, which together are no longer than it.
-
-    Raises
-    ------
-    ValueError
-        When it is not just that.
+    The archive is what ``torch.save`` wrote, less than 4 GiB; when it is not just that, it is a ValueError.
+    The entries are parts of it, which together are no longer than it.
     """
     count, start = _directory(archive)
     found: dict[str, memoryview] = {}
@@ -119,23 +107,10 @@ def _entry(archive: memoryview, start: int) -> tuple[str, int, int, int]:
 def outline(pickled: bytes, sizes: Mapping[str, int]) -> Any:
     """Return what a pickle describes, an empty tensor in place of each tensor; nothing in it is called.
 
-    Parameters
-    ----------
-    pickled : bytes
-        As ``torch.save`` writes it for plain types and tensors.
-    sizes : mapping of str to int
-        How many bytes the memory of tensors has, by the name that the pickle gives it.
-
-    Returns
-    -------
-    object
-        Dictionaries, lists, tuples, numbers, strings and empty tensors; containers may be shared, and hold
-        themselves.
-
-    Raises
-    ------
-    ValueError
-        For what else a pickle could do, and tensors that do not lie in their memory.
+    The pickle is as ``torch.save`` writes it for plain types and tensors, and ``sizes`` says how many bytes
+    the memory of tensors has, by the name that the pickle gives it. What comes back are dictionaries, lists,
+    tuples, numbers, strings and empty tensors; containers may be shared, and hold themselves. What else a
+    pickle could do, and tensors that do not lie in their memory, are a ValueError.
     """
     if len(pickled) > PICKLE:
         raise ValueError(f"it has {len(pickled)} bytes; accepted: up to {PICKLE}")

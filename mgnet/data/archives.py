@@ -65,28 +65,11 @@ class Archive:
 
 
 def find_root(root: str | os.PathLike[str] | None = None) -> tuple[Path, str]:
-    """Return the folder in which data are searched, and who named it.
+    """Return the folder in which data are searched, and who named it: "root", "MGNET_DATA" or "the cache".
 
-    Parameters
-    ----------
-    root : path-like, optional
-        By default the environment variable MGNET_DATA, or else this user's cache.
-
-    Returns
-    -------
-    folder : pathlib.Path
-        It need not be there yet.
-    origin : str
-        "root", "MGNET_DATA" or "the cache", for messages.
-
-    Raises
-    ------
-    TypeError
-        When it is no path.
-    ValueError
-        When it begins with '~' and the name of nobody.
-    NotADirectoryError
-        When a file has that name.
+    Without a root it is that of the environment variable MGNET_DATA, or else this user's cache; it need not
+    be there yet. A root that is no path is a TypeError, one that begins with '~' and the name of nobody a
+    ValueError, and a file that has that name a NotADirectoryError.
     """
     if root is not None and not isinstance(root, str | os.PathLike):
         raise TypeError(f"root: got {root!r}; accepted: the path of a folder")
@@ -112,24 +95,8 @@ def find_root(root: str | os.PathLike[str] | None = None) -> tuple[Path, str]:
 def is_verified(archive: Archive, folder: Path, digests: dict[str, str]) -> bool:
     """Say whether files are the published ones: by their own hashes, or by the marker of our unpacking.
 
-    Parameters
-    ----------
-    archive : Archive
-        What was published.
-    folder : pathlib.Path
-        Where the files lie.
-    digests : dict of str to str
-        The SHA-256 of each file.
-
-    Returns
-    -------
-    bool
-        False also means: nobody can say.
-
-    Raises
-    ------
-    DataError
-        When a file is another than the one that we unpacked there.
+    ``digests`` are the SHA-256 of each. False also means: nobody can say. When a file is another than the one
+    that we unpacked there, that is a :class:`DataError`.
     """
     if archive.known is not None and digests == archive.known:
         return True
@@ -157,28 +124,11 @@ def marker_of(archive: Archive, digests: dict[str, str]) -> str:
 
 
 def locate(archive: Archive, root: str | os.PathLike[str] | None, download: bool) -> Path:
-    """Return the folder that has the files, after a download where that is needed and allowed.
+    """Return the folder that has at least one of the files, downloaded where that is needed and allowed.
 
-    Parameters
-    ----------
-    archive : Archive
-        Which files.
-    root : path-like or None
-        The folder, or one above it; see :func:`mgnet.data.archives.find_root`.
-    download : bool
-        Whether to download what is not there. A package that lies in the root is unpacked either way.
-
-    Returns
-    -------
-    pathlib.Path
-        It has at least one of the files.
-
-    Raises
-    ------
-    DataError
-        When a package is damaged.
-    FileNotFoundError
-        When there are no files, and none can be downloaded.
+    The root is the folder, or one above it; see :func:`mgnet.data.archives.find_root`. A package that lies in
+    the root is unpacked either way; when it is damaged, that is a :class:`DataError`. When there are no
+    files, and none can be downloaded, it is a FileNotFoundError.
     """
     place, origin = find_root(root)
     found = _find(archive, place)

@@ -96,19 +96,9 @@ class Augmentation:
 
 
 def flip(images: Tensor, flipped: Tensor) -> Tensor:
-    """Mirror some of the images left and right.
+    """Return a new batch, in which images are mirrored left and right.
 
-    Parameters
-    ----------
-    images : torch.Tensor, shape (images, channels, height, width)
-        The batch.
-    flipped : torch.Tensor of int64, shape (images,)
-        1 where an image is to be mirrored, 0 elsewhere.
-
-    Returns
-    -------
-    torch.Tensor, shape (images, channels, height, width)
-        A new batch.
+    They are those where ``flipped``, int64 of shape (images,), is 1, and not 0.
     """
     both = torch.cat((images, images.flip(-1)))
     own = torch.arange(len(images), device=images.device)
@@ -116,23 +106,11 @@ def flip(images: Tensor, flipped: Tensor) -> Tensor:
 
 
 def crop(images: Tensor, top: Tensor, left: Tensor, margin: int, padding: str = "zero") -> Tensor:
-    """Add a margin to the images and keep a window of the old size of each.
+    """Return a new batch: to each image a margin is added, and a window of the old size is kept.
 
-    Parameters
-    ----------
-    images : torch.Tensor, shape (images, channels, height, width)
-        The batch.
-    top, left : torch.Tensor of int64, shape (images,)
-        Where the window begins, from 0 to twice the margin.
-    margin : int
-        In pixels.
-    padding : {"zero", "reflect"}
-        What the margin shows.
-
-    Returns
-    -------
-    torch.Tensor, shape (images, channels, height, width)
-        A new batch, whose rows have gaps between them in memory.
+    Windows begin at ``top`` and ``left``, int64 of shape (images,), from 0 to twice the margin, which is in
+    pixels and shows what ``padding`` says, "zero" or "reflect". The new rows have gaps between them in
+    memory.
     """
     n, channels, height, width = images.shape
     padded = _padded(images, margin, padding)
@@ -163,26 +141,11 @@ def _padded(images: Tensor, m: int, padding: str) -> Tensor:
 
 
 def cutout(images: Tensor, y: Tensor, x: Tensor, side: int) -> Tensor:
-    """Blacken a square of each image.
+    """Return a new batch of uint8 with a square of each image black, ``side`` pixels wide.
 
-    Parameters
-    ----------
-    images : torch.Tensor of uint8, shape (images, channels, height, width)
-        The batch.
-    y, x : torch.Tensor of int64, shape (images,)
-        The centre: pixel (side // 2, side // 2) of the square. What lies outside is cut off.
-    side : int
-        In pixels.
-
-    Returns
-    -------
-    torch.Tensor of uint8, shape (images, channels, height, width)
-        A new batch.
-
-    References
-    ----------
-    T. DeVries, G. W. Taylor, 'Improved regularization of convolutional neural networks with cutout',
-    arXiv 1708.04552.
+    (y, x), each of int64 and shape (images,), is pixel (side // 2, side // 2) of the square; what lies
+    outside is cut off. From T. DeVries, G. W. Taylor, 'Improved regularization of convolutional neural
+    networks with cutout', arXiv 1708.04552.
     """
 
     def outside(centre: Tensor, size: int) -> Tensor:

@@ -21,25 +21,10 @@ class DownloadError(Exception):
 
 
 def fetch(url: str, path: str | os.PathLike[str], most: int) -> None:
-    """Download a file.
+    """Download a file; on failure what lies at the path is to be removed.
 
-    Parameters
-    ----------
-    url : str
-        Its address.
-    path : path
-        Where it is to lie; on failure the file there is to be removed.
-    most : int
-        Bytes that it has at most.
-
-    Raises
-    ------
-    DownloadError
-        When it cannot be had, or comes too slowly.
-    ValueError
-        When there are more bytes.
-    OSError
-        When it cannot be written.
+    When it cannot be had, or comes too slowly, that is a :class:`DownloadError`; when it has more bytes than
+    ``most``, a ValueError; when it cannot be written, an OSError.
     """
     with open(path, "wb") as file:
         transfer = _Transfer(url, file, most)

@@ -103,24 +103,10 @@ CLASSES = list(PATTERNS)
 
 
 def generate(images: int, seed: int, part: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Draw labelled images.
+    """Draw images, uint8 of shape (images, 3, 32, 32), and labels, int64 indices of the names in ``CLASSES``.
 
-    Parameters
-    ----------
-    images : int
-        How many; every class gets a tenth of them, to one image.
-    seed : int
-        From 0.
-    part : int, default 0
-        Another part of the same seed has other images: training, validation and test set are 0, 1 and 2, so
-        that the size of one does not change another.
-
-    Returns
-    -------
-    images : numpy.ndarray of uint8, shape (images, 3, 32, 32)
-        Red, green and blue.
-    labels : numpy.ndarray of int64, shape (images,)
-        Indices of the names in ``CLASSES``.
+    Every class gets a tenth of the images, to one image. Another part of the same seed has other images:
+    training, validation and test set are 0, 1 and 2, so that the size of one does not change another.
     """
     rng = np.random.Generator(np.random.PCG64([seed, part]))
     labels = rng.permutation(np.arange(images) % len(CLASSES))

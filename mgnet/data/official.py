@@ -22,18 +22,11 @@ __all__ = ["CIFAR10", "MNIST", "Files", "Images", "read_cifar10", "read_idx", "r
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """The images of an archive in the official order.
+    """The images of an archive in the official order, and where and how they were read.
 
-    Parameters
-    ----------
-    train, test : tuple of numpy.ndarray
-        Images of uint8, shape (images, channels, height, width), and labels of int64, shape (images,).
-    folder : pathlib.Path
-        Where they were read.
-    verified : bool
-        Whether every file is the official one.
-    doubts : list of str
-        Of files that are not, in what they differ from what is known of those: which, and how.
+    Training and test set are pairs: images of uint8, shape (images, channels, height, width), and labels of
+    int64, shape (images,). ``verified`` says whether every file is the official one; ``doubts`` say of files
+    that are not, in what they differ from what is known of those: which, and how.
     """
 
     train: tuple[np.ndarray, np.ndarray]
@@ -97,29 +90,10 @@ MNIST = Archive(
 def read_cifar10(
     root: str | os.PathLike[str] | None = None, *, download: bool = True, archive: Archive = CIFAR10
 ) -> Images:
-    """Return the images of CIFAR-10 from the binary version's files.
+    """Return the images of CIFAR-10, of shape (3, 32, 32) each, from the binary version's files.
 
-    Parameters
-    ----------
-    root : path-like, optional
-        The folder cifar-10-batches-bin, or the one that has it or shall get it; see
-        :func:`mgnet.data.archives.find_root`.
-    download : bool, default True
-        Whether to download what is not there.
-    archive : Archive, default CIFAR10
-        Which files are expected.
-
-    Returns
-    -------
-    Images
-        Of shape (3, 32, 32) each.
-
-    Raises
-    ------
-    DataError
-        When the files are damaged.
-    FileNotFoundError
-        When there are none, and none can be downloaded.
+    The root is the folder cifar-10-batches-bin, or the one that has it or shall get it; see
+    :func:`mgnet.data.archives.locate` for the errors.
     """
     files = Files(archive, root, download)
     train, test = (_records(files, names) for names in (BATCHES, ["test_batch.bin"]))
@@ -141,29 +115,10 @@ def _records(files: Files, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
 def read_mnist(
     root: str | os.PathLike[str] | None = None, *, download: bool = True, archive: Archive = MNIST
 ) -> Images:
-    """Return the images of MNIST from the IDX files, plain or with .gz.
+    """Return the images of MNIST, of shape (1, 28, 28) each, from the IDX files, plain or with .gz.
 
-    Parameters
-    ----------
-    root : path-like, optional
-        The folder of the files, or the one that has them in MNIST/raw or shall get them; see
-        :func:`mgnet.data.archives.find_root`.
-    download : bool, default True
-        Whether to download what is not there.
-    archive : Archive, default MNIST
-        Which files are expected.
-
-    Returns
-    -------
-    Images
-        Of shape (1, 28, 28) each.
-
-    Raises
-    ------
-    DataError
-        When the files are damaged.
-    FileNotFoundError
-        When there are none, and none can be downloaded.
+    The root is the folder of the files, or the one that has them in MNIST/raw or shall get them; see
+    :func:`mgnet.data.archives.locate` for the errors.
     """
     files = Files(archive, root, download)
     train, test = (_pair(files, part) for part in ("train", "t10k"))
@@ -176,24 +131,10 @@ def _pair(files: Files, part: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read_idx(files: Files, name: str) -> np.ndarray:
-    """Return what a file of MNIST holds, images or labels by its name.
+    """Return the bytes of a file of MNIST, named without .gz, of shape (count, 28, 28) or (count,).
 
-    Parameters
-    ----------
-    files : Files
-        The folder.
-    name : str
-        The file, without .gz.
-
-    Returns
-    -------
-    numpy.ndarray of uint8, shape (count, 28, 28) or (count,)
-        The bytes.
-
-    Raises
-    ------
-    DataError
-        When the file is damaged.
+    Whether it holds images or labels its name says; when it is damaged, that is a
+    :class:`mgnet.data.DataError`.
     """
     shape = (28, 28) if "idx3" in name else ()
     record, header = math.prod(shape), 4 * (2 + len(shape))

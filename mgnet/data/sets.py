@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.checks import count, find_device, instance
+from ..core.checks import count, find_device, instance, new_name
 from .drawn import CLASSES, generate
 from .official import Images, read_cifar10, read_mnist
 from .splits import Data, Split, statistics
@@ -178,8 +178,8 @@ def register(name: str) -> Callable[[Loader], Loader]:
     Returns
     -------
     callable
-        Takes a function of the folder ``root``, which may be None, that returns a :class:`Data`, and gives it
-        back.
+        Takes a function of the folder ``root``, which may be None, that returns a :class:`mgnet.data.Data`,
+        and gives it back.
 
     Raises
     ------
@@ -196,10 +196,7 @@ def register(name: str) -> Callable[[Loader], Loader]:
     >>> load("few")
     Data(few: 20 train, 10 validation, 10 test; 3×32×32, 10 classes; procedural, seed 0)
     """
-    if not isinstance(name, str) or not name:
-        raise TypeError(f"name: got {name!r}; accepted: a string")
-    if name in LOADERS:
-        raise ValueError(f"name: got {name!r}, which is registered already; accepted: a new name")
+    new_name(name, LOADERS)
 
     def decorator(loader: Loader) -> Loader:
         LOADERS[name] = loader
@@ -274,19 +271,7 @@ def _official(
 def stratified(labels: np.ndarray, chosen: int, seed: int) -> np.ndarray:
     """Return the rows of a validation set.
 
-    Parameters
-    ----------
-    labels : numpy.ndarray of int
-        The class of every row.
-    chosen : int
-        How many rows.
-    seed : int
-        Of the choice.
-
-    Returns
-    -------
-    numpy.ndarray of int
-        As many rows, in increasing order, the same share of every class to one row.
+    They are as many as chosen, in increasing order, the same share of every class to one row.
     """
     rng = np.random.Generator(np.random.PCG64(seed))
     order = rng.permutation(len(labels))

@@ -21,22 +21,10 @@ class _Tracer(fx.Tracer):
 
 
 def trace(model: nn.Module) -> fx.Graph:
-    """Return the graph of the calls that a forward pass makes.
+    """Return the graph of a forward pass: every module without children is one node per call.
 
-    Parameters
-    ----------
-    model : torch.nn.Module
-        The network; nothing is computed, and it is left as it is.
-
-    Returns
-    -------
-    torch.fx.Graph
-        Every module without children is one node per call.
-
-    Raises
-    ------
-    TypeError
-        When the path through the network depends on the numbers in it.
+    Nothing is computed, and the network is left as it is. When the path through it depends on the numbers in
+    it, that is a TypeError.
     """
     parameters = inspect.signature(model.forward).parameters.values()
     defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
@@ -50,20 +38,7 @@ def trace(model: nn.Module) -> fx.Graph:
 
 
 def modules_called(model: nn.Module, graph: fx.Graph) -> dict[nn.Module, list[fx.Node]]:
-    """Return every module that the graph calls, with its calls.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-        The network.
-    graph : torch.fx.Graph
-        Its graph.
-
-    Returns
-    -------
-    dict
-        From module to nodes, both in the order of the calls.
-    """
+    """Return every module that the graph calls, with its calls; both in the order of the calls."""
     calls: dict[nn.Module, list[fx.Node]] = {}
     for node in graph.nodes:
         if node.op == "call_module":
@@ -74,15 +49,7 @@ def modules_called(model: nn.Module, graph: fx.Graph) -> dict[nn.Module, list[fx
 def meta_copy(model: nn.Module) -> nn.Module:
     """Return a copy whose tensors have shapes but no numbers, so that it takes no memory and no time.
 
-    Parameters
-    ----------
-    model : torch.nn.Module
-        The network.
-
-    Returns
-    -------
-    torch.nn.Module
-        The copy, on the device ``"meta"``.
+    They are on the device ``"meta"``.
     """
     empty: dict[int, Tensor] = {id(b): b.to("meta") for b in model.buffers()}
     empty |= {id(p): nn.Parameter(p.detach().to("meta"), p.requires_grad) for p in model.parameters()}
@@ -102,19 +69,9 @@ class _Shapes(fx.Interpreter):
 
 
 def shapes(model: fx.GraphModule, image_shape: Sequence[int]) -> dict[str, torch.Size]:
-    """Return the shape of every tensor in a forward pass.
+    """Return the shape of every tensor in a forward pass of one image, by the name of its node.
 
-    Parameters
-    ----------
-    model : torch.fx.GraphModule
-        The network, with its graph.
-    image_shape : sequence of int
-        Shape (C, ...) of one image.
-
-    Returns
-    -------
-    dict
-        From the name of a node to the shape of its value, for one image.
+    The image's own shape is (C, ...).
     """
     run = _Shapes(cast(fx.GraphModule, meta_copy(model).eval()))
     run.run(image(model, image_shape))
@@ -122,19 +79,9 @@ def shapes(model: fx.GraphModule, image_shape: Sequence[int]) -> dict[str, torch
 
 
 def image(model: nn.Module, shape: Sequence[int]) -> Tensor:
-    """Return one image without numbers, in the precision of a network.
+    """Return one image without numbers, on the device ``"meta"``, in the precision of a network.
 
-    Parameters
-    ----------
-    model : torch.nn.Module
-        The network.
-    shape : sequence of int
-        Shape (C, ...) of the image.
-
-    Returns
-    -------
-    torch.Tensor, shape (1, C, ...)
-        A tensor on the device ``"meta"``.
+    From its shape (C, ...) it gets (1, C, ...).
     """
     dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
     return torch.empty(1, *shape, dtype=dtype, device="meta")

@@ -62,15 +62,8 @@ class Inception(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return what all branches see.
 
-        Parameters
-        ----------
-        x : torch.Tensor, shape (N, channels, height, width)
-            Images.
-
-        Returns
-        -------
-        torch.Tensor, shape (N, sum of the widths, height, width)
-            Images of the same size.
+        Images (N, channels, height, width) become images of the same size, (N, sum of the widths, height,
+        width).
         """
         return torch.cat([branch(x) for branch in self.branches], 1)
 

@@ -43,37 +43,14 @@ class Level(nn.Module):
         self.activation = activation
 
     def residual(self, u: Tensor | None, f: Tensor) -> Tensor:
-        """Return f − A u.
+        """Return f − A u, of the shape (N, C, ...) of the data f.
 
-        Parameters
-        ----------
-        u : torch.Tensor or None
-            Features; None is zero, which A need not be applied to.
-        f : torch.Tensor, shape (N, C, ...)
-            Data.
-
-        Returns
-        -------
-        torch.Tensor, shape (N, C, ...)
-            The residual.
+        Features u that are None are zero, which A need not be applied to.
         """
         return f if u is None else f - self.A(u)
 
     def forward(self, u: Tensor | None, f: Tensor) -> Tensor:
-        """Return the features after all iterations.
-
-        Parameters
-        ----------
-        u : torch.Tensor or None
-            Features before; None is zero.
-        f : torch.Tensor, shape (N, C, ...)
-            Data.
-
-        Returns
-        -------
-        torch.Tensor, shape (N, C, ...)
-            Features.
-        """
+        """Return the features after all iterations from those before, where None is zero, and data."""
         sigma = self.activation
         for i, (bn_r, bn_u) in enumerate(zip(self.residual_norms, self.correction_norms, strict=True)):
             B = self.B[i % len(self.B)]
@@ -106,19 +83,9 @@ class Transfer(nn.Module):
         self.activation = activation
 
     def forward(self, u: Tensor, f: Tensor, fine: Level, coarse: Level) -> tuple[Tensor | None, Tensor]:
-        """Return features and data of the coarser grid.
+        """Return features and data of the coarser grid, u′ and f′, from those of the finer one.
 
-        Parameters
-        ----------
-        u, f : torch.Tensor, shape (N, C, ...)
-            Features and data of the finer grid.
-        fine, coarse : Level
-            The two grids.
-
-        Returns
-        -------
-        (torch.Tensor or None, torch.Tensor)
-            u′, where None is zero, and f′.
+        u′ may be None, which is zero.
         """
         sigma, bn_u, bn_f = self.activation, self.feature_norm, self.data_norm
         r = fine.residual(u, f)
@@ -145,21 +112,9 @@ class Return(nn.Module):
         self.P, self.level = P, level
 
     def forward(self, coarse_u: Tensor, u: Tensor, f: Tensor, transfer: Transfer) -> Tensor:
-        """Return the features of the finer grid.
+        """Return the features of the finer grid, by those of the coarser one.
 
-        Parameters
-        ----------
-        coarse_u : torch.Tensor, shape (N, C', ...)
-            Features of the coarser grid.
-        u, f : torch.Tensor, shape (N, C, ...)
-            Features and data of the finer grid, on the way down.
-        transfer : Transfer
-            Between the two.
-
-        Returns
-        -------
-        torch.Tensor, shape (N, C, ...)
-            Features.
+        u and f are features and data of the finer grid on the way down, and the transfer is between the two.
         """
         correction = coarse_u if transfer.Pi is None else coarse_u - transfer.Pi(u)
         return self.level(u + self.P(correction, u.shape[2:]), f)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from ..core.checks import count, flag, shown
+from ..core.checks import count, flag, new_name, shown
 from ..core.resources import is_shortage
 
 __all__ = ["create", "defaults", "names", "register"]
@@ -72,10 +72,7 @@ def register(name: str, **fixed: Any) -> Callable[[Factory], Factory]:
     >>> create("tiny", image_size=8, bias=False).spec["image_size"]
     8
     """
-    if not isinstance(name, str) or not name:
-        raise TypeError(f"name: got {name!r}; accepted: a string")
-    if name in MODELS:
-        raise ValueError(f"name: got {name!r}, which is registered already; accepted: a new name")
+    new_name(name, MODELS)
 
     def decorator(factory: Factory) -> Factory:
         defaults = _defaults(factory, fixed)

@@ -31,17 +31,10 @@ class ZeroPadded(nn.Module):
         self.missing, self.stride = channels[1] - channels[0], stride
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return fewer pixels and more channels.
+        """Return fewer pixels and more channels: the zeros come last.
 
-        Parameters
-        ----------
-        x : torch.Tensor, shape (N, C, height, width)
-            Images.
-
-        Returns
-        -------
-        torch.Tensor, shape (N, C + missing, height/stride, width/stride)
-            The zeros come last. Its memory format is that of x, if the strides divide the sizes.
+        From (N, C, height, width) it is (N, C + missing, height/stride, width/stride). The memory format is
+        that of x, if the strides divide the sizes.
         """
         # eq: zero-padded-skip
         return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.missing))
@@ -63,18 +56,7 @@ class Residual(nn.Module):
         self.body, self.skip = body, skip
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return what the block makes of x.
-
-        Parameters
-        ----------
-        x : torch.Tensor, shape (N, C, height, width)
-            Images.
-
-        Returns
-        -------
-        torch.Tensor
-            Images of the shape that the body gives.
-        """
+        """Return what the block makes of images (N, C, height, width), in the shape that the body gives."""
         return self.body(x).add_(self.skip(x)).relu_()  # eq: residual-block
 
 
@@ -105,18 +87,7 @@ class PreActivation(nn.Module):
         self.projection = convolution(channels, 1, stride) if changes else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return what the block makes of x.
-
-        Parameters
-        ----------
-        x : torch.Tensor, shape (N, C, height, width)
-            Images.
-
-        Returns
-        -------
-        torch.Tensor, shape (N, output channels, height/stride, width/stride)
-            Images.
-        """
+        """Return images (N, output channels, height/stride, width/stride), made of (N, C, height, width)."""
         activated = self.norm(x).relu_()
         # eq: pre-activation
         return self.body(activated).add_(x if self.projection is None else self.projection(activated))

@@ -26,27 +26,11 @@ DENSE = 4096
 
 
 def coarse_solver(A: Operator, smoother: Smoother, coarse: str) -> Map:
-    """Return what solves the coarsest grid.
+    """Return what solves the coarsest grid, from loads to values, shape ``(N, 1, *unknowns)``.
 
-    Parameters
-    ----------
-    A : Operator
-        The coarsest operator.
-    smoother : Smoother
-        Its smoother.
-    coarse : {"exact", "direct", "smoother"}
-        The exact cycle or, in more dimensions, the eigenvectors of its axes where cells are alike; a dense
-        factorisation, also where these two are not to be had; or 50 sweeps.
-
-    Returns
-    -------
-    callable
-        From loads to values, shape ``(N, 1, *unknowns)``.
-
-    Raises
-    ------
-    ValueError
-        When the grid is too large for a dense factorisation.
+    ``"exact"`` is the exact cycle or, in more dimensions, the eigenvectors of its axes where cells are alike;
+    ``"direct"`` is a dense factorisation, also where these two are not to be had, and ``"smoother"`` is 50
+    sweeps. A grid that is too large for a dense factorisation is a ValueError.
     """
     if coarse == "smoother":
         return lambda b: smoother(A, None, b, 50)
@@ -82,19 +66,9 @@ class TensorSolver:
     """The inverse of a sum of tensor products of stiffness and mass matrices, :eq:`fast-diagonalization`.
 
     Its cost is that of one dense matrix for each axis, so it is for coarse grids. Where constants are mapped
-    to zero, the solution has no constant part in the discrete sense.
-
-    Parameters
-    ----------
-    box : Box
-        The cells and their ends.
-    a, c : float
-        Coefficients.
-    like : dict
-        Precision and device of what it is applied to; the eigenvectors are computed in float64.
-    lumped : bool, default False
-        Whether the mass matrix that c stands before is lumped. Where all cells are alike and no end has an
-        alpha, that has the same eigenvectors; else its diagonal in them stands for it, which is close.
+    to zero, the solution has no constant part in the discrete sense. The eigenvectors are computed in
+    float64. The mass matrix that c stands before may be lumped: where all cells are alike and no end has an
+    alpha, that has the same eigenvectors; else its diagonal in them stands for it, which is close.
     """
 
     def __init__(self, box: Box, a: float, c: float, like: dict[str, Any], lumped: bool = False) -> None:

@@ -206,14 +206,9 @@ class Pairs:
 
 
 class Condensation:
-    """The exact solver of a chain of cells, all its levels set up once.
+    """The exact solver of a chain of cells, all its levels set up once; the operator's box has the unknowns.
 
-    Parameters
-    ----------
-    A : Stiffness or VaryingStiffness
-        The operator of a line; its box says which nodes are unknowns.
-    looks : bool, default True
-        Whether NaN and infinity are looked for, which waits for a GPU.
+    ``looks`` says whether NaN and infinity are looked for, which waits for a GPU.
     """
 
     def __init__(self, A: Operator, looks: bool = True) -> None:
@@ -229,24 +224,10 @@ class Condensation:
             self.levels, self.top = _pairs(A.k, A.s)
 
     def solve(self, b: Tensor, left: float = 0.0, right: float = 0.0) -> Tensor:
-        """Return the values at all nodes.
+        """Return the values at all nodes, shape (batch, cells + 1), for loads of shape (batch, unknowns).
 
-        Parameters
-        ----------
-        b : torch.Tensor, shape (batch, unknowns)
-            Loads of the unknowns.
-        left, right : float
-            Values at the Dirichlet ends; not used at others.
-
-        Returns
-        -------
-        torch.Tensor, shape (batch, cells + 1)
-            Values at all nodes.
-
-        Raises
-        ------
-        NonFiniteError
-            When NaN or infinity turns up, if they are looked for.
+        ``left`` and ``right`` are the values at Dirichlet ends; not used at others. When NaN or infinity
+        turns up, that is a :class:`NonFiniteError`, if they are looked for.
         """
         u = _empty(b, self.cells + 1)
         # On a CPU by NumPy: its calls cost a third of torch's, and in tall and narrow products its BLAS was

@@ -82,7 +82,7 @@ def _conductances(k: list[float], s: list[float]) -> tuple[list[float], list[flo
 class Matrices(NamedTuple):
     """The numbers of a level of blocks in units of its cells, as NumPy arrays or as tensors.
 
-    ``inside`` maps the values of :meth:`Blocks.correct` to those of a block; ``weights`` and
+    ``inside`` maps the values of ``Blocks.correct`` to those of a block; ``weights`` and
     ``tail_weights`` are the hats of the two ends, (2, nodes), ``tail`` is Green's function.
     """
 

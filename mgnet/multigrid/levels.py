@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from inspect import signature
 from typing import Any
 
-from ..core.checks import choice, count, number, shown, sweep_counts
+from ..core.checks import choice, count, positive, shown, sweep_counts
 from ..operators.blocks import BlockDiagonal
 from ..operators.boxes import Box
 from ..operators.contract import Operator
@@ -72,8 +72,8 @@ class Options:
         sweep_counts(self.sweeps)
         if self.levels is not None:
             count("levels", self.levels)
-        if self.omega is not None and number("omega", self.omega) <= 0:
-            raise ValueError(f"omega: got {shown(self.omega)}; accepted: a positive number")
+        if self.omega is not None:
+            positive("omega", self.omega)
         if self.omega is not None and "omega" not in signature(SMOOTHERS[self.smoother]).parameters:
             raise ValueError(
                 f"omega: got {shown(self.omega)}; accepted: None with smoother={self.smoother!r}"
@@ -107,7 +107,9 @@ def build_levels(A: Operator, cells: int | Sequence[int], options: Options) -> l
         A = A.on(cells)  # a bare convolution fits any number
     levels: list[Level] = []
     while True:
-        levels.append(Level(A, A.box.cells, A.box.shape, _smoother(A, options)))
+        line = A.box.dim == 1  # where sizes are numbers
+        cells, unknowns = (size[0] if line else size for size in (A.box.cells, A.box.shape))
+        levels.append(Level(A, cells, unknowns, _smoother(A, options)))
         small = options.mixed and _solved_at_once(A, A.box)
         coarser = None if small or len(levels) == options.levels else A.coarsen()
         if coarser is None:

@@ -17,10 +17,61 @@ from torch import Tensor
 
 from ..core.kinds import tracked
 from ..core.memory import empty, sent, spare
-from .chain import Chain
 from .convolutions import every_second
 
-__all__ = ["Axis", "gathered", "integrate_linear", "overlap"]
+__all__ = ["Axis", "Chain", "gathered", "integrate_linear", "overlap"]
+
+
+class Chain:
+    """The unknowns among the nodes of a chain of cells, along one axis of any tensor, the last by default.
+
+    Parameters
+    ----------
+    ends : (str, str)
+        ``"dirichlet"``, ``"natural"`` or ``"periodic"`` at the left and at the right.
+    """
+
+    def __init__(self, ends: tuple[str, str]) -> None:
+        self.ends = ends
+        self.first = int(ends[0] == "dirichlet")
+        self.behind = int(ends[1] != "natural")
+
+    def nodes(self, x: Tensor, left: float = 0.0, right: float = 0.0, axis: int = -1) -> Tensor:
+        """Return a function's values at all nodes from those at the unknowns, and at Dirichlet ends.
+
+        ``left`` and ``right`` are not used at others.
+        """
+        if self.ends[0] == "periodic":
+            return torch.cat((x, x.narrow(axis, 0, 1)), axis)
+        shape = list(x.shape)
+        shape[axis] = 1
+        # An end value may be a tensor, to take derivatives by.
+        low = [x.new_ones(shape) * left] if self.first else []
+        high = [x.new_ones(shape) * right] if self.behind else []
+        return torch.cat((*low, x, *high), axis) if low or high else x
+
+    def unknowns(self, u: Tensor, axis: int = -1) -> Tensor:
+        """Return the values at the unknowns among those at all nodes, as a view."""
+        return u.narrow(axis, self.first, u.shape[axis] - self.behind - self.first)
+
+    def loads(self, y: Tensor, axis: int = -1) -> Tensor:
+        """Return the loads of the unknowns from those of all nodes: the transpose of ``nodes``.
+
+        Those of joined ends add up.
+        """
+        b = self.unknowns(y, axis)
+        if self.ends[0] == "periodic":
+            b = b.clone()
+            b.select(axis, 0).add_(y.select(axis, -1))
+        return b
+
+    def spread(self, b: Tensor, axis: int = -1) -> Tensor:
+        """Return loads of all nodes from those of the unknowns, and zeros: the transpose of ``unknowns``."""
+        shape = list(b.shape)
+        shape[axis] = 1
+        zero = b.new_zeros(shape)
+        low, high = [zero] * self.first, [zero] * self.behind
+        return torch.cat((*low, b, *high), axis) if low or high else b
 
 
 @dataclass(frozen=True)
@@ -131,10 +182,7 @@ class Axis:
     def matrices(self) -> tuple[sp.csr_array, sp.csr_array]:
         """Return the stiffness and the mass matrix of this axis, :eq:`stiffness` and :eq:`mass`.
 
-        Returns
-        -------
-        (scipy.sparse.csr_array, scipy.sparse.csr_array), shape (unknowns, unknowns)
-            In float64; Robin's alpha stands in the first.
+        They are in float64, of shape (unknowns, unknowns); Robin's alpha stands in the first.
         """
         widths, size = self.widths, self.cells + 1
         spread = sp.eye_array(size, format="csr")[:, self.chain.first : self.chain.first + self.unknowns]
@@ -181,17 +229,7 @@ class Axis:
     def interpolate(self, e: Tensor, axis: int, cubic: bool = False) -> Tensor:
         """Return a function's values at the unknowns from those at the unknowns of the coarse axis.
 
-        Parameters
-        ----------
-        e : torch.Tensor
-            Values at the coarse unknowns, along ``axis``.
-        axis : int
-            Which axis of ``e``, counted from the end.
-
-        Returns
-        -------
-        torch.Tensor
-            Values at the unknowns.
+        These lie along an axis of ``e`` that is counted from the end.
         """
         e = self.chain.nodes(e, axis=axis)
         shape = list(e.shape)
@@ -210,20 +248,7 @@ class Axis:
         return self.chain.unknowns(u, axis)
 
     def restrict(self, b: Tensor, axis: int) -> Tensor:
-        """Return the loads of the coarse unknowns: the transpose of :meth:`interpolate`.
-
-        Parameters
-        ----------
-        b : torch.Tensor
-            Loads of the unknowns, along ``axis``.
-        axis : int
-            Which axis of ``b``, counted from the end.
-
-        Returns
-        -------
-        torch.Tensor
-            Loads of the coarse unknowns.
-        """
+        """Return the loads of the coarse unknowns: the transpose of :meth:`interpolate`."""
         b, pairs = self.chain.spread(b, axis), self.pairs
         shape = list(b.shape)
         shape[axis] = self.coarse.cells + 1
@@ -281,19 +306,7 @@ def _at_both_ends(cells: np.ndarray) -> np.ndarray:
 def integrate_linear(f: Tensor, widths: float | np.ndarray, axis: int) -> Tensor:
     """Integrate the function that is linear on each cell of an axis against its hats, :eq:`mass`.
 
-    Parameters
-    ----------
-    f : torch.Tensor
-        Values at the nodes, along ``axis``.
-    widths : float or numpy.ndarray, shape (cells,)
-        Of the cells.
-    axis : int
-        Which axis of ``f``, counted from the end.
-
-    Returns
-    -------
-    torch.Tensor
-        Of the shape of ``f``.
+    f has values at the nodes along the axis, which is counted from the end; cells may have a width each.
     """
     low, high = f.narrow(axis, 0, f.shape[axis] - 1), f.narrow(axis, 1, f.shape[axis] - 1)
     sixth: Any = widths / 6
@@ -306,19 +319,7 @@ def integrate_linear(f: Tensor, widths: float | np.ndarray, axis: int) -> Tensor
 def overlap(low: Tensor, high: Tensor, axis: int, out: Tensor | None = None) -> Tensor:
     """Return values at nodes from what each cell of an axis gives to its low and to its high node.
 
-    Parameters
-    ----------
-    low, high : torch.Tensor
-        Of the cells, along ``axis``.
-    axis : int
-        Which axis.
-    out : torch.Tensor, optional
-        What the result is written into.
-
-    Returns
-    -------
-    torch.Tensor
-        One entry more along the axis.
+    The result, written into ``out`` if that is given, has one entry more along the axis.
     """
     n = low.shape[axis]
     inner = low.narrow(axis, 1, n - 1), high.narrow(axis, 0, n - 1)
@@ -333,19 +334,8 @@ def overlap(low: Tensor, high: Tensor, axis: int, out: Tensor | None = None) -> 
 def gathered(pieces: Iterable[tuple[slice, Sequence[Tensor]]], n: int, axis: int) -> list[Tensor]:
     """Add up what some cells of an axis after others give, each let go of before the next is asked for.
 
-    Parameters
-    ----------
-    pieces : iterable of (slice, sequence of torch.Tensor)
-        Which cells, and arrays of theirs, or of their nodes with one entry more along ``axis``.
-    n : int
-        Number of cells along the axis.
-    axis : int
-        Which axis.
-
-    Returns
-    -------
-    list of torch.Tensor
-        The arrays of all cells, or of all nodes.
+    A piece says which of the n cells, and has arrays of theirs, or of their nodes with one entry more along
+    the axis. What comes back are those of all cells, or of all nodes.
     """
     whole: list[Tensor] = []
     for cells, parts in pieces:

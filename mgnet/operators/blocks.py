@@ -21,15 +21,7 @@ __all__ = ["BlockDiagonal", "BlockInverse"]
 
 
 class BlockDiagonal:
-    """What an operator does along some axes, at each place along the others.
-
-    Parameters
-    ----------
-    A : Operator
-        The operator.
-    thin : sequence of bool
-        Along which axes the blocks lie.
-    """
+    """What an operator does along some axes, the thin ones, at each place along the others."""
 
     def __init__(self, A: Operator, thin: Sequence[bool]) -> None:
         self.box, self.like = A.box, A.like

@@ -29,44 +29,26 @@ class Box:
     ----------
     axes : sequence of Axis
         One for each dimension.
+
+    Attributes
+    ----------
+    cells, shape, ends : tuple
+        Number of cells, number of unknowns, and what holds at the two ends, along each axis.
     """
 
     def __init__(self, axes: Sequence[Axis]) -> None:
         self.axes = tuple(axes)
         self.dim = len(self.axes)
         self.places = tuple(range(-self.dim, 0))
-
-    @cached_property
-    def cells(self) -> tuple[int, ...]:
-        """Number of cells along each axis."""
-        return tuple(axis.cells for axis in self.axes)
-
-    @cached_property
-    def shape(self) -> tuple[int, ...]:
-        """Number of unknowns along each axis."""
-        return tuple(axis.unknowns for axis in self.axes)
-
-    @cached_property
-    def ends(self) -> tuple[tuple[str, str], ...]:
-        """What holds at the two ends of each axis."""
-        return tuple(axis.ends for axis in self.axes)
+        self.cells = tuple(axis.cells for axis in self.axes)
+        self.shape = tuple(axis.unknowns for axis in self.axes)
+        self.ends = tuple(axis.ends for axis in self.axes)
 
     def nodes(self, x: Tensor, values: Tensor | None = None, *, own: bool = False) -> Tensor:
         """Return a function's values at all nodes from those at the unknowns.
 
-        Parameters
-        ----------
-        x : torch.Tensor, shape ``(..., *unknowns)``
-            Values at the unknowns.
-        values : torch.Tensor, shape ``(..., *nodes)``, optional
-            Values at the Dirichlet nodes, and zeros; all zero by default.
-        own : bool, default False
-            Whether the result is to outlive :func:`mgnet.core.memory.reused`.
-
-        Returns
-        -------
-        torch.Tensor, shape ``(..., *nodes)``
-            Values at all nodes.
+        ``values`` are those at the Dirichlet nodes, and zeros, shape ``(..., *nodes)``; all zero by default.
+        ``own`` says whether the result is to outlive :func:`mgnet.core.memory.reused`.
         """
         if not is_open():  # gradients may flow, or x may be hidden in a vmap
             for axis, place in zip(self.axes, self.places, strict=True):
@@ -108,10 +90,7 @@ class Box:
     def fill_sides(self, u: Tensor) -> None:
         """Write the values at nodes that are no unknowns: those of joined ends, and zero at Dirichlet ones.
 
-        Parameters
-        ----------
-        u : torch.Tensor, shape ``(..., *nodes)``
-            Values at the unknowns are there already.
+        u has all nodes; the values at the unknowns are there already.
         """
         # The sides in turn: joined ones repeat what is there by then, edges included.
         for axis, place in zip(self.axes, self.places, strict=True):
@@ -124,17 +103,8 @@ class Box:
     def strip(self, x: Tensor, cells: slice) -> Tensor:
         """Give the values at the nodes of some cells of the first axis, which is not joined, for the moment.
 
-        Parameters
-        ----------
-        x : torch.Tensor, shape ``(..., *unknowns)``
-            Values at the unknowns.
-        cells : slice
-            Which cells along the first axis.
-
-        Returns
-        -------
-        torch.Tensor, shape ``(..., their nodes, *nodes of the other axes)``
-            Values at the nodes, in memory that the next strip has too; inside ``reused()`` only.
+        They are in memory that the next strip has too, shape ``(..., their nodes, *nodes of the other
+        axes)``; inside ``reused()`` only.
         """
         others, count = Box(self.axes[1:]), cells.stop - cells.start + 1
         shape = (*x.shape[: x.ndim - self.dim], count, *(n + 1 for n in others.cells))
@@ -152,17 +122,8 @@ class Box:
     def blend(self, values: Tensor, out: Tensor) -> Tensor:
         """Continue values at the Dirichlet nodes into the box, linearly from side to side, :eq:`blending`.
 
-        Parameters
-        ----------
-        values : torch.Tensor, shape ``(..., *nodes)``
-            Values at the Dirichlet nodes; others do not count.
-        out : torch.Tensor, shape ``(..., *nodes)``
-            What the result is written into.
-
-        Returns
-        -------
-        torch.Tensor, shape ``(..., *nodes)``
-            A function that is smooth where the values are, and has them.
+        Values at other nodes do not count. The function that is written into ``out`` is smooth where the
+        values are, and has them.
         """
         first = self.places[0]
         ends = [values.narrow(first, i, 1) for i in (0, self.axes[0].cells)]
@@ -184,12 +145,7 @@ class Box:
     def matrix(self, a: float, c: float, lumped: bool = False) -> sp.csc_array:
         """Return the matrix of −∇·(a ∇u) + c u in SciPy's form, :eq:`tensor-stiffness`.
 
-        Parameters
-        ----------
-        a, c : float
-            Coefficients.
-        lumped : bool, default False
-            Whether c u counts at the nodes only.
+        Lumped, c u counts at the nodes only.
         """
         stiff, masses = zip(*(axis.matrices() for axis in self.axes), strict=True)
         reacting = [sp.diags_array(axis.hat_integrals()) for axis in self.axes] if lumped else masses
@@ -219,25 +175,36 @@ class Box:
 
     @cached_property
     def _narrow(self) -> tuple[bool, ...]:
-        widths = [axis.h for axis in self.axes if axis.coarsens]
+        widths = [axis.h for axis, may in zip(self.axes, self._may, strict=True) if may]
         narrow = WIDEST * min(widths, default=0.0)
-        return tuple(axis.coarsens and axis.h <= narrow for axis in self.axes)
+        return tuple(may and axis.h <= narrow for axis, may in zip(self.axes, self._may, strict=True))
+
+    @cached_property
+    def _may(self) -> tuple[bool, ...]:
+        return tuple(axis.coarsens for axis in self.axes)
 
     @cached_property
     def thin(self) -> tuple[bool, ...]:
         """Which axes are coarsened no more, although their cells are narrower than those that are."""
-        widths = [axis.h for axis, chosen in zip(self.axes, self.coarsening(), strict=True) if chosen]
+        widths = [axis.h for axis, chosen in zip(self.axes, self._narrow, strict=True) if chosen]
         least = min(widths, default=0.0) / WIDEST
-        return tuple(not axis.coarsens and axis.unknowns > 1 and axis.h < least for axis in self.axes)
+        pairs = zip(self.axes, self._may, strict=True)
+        return tuple(not may and axis.h < least and axis.unknowns > 1 for axis, may in pairs)
 
     @cached_property
     def flat(self) -> bool:
         """Whether this box or a coarser one has thin axes."""
-        chosen = self.coarsening()
-        return any(chosen) and (any(self.thin) or self.coarse(chosen).flat)
+        return any(self._narrow) and (any(self.thin) or self._coarser.flat)
+
+    @cached_property
+    def _coarser(self) -> Box:
+        pairs = zip(self.axes, self._narrow, strict=True)
+        return Box([axis.coarse if chosen else axis for axis, chosen in pairs])
 
     def coarse(self, which: Sequence[bool]) -> Box:
         """Return the box that is coarser along some axes."""
+        if tuple(which) == self._narrow:
+            return self._coarser
         return Box([axis.coarse if chosen else axis for axis, chosen in zip(self.axes, which, strict=True)])
 
 

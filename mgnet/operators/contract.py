@@ -163,11 +163,23 @@ class Operator:
         return ()
 
     def replaced(self, *numbers: Tensor) -> Self:
-        """Return the operator with other numbers."""
+        """Return the operator with other numbers.
+
+        Parameters
+        ----------
+        *numbers : torch.Tensor
+            As many as it has.
+        """
         return self
 
     def energies(self, v: Tensor, u: Tensor) -> tuple[Tensor, ...]:
-        """Return the derivatives of v · A u by the numbers, for v and u of shape ``(..., *unknowns)``."""
+        """Return the derivatives of v · A u by the numbers.
+
+        Parameters
+        ----------
+        v, u : torch.Tensor, shape ``(..., *unknowns)``
+            Values at the unknowns.
+        """
         return ()
 
     @property
@@ -198,18 +210,7 @@ class Operator:
 def lost_in_entries(energy: Any, diagonal: Tensor, dtype: torch.dtype) -> bool:
     """Say whether an energy of constants is so small that entries of a precision may lose it.
 
-    Parameters
-    ----------
-    energy : float or torch.Tensor
-        The sum of all entries, from differences.
-    diagonal : torch.Tensor
-        The sum of the diagonal.
-    dtype : torch.dtype
-        The precision of the entries.
-
-    Returns
-    -------
-    bool
-        Whether the rounding of the diagonal is more than a thousandth of it.
+    The energy is the sum of all entries, from differences, and the diagonal is summed. It may be lost where
+    the rounding of that sum is more than a thousandth of it.
     """
     return bool(energy <= LOST * torch.finfo(dtype).eps * diagonal)

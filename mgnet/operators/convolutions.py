@@ -158,7 +158,7 @@ def convolution(
     size : int
         Of the kernel, along each axis.
     stride, boundary, bias, dim, dtype, device
-        As for :class:`Stencil`; in the plane, with zeros outside, in float32 by default.
+        As for :class:`mgnet.Stencil`; in the plane, with zeros outside, in float32 by default.
 
     Returns
     -------
@@ -185,9 +185,9 @@ class Restriction(Stencil):
         Fine cells per coarse cell: the stride. ``factor = 2**k`` restricts k levels at once, and the
         kernel is the wide hat.
     boundary, learned, dim, dtype, device
-        As for :class:`Stencil`.
+        As for :class:`mgnet.Stencil`.
     kernel : array, optional
-        Other numbers than the hat's, as for :class:`Stencil`.
+        Other numbers than the hat's, as for :class:`mgnet.Stencil`.
 
     Examples
     --------

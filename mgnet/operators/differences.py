@@ -22,7 +22,7 @@ from ..core.memory import STRIP, is_open, scratch, sent
 from .axes import Axis
 from .boxes import Box
 from .margins import extend, margin
-from .rows import in_rows
+from .rows import few, in_rows
 
 __all__ = ["Differences", "second_difference"]
 
@@ -104,7 +104,7 @@ class Differences:
     def __call__(self, x: Tensor, b: Tensor | None = None) -> Tensor:
         """Return A x, or b − A x in one go, for values of shape ``(N, 1, *unknowns)``."""
         whole = slice(0, x.shape[-self.dim])
-        y = in_rows(self, x, b) if is_open() else self.rows(x, whole, b)
+        y = in_rows(self, x, b) if self._in_place(x) else self.rows(x, whole, b)
         if not self.by_rows:
             self._correct(x, y, 1.0 if b is None else -1.0)
         return y
@@ -170,19 +170,25 @@ class Differences:
         if self.sums and y is not None and y is out and rows is None:
             return _add_neighbours(z, self.ends[-1], factor, y)
         D = self._pairwise(z, self.dim - 1, "last", rows)
-        return torch.mul(D, factor, out=out) if y is None else torch.add(y, D, alpha=factor, out=out)
+        if y is not None:
+            return torch.add(y, D, alpha=factor, out=out)
+        return D * factor + 0.0 if out is None else torch.mul(D, factor, out=out)  # + 0.0: no zero is -0
 
     def _pairwise(self, x: Tensor, axis: int, name: Any, rows: slice | None = None) -> Tensor:
         """Return D or, with ``sums``, D + 2 along an axis, of all entries or some; its memory has a name."""
         ends, place = self.ends[axis], axis - self.dim
+        if not self._in_place(x):
+            D = second_difference(x, ends, place)
+            return D + 2 * x if self.sums else D
         rows = rows or slice(0, x.shape[place])
         shape = list(x.shape)
         shape[place] = rows.stop - rows.start
-        out = scratch(("pairwise", name), shape, x)
-        if out is None:  # gradients may flow
-            D = second_difference(x, ends, place)
-            return D + 2 * x if self.sums else D
+        out: Any = scratch(("pairwise", name), shape, x)
         return _written(x, ends, place, rows, self.sums, out)
+
+    def _in_place(self, x: Tensor) -> bool:
+        """Say whether results are written where they are wanted: no gradients flow, and it pays."""
+        return is_open() and (self.sums or not few(x))
 
     def _correct(self, x: Tensor, y: Tensor, sign: float) -> None:
         """Add what natural ends, Robin's alpha and last cells change, side by side."""
@@ -254,19 +260,7 @@ def _add_neighbours(z: Tensor, ends: tuple[str, str], factor: float, y: Tensor) 
 def second_difference(x: Tensor, ends: tuple[str, str], axis: int) -> Tensor:
     """Return the difference of the differences along an axis, u₋ − 2 u + u₊.
 
-    Parameters
-    ----------
-    x : torch.Tensor
-        Values at the unknowns.
-    ends : (str, str)
-        Past a Dirichlet end there is zero, past a natural one the end's own value, joined ends go on.
-    axis : int
-        Which axis.
-
-    Returns
-    -------
-    torch.Tensor
-        Of the shape of ``x``.
+    Past a Dirichlet end there is zero, past a natural one the end's own value, joined ends go on.
     """
     return extend(x, (margin(ends[0], 1, 1, 0), margin(ends[1], 1, 1, 1)), axis).diff(2, axis)
 

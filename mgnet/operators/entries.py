@@ -202,16 +202,9 @@ class StencilStiffness(NodalOperator):
         return y, 1.0
 
     def add_to(self, y: Tensor, u: Tensor, factor: float = 1.0, nodes: slice = slice(None)) -> None:
-        """Add a multiple of the loads that belong to values at some nodes of the first axis.
+        """Add a multiple of the loads that belong to values at some nodes of the first axis, all by default.
 
-        Parameters
-        ----------
-        y, u : torch.Tensor, shape ``(N, 1, their number, ...)``
-            What is added to, and the values.
-        factor : float, default 1.0
-            The multiple.
-        nodes : slice
-            Which nodes; all by default. The outer ones lack what nodes beyond them give.
+        Both have shape ``(N, 1, their number, ...)``; the outer nodes lack what nodes beyond them give.
         """
         y.addcmul_(u, self.centre[nodes], value=factor)
         self._add_neighbours(u, y, nodes, factor)
@@ -312,15 +305,8 @@ class StencilStiffness(NodalOperator):
     def entry(self, step: tuple[int, ...]) -> Tensor:
         """Return the entries between each node and its neighbour in a direction, those of joined ends added.
 
-        Parameters
-        ----------
-        step : (int, ...)
-            One of -1, 0, 1 for each axis.
-
-        Returns
-        -------
-        torch.Tensor, shape ``(*nodes)``
-            Zero where there is no neighbour. It may be the operator's own, and is not to be overwritten.
+        The direction is one of -1, 0, 1 for each axis. They have shape ``(*nodes)``, zero where there is no
+        neighbour. They may be the operator's own, and are not to be overwritten.
         """
         if step in self.pairs or not any(step):
             field = self.pairs.get(step, self.centre)

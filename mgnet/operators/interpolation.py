@@ -72,14 +72,7 @@ class Tied(Protocol):
 class HatProlongation(Interpolation):
     """Interpolation of hats in a box, along the axes that were coarsened.
 
-    Parameters
-    ----------
-    box : Box
-        The fine box.
-    which : sequence of bool
-        The axes that were coarsened.
-    **like
-        Precision and device, for its matrix.
+    ``like`` are precision and device, for its matrix.
     """
 
     def __init__(self, box: Box, which: Sequence[bool], **like: Any) -> None:
@@ -204,14 +197,9 @@ class NodeProlongation(Interpolation):
 
 
 class _Weighted:
-    """New nodes that are weighted sums of others.
+    """New nodes, the target, that are weighted sums of others.
 
-    Parameters
-    ----------
-    target : tuple of slice
-        The new nodes.
-    sources : list of (tuple of slice, torch.Tensor)
-        The others, each with a weight for every new node or one for all.
+    Each of the others comes with a weight for every new node or one for all.
     """
 
     def __init__(self, target: Index, sources: list[tuple[Index, Tensor]]) -> None:
@@ -233,16 +221,8 @@ class _Weighted:
 class _Balanced:
     """New nodes whose neighbours are all known, and which the operator leaves no residual.
 
-    Its own numbers are the weights: only what they are divided by is kept.
-
-    Parameters
-    ----------
-    target : tuple of slice
-        The new nodes.
-    A : Tied
-        The operator.
-    own : callable
-        As :meth:`NodeProlongation._own`.
+    Its own numbers, as of :meth:`NodeProlongation._own`, are the weights: only what they are divided by is
+    kept.
     """
 
     def __init__(self, target: Index, A: Tied, own: Callable[..., Tensor]) -> None:
@@ -322,19 +302,8 @@ def _replaced(index: Index, axis: int, entry: Any) -> Index:
 def galerkin_product(A: Map, P: NodeProlongation, like: dict[str, Any]) -> dict[tuple[int, ...], Tensor]:
     """Return the entries of R A P, found by applying it to every third node at a time, :eq:`probing`.
 
-    Parameters
-    ----------
-    A : callable
-        The fine operator at all nodes.
-    P : NodeProlongation
-        The interpolation; R is its transpose.
-    like : dict
-        Precision and device.
-
-    Returns
-    -------
-    dict from (int, ...) to torch.Tensor, shape ``(*coarse nodes)``
-        Entries between each node and itself, and its neighbour in one of each two opposite directions.
+    A is the fine operator at all nodes, and R the transpose of P. There are entries between each node and
+    itself, and its neighbour in one of each two opposite directions, each of shape ``(*coarse nodes)``.
     """
     dim, shape = P.box.dim, [n + 1 for n in P.coarse.cells]
     steps = [step for step in itertools.product((-1, 0, 1), repeat=dim) if step >= (0,) * dim]

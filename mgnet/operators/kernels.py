@@ -29,6 +29,9 @@ class KernelOperator(nn.Module):
     boundary: Boundary
     pairs: tuple[tuple[str, str], ...]
     margins: tuple[tuple[Margin, Margin], ...]
+    zeros: int | None  # at all ends
+    alone: bool  # one channel, in and out
+    hats: bool
     in_channels: int
     stride: tuple[int, ...]
     kernel_size: tuple[int, ...]
@@ -73,15 +76,12 @@ class KernelOperator(nn.Module):
             channels = channels[::-1]
         super().__init__(*channels, size, stride=stride, bias=False, device="meta")
         del self._parameters["weight"]
-        self.pairs = pairs
-        self.boundary = pairs[0] if len(set(pairs)) == 1 else pairs
-        self.margins = tuple(
+        margins = tuple(
             (margin(low, stride, reach, 0), margin(high, stride, reach, 1)) for low, high in pairs
         )
         # As many zeros at all ends need no longer copy of the input: torch's convolutions add them.
-        widths = {(mode, width) for pair in self.margins for mode, width in pair}
+        widths = {(mode, width) for pair in margins for mode, width in pair}
         mode, width = widths.pop() if len(widths) == 1 else ("none", 0)
-        self.zeros = width if mode == "zero" and width >= 0 else None
         weight = sent(kernel, torch.device(like["device"] or kernel.device), like["dtype"])
         weight = weight.clone() if weight is kernel else weight  # the caller's array stays the caller's
         del self._parameters["bias"]  # to stand behind the kernel again, as in torch's own
@@ -90,10 +90,18 @@ class KernelOperator(nn.Module):
         else:
             self.register_buffer("weight", weight)
         self.bias = nn.Parameter(torch.zeros(kernel.shape[0], **like)) if bias else None
-        self.alone = channels == (1, 1)
-        # Products of hats are applied axis by axis, where they are applied as slices.
-        fixed = self.alone and not learned and kernel.device.type == "cpu"
-        self.hats = fixed and stride == 2 and np.array_equal(kernel[0, 0].numpy(), hats(2, self.dim))
+        alone = channels == (1, 1)
+        fixed = alone and not learned and kernel.device.type == "cpu"
+        # Not one by one: torch looks at each attribute for parameters, which takes time.
+        self.__dict__.update(
+            pairs=pairs,
+            boundary=pairs[0] if len(set(pairs)) == 1 else pairs,
+            margins=margins,
+            zeros=width if mode == "zero" and width >= 0 else None,
+            alone=alone,
+            # Products of hats are applied axis by axis, where they are applied as slices.
+            hats=fixed and stride == 2 and np.array_equal(kernel[0, 0].numpy(), hats(2, self.dim)),
+        )
 
     @property
     def sliced(self) -> bool:
@@ -154,23 +162,10 @@ def hats(factor: int, dim: int) -> np.ndarray:
 def dense(
     A: Callable[[Tensor], Tensor], shape: Sequence[int], like: dict[str, Any], channels: int = 1
 ) -> Tensor:
-    """Return what a map makes of unit vectors, as the columns of a matrix.
+    """Return what a map makes of unit vectors of a spatial shape, as the columns of a matrix.
 
-    Parameters
-    ----------
-    A : callable
-        The map.
-    shape : sequence of int
-        The spatial shape of what it is applied to.
-    like : dict
-        Precision and device.
-    channels : int, default 1
-        Channels of what it is applied to.
-
-    Returns
-    -------
-    torch.Tensor, shape (outputs, inputs)
-        Channels first, then the spatial axes, the last one fastest.
+    Both sides have channels first, then the spatial axes, the last one fastest. ``like`` are precision and
+    device.
     """
     size = (channels, *shape)
     unit = torch.eye(math.prod(size), **like)

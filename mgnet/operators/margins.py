@@ -19,22 +19,9 @@ Margin = tuple[str, int]
 
 
 def both_ends(boundary: Ends) -> tuple[str, str]:
-    """Return the condition of the left and of the right end, checked.
+    """Return the condition of the left and of the right end, checked: one for both, or a pair.
 
-    Parameters
-    ----------
-    boundary : str or (str, str)
-        One of ``BOUNDARIES`` for both ends, or a pair.
-
-    Returns
-    -------
-    (str, str)
-        The pair.
-
-    Raises
-    ------
-    ValueError
-        For anything else, and for one periodic end.
+    All but ``BOUNDARIES`` is a ValueError, and so is one periodic end.
     """
     pair = (boundary, boundary) if isinstance(boundary, str) else tuple(boundary)
     if len(pair) != 2 or not set(pair) <= set(BOUNDARIES) or pair.count("periodic") == 1:
@@ -47,22 +34,7 @@ def both_ends(boundary: Ends) -> tuple[str, str]:
 def all_ends(boundary: Boundary, dim: int) -> tuple[tuple[str, str], ...]:
     """Return the condition of both ends of every axis, checked.
 
-    Parameters
-    ----------
-    boundary : str, (str, str), or one (str, str) for each axis
-        What :func:`both_ends` takes, for all axes, or a tuple of pairs.
-    dim : int
-        Number of axes.
-
-    Returns
-    -------
-    tuple of (str, str)
-        One pair for each axis.
-
-    Raises
-    ------
-    ValueError
-        For anything else.
+    What :func:`both_ends` takes is for all axes; else there is a tuple of pairs, or a ValueError.
     """
     if not isinstance(boundary, str | Sequence):
         raise TypeError(f"boundary: got {boundary!r}; accepted: one of {BOUNDARIES}, or a pair of them")
@@ -74,23 +46,10 @@ def all_ends(boundary: Boundary, dim: int) -> tuple[tuple[str, str], ...]:
 
 
 def margin(condition: str, stride: int, reach: int, end: int) -> Margin:
-    """Return how a kernel needs its input continued past one end.
+    """Return how a kernel needs its input continued past one end: mode (zero, edge or wrap) and width.
 
-    Parameters
-    ----------
-    condition : str
-        What holds at the end, one of ``BOUNDARIES``.
-    stride : int
-        Step of the output nodes.
-    reach : int
-        How many nodes the kernel reaches to either side.
-    end : {0, 1}
-        The left end or the right.
-
-    Returns
-    -------
-    (str, int)
-        Mode (zero, edge or wrap) and width.
+    The stride is the step of the output nodes, and the reach how many nodes the kernel reaches to either
+    side. The end is 0 at the left and 1 at the right.
     """
     if condition == "periodic":
         return "wrap", reach if stride == 1 or end == 0 else reach - stride + 1
@@ -103,22 +62,7 @@ def margin(condition: str, stride: int, reach: int, end: int) -> Margin:
 
 
 def extend(x: Tensor, margins: Sequence[Margin], axis: int) -> Tensor:
-    """Continue a vector past both ends of an axis.
-
-    Parameters
-    ----------
-    x : torch.Tensor
-        Values at the nodes.
-    margins : pair of (str, int)
-        Mode and width at the left and at the right; a negative width leaves nodes out.
-    axis : int
-        Which axis.
-
-    Returns
-    -------
-    torch.Tensor
-        The longer one, or the shorter.
-    """
+    """Continue a vector past both ends of an axis; a negative width leaves nodes out."""
     (left, low), (right, high) = margins
     size = x.shape[axis]
     start, stop = max(-low, 0), size - max(-high, 0)
@@ -145,22 +89,7 @@ def _beyond(x: Tensor, mode: str, width: int, axis: int, end: int) -> Tensor:
 
 
 def fold(y: Tensor, margins: Sequence[Margin], axis: int) -> Tensor:
-    """Apply the transpose of :func:`extend`.
-
-    Parameters
-    ----------
-    y : torch.Tensor
-        Values at the nodes and past them.
-    margins : pair of (str, int)
-        As for :func:`extend`.
-    axis : int
-        Which axis.
-
-    Returns
-    -------
-    torch.Tensor
-        Values at the nodes; what stood past them is added where it came from.
-    """
+    """Apply the transpose of :func:`extend`: what stood past the ends is added where it came from."""
     (left, low), (right, high) = margins
     size = y.shape[axis] - low - high
     inner = y.narrow(axis, max(low, 0), y.shape[axis] - max(low, 0) - max(high, 0))

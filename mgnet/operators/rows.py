@@ -17,7 +17,10 @@ from torch import Tensor
 from ..core.memory import empty_like, is_open, scratch, spare, strips
 from .contract import Map
 
-__all__ = ["Rows", "in_rows", "relaxed", "residual", "rounded_residual"]
+__all__ = ["Rows", "few", "in_rows", "relaxed", "residual", "rounded_residual"]
+
+# Numbers of a short vector.
+FEW = 2**14
 
 
 class Rows(Protocol):
@@ -30,30 +33,24 @@ class Rows(Protocol):
         """Whether these rows are all there is to it."""
 
     def rows(self, x: Tensor, rows: slice, b: Tensor | None, out: Tensor) -> Tensor:
-        """Write A x, or b − A x, at some rows of the first axis.
+        """Write A x, or b − A x, at some rows of the first axis into ``out``, and return that.
 
-        Parameters
-        ----------
-        x : torch.Tensor, shape ``(N, 1, *unknowns)``
-            Values at the unknowns.
-        rows : slice
-            Which rows.
-        b : torch.Tensor, shape ``(N, 1, their number, ...)``, or None
-            What the result is subtracted from.
-        out : torch.Tensor, shape ``(N, 1, their number, ...)``
-            What it is written into.
-
-        Returns
-        -------
-        torch.Tensor
-            ``out``.
+        x has all unknowns, ``(N, 1, *unknowns)``; b and ``out`` have those rows, ``(N, 1, their number,
+        ...)``.
         """
 
 
-def _in_strips(A: Map) -> Rows | None:
-    """Give the operator, if it gives some rows at a time and no gradients flow."""
+def _in_strips(A: Map, x: Tensor) -> Rows | None:
+    """Give the operator, if it is to give some rows at a time, and no gradients flow."""
+    if not is_open() or not getattr(A, "by_rows", False) or (few(x) and hasattr(A, "residual")):
+        return None
     rows: Any = A
-    return rows if is_open() and getattr(A, "by_rows", False) else None
+    return rows
+
+
+def few(x: Tensor) -> bool:
+    """Say whether a vector is so short that an operator does better with all of it at once."""
+    return x.numel() <= FEW
 
 
 def _rows_of(A: Rows, x: Tensor) -> Iterator[slice]:
@@ -61,19 +58,9 @@ def _rows_of(A: Rows, x: Tensor) -> Iterator[slice]:
 
 
 def in_rows(A: Rows, x: Tensor, b: Tensor | None = None) -> Tensor:
-    """Return A x, or b − A x, by an operator that has ``rows``.
+    """Return A x, or b − A x, by an operator that has ``rows``; all are ``(N, 1, *unknowns)``.
 
-    Parameters
-    ----------
-    A : Rows
-        The operator.
-    x, b : torch.Tensor, shape ``(N, 1, *unknowns)``
-        Values, and a load.
-
-    Returns
-    -------
-    torch.Tensor, shape ``(N, 1, *unknowns)``
-        In memory of its own.
+    The result is in memory of its own.
     """
     y = empty_like(x)
     for rows in _rows_of(A, x):
@@ -82,57 +69,29 @@ def in_rows(A: Rows, x: Tensor, b: Tensor | None = None) -> Tensor:
 
 
 def residual(A: Map, x: Tensor, b: Tensor) -> Tensor:
-    """Return b − A x, by the operator's own way if it has one.
-
-    Parameters
-    ----------
-    A : operator
-        Any.
-    x, b : torch.Tensor, shape ``(N, 1, *unknowns)``
-        Approximation and load.
-
-    Returns
-    -------
-    torch.Tensor, shape ``(N, 1, *unknowns)``
-        The residual.
-    """
-    strips_of_it, own = _in_strips(A), getattr(A, "residual", None)
-    if strips_of_it:
-        return in_rows(strips_of_it, x, b)
-    if own:
-        r: Tensor = own(x, b)
+    """Return b − A x, by the operator's own way if it has one; all are ``(N, 1, *unknowns)``."""
+    by_rows = _in_strips(A, x)
+    if by_rows:
+        return in_rows(by_rows, x, b)
+    if hasattr(A, "residual"):
+        r: Tensor = A.residual(x, b)
         return r
     y = A(x)
     return y.neg_().add_(b) if is_open() else b - y
 
 
 def relaxed(A: Map, x: Tensor | None, b: Tensor, inverse: Any, weight: float) -> Tensor:
-    """Return x + w D⁻¹ (b − A x), a sweep.
+    """Return x + w D⁻¹ (b − A x), a sweep, of shape ``(N, 1, *unknowns)``; x that is None is zero.
 
-    Parameters
-    ----------
-    A : operator
-        Any.
-    x : torch.Tensor, shape ``(N, 1, *unknowns)``, or None
-        Approximation; None is zero.
-    b : torch.Tensor, shape ``(N, 1, *unknowns)``
-        Load.
-    inverse : torch.Tensor, shape ``(*unknowns)``, or 1 where all are alike, or callable
-        D⁻¹, as numbers or as what it makes of a residual.
-    weight : float
-        w.
-
-    Returns
-    -------
-    torch.Tensor, shape ``(N, 1, *unknowns)``
-        The better approximation.
+    The inverse D⁻¹ is numbers of shape ``(*unknowns)``, 1 where all are alike, or what it makes of a
+    residual.
     """
     if callable(inverse):
         e = inverse(b if x is None else residual(A, x, b)).mul_(weight)
         return e if x is None else e.add_(x)
     if x is None:
         return torch.addcmul(b.new_zeros(()), b, inverse, value=weight, out=spare(b.shape, b))
-    by_rows = _in_strips(A)
+    by_rows = _in_strips(A, x)
     if by_rows is None:
         r = residual(A, x, b)
         return torch.addcmul(x, r, inverse, value=weight, out=r if is_open() else None)
@@ -147,23 +106,9 @@ def relaxed(A: Map, x: Tensor | None, b: Tensor, inverse: Any, weight: float) ->
 def rounded_residual(A: Map, x: Tensor, b: Tensor, factor: Tensor, out: Tensor) -> Tensor:
     """Write a multiple of b − A x in another precision, without the memory of the residual itself.
 
-    Parameters
-    ----------
-    A : operator
-        Any.
-    x, b : torch.Tensor, shape ``(N, 1, *unknowns)``
-        Approximation and load.
-    factor : torch.Tensor, shape ``(N, 1, ..., 1)``
-        Of each row.
-    out : torch.Tensor, shape ``(N, 1, *unknowns)``
-        What is written into.
-
-    Returns
-    -------
-    torch.Tensor, shape ``(N, 1, *unknowns)``
-        ``out``.
+    Each row has a factor, shape ``(N, 1, ..., 1)``. ``out`` is written into, and returned.
     """
-    by_rows = _in_strips(A)
+    by_rows = _in_strips(A, x)
     if by_rows is None:
         return out.copy_(residual(A, x, b).mul_(factor))
     for rows in _rows_of(by_rows, x):

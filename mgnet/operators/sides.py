@@ -19,14 +19,9 @@ __all__ = ["RobinSides"]
 
 
 class RobinSides:
-    """Robin's alpha at the two ends of each axis of a box of equal cells.
+    """Robin's alpha at the two ends of each axis of a box of equal cells, whose own Robin data are not used.
 
-    Parameters
-    ----------
-    box : Box
-        The cells; their own Robin data are not used.
-    alphas : sequence of (float, float), or torch.Tensor, shape (axes, 2)
-        The numbers; derivatives can be taken by a tensor.
+    A tensor of shape (axes, 2) is one that derivatives can be taken by.
     """
 
     def __init__(self, box: Box, alphas: Sequence[tuple[float, float]] | Tensor) -> None:

@@ -182,15 +182,7 @@ def damping(dim: int) -> float:
 def rough_interval(dim: int) -> tuple[float, float]:
     """Return what of the spectrum of D⁻¹ A Chebyshev is to damp: a little more than coarse grids do not see.
 
-    Parameters
-    ----------
-    dim : int
-        Number of dimensions, for −Δ on equal cells.
-
-    Returns
-    -------
-    (float, float)
-        The ends of the interval.
+    That is the interval for −Δ on equal cells in so many dimensions.
     """
     return (0.5, 2.0) if dim == 1 else (0.42, 1.5)  # eq: rough-interval
 
@@ -199,18 +191,9 @@ def rough_interval(dim: int) -> tuple[float, float]:
 def chebyshev_weights(sweeps: int, low: float, high: float) -> tuple[float, ...]:
     """Return the polynomial of :class:`Chebyshev` as one weight of D⁻¹ for each of ``sweeps`` sweeps.
 
-    Parameters
-    ----------
-    sweeps : int
-        Degree of the polynomial.
-    low, high : float
-        The interval on which it is smallest.
-
-    Returns
-    -------
-    tuple of float
-        The reciprocals of the roots, :eq:`chebyshev-roots`, in Leja's order: each is as far as possible from
-        those before it, or the errors of many sweeps would grow in between and leave their rounding.
+    It is smallest on the interval from ``low`` to ``high``. The weights are the reciprocals of the roots,
+    :eq:`chebyshev-roots`, in Leja's order: each is as far as possible from those before it, or the errors of
+    many sweeps would grow in between and leave their rounding.
     """
     nodes = [math.cos(math.pi * (i + 0.5) / sweeps) for i in range(sweeps)]
     ordered: list[float] = []

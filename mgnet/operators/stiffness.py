@@ -26,109 +26,13 @@ from .varying import VaryingStiffness
 __all__ = ["Stiffness"]
 
 
-class Stiffness(Stencil, Operator):
-    """The stiffness operator −∇·(a ∇u) + c u on a uniform grid, :eq:`stiffness`, :eq:`tensor-stiffness`.
+class EqualCells(Operator):
+    """What a stiffness operator is on a box whose cells are alike, by the form in which it is applied."""
 
-    It is applied by differences, :eq:`difference-form`: that of two close numbers is exact in floating point,
-    hence the residual of a fine grid keeps its digits, and a small row sum is not lost beside a large
-    conductance.
-
-    Parameters
-    ----------
-    h : float, default 1.0
-        Cell width; one for each axis, or one for all, where ``dim`` is 2 or 3.
-    a, c : float
-        Coefficients, 1 and 0 by default.
-    boundary : str, (str, str), or one (str, str) for each axis, default "dirichlet"
-        As for :class:`Stencil`; a natural end adds ``robin`` to its diagonal.
-    robin : (float, float), or one pair for each axis, default (0.0, 0.0)
-        Robin's alpha at the two ends.
-    lumped : bool, default False
-        Whether c u counts at the nodes only, :eq:`mass-lumped`.
-    dim : int, default 1
-        Number of axes.
-    dtype, device : optional
-        Of the kernel; float64 on the CPU by default.
-
-    Examples
-    --------
-    >>> Stiffness(0.5).to_dense(3)
-    tensor([[ 4., -2.,  0.],
-            [-2.,  4., -2.],
-            [ 0., -2.,  4.]], dtype=torch.float64)
-    """
-
-    smooth = True  # all cells are alike
+    form: Differences
     box: Box  # of an operator that was made by ``of`` or ``on``; a bare convolution fits any
-
-    def __init__(
-        self,
-        h: float | Sequence[float] = 1.0,
-        a: float = 1.0,
-        c: float = 0.0,
-        boundary: Boundary = "dirichlet",
-        *,
-        robin: Any = (0.0, 0.0),
-        lumped: bool = False,
-        dim: int = 1,
-        dtype: torch.dtype = torch.float64,
-        device: Any = None,
-    ) -> None:
-        given = tuple(h) if isinstance(h, tuple | list) else (h,) * self.dim
-        if len(given) != self.dim:
-            raise ValueError(f"h: got {h!r}; accepted: a number, or {self.dim} of them")
-        widths = tuple(positive("h", width) for width in given)
-        for name, coefficient in (("a", a), ("c", c)):
-            number(name, coefficient)
-        with np.errstate(over="ignore"):  # looked for in the next line
-            kernel = stencils.stiffness(widths, a, c, lumped)
-        _require_range(kernel, a, c, h, dtype)
-        self._convolution(kernel, 1, boundary, False, {"dtype": dtype, "device": device})
-        alphas = (robin,) * self.dim if isinstance(robin[0], int | float) else tuple(robin)
-        self.h, self.robin = (widths, alphas) if self.dim > 1 else (widths[0], alphas[0])
-        self.a, self.c, self.lumped = a, c, lumped
-        self.form = Differences(widths, a, c, self.pairs, alphas, (None,) * self.dim, lumped)
-
-    @classmethod
-    def of(
-        cls,
-        box: Box,
-        a: float,
-        c: float,
-        *,
-        robin: Any = None,
-        lumped: bool = False,
-        sums: bool = False,
-        **like: Any,
-    ) -> Stiffness:
-        """Return the operator of a box.
-
-        Parameters
-        ----------
-        box : Box
-            The cells and their ends.
-        a, c : float
-            Coefficients.
-        robin : sequence of (float, float), optional
-            Robin's alpha at the ends of each axis; a times those of the box by default.
-        lumped, sums : bool, default False
-            As for :class:`.Differences`.
-        **like
-            Precision and device.
-
-        Returns
-        -------
-        Stiffness
-            For the box's number of dimensions.
-        """
-        h = tuple(axis.h for axis in box.axes)
-        if robin is None:
-            robin = [(a * axis.robin[0], a * axis.robin[1]) for axis in box.axes]
-        made = Stiffness(h, a, c, box.ends, robin=robin, lumped=lumped, dim=box.dim, **like)
-        last = tuple(axis.last for axis in box.axes)
-        made.form = Differences(h, a, c, made.pairs, tuple(robin), last, lumped, sums)
-        made.box = box
-        return made
+    dim: int
+    smooth = True  # all cells are alike
 
     def on(self, cells: int | Sequence[int]) -> Stiffness:
         """Return the same operator for a number of cells along each axis, which it then knows."""
@@ -146,10 +50,6 @@ class Stiffness(Stencil, Operator):
         if not hasattr(self, "box"):
             raise ValueError("shape: got None; accepted: the unknowns along each axis, since it fits any")
         return self.box
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the loads that belong to values at the unknowns, both of shape ``(N, 1, *unknowns)``."""
-        return self.form(x)
 
     def residual(self, x: Tensor, b: Tensor) -> Tensor:
         """Return b − A x in one go, shape ``(N, 1, *unknowns)``."""
@@ -171,7 +71,7 @@ class Stiffness(Stencil, Operator):
     @property
     def singular(self) -> bool:
         """Whether constants are mapped to zero."""
-        held = any("dirichlet" in ends for ends in self.pairs)
+        held = any("dirichlet" in ends for ends in self.form.ends)
         return not held and not self.form.c and not any(map(any, self.form.robin))
 
     @property
@@ -184,33 +84,6 @@ class Stiffness(Stencil, Operator):
         """A bound of the eigenvalues of D⁻¹ A: the largest of those of all kinds of cells; 2 on a line."""
         return self.form.largest
 
-    def diagonal(self, shape: int | Sequence[int] | None = None) -> Tensor:
-        """Return the diagonal of the matrix.
-
-        Parameters
-        ----------
-        shape : int or sequence of int, optional
-            Number of unknowns along each axis; its own by default.
-
-        Returns
-        -------
-        torch.Tensor, shape ``(*shape)``
-            In the precision of the kernel. By default, where all entries are alike, of shape (1, ..., 1).
-        """
-        numbers = self._box(shape).diagonal(self.form.a, self.form.c, self.form.lumped)
-        diagonal = sent(torch.from_numpy(numbers), **self.like)
-        return diagonal if shape is None else diagonal.expand(_each(shape))
-
-    def to_dense(self, shape: int | Sequence[int] | None = None) -> Tensor:
-        """Return the operator as a matrix, shape (unknowns, unknowns), the last axis fastest.
-
-        Parameters
-        ----------
-        shape : int or sequence of int, optional
-            Number of unknowns along each axis; its own by default.
-        """
-        return dense(self, self._box(None).shape if shape is None else _each(shape), self.like)
-
     def to_sparse(self) -> sp.csc_array:
         """Return the matrix in SciPy's form."""
         return self.box.matrix(self.form.a, self.form.c, self.form.lumped)
@@ -220,15 +93,6 @@ class Stiffness(Stencil, Operator):
         form = self.form
         robin = [(factor * low, factor * high) for low, high in form.robin]
         return self._on(self.box, a=factor * form.a, c=factor * form.c, robin=robin, sums=True, dtype=dtype)
-
-    def coarse(self) -> Stiffness:
-        """Return the operator of cells twice as wide along every axis; it equals R A P, :eq:`galerkin`.
-
-        Where c is lumped it is lumped there too, and no more than close to R A P.
-        """
-        form = self.form
-        kept: dict[str, Any] = {"robin": form.robin, "lumped": form.lumped, "dim": self.dim}
-        return Stiffness([2 * h for h in form.h], form.a, form.c, self.pairs, **kept, **self.like)
 
     def coarsen(self) -> tuple[Operator, Any] | None:
         """Return the operator of the next coarser box, which is R A P, and the prolongation from it.
@@ -272,7 +136,168 @@ class Stiffness(Stencil, Operator):
         if row_sum:
             s = torch.full((cells + 1,), row_sum, **self.like)
             s[[0, -1]] /= 2
-        return VaryingStiffness(k, s, self.pairs[0], self.form.robin[0])
+        return VaryingStiffness(k, s, self.form.ends[0], self.form.robin[0])
+
+
+class Stiffness(Stencil, EqualCells):
+    """The stiffness operator −∇·(a ∇u) + c u on a uniform grid, :eq:`stiffness`, :eq:`tensor-stiffness`.
+
+    It is applied by differences, :eq:`difference-form`: that of two close numbers is exact in floating point,
+    hence the residual of a fine grid keeps its digits, and a small row sum is not lost beside a large
+    conductance.
+
+    Parameters
+    ----------
+    h : float, default 1.0
+        Cell width; one for each axis, or one for all, where ``dim`` is 2 or 3.
+    a, c : float
+        Coefficients, 1 and 0 by default.
+    boundary : str, (str, str), or one (str, str) for each axis, default "dirichlet"
+        As for :class:`mgnet.Stencil`; a natural end adds ``robin`` to its diagonal.
+    robin : (float, float), or one pair for each axis, default (0.0, 0.0)
+        Robin's alpha at the two ends.
+    lumped : bool, default False
+        Whether c u counts at the nodes only, :eq:`mass-lumped`.
+    dim : int, default 1
+        Number of axes.
+    dtype, device : optional
+        Of the kernel; float64 on the CPU by default.
+
+    Examples
+    --------
+    >>> Stiffness(0.5).to_dense(3)
+    tensor([[ 4., -2.,  0.],
+            [-2.,  4., -2.],
+            [ 0., -2.,  4.]], dtype=torch.float64)
+    """
+
+    h: float | tuple[float, ...]
+    robin: tuple[Any, ...]
+    a: float
+    c: float
+    lumped: bool
+
+    def __init__(
+        self,
+        h: float | Sequence[float] = 1.0,
+        a: float = 1.0,
+        c: float = 0.0,
+        boundary: Boundary = "dirichlet",
+        *,
+        robin: Any = (0.0, 0.0),
+        lumped: bool = False,
+        dim: int = 1,
+        dtype: torch.dtype = torch.float64,
+        device: Any = None,
+    ) -> None:
+        given = tuple(h) if isinstance(h, tuple | list) else (h,) * self.dim
+        if len(given) != self.dim:
+            raise ValueError(f"h: got {h!r}; accepted: a number, or {self.dim} of them")
+        widths = tuple(positive("h", width) for width in given)
+        for name, coefficient in (("a", a), ("c", c)):
+            number(name, coefficient)
+        with np.errstate(over="ignore"):  # looked for in the next line
+            kernel = stencils.stiffness(widths, a, c, lumped)
+        _require_range(kernel, a, c, h, dtype)
+        self._convolution(kernel, 1, boundary, False, {"dtype": dtype, "device": device})
+        alphas = (robin,) * self.dim if isinstance(robin[0], int | float) else tuple(robin)
+        line = self.dim == 1
+        sizes = {"h": widths[0] if line else widths, "robin": alphas[0] if line else alphas}
+        form = Differences(widths, a, c, self.pairs, alphas, (None,) * self.dim, lumped)
+        # Not one by one: torch looks at each attribute for parameters, which takes time.
+        self.__dict__.update(sizes, a=a, c=c, lumped=lumped, form=form)
+
+    @classmethod
+    def of(
+        cls,
+        box: Box,
+        a: float,
+        c: float,
+        *,
+        robin: Any = None,
+        lumped: bool = False,
+        sums: bool = False,
+        **like: Any,
+    ) -> Stiffness:
+        """Return the operator of a box.
+
+        Parameters
+        ----------
+        box : Box
+            The cells and their ends.
+        a, c : float
+            Coefficients.
+        robin : sequence of (float, float), optional
+            Robin's alpha at the ends of each axis; a times those of the box by default.
+        lumped, sums : bool, default False
+            As for :class:`.Differences`.
+        **like
+            Precision and device.
+
+        Returns
+        -------
+        Stiffness
+            For the box's number of dimensions.
+        """
+        h = tuple(axis.h for axis in box.axes)
+        if robin is None:
+            robin = [(a * axis.robin[0], a * axis.robin[1]) for axis in box.axes]
+        made = Stiffness(h, a, c, box.ends, robin=robin, lumped=lumped, dim=box.dim, **like)
+        last = tuple(axis.last for axis in box.axes)
+        form = Differences(h, a, c, made.pairs, tuple(robin), last, lumped, sums)
+        made.__dict__.update(form=form, box=box)
+        return made
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the operator.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape ``(N, 1, *unknowns)``
+            Values at the unknowns.
+
+        Returns
+        -------
+        torch.Tensor, shape ``(N, 1, *unknowns)``
+            The loads that belong to them.
+        """
+        return self.form(x)
+
+    def diagonal(self, shape: int | Sequence[int] | None = None) -> Tensor:
+        """Return the diagonal of the matrix.
+
+        Parameters
+        ----------
+        shape : int or sequence of int, optional
+            Number of unknowns along each axis; its own by default.
+
+        Returns
+        -------
+        torch.Tensor, shape ``(*shape)``
+            In the precision of the kernel. By default, where all entries are alike, of shape (1, ..., 1).
+        """
+        numbers = self._box(shape).diagonal(self.form.a, self.form.c, self.form.lumped)
+        diagonal = sent(torch.from_numpy(numbers), **self.like)
+        return diagonal if shape is None else diagonal.expand(_each(shape))
+
+    def to_dense(self, shape: int | Sequence[int] | None = None) -> Tensor:
+        """Return the operator as a matrix, shape (unknowns, unknowns), the last axis fastest.
+
+        Parameters
+        ----------
+        shape : int or sequence of int, optional
+            Number of unknowns along each axis; its own by default.
+        """
+        return dense(self, self._box(None).shape if shape is None else _each(shape), self.like)
+
+    def coarse(self) -> Stiffness:
+        """Return the operator of cells twice as wide along every axis; it equals R A P, :eq:`galerkin`.
+
+        Where c is lumped it is lumped there too, and no more than close to R A P.
+        """
+        form = self.form
+        kept: dict[str, Any] = {"robin": form.robin, "lumped": form.lumped, "dim": self.dim}
+        return Stiffness([2 * h for h in form.h], form.a, form.c, self.pairs, **kept, **self.like)
 
     T = Operator.T  # type: ignore[assignment]
 

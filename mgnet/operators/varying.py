@@ -47,17 +47,8 @@ class Elimination(NamedTuple):
 def eliminate(k: Tensor, s: Tensor | None) -> Elimination:
     """Eliminate every odd node of a chain of cells, :eq:`elimination`; a last odd cell is kept.
 
-    Parameters
-    ----------
-    k : torch.Tensor, shape (cells,)
-        Conductance of each cell.
-    s : torch.Tensor, shape (cells + 1,), or None
-        Row sum of each node; none where c is zero.
-
-    Returns
-    -------
-    Elimination
-        The transfers and the coarse cells.
+    k, shape (cells,), has the conductance of each cell, and s, shape (cells + 1,), the row sum of each node;
+    none where c is zero.
     """
     pairs = k.shape[-1] // 2
     k_left, k_right = k[0 : 2 * pairs : 2], k[1 : 2 * pairs : 2]
@@ -97,7 +88,8 @@ class VaryingStiffness(Operator):
         self, k: Tensor, s: Tensor | None, ends: tuple[str, str], robin: tuple[float, float] = (0.0, 0.0)
     ) -> None:
         self.k, self.s, self.ends, self.robin = k, s, ends, robin
-        self.box = _chain(k.shape[-1], ends)
+        self.box = _cells(k.shape[-1], ends)
+        self.chain = self.box.axes[0].chain
 
     @property
     def numbers(self) -> tuple[Tensor, ...]:
@@ -117,7 +109,7 @@ class VaryingStiffness(Operator):
 
     def energies(self, v: Tensor, u: Tensor) -> tuple[Tensor, ...]:
         """Return the derivatives of v · A u by the numbers, for v and u of shape (..., unknowns)."""
-        v, u = self.box.nodes(v), self.box.nodes(u)
+        v, u = self.chain.nodes(v), self.chain.nodes(u)
         steps = v.diff(dim=-1) * u.diff(dim=-1)
         return (steps,) if self.s is None else (steps, v * u)
 
@@ -128,12 +120,17 @@ class VaryingStiffness(Operator):
         s[-1] += self.robin[1]
         return s
 
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return the loads that belong to values at the unknowns, both of shape (..., unknowns)."""
+        return self.chain.loads(self.at_nodes(self.chain.nodes(x)))
+
     def at_nodes(self, u: Tensor) -> Tensor:
         """Return the loads of all nodes that belong to values at all nodes, shape (..., cells + 1)."""
-        flux = u.diff(dim=-1) * self.k  # eq: varying
-        y = self._row_sums() * u
+        y, steps = self._row_sums() * u, u.diff(dim=-1)
         if not is_open():  # gradients may flow, or k be many numbers for one u
+            flux = steps * self.k
             return y + overlap(-flux, flux, -1)
+        flux = steps.mul_(self.k)  # eq: varying
         y[..., :-1] -= flux
         y[..., 1:] += flux
         return y
@@ -151,7 +148,7 @@ class VaryingStiffness(Operator):
         if self.ends[0] != "periodic" or len(self.k) > 1:  # a lone joined node is its own neighbour
             d[:-1] += self.k
             d[1:] += self.k
-        return self.box.loads(d)
+        return self.chain.loads(d)
 
     def to_sparse(self) -> sp.csc_array:
         """Return the matrix in SciPy's form."""
@@ -167,13 +164,7 @@ class VaryingStiffness(Operator):
         return sp.coo_array((entries, (rows, columns)), shape=(size, size)).tocsc()
 
     def coarsen(self) -> tuple[VaryingStiffness, VaryingProlongation] | None:
-        """Return the Galerkin operator on every second node, and the interpolation from it.
-
-        Returns
-        -------
-        (VaryingStiffness, VaryingProlongation) or None
-            R A P and P; None for two cells or one.
-        """
+        """Return the Galerkin operator R A P on every second node, and P; None for two cells or one."""
         if len(self.k) <= 2:
             return None
         e = eliminate(self.k, self.s)
@@ -196,44 +187,23 @@ class VaryingProlongation(Interpolation):
 
     def __init__(self, left: Tensor, right: Tensor, ends: tuple[str, str], cells: int) -> None:
         self.left, self.right, self.cells = left, right, cells
-        self.box, self.coarse = _chain(cells, ends), _chain((cells + 1) // 2, ends)
+        self.box, self.coarse = _cells(cells, ends), _cells((cells + 1) // 2, ends)
+        self.chain = self.box.axes[0].chain  # of both
         self.like = {"dtype": left.dtype, "device": left.device}
 
     def __call__(self, e: Tensor) -> Tensor:
-        """Interpolate, :eq:`interpolation` without a load.
-
-        Parameters
-        ----------
-        e : torch.Tensor, shape (..., coarse unknowns)
-            Values at the coarse unknowns.
-
-        Returns
-        -------
-        torch.Tensor, shape (..., unknowns)
-            Values at the fine unknowns.
-        """
-        e = self.coarse.nodes(e)
+        """Interpolate values at the coarse unknowns, :eq:`interpolation` without a load."""
+        e = self.chain.nodes(e)
         pairs = self.left.shape[-1]
         u = e.new_empty((*e.shape[:-1], self.cells + 1))
         u[..., 0 : 2 * pairs + 1 : 2] = e[..., : pairs + 1]
         u[..., 1 : 2 * pairs : 2] = self.left * e[..., :pairs] + self.right * e[..., 1 : pairs + 1]
         u[..., -1] = e[..., -1]
-        return self.box.unknowns(u)
+        return self.chain.unknowns(u)
 
     def restrict(self, b: Tensor) -> Tensor:
-        """Apply the transpose: restrict loads, :eq:`coarse-row-sums`.
-
-        Parameters
-        ----------
-        b : torch.Tensor, shape (..., unknowns)
-            Loads of the fine unknowns.
-
-        Returns
-        -------
-        torch.Tensor, shape (..., coarse unknowns)
-            Loads of the coarse unknowns.
-        """
-        b = self.box.spread(b)
+        """Apply the transpose: restrict loads of the fine unknowns, :eq:`coarse-row-sums`."""
+        b = self.chain.spread(b)
         pairs = self.left.shape[-1]
         odd = b[..., 1 : 2 * pairs : 2]
         coarse = b.new_zeros((*b.shape[:-1], (self.cells + 1) // 2 + 1))
@@ -242,9 +212,9 @@ class VaryingProlongation(Interpolation):
             coarse[..., -1] = b[..., -1]
         coarse[..., :pairs] += self.left * odd
         coarse[..., 1 : pairs + 1] += self.right * odd
-        return self.coarse.loads(coarse)
+        return self.chain.loads(coarse)
 
 
-def _chain(cells: int, ends: tuple[str, str]) -> Box:
+def _cells(cells: int, ends: tuple[str, str]) -> Box:
     """Give cells that count by their number; how wide they are is in the conductances."""
     return Box([Axis(cells, 1.0, ends)])

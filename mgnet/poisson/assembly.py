@@ -32,27 +32,12 @@ OF_ENDS = np.array([[3.0, 1.0, 1.0], [1.0, 1.0, 3.0]]) / 12
 
 
 def operator(problem: Poisson, dtype: torch.dtype, device: torch.device) -> Operator:
-    """Return the stiffness operator: a convolution where all cells are alike, :eq:`tensor-stiffness`.
+    """Return the stiffness operator, assembled in float64: a convolution where all cells are alike.
 
-    Parameters
-    ----------
-    problem : Poisson
-        The problem; its f is not used.
-    dtype : torch.dtype
-        Precision of the operator; it is assembled in float64.
-    device : torch.device
-        Where it lives.
-
-    Returns
-    -------
-    Stiffness, VaryingStiffness or CellStiffness
-        The first where cells are alike, :eq:`stiffness`; else on an interval differences, :eq:`conductance`,
-        and in a box sums over cells, :eq:`cell-energy`.
-
-    Raises
-    ------
-    ValueError
-        For a coefficient that is out of its bounds; the message names the cell.
+    That is a ``Stiffness``, :eq:`stiffness` and :eq:`tensor-stiffness`. Where cells differ it is on an
+    interval a ``VaryingStiffness``, differences, :eq:`conductance`, and in a box a ``CellStiffness``, sums
+    over cells, :eq:`cell-energy`. The problem's f is not used. For a coefficient that is out of its bounds,
+    the ValueError names the cell.
     """
     like: dict[str, Any] = {"dtype": dtype, "device": device}
     a, c = problem.a, reaction(problem, device)
@@ -67,22 +52,9 @@ def operator(problem: Poisson, dtype: torch.dtype, device: torch.device) -> Oper
 def reaction(problem: Poisson, device: torch.device) -> Any:
     """Return c as it goes through the integrals: by its nodal values, where f does, in any dimension.
 
-    Parameters
-    ----------
-    problem : Poisson
-        The problem.
-    device : torch.device
-        Where a function that takes tensors only is asked for its values.
-
-    Returns
-    -------
-    float, callable or torch.Tensor of shape ``(*nodes)``
-        A function only where it is integrated by quadrature.
-
-    Raises
-    ------
-    TypeError, ValueError
-        When the function c fails, or returns something else than finite numbers of at least 0.
+    It is a number, a tensor of shape ``(*nodes)``, or a function, only where that is integrated by
+    quadrature. A function that takes tensors only is asked on the device. When it fails, or returns something
+    else than finite numbers of at least 0, that is a TypeError or a ValueError.
     """
     if not (callable(problem.c) and problem.nodal):
         return problem.c
@@ -269,26 +241,9 @@ class Load(NamedTuple):
 def load(problem: Poisson, dtype: torch.dtype, device: torch.device, speaks_torch: bool = False) -> Load:
     """Assemble the load of the unknowns, :eq:`load` and :eq:`load-box`, boundary fluxes included.
 
-    Parameters
-    ----------
-    problem : Poisson
-        The problem.
-    dtype : torch.dtype
-        Precision of the load.
-    device : torch.device
-        Where it lives.
-    speaks_torch : bool, default False
-        Whether the solution is to be a tensor even if f is no function that returns one.
-
-    Returns
-    -------
-    Load
-        A ready load without boundary data is handed on as it is.
-
-    Raises
-    ------
-    ValueError
-        When the function f fails, or returns something else than finite numbers.
+    A ready load without boundary data is handed on as it is. ``speaks_torch`` says whether the solution is to
+    be a tensor even if f is no function that returns one. When the function f fails, or returns something
+    else than finite numbers, that is a ValueError.
     """
     f, given = problem.f, problem.b
     at_sides = fluxes(problem, dtype, device)

@@ -1,7 +1,8 @@
-"""What the data of the sides do: fluxes add to the load, given values stand at the Dirichlet nodes."""
+"""What the data of the sides do: fluxes add to the load, values at Dirichlet nodes are lifted."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,42 +11,38 @@ import torch
 from torch import Tensor
 
 from ..core.arrays import array, require_finite
+from ..core.checks import held
 from ..core.kinds import hidden, tracked
 from ..core.memory import sent
 from ..operators.boxes import Box
+from ..operators.contract import Operator
 from .conditions import Dirichlet, nothing
 from .grid import Grid
 from .problem import Poisson
 from .quadrature import Quadrature, evaluate, integrate_nodal
 
-__all__ = ["Side", "add_fluxes", "boundary_values", "common_batch", "flux_sums", "fluxes", "side_values"]
+__all__ = [
+    "Held",
+    "Side",
+    "add_fluxes",
+    "boundary_values",
+    "common_batch",
+    "flux_sums",
+    "fluxes",
+    "side_values",
+]
 
-# An axis, its low end 0 or its high end -1, and values on that side.
+# An axis, its low end 0 or its high end -1, and values on that side, shape ``(..., *nodes of the side)``.
 Side = tuple[int, int, Tensor]
+# Entries of operators that Dirichlet values are multiplied with are not expected to be larger.
+ROOM = 2.0**20
 
 
 def fluxes(problem: Poisson, dtype: torch.dtype, device: torch.device) -> list[Side]:
     """Return the integrals of the data of Neumann and Robin sides against the hats of their nodes.
 
-    Parameters
-    ----------
-    problem : Poisson
-        The problem.
-    dtype : torch.dtype
-        Precision.
-    device : torch.device
-        Where they live.
-
-    Returns
-    -------
-    list of (int, int, torch.Tensor)
-        Axis, end, and the integrals, shape ``(..., *nodes of the side)``; of sides whose data are not the
-        number zero.
-
-    Raises
-    ------
-    TypeError, ValueError
-        When data are not what they should be, or are batches that do not fit each other.
+    Sides whose data are the number zero are left out. Data that are not what they should be, or are batches
+    that do not fit each other, are a TypeError or a ValueError.
     """
     found: list[Side] = []
     batch: tuple[int, ...] = ()
@@ -67,17 +64,7 @@ def fluxes(problem: Poisson, dtype: torch.dtype, device: torch.device) -> list[S
 def flux_sums(problem: Poisson, sides: list[Side]) -> tuple[Tensor | float, Tensor | float]:
     """Sum up the sizes of the fluxes, and the fluxes themselves, of each row; not those that are hidden.
 
-    Parameters
-    ----------
-    problem : Poisson
-        The problem.
-    sides : list of (int, int, torch.Tensor)
-        What :func:`fluxes` returned.
-
-    Returns
-    -------
-    (torch.Tensor, torch.Tensor), shape (...,), or (float, float)
-        Both sums; numbers where there are no fluxes.
+    Both sums have shape (...,); they are numbers where there are no fluxes.
     """
     size: Tensor | float = 0.0
     total: Tensor | float = 0.0
@@ -89,30 +76,10 @@ def flux_sums(problem: Poisson, sides: list[Side]) -> tuple[Tensor | float, Tens
 
 
 def add_fluxes(name: str, problem: Poisson, b: Tensor, sides: list[Side], own: bool = True) -> Tensor:
-    """Return a load of the unknowns with the fluxes.
+    """Return a load of the unknowns with the fluxes, in memory of its own if there are some.
 
-    Parameters
-    ----------
-    name : str
-        What a message calls the load.
-    problem : Poisson
-        The problem.
-    b : torch.Tensor, shape ``(..., *unknowns)``
-        The load without them.
-    sides : list of (int, int, torch.Tensor)
-        What :func:`fluxes` returned.
-    own : bool, default True
-        Whether the load may be overwritten.
-
-    Returns
-    -------
-    torch.Tensor, shape ``(..., *unknowns)``
-        The load, in memory of its own if there are fluxes.
-
-    Raises
-    ------
-    ValueError
-        When the two are batches that do not fit.
+    ``own`` says whether the load may be overwritten. When the two are batches that do not fit, a ValueError
+    calls it by its name.
     """
     if not sides:
         return b
@@ -143,34 +110,17 @@ def _at_end(values: Tensor, place: int, count: int, end: int) -> Tensor:
 
 
 def side_values(problem: Poisson, dtype: torch.dtype, device: torch.device) -> list[Side]:
-    """Return the values on the Dirichlet sides.
+    """Return the values on the Dirichlet sides; nothing where all are the number zero.
 
-    Parameters
-    ----------
-    problem : Poisson
-        The problem.
-    dtype : torch.dtype
-        Precision.
-    device : torch.device
-        Where they live.
-
-    Returns
-    -------
-    list of (int, int, torch.Tensor)
-        Axis, end, and the values, shape ``(..., *nodes of the side)``, in the order in which they count where
-        two sides meet, the last most; empty where all are the number zero.
-
-    Raises
-    ------
-    TypeError, ValueError
-        When data are not what they should be, or are batches that do not fit each other.
+    They are in the order in which they count where two sides meet, the last most. Data that are not what they
+    should be, or are batches that do not fit each other, are a TypeError or a ValueError.
     """
-    held = [side for side in problem.sides() if isinstance(side[-1], Dirichlet)]
-    if all(nothing(side.g) for *_, side in held):
+    given = [side for side in problem.sides() if isinstance(side[-1], Dirichlet)]
+    if all(nothing(side.g) for *_, side in given):
         return []
     found: list[Side] = []
     batch: tuple[int, ...] = ()
-    for name, axis, end, side in held:
+    for name, axis, end, side in given:
         values = _nodal_data(problem, name, axis, end, side.g, device)
         batch = common_batch(f"{name}: g", values, problem.dim - 1, batch)
         found.append((axis, end, values.to(dtype)))
@@ -180,19 +130,7 @@ def side_values(problem: Poisson, dtype: torch.dtype, device: torch.device) -> l
 def boundary_values(problem: Poisson, dtype: torch.dtype, device: torch.device) -> Tensor | None:
     """Return the values at the Dirichlet nodes, and zeros at the others, :eq:`lifting`.
 
-    Parameters
-    ----------
-    problem : Poisson
-        The problem.
-    dtype : torch.dtype
-        Precision.
-    device : torch.device
-        Where they live.
-
-    Returns
-    -------
-    torch.Tensor, shape ``(..., *nodes)``, or None
-        None where all are zero.
+    Their shape is ``(..., *nodes)``; None where all are zero.
     """
     total: Tensor | None = None
     for axis, end, values in side_values(problem, dtype, device):
@@ -206,26 +144,8 @@ def boundary_values(problem: Poisson, dtype: torch.dtype, device: torch.device) 
 def common_batch(name: str, values: Tensor, axes: int, batch: tuple[int, ...]) -> tuple[int, ...]:
     """Return the batch of values and of what came before them, or say that the two do not fit.
 
-    Parameters
-    ----------
-    name : str
-        What a message calls the values.
-    values : torch.Tensor, shape (..., *points)
-        The values.
-    axes : int
-        Number of axes of the points.
-    batch : tuple of int
-        The leading axes of what came before.
-
-    Returns
-    -------
-    tuple of int
-        The leading axes of both, broadcast.
-
-    Raises
-    ------
-    ValueError
-        When they do not.
+    The values have the shape ``(..., *points)``, with as many ``axes`` of points; their leading axes and the
+    batch of before are broadcast. A ValueError says so where they cannot be.
     """
     own = tuple(values.shape[: values.ndim - axes])
     if own == batch or not batch:
@@ -289,3 +209,93 @@ def _nodal_data(problem: Poisson, name: str, axis: int, end: int, g: Any, device
     if values.shape[-problem.dim :] == problem.node_shape:
         values = values.select(axis - problem.dim, end)
     return sent(values, device, torch.float64)
+
+
+class Held:
+    """The values at the Dirichlet nodes; at others, where they do not count, zero.
+
+    They are an array, shape ``(..., *nodes)``, or those at the two ends of a line, which need no array of all
+    its nodes.
+    """
+
+    def __init__(self, box: Box, nodes: Tensor | None = None, ends: tuple[Any, Any] = (0.0, 0.0)) -> None:
+        self.box, self._nodes, self.ends = box, nodes, ends
+
+    @classmethod
+    def of(cls, problem: Poisson, dtype: torch.dtype, device: torch.device) -> Held:
+        """Return those of a problem.
+
+        Numbers that the precision cannot hold, and values that are none, are a ValueError.
+        """
+        for name, *_, side in problem.sides():
+            if isinstance(side, Dirichlet) and isinstance(side.g, float):
+                held(f"{name}: Dirichlet g", side.g, dtype, ROOM)
+        if problem.dim > 1:
+            return cls(problem.space, boundary_values(problem, dtype, device))
+        ends: list[Any] = [0.0, 0.0]
+        for _, end, value in side_values(problem, dtype, device):
+            here = value.device.type == "cpu"  # reading from elsewhere would wait
+            ends[end] = float(value) if here and not (tracked(value) or hidden(value)) else value
+        return cls(problem.space, None, (ends[0], ends[1]))
+
+    @property
+    def numbers(self) -> tuple[Any, ...]:
+        """What derivatives may be taken by."""
+        return self.ends if self._nodes is None else (self._nodes,)
+
+    @property
+    def zero(self) -> bool:
+        """Whether all are zero, and known to be."""
+        return self._nodes is None and not any(isinstance(end, Tensor) or end for end in self.ends)
+
+    def nodes(self, like: Tensor) -> Tensor:
+        """Return the values at all nodes, shape ``(..., *nodes)``, in the precision of a tensor."""
+        if self._nodes is not None:
+            return self._nodes.to(like.dtype)
+        (axis,) = self.box.axes
+        return axis.chain.nodes(like.new_zeros(axis.unknowns), *self.ends)
+
+    def double(self) -> Held:
+        """Return the same in float64."""
+        ends = [end.double() if isinstance(end, Tensor) else end for end in self.ends]
+        nodes = None if self._nodes is None else self._nodes.double()
+        return Held(self.box, nodes, (ends[0], ends[1]))
+
+    def beside(self, b: Tensor) -> tuple[tuple[int, ...], Tensor, Held]:
+        """Return the batch, and loads and values with one axis for it.
+
+        The batch is the leading axes of both; the loads get the shape ``(rows, *unknowns)``, the values
+        likewise.
+        """
+        shape, batch = self.box.shape, tuple(b.shape[: b.ndim - self.box.dim])
+        if self._nodes is None:
+            return batch, b.reshape(math.prod(batch), *shape), self
+        batch = common_batch("boundary", self._nodes, self.box.dim, batch)
+        rows = b.expand(*batch, *shape).reshape(math.prod(batch), *shape)
+        nodes = self._nodes.expand(*batch, *self._nodes.shape[-self.box.dim :])
+        return batch, rows, Held(self.box, nodes.reshape(len(rows), *nodes.shape[-self.box.dim :]))
+
+    def lifted(self, b: Tensor, A: Operator) -> Tensor:
+        """Move the values to the right-hand side, :eq:`lifting`; derivatives can be taken.
+
+        From loads, shape ``(..., *unknowns)``, it makes those of what is unknown.
+        """
+        if self.zero or not b.numel():
+            return b
+        g = self.nodes(b)
+        at_nodes = A.at_nodes(g.reshape(-1, 1, *g.shape[-self.box.dim :])).reshape(g.shape)
+        return b - self.box.loads(at_nodes)  # eq: lifting
+
+    def complete(self, x: Tensor, *, own: bool = False) -> Tensor:
+        """Return all nodes of a solution from its unknowns, shape ``(..., *unknowns)``; see Box.nodes."""
+        return self.box.nodes(x, None if self.zero else self.nodes(x), own=own)
+
+    def filled(self, u: Tensor) -> Tensor:
+        """Write the values into all nodes, shape ``(batch, *nodes)``, where the unknowns are already."""
+        self.box.fill_sides(u)
+        if self._nodes is not None:
+            u.add_(self._nodes)
+        elif not self.zero:
+            u[..., 0] += self.ends[0]
+            u[..., -1] += self.ends[1]
+        return u

@@ -110,26 +110,10 @@ def nothing(g: Any) -> bool:
 def conditions_of(
     boundary: Any, left: Any, right: Any, joined: tuple[bool, ...], node_shape: tuple[int, ...]
 ) -> list[tuple[Condition, Condition]]:
-    """Return the conditions at the low and at the high end of each axis.
+    """Return the conditions at the low and at the high end of each axis, with as many nodes as said.
 
-    Parameters
-    ----------
-    boundary, left, right : object
-        As for :class:`mgnet.Poisson`.
-    joined : tuple of bool
-        Whether the two sides of each axis are joined.
-    node_shape : tuple of int
-        Number of nodes along each axis.
-
-    Returns
-    -------
-    list of (Condition, Condition)
-        Dirichlet(0) on sides that are not named, and on joined ones.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For what is no condition, or on no side.
+    ``joined`` says whether the two sides of an axis are. Sides that are not named, and joined ones, have
+    Dirichlet(0). What is no condition, or on no side, is a TypeError or a ValueError.
     """
     sides = SIDES[: len(joined)]
     given = {name: side for name, side in (("left", left), ("right", right)) if side is not None}

@@ -25,13 +25,7 @@ ROUNDED = 16
 
 
 class Constants:
-    """The constants, where they solve the homogeneous problem: c = 0, and no end holds u.
-
-    Parameters
-    ----------
-    problem : Poisson
-        A problem with natural or joined ends.
-    """
+    """The constants, where they solve the homogeneous problem: c = 0, and no end holds u."""
 
     def __init__(self, problem: Poisson) -> None:
         self.problem, self.space = problem, problem.space
@@ -40,23 +34,10 @@ class Constants:
     def compatible(self, b: Tensor, load: Load) -> Tensor:
         """Return the load without the defect that rounding or lumping left, :eq:`compatibility`.
 
-        Parameters
-        ----------
-        b : torch.Tensor, shape ``(batch, *unknowns)``
-            Load, boundary fluxes included.
-        load : Load
-            Where it came from. The defect that quadrature leaves of a kink, or lumping of any f, is
-            removed too, and so is what rounding leaves of data of the size of 1: they are zero.
-
-        Returns
-        -------
-        torch.Tensor, shape ``(batch, *unknowns)``
-            The load less a constant right-hand side that takes the defect away.
-
-        Raises
-        ------
-        ValueError
-            When the defect is more than that; the message gives it, and what to subtract.
+        ``b`` has the boundary fluxes; ``load`` says where it came from. A constant right-hand side is
+        subtracted that takes the defect away. What quadrature leaves of a kink, or lumping of any f, is
+        removed too, and so is what rounding leaves of data of the size of 1: they are zero. When the defect
+        is more than that, a ValueError gives it, and what to subtract.
         """
         given = load.given if load.given is not None else b  # of which the rounding may be the larger
         allowed = 1e-4 if torch.float32 in (b.dtype, given.dtype) else 1e-8
@@ -125,15 +106,7 @@ class Constants:
     def remove(self, u: Tensor) -> Tensor:
         """Return the function with zero mean that differs from another by a constant, :eq:`zero-mean`.
 
-        Parameters
-        ----------
-        u : torch.Tensor, shape ``(batch, *nodes)``
-            Nodal values.
-
-        Returns
-        -------
-        torch.Tensor, shape ``(batch, *nodes)``
-            Nodal values.
+        Both are nodal values, shape ``(batch, *nodes)``.
         """
         weights = self.space.hat_integrals(u)
         # eq: zero-mean
@@ -144,10 +117,7 @@ class Constants:
 class LooseConstants:
     """The constants, where so little holds them that a cycle loses it: a coarse space of one dimension.
 
-    Parameters
-    ----------
-    image : torch.Tensor, shape ``(*unknowns)``
-        What the operator makes of the function 1: differences, of which nothing is lost.
+    ``image`` is what the operator makes of the function 1: differences, of which nothing is lost.
     """
 
     def __init__(self, image: Tensor) -> None:
@@ -157,17 +127,7 @@ class LooseConstants:
     def corrected(self, cycle: Callable[[Tensor], Tensor], r: Tensor) -> Tensor:
         """Return what a cycle makes of a residual that sums to zero, between two corrections by constants.
 
-        Parameters
-        ----------
-        cycle : callable
-            From residuals to corrections, of which the constant part does not count.
-        r : torch.Tensor, shape ``(batch, 1, *unknowns)``
-            Residual.
-
-        Returns
-        -------
-        torch.Tensor, shape ``(batch, 1, *unknowns)``
-            Correction; the whole is symmetric if the cycle is.
+        The constant part of what the cycle gives does not count; the whole is symmetric if the cycle is.
         """
         image, energy = self.image.to(r), self.energy.to(r)
         mean = r.sum(self.axes, keepdim=True) / energy

@@ -182,24 +182,8 @@ def increasing(nodes: Any) -> np.ndarray:
 def grids_of(n: Any, domain: Any, nodes: Any, dim: int) -> list[Grid]:
     """Return the grid of each axis, once it is known that there is memory for the cells.
 
-    Parameters
-    ----------
-    n, domain, nodes : object
-        As for :class:`mgnet.Poisson`.
-    dim : int
-        Number of axes.
-
-    Returns
-    -------
-    list of Grid
-        One for each axis.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For what makes no grid.
-    ResourceError
-        When the problem needs more memory than the machine has.
+    The arguments are as for :class:`mgnet.Poisson`. What makes no grid is a TypeError or a ValueError, and a
+    problem that needs more memory than the machine has a :class:`mgnet.ResourceError`.
     """
     if nodes is not None:
         if dim > 1:

@@ -137,7 +137,7 @@ class Poisson:
         shapes = (self.node_shape, once) if any(self.joined) else (self.node_shape,)
         return array("f", f, shapes, AT_NODES), None
 
-    @property
+    @cached_property
     def cells(self) -> tuple[int, ...]:
         """Number of cells along each axis."""
         return tuple(grid.n for grid in self.grids)
@@ -147,12 +147,12 @@ class Poisson:
         """Number of cells along the longest axis."""
         return max(self.cells)
 
-    @property
+    @cached_property
     def node_shape(self) -> tuple[int, ...]:
         """Number of nodes along each axis."""
         return tuple(n + 1 for n in self.cells)
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, ...]:
         """Number of unknowns along each axis."""
         return self.space.shape
@@ -192,13 +192,13 @@ class Poisson:
         """Whether no value is given, so that only c and Robin's alpha hold the constants."""
         return not any("dirichlet" in ends for ends in self.space.ends)
 
-    @property
+    @cached_property
     def alike(self) -> bool:
         """Whether cells differ by c alone: their widths, a and what derivatives Robin's alpha has do not."""
         uniform = all(grid.uniform for grid in self.grids)
         return uniform and isinstance(self.a, float) and not any(tracked(*pair) for pair in self.alphas)
 
-    @property
+    @cached_property
     def alphas(self) -> list[tuple[Any, Any]]:
         """Robin's alpha on the two sides of each axis, floats or tensors by which derivatives are taken."""
         pairs = [
@@ -215,7 +215,13 @@ class Poisson:
         return found
 
     def side_shape(self, axis: int) -> tuple[int, ...]:
-        """Return the number of nodes along each axis of a side."""
+        """Return the number of nodes along each axis of a side.
+
+        Parameters
+        ----------
+        axis : int
+            The axis that the side ends.
+        """
         return side_shape(self.node_shape, axis)
 
     @property
@@ -286,14 +292,8 @@ def _coefficient(name: str, value: Any, shape: tuple[int, ...], what: str) -> An
 def require_bounds(place: str = "", start: int = 0, **coefficients: Any) -> None:
     """Raise the error that names the first cell or node where a ≤ 0, c < 0, or either is not finite.
 
-    Parameters
-    ----------
-    place : str, optional
-        What has a value each: "cell" or "node", by default as a and c come as arrays.
-    start : int, default 0
-        Number of the first of them along the first axis.
-    **coefficients : object
-        By name; what is no tensor, or cannot be looked at, is not.
+    ``place`` is what has a value each, "cell" or "node", by default as a and c come as arrays, and ``start``
+    the number of the first of them along the first axis. What is no tensor, or cannot be looked at, is not.
     """
     known = {name: x for name, x in coefficients.items() if isinstance(x, Tensor) and not hidden(x)}
     if not known:

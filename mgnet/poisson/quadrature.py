@@ -33,12 +33,7 @@ MOST = 5 * 2**16
 class Quadrature:
     """Gauss points in the cells of a box, some cells of the first axis after others.
 
-    Parameters
-    ----------
-    grids : sequence of Grid
-        The grid of each axis.
-    dim : int
-        Number of axes of the problem, by which the points are chosen: a side has those of its box.
+    ``dim`` is the number of axes of the problem, by which the points are chosen: a side has those of its box.
     """
 
     def __init__(self, grids: Sequence[Grid], dim: int) -> None:
@@ -59,7 +54,8 @@ class Quadrature:
 
     def coordinates(self, cells: slice) -> tuple[np.ndarray, ...]:
         """Give the coordinates of the points of some cells along the first axis, to be broadcast."""
-        return np.ix_(*(grid.inside(part.start, part.stop, self.points) for grid, part in self._parts(cells)))
+        axes = [grid.inside(part.start, part.stop, self.points) for grid, part in self._parts(cells)]
+        return (axes[0],) if len(axes) == 1 else np.ix_(*axes)
 
     def _parts(self, cells: slice) -> Iterator[tuple[Grid, slice]]:
         """Give each axis and which of its cells are meant."""
@@ -68,31 +64,16 @@ class Quadrature:
 
     def apart(self, values: Tensor, place: int) -> Tensor:
         """Move the points of each cell of an axis to an axis of their own, at the end."""
-        return values.unflatten(place, (-1, len(self.points))).movedim(place, -1)
+        shape, axis = list(values.shape), values.ndim + place
+        shape[axis : axis + 1] = [shape[axis] // len(self.points), len(self.points)]
+        values = values.reshape(shape)  # by itself: torch's unflatten is slow
+        return values if place == -1 else values.movedim(place, -1)
 
     def sampled(self, name: str, problem: Poisson, cells: slice, device: torch.device) -> Tensor:
-        """Give a coefficient's values at the points of some cells, checked.
+        """Give the values in float64 of a function, "a" or "c", at the points of some cells, checked.
 
-        Parameters
-        ----------
-        name : str
-            Which, "a" or "c": a function.
-        problem : Poisson
-            The problem.
-        cells : slice
-            Which cells along the first axis.
-        device : torch.device
-            Where the function may have numbers of its own.
-
-        Returns
-        -------
-        torch.Tensor, shape ``(*points)``
-            In float64.
-
-        Raises
-        ------
-        TypeError, ValueError
-            When it fails, or gives something else than numbers in its bounds; the message names the cell.
+        The cells are some along the first axis, and the device is where the function may have numbers of its
+        own. When it fails, or gives something else than numbers in its bounds, the error names the cell.
         """
         values = coefficient_at(name, problem, device, *self.coordinates(cells))
         least = values
@@ -109,26 +90,14 @@ class Quadrature:
         return values
 
     def against_hats(self, cells: slice, values: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
-        """Integrate values at the points of some cells against the hats of their nodes.
+        """Integrate values in float64 at the points of some cells against the hats of their nodes.
 
-        Parameters
-        ----------
-        cells : slice
-            Which cells along the first axis.
-        values : torch.Tensor, shape ``(..., *points)``
-            In float64.
-        dtype : torch.dtype, optional
-            In which what neighbours along the first axis give to a node is added, so that the sums do not
-            depend on the pieces.
-
-        Returns
-        -------
-        torch.Tensor, shape ``(..., *nodes)``
-            In that precision.
+        From ``(..., *points)`` it makes ``(..., *nodes)``. What neighbours along the first axis give to a
+        node is added in ``dtype``, so that the sums do not depend on the pieces.
         """
         t, w = (sent(torch.from_numpy(x), values.device) for x in (self.points, self.weights))
         for place in range(-1, -len(self.grids) - 1, -1):
-            each, widths = self.apart(values, place), self.widths(place, cells, values.device)
+            each, widths = self.apart(values, place), self._measure(place, cells, values.device)
             low, high = ((each @ (w * hat)) * widths for hat in (1 - t, t))
             if place == -len(self.grids):
                 low, high = low.to(dtype), high.to(dtype)
@@ -140,13 +109,21 @@ class Quadrature:
         w = sent(torch.from_numpy(self.weights), values.device)
         for place in range(-1, -len(self.grids) - 1, -1):
             # The axes behind are summed up: this is the last.
-            widths = self.widths(place, cells, values.device).flatten()
+            widths = self._measure(place, cells, values.device)
+            widths = widths.flatten() if isinstance(widths, Tensor) else widths
             values = ((self.apart(values, -1) @ w) * widths).sum(-1)
         return values
 
+    def _measure(self, place: int, cells: slice, device: torch.device) -> float | Tensor:
+        """Give the same as ``widths``, as one number where all are alike."""
+        grid = self.grids[place]
+        return grid.length / grid.n if grid.uniform else self.widths(place, cells, device)
+
     def widths(self, place: int, cells: slice, device: torch.device) -> Tensor:
         """Give the widths of an axis's cells, to be multiplied with what has an entry for each."""
-        grid, part = list(self._parts(cells))[place]
+        first = place == -len(self.grids)
+        grid = self.grids[place]
+        part = cells if first else slice(0, grid.n)
         widths = sent(torch.from_numpy(grid.widths(part.start, part.stop)), device)
         return widths.reshape(-1, *[1] * (-1 - place))
 
@@ -158,29 +135,11 @@ class Quadrature:
         device: torch.device,
         names: str = "xyz",
     ) -> tuple[Tensor, bool, Tensor]:
-        """Integrate a function against the hats of all nodes, and its absolute value.
+        """Integrate a function against the hats of all nodes, and its absolute value; over cells in float64.
 
-        Parameters
-        ----------
-        name : str
-            What a message calls the function.
-        f : callable
-            Of the coordinates.
-        dtype : torch.dtype
-            Precision of the result; integrals over cells are in float64.
-        device : torch.device
-            Where the function may have numbers of its own.
-        names : str, default "xyz"
-            What a message calls the coordinates.
-
-        Returns
-        -------
-        b : torch.Tensor, shape ``(..., *nodes)``
-            The integrals, where the function left its values.
-        speaks_torch : bool
-            Whether the function returned a tensor.
-        size : torch.Tensor, shape (...,)
-            The integral of the absolute value, zero where it cannot be looked at.
+        Return the integrals, shape ``(..., *nodes)``, where the function left its values; whether it returned
+        a tensor; and the integral of the absolute value, zero where it cannot be looked at. What the function
+        takes is said at ``evaluate``.
         """
         speaks_torch, size = False, torch.zeros((), dtype=torch.float64, device="cpu")
         lookout = Lookout(len(self.grids))
@@ -205,20 +164,8 @@ class Quadrature:
 def integrate_nodal(grids: Sequence[Grid], f: Tensor, lumped: bool) -> Tensor:
     """Integrate the function through nodal values against the hats, along each axis in turn.
 
-    Parameters
-    ----------
-    grids : sequence of Grid
-        The grid of each axis.
-    f : torch.Tensor, shape ``(..., *nodes)``
-        The values.
-    lumped : bool
-        Whether those stand for the function all over their hats, :eq:`load-nodal`; else it is linear along
-        each axis of a cell, :eq:`load-consistent`.
-
-    Returns
-    -------
-    torch.Tensor, shape ``(..., *nodes)``
-        The integrals.
+    Values and integrals have the shape ``(..., *nodes)``. Lumped values stand for the function all over their
+    hats, :eq:`load-nodal`; else it is linear along each axis of a cell, :eq:`load-consistent`.
     """
     for place, grid in enumerate(grids, -len(grids)):
         f = _lumped(f, grid.h, place) if lumped else integrate_linear(f, grid.h, place)
@@ -241,32 +188,11 @@ def evaluate(
 ) -> tuple[Tensor, bool]:
     """Call a user's function; return float64 values and whether they came as a tensor.
 
-    It is called with NumPy arrays, and if it does not take those with tensors: on the device, or on the CPU.
-
-    Parameters
-    ----------
-    name : str
-        What a message calls it.
-    function : callable
-        Of the coordinates.
-    *x : numpy.ndarray
-        One array for each coordinate, of shapes that broadcast; as many axes as there are coordinates.
-    device : torch.device, default CPU
-        Where the problem is solved, and the function may have numbers of its own.
-    names : str, default "xyz"
-        What a message calls the coordinates.
-
-    Returns
-    -------
-    values : torch.Tensor, shape (..., *points)
-        Where the function left them, on the CPU if they are no tensor; leading axes are a batch.
-    speaks_torch : bool
-        Whether the function returned a tensor.
-
-    Raises
-    ------
-    TypeError, ValueError
-        When it fails, or returns something else than as many finite numbers, or one.
+    It takes one array for each coordinate, of shapes that broadcast and as many axes as there are
+    coordinates: NumPy arrays, and if it does not take those, tensors, on the device, where it may have
+    numbers of its own, or on the CPU. Its values, shape ``(..., *points)``, are where it left them, on the
+    CPU if they are no tensor. Of ``names`` a message makes the coordinates. When it fails, or returns
+    something else than as many finite numbers, or one, that is a TypeError or a ValueError.
     """
     try:
         values = _called(function, x, device)
@@ -334,7 +260,7 @@ def _require_finite_at(name: str, values: Tensor, x: Sequence[np.ndarray], names
 
 
 def coefficient_at(name: str, problem: Poisson, device: torch.device, *x: np.ndarray) -> Tensor:
-    """Evaluate the function a or c, which has no batch, as :func:`evaluate` does."""
+    """Evaluate the function a or c, which has no batch, as ``evaluate`` does."""
     values, _ = evaluate(name, getattr(problem, name), *x, device=device)
     if values.ndim != problem.dim:
         raise ValueError(

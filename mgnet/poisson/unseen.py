@@ -27,12 +27,8 @@ class Lookout:
 
     A function is taken for unseen where more than half of the sum of its absolute values is at points that
     stand alone along an axis, or where it vanishes at all points and not between them. It costs one pass over
-    the values; what is between the points of a function that is seen elsewhere is not looked for.
-
-    Parameters
-    ----------
-    dim : int
-        Number of coordinates, whose axes are the last.
+    the values; what is between the points of a function that is seen elsewhere is not looked for. The last
+    ``dim`` axes of what it sees are those of the coordinates.
     """
 
     def __init__(self, dim: int) -> None:
@@ -41,10 +37,7 @@ class Lookout:
     def look(self, sizes: Tensor) -> None:
         """Take the next absolute values into account.
 
-        Parameters
-        ----------
-        sizes : torch.Tensor, shape ``(..., *points)``
-            In the order of the points; leading axes are a batch.
+        They are in the order of the points; leading axes are a batch.
         """
         top = float(sizes.max()) if sizes.numel() else 0.0
         if top > self.largest:
@@ -54,14 +47,7 @@ class Lookout:
     def warn(self, name: str, function: Callable[..., Tensor], grids: Sequence[Grid]) -> None:
         """Warn, if there is a reason.
 
-        Parameters
-        ----------
-        name : str
-            What the warning calls the function.
-        function : callable
-            From one array for each coordinate, to be broadcast, to values.
-        grids : sequence of Grid
-            The grid of each axis.
+        The function takes one array for each coordinate, to be broadcast; the warning calls it by the name.
         """
         if not self.largest:
             self.alone = bool(function(*_closer(grids)).any())

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..core.arrays import require_finite
 from ..core.memory import own_copy
 from ..poisson.assembly import Load
-from ..poisson.lifting import Held
+from ..poisson.boundary import Held
 from .method import Found, Method, attempt
 from .solution import ConvergenceError, Solution
 from .stopping import Status, Stopping
@@ -24,7 +24,7 @@ class System(Protocol):
     """A symmetric system whose operator depends on tensors of numbers."""
 
     def solve(self, b: Tensor, numbers: tuple[Tensor, ...]) -> Tensor:
-        """Return u of A(numbers) u = b, shape (..., *unknowns)."""
+        """Return u of A(numbers) u = b, shape ``(..., *unknowns)``."""
 
     def energies(self, v: Tensor, u: Tensor) -> tuple[Tensor, ...]:
         """Return the derivatives of v · A(numbers) u by the numbers, with the batch axes of v and u."""
@@ -96,17 +96,6 @@ class Solving:
 
     On the way forward, until ``leave``, it knows the load and the first guess, and notes how it ended. What
     comes after that are derivatives.
-
-    Parameters
-    ----------
-    method : Method
-        The method.
-    stopping : Stopping
-        When to stop.
-    load : Load
-        Where the load came from.
-    x0 : array, optional
-        First guess.
     """
 
     def __init__(self, method: Method, stopping: Stopping, load: Load, x0: Any) -> None:
@@ -122,7 +111,7 @@ class Solving:
         return found
 
     def solve(self, b: Tensor, numbers: Sequence[Tensor]) -> Tensor:
-        """Return u of A(numbers) u = b, shape (..., *unknowns)."""
+        """Return u of A(numbers) u = b, shape ``(..., *unknowns)``."""
         method = self._with(numbers) if numbers else self.method
         system, shape = method.system, method.system.box.shape
         rows = b.detach().reshape(math.prod(b.shape[: b.ndim - len(shape)]), *shape)

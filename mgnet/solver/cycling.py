@@ -110,7 +110,7 @@ class Cycles(Method):
         return Direct(self.system.double, self.options) if self.options.mixed and self.small else None
 
     @property
-    def iterated(self) -> Map:
+    def operator(self) -> Map:
         """The operator in the precision of cycles."""
         return self.levels[0].A if self.mixed else self.system.A
 

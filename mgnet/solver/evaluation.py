@@ -23,14 +23,9 @@ ROUNDED = 8
 
 
 class Interpolant:
-    """The function that is linear along each axis of each cell.
+    """The function that is linear along each axis of each cell, by its nodal values.
 
-    Parameters
-    ----------
-    u : torch.Tensor, shape ``(..., *nodes)``
-        Nodal values; leading axes are a batch.
-    grids : sequence of Grid
-        The grid of each axis.
+    Their shape is ``(..., *nodes)``; leading axes are a batch.
     """
 
     def __init__(self, u: Tensor, grids: Sequence[Grid]) -> None:

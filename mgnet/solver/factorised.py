@@ -19,20 +19,10 @@ __all__ = ["Floating", "factorised"]
 
 
 def factorised(A: Operator, floats: bool) -> Map:
-    """Return SciPy's solver of an operator in float64.
+    """Return SciPy's solver of an operator in float64, from loads to values, shape ``(batch, *unknowns)``.
 
-    Parameters
-    ----------
-    A : Operator
-        The operator.
-    floats : bool
-        Whether no node is given, so that little or nothing holds the constants.
-
-    Returns
-    -------
-    callable
-        From loads to values at the unknowns, shape ``(batch, *unknowns)``: by LAPACK's banded Cholesky on a
-        line, by SuperLU where ends are joined and in more dimensions.
+    It is LAPACK's banded Cholesky on a line, SuperLU where ends are joined and in more dimensions. The
+    operator ``floats`` where no node is given, so that little or nothing holds the constants.
     """
     chain = A.box.dim == 1 and not A.box.axes[0].periodic
     solve: Map = Banded(A.to_sparse(), floats) if chain else Sparse(A.to_sparse(), floats)
@@ -47,15 +37,8 @@ class Floating:
 
     A matrix of rounded entries does not know how little that is, but the image of the function 1 does, since
     it is computed from differences. So a solution is one that is zero at the first unknown, and a multiple of
-    the function 1 that makes the sum of all equations right.
-
-    Parameters
-    ----------
-    held : callable
-        From loads of shape ``(batch, *unknowns)`` to the solution that is zero at the first unknown, of all
-        equations but the first.
-    image : torch.Tensor, shape ``(*unknowns)``
-        What the operator makes of the function 1; zero where constants are solutions, which then stay out.
+    the function 1 that makes the sum of all equations right. ``held`` gives the one that is zero there, of
+    all equations but the first. The image is zero where constants are solutions, which then stay out.
     """
 
     def __init__(self, held: Map, image: Tensor) -> None:

@@ -22,13 +22,13 @@ from ..multigrid.levels import Options
 from ..operators.boxes import Box
 from ..operators.contract import Operator
 from ..poisson import assembly
-from ..poisson.lifting import Held
+from ..poisson.boundary import Held
 from ..poisson.problem import Poisson
 from .adjoint import LinearSolve, Solving
 from .cycling import Cycles
 from .method import Found, Method, attempt
 from .methods import METHODS
-from .once import Exact
+from .once import Direct, Exact
 from .solution import ConvergenceError, Solution
 from .stopping import Outcome, Status, Stopping
 from .system import Lazy, System
@@ -99,7 +99,8 @@ class Hierarchy(Lazy):
 
     @cached_property
     def _solver(self) -> Method:
-        return METHODS[self.method](self.system, self.options)
+        with torch.no_grad():  # it may set up grids of coefficients that derivatives are taken by
+            return METHODS[self.method](self.system, self.options)
 
     @cached_property
     def _cycles(self) -> Cycles:
@@ -142,7 +143,7 @@ class Hierarchy(Lazy):
         torch.Tensor, shape ``(batch, 1, *unknowns)``
             Correction. The cycle is that of the method, a V-cycle for "fmg", "pcg" and "direct".
         """
-        return self._solver.cycle(r) if isinstance(self._solver, Exact) else self._cycles.cycle(r)
+        return self._cycles.cycle(r) if isinstance(self._solver, Direct) else self._solver.cycle(r)
 
     def as_linear_operator(self) -> spla.LinearOperator:
         """Return one cycle as a SciPy operator, to be the ``M`` of ``scipy.sparse.linalg.cg``.
@@ -166,7 +167,8 @@ class Hierarchy(Lazy):
             with torch.no_grad(), full_precision():
                 return self.cycle(x).reshape(size).cpu().numpy()
 
-        symmetric = self.method != "fcycle" and self.options.sweeps[0] == self.options.sweeps[1]
+        known = isinstance(self._solver, Cycles | Direct) and self.method != "fcycle"
+        symmetric = known and self.options.sweeps[0] == self.options.sweeps[1]
         adjoint = apply if symmetric or self.method == "exact" else None
         return spla.LinearOperator((size, size), matvec=apply, rmatvec=adjoint, dtype=dtype)
 

@@ -49,12 +49,8 @@ QUICKEST = 0.05
 class Progress:
     """What a step has done to an approximation, by one correction or several.
 
-    Parameters
-    ----------
-    norms : list of torch.Tensor, shape (batch,)
-        The Euclidean norm of the residual before each correction.
-    sizes : list of torch.Tensor, shape (batch,)
-        The largest absolute value of each correction.
+    ``norms`` are, each of shape (batch,), the Euclidean norm of the residual before each correction,
+    ``sizes`` the largest absolute value of each correction.
     """
 
     norms: list[Tensor] = field(default_factory=list)
@@ -65,45 +61,19 @@ class Step(Protocol):
     """What :func:`iterate` repeats."""
 
     def __call__(self, u: Tensor, most: int) -> Progress:
-        """Improve an approximation in its own memory.
+        """Improve an approximation, shape ``(batch, 1, *unknowns)``, in its own memory.
 
-        Parameters
-        ----------
-        u : torch.Tensor, shape ``(batch, 1, *unknowns)``
-            The approximation, which corrections are added to.
-        most : int
-            How many there may be.
-
-        Returns
-        -------
-        Progress
-            What was done.
+        Corrections are added to it, ``most`` at most.
         """
 
     def norm(self, u: Tensor) -> Tensor:
-        """Return the Euclidean norm of the residual of each row.
-
-        Parameters
-        ----------
-        u : torch.Tensor, shape ``(batch, 1, *unknowns)``
-            An approximation.
-
-        Returns
-        -------
-        torch.Tensor, shape (batch,)
-            The norms.
-        """
+        """Return the Euclidean norm of the residual of each row."""
 
 
 class SingleStep:
-    """One correction of an approximation, made from its residual.
+    """One correction of an approximation to A u = b, made from its residual.
 
-    Parameters
-    ----------
-    A, b : operator and torch.Tensor, shape ``(batch, 1, *unknowns)``
-        The system.
-    correct : callable
-        From a residual, which it may overwrite, to a correction.
+    ``correct`` may overwrite the residual.
     """
 
     def __init__(self, A: Map, b: Tensor, correct: Map) -> None:
@@ -202,31 +172,14 @@ def iterate(
 ) -> tuple[Tensor, Outcome]:
     """Improve u by corrections until the estimated error is small enough, :eq:`error-estimate`.
 
-    Parameters
-    ----------
-    step : Step
-        Adds corrections to the approximation.
-    b, u : torch.Tensor, shape ``(batch, 1, *unknowns)``
-        Load and first guess; the guess becomes the solution, in its own memory.
-    tol : float
-        Accepted error relative to the largest nodal value of each row.
-    maxiter : int
-        Most corrections.
-    rounding : float
-        What rounding alone leaves of an error, relative to the largest value.
-    steady : bool, default True
-        Whether corrections shrink evenly, as those of cycles do and those of conjugate gradients do not.
-    hidden : callable, optional
-        Gives how many times the last correction an error may be, whatever the corrections before it say: see
-        :func:`slowness`. Asked when the iteration would end; of conjugate gradients, which look for the slow
-        parts of an error, only when that is early.
+    u, shape ``(batch, 1, *unknowns)``, becomes the last approximation, in its own memory; what comes with it
+    says how the iteration ended, and its history. ``tol`` is the accepted error and ``rounding`` what
+    rounding alone leaves of one, both relative to the largest nodal value of each row. ``steady`` says
+    whether corrections shrink evenly, as those of cycles do and those of conjugate gradients do not.
 
-    Returns
-    -------
-    u : torch.Tensor, shape ``(batch, 1, *unknowns)``
-        The last approximation.
-    outcome : Outcome
-        How it ended, and its history.
+    ``hidden`` gives how many times the last correction an error may be, whatever the corrections before it
+    say: see :func:`slowness`. It is asked when the iteration would end; of conjugate gradients, which look
+    for the slow parts of an error, only when that is early.
     """
     start, unloaded = largest(u), largest(b) == 0
     corrections = _Corrections(rounding, start, steady)
@@ -277,21 +230,9 @@ def slowness(cycle: Map, A: Map, e: Tensor, project: Map) -> float:
     """Return how many times its last correction an error may be, seen on an error that is known.
 
     The parts of an error that shrink slowest are small among the first corrections, :eq:`hidden`; after some
-    steps nothing else is left.
-
-    Parameters
-    ----------
-    cycle, A : callable
-        From a residual to a correction, always the same; the operator.
-    e : torch.Tensor, shape ``(1, 1, *unknowns)``
-        An error that has something of everything; it is overwritten.
-    project : callable
-        Takes away what no correction can: constants, in a singular problem.
-
-    Returns
-    -------
-    float
-        The largest ratio of the last three of ten steps.
+    steps nothing else is left, so that the largest ratio of the last three of ten steps tells. The cycle
+    makes corrections of residuals, always the same. The error e has something of everything, and is
+    overwritten. ``project`` takes away what no correction can: constants, in a singular problem.
     """
     sizes = []
     e = project(e)
@@ -305,18 +246,7 @@ def slowness(cycle: Map, A: Map, e: Tensor, project: Map) -> float:
 
 
 def largest(x: Tensor) -> Tensor:
-    """Return the largest absolute value of each row.
-
-    Parameters
-    ----------
-    x : torch.Tensor, shape (batch, ...)
-        Any values.
-
-    Returns
-    -------
-    torch.Tensor, shape (batch,)
-        Zero for an empty row.
-    """
+    """Return the largest absolute value of each row, shape (batch,); zero for an empty row."""
     if not x.numel():
         return x.new_zeros(x.shape[0])
     entries = tuple(range(1, x.ndim))
@@ -327,15 +257,7 @@ def largest(x: Tensor) -> Tensor:
 def relative_norm(r: Tensor, b: Tensor) -> float:
     """Return the Euclidean norm of a residual over that of the load, of the worst row.
 
-    Parameters
-    ----------
-    r, b : torch.Tensor, shape (batch, ...)
-        Residual and load. Where a load is zero the residual's own norm counts.
-
-    Returns
-    -------
-    float
-        The largest over the batch.
+    Where a load is zero the residual's own norm counts.
     """
     # Divided by its size first: a sum of squares may leave the range where its root does not.
     size = largest(b)
@@ -344,18 +266,7 @@ def relative_norm(r: Tensor, b: Tensor) -> float:
 
 
 def norms(x: Tensor) -> Tensor:
-    """Return the Euclidean norm of each row.
-
-    Parameters
-    ----------
-    x : torch.Tensor, shape (batch, ...)
-        Any values.
-
-    Returns
-    -------
-    torch.Tensor, shape (batch,)
-        Zero for an empty row.
-    """
+    """Return the Euclidean norm of each row, shape (batch,); zero for an empty row."""
     return torch.linalg.vector_norm(x.flatten(1), dim=1)
 
 

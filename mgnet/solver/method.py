@@ -19,8 +19,8 @@ from ..core.resources import within_memory
 from ..multigrid.levels import Options
 from ..operators.contract import Map
 from ..operators.rows import residual
+from ..poisson.boundary import Held
 from ..poisson.constants import Constants
-from ..poisson.lifting import Held
 from .iteration import SingleStep, Step, iterate, largest, lost_below_normal, slowness
 from .mixed import multiplied, row_sizes
 from .second_look import MULTIPLES, SecondLook
@@ -40,16 +40,9 @@ FACTORISED = {1: 0, 2: 2**16, 3: 2**13}
 
 
 class Found(NamedTuple):
-    """What a method came to.
+    """What a method came to: the solution, shape ``(batch, *nodes)``, and how it ended.
 
-    Attributes
-    ----------
-    u : torch.Tensor, shape ``(batch, *nodes)``
-        The solution.
-    outcome : Outcome
-        How it ended.
-    look_again : callable, optional
-        Gives the outcome of a look at its error, where there was none yet.
+    ``look_again`` gives the outcome of a look at its error, where there was none yet.
     """
 
     u: Tensor
@@ -269,7 +262,7 @@ class Method(Lazy):
         return problem.unknowns <= FACTORISED[problem.dim]
 
     @property
-    def iterated(self) -> Map:
+    def operator(self) -> Map:
         """The operator in the precision of corrections, times ``1 / factor``."""
         return self.system.A
 
@@ -285,7 +278,7 @@ class Method(Lazy):
         shape = (1, 1, *self.system.box.shape)
         out = empty(shape, torch.empty(0, dtype=self.precision, device="cpu"))
         e = sent(torch.randn(shape, generator=generator, device="cpu", out=out), self.system.device)
-        return slowness(self.cycle, self.iterated, e, self.system.without_mean)
+        return slowness(self.cycle, self.operator, e, self.system.without_mean)
 
     def _look_at(self, outcome: Outcome, u: Tensor, system: System, task: _Task) -> None:
         """Add to the estimate what the iteration does not see, and judge it again."""
@@ -330,30 +323,11 @@ def attempt(
     project: Callable[[Constants], Tensor],
     blame: Callable[[], None],
 ) -> Found:
-    """Run a method, in memory that is used again.
+    """Run a method for loads of shape ``(batch, *unknowns)``, in memory that is used again.
 
-    Parameters
-    ----------
-    method : Method
-        The method.
-    b : torch.Tensor, shape ``(batch, *unknowns)``
-        Loads.
-    held : Held
-        The values at the Dirichlet nodes.
-    x0 : array, shape ``(..., *nodes)``, or None
-        First guess.
-    stopping : Stopping
-        When to stop.
-    project : callable
-        Gives the loads that are solved for where constants are mapped to zero.
-    blame : callable
-        Raises an error, if the data are to blame that NaN or infinity turned up.
-
-    Returns
-    -------
-    Found
-        The solution and how it ended. Of sound data whose solution is out of the range of the precision, it
-        has diverged.
+    ``project`` gives the loads that are solved for where constants are mapped to zero, and ``blame`` raises
+    an error, if the data are to blame that NaN or infinity turned up. Of sound data whose solution is out of
+    the range of the precision, it has diverged.
     """
     system = method.system
     guess = None if x0 is None else _guess(x0, b, system)

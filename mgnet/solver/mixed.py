@@ -25,18 +25,9 @@ class MixedStep:
     estimate of the error needs, all but the last come at once. That one, from a residual in float64, meets
     what they left.
 
-    Parameters
-    ----------
-    A, b : operator and torch.Tensor, shape ``(batch, 1, *unknowns)``
-        The system, in float64.
-    low : operator
-        ``scale`` times A in float32.
-    scale : float
-        The reciprocal of the largest entry of A.
-    precondition : callable
-        A cycle for ``low``.
-    project : callable
-        Takes the mean off a correction, where it is no part of the solution.
+    A and b are the system in float64. ``low`` is A in float32, times ``scale``, the reciprocal of its largest
+    entry, and ``precondition`` a cycle for that. ``project`` takes the mean off a correction, where it is no
+    part of the solution.
     """
 
     def __init__(
@@ -102,41 +93,17 @@ class MixedStep:
 
 
 def row_sizes(r: Tensor) -> Tensor:
-    """Return the largest absolute value of each row, to be divided by.
+    """Return the largest absolute value of each row, to be divided by: not zero.
 
-    Parameters
-    ----------
-    r : torch.Tensor, shape ``(batch, 1, *unknowns)``
-        Any values.
-
-    Returns
-    -------
-    torch.Tensor, shape ``(batch, 1, ..., 1)``
-        Not zero.
+    Its shape is ``(batch, 1, ..., 1)``.
     """
     return largest(r).clamp_min(torch.finfo(r.dtype).tiny).reshape(-1, *[1] * (r.ndim - 1))
 
 
 def multiplied(x: Tensor, factor: Tensor, out: Tensor, more: bool = False) -> Tensor:
-    """Write the rows of x times factors in another precision, or add that to what is there.
+    """Write the rows of x times factors in float64 in another precision, or add that to what is there.
 
     In pieces that are converted first: torch would convert whole tensors by the way.
-
-    Parameters
-    ----------
-    x : torch.Tensor, shape ``(batch, 1, *unknowns)``
-        Any values.
-    factor : torch.Tensor, shape ``(batch, 1, ..., 1)``
-        Of each row, in float64.
-    out : torch.Tensor, shape ``(batch, 1, *unknowns)``
-        What is written into.
-    more : bool, default False
-        Whether to add.
-
-    Returns
-    -------
-    torch.Tensor, shape ``(batch, 1, *unknowns)``
-        ``out``.
     """
     for rows in strips(x.shape[2], x):
         here = x[:, :, rows]

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..core.arrays import NonFiniteError
 from ..multigrid.exact import Condensation
 from ..operators.contract import Map
-from ..poisson.lifting import Held
+from ..poisson.boundary import Held
 from .iteration import largest
 from .method import Found, Method
 from .stopping import Outcome, Status, Stopping
@@ -29,7 +29,7 @@ class Once(Method):
         raise NotImplementedError
 
     def solve(self, b: Tensor, held: Held, guess: Tensor | None, stopping: Stopping) -> Found:
-        """Solve for loads; see :meth:`Method.solve`."""
+        """Solve for loads; see :meth:`mgnet.solver.method.Method.solve`."""
         if stopping.refine or not stopping.maxiter:
             return super().solve(b, held, guess, stopping)
         u, status = self.once(b, held)

@@ -13,7 +13,7 @@ from ..core.precision import full_precision
 from ..multigrid.exact import Condensation
 from ..operators.contract import Map
 from ..operators.rows import residual
-from ..poisson.lifting import Held
+from ..poisson.boundary import Held
 from .iteration import largest, lost_below_normal, relative_norm
 from .stopping import Outcome, Status
 from .system import Lazy, System
@@ -25,13 +25,7 @@ MULTIPLES = (1.1, 1.3, 1.7)
 
 
 class SecondLook(Lazy):
-    """What says how good a solution is without having made it.
-
-    Parameters
-    ----------
-    system : System
-        What was solved, in any precision.
-    """
+    """What says how good a solution of a system, of any precision, is without having made it."""
 
     def __init__(self, system: System) -> None:
         self.system = system.double
@@ -44,18 +38,9 @@ class SecondLook(Lazy):
         return lambda b: self.system.box.nodes(self.system.factorised(b))
 
     def missed(self, x: Tensor, load: Tensor) -> Tensor:
-        """Return each row's error.
+        """Return each row's error, shape (batch,), in float64.
 
         Residuals of multiples of x are the same but for rounding, which x may have followed.
-
-        Parameters
-        ----------
-        x, load : torch.Tensor, shape ``(batch, 1, *unknowns)``
-            Solution and load.
-
-        Returns
-        -------
-        torch.Tensor, shape (batch,), in float64
         """
         system, wide, loads = self.system, x.double(), load.double()
         worst = torch.zeros_like(largest(wide))
@@ -66,21 +51,9 @@ class SecondLook(Lazy):
         return worst + torch.finfo(x.dtype).eps * largest(wide)
 
     def __call__(self, b: Tensor, held: Held, u: Tensor, tol: float = math.inf) -> Outcome:
-        """Judge a solution.
+        """Judge a solution, shape ``(batch, *nodes)``: the outcome has its estimated error.
 
-        Parameters
-        ----------
-        b, u : torch.Tensor, shapes ``(batch, *unknowns)`` and ``(batch, *nodes)``
-            Load and solution.
-        held : Held
-            The values at the Dirichlet nodes.
-        tol : float, optional
-            Accepted error, relative to the largest nodal value.
-
-        Returns
-        -------
-        Outcome
-            With the estimated error.
+        The accepted error ``tol`` is relative to the largest nodal value.
         """
         with torch.no_grad(), full_precision():
             load = held.double().lifted(b.double(), self.system.A)[:, None]

@@ -22,16 +22,9 @@ TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 class Stopping:
     """When to stop, and what to do then; checked.
 
-    Parameters
-    ----------
-    tol : float, optional
-        Accepted error, relative to the largest nodal value.
-    maxiter : int, optional
-        Most cycles.
-    refine : bool, default False
-        Correct by residuals in float64.
-    throw : bool, default True
-        Whether to raise when the solution has not converged.
+    ``tol`` is the accepted error, relative to the largest nodal value, ``maxiter`` the most cycles.
+    ``refine`` corrects by residuals in float64; ``throw`` says whether to raise when the solution has not
+    converged.
     """
 
     def __init__(
@@ -51,14 +44,9 @@ class Stopping:
         return Stopping(self.tol, 10 * MAXITER, self.refine, self.throw)
 
     def accepted(self, dtype: torch.dtype, rounding: float) -> float:
-        """Return the error that is accepted, relative to the largest value.
+        """Return the error that is accepted in a precision, relative to the largest value.
 
-        Parameters
-        ----------
-        dtype : torch.dtype
-            Precision.
-        rounding : float
-            What rounding alone may leave.
+        ``rounding`` is what rounding alone may leave of one.
         """
         return max(TOLERANCE[dtype], 4 * rounding) if self.tol is None else self.tol
 
@@ -122,10 +110,7 @@ class Outcome:
     def judge(self, errors: Tensor, accepted: Tensor) -> None:
         """Take other estimates of the rows' errors, and see whether they are small enough, :eq:`stopping`.
 
-        Parameters
-        ----------
-        errors, accepted : torch.Tensor, shape (batch,)
-            Estimated and accepted errors. NaN is not accepted, and means divergence as infinity does.
+        NaN is not accepted, and means divergence as infinity does.
         """
         bad = ~((errors <= accepted) & errors.isfinite())
         # One look, which waits for a GPU.

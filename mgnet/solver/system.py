@@ -30,16 +30,9 @@ class Lazy:
 
 
 class System(Lazy):
-    """A u = b on the unknowns of a problem.
+    """A u = b on the unknowns of a problem, whose f is not used.
 
-    Parameters
-    ----------
-    problem : Poisson
-        The problem; its f is not used.
-    A : Operator
-        Its operator, or another one.
-    own : bool, default False
-        Whether it is another one.
+    A is its operator, or, by ``own``, another one.
     """
 
     def __init__(self, problem: Poisson, A: Operator, own: bool = False) -> None:

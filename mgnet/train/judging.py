@@ -97,26 +97,7 @@ def _ready(model: Any, split: Any) -> Split:
 def judge(
     model: nn.Module, split: Split, processes: Processes, batch_size: int = JUDGED, bfloat16: bool = False
 ) -> tuple[float, float]:
-    """Return mean loss and accuracy, in evaluation mode.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-        Where the split is.
-    split : Split
-        Images and labels.
-    processes : Processes
-        Those that share the images.
-    batch_size : int, default 1000
-        Images at a time.
-    bfloat16 : bool, default False
-        Compute products in bfloat16.
-
-    Returns
-    -------
-    (float, float)
-        Over all images of all processes.
-    """
+    """Return mean loss and accuracy over all images of all processes, in evaluation mode."""
     device = split.images.device
     loss, correct = (torch.zeros((), dtype=torch.float64, device=device) for _ in range(2))
     with evaluating(model), brain_float(device, bfloat16):
@@ -142,20 +123,7 @@ def _in_order(model: nn.Module, split: Split, batch_size: int, processes: Proces
 
 
 def diverged(what: str, lr: float) -> DivergedError:
-    """Return the error for a training that has left the finite numbers.
-
-    Parameters
-    ----------
-    what : str
-        What is not finite.
-    lr : float
-        The learning rate.
-
-    Returns
-    -------
-    DivergedError
-        It says what to do.
-    """
+    """Return the error for a training that has left the finite numbers; it says what to do."""
     return DivergedError(
         f"{what} at learning rate {lr:.3g}; take a smaller one, or clip the gradient; the last checkpoint is"
         " as it was"

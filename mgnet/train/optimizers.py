@@ -16,12 +16,7 @@ __all__ = ["create", "go_to", "load", "schedule"]
 def create(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """Return the optimiser; norms and biases are not pulled towards zero.
 
-    Parameters
-    ----------
-    model : torch.nn.Module
-        Lazy layers know their shapes.
-    recipe : Recipe
-        Which optimiser, and its numbers.
+    Lazy layers know their shapes by then.
     """
     numbers = [p for p in model.parameters() if p.requires_grad]
     groups = [
@@ -38,19 +33,9 @@ def create(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def load(optimizer: torch.optim.Optimizer, moments: dict[int, dict[str, Any]]) -> None:
-    """Take up the moments of the parameters; rates and decay stay those of the recipe.
+    """Take up the ``state`` of another's ``state_dict()``; rates and decay stay those of the recipe.
 
-    Parameters
-    ----------
-    optimizer : torch.optim.Optimizer
-        A new one.
-    moments : dict
-        The ``state`` of another's ``state_dict()``.
-
-    Raises
-    ------
-    ValueError
-        When they belong to other parameters.
+    Moments that belong to other parameters are a ValueError.
     """
     optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
     for p, state in optimizer.state.items():
@@ -62,29 +47,14 @@ def load(optimizer: torch.optim.Optimizer, moments: dict[int, dict[str, Any]]) -
 def schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> Any:
     """Return the schedule of the learning rate, a new value for every step.
 
-    Parameters
-    ----------
-    optimizer : torch.optim.Optimizer
-        What has the rate.
-    recipe : Recipe
-        Which schedule, and its numbers.
-    steps : int
-        Of an epoch.
+    ``steps`` are those of an epoch.
     """
     total = recipe.epochs * steps
     return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share(recipe, step, total))
 
 
 def go_to(schedule: Any, step: int) -> None:
-    """Put a schedule where it is after some steps.
-
-    Parameters
-    ----------
-    schedule : torch.optim.lr_scheduler.LambdaLR
-        A new one.
-    step : int
-        How many were made.
-    """
+    """Put a new schedule where it is after some steps."""
     schedule.last_epoch = step
     rates = zip(schedule.base_lrs, schedule.lr_lambdas, strict=True)
     schedule._last_lr = [base * share(step) for base, share in rates]

@@ -18,10 +18,7 @@ __all__ = ["Processes", "together"]
 class Processes:
     """The processes of ``torchrun``, or this one alone.
 
-    Attributes
-    ----------
-    rank, world : int
-        Which process this is, and of how many.
+    This is the one of the number ``rank``, of as many as ``world`` says.
     """
 
     def __init__(self) -> None:
@@ -41,16 +38,11 @@ class Processes:
         return self.rank == 0
 
     def add_gradients(self, parameters: Iterable[Tensor]) -> None:
-        """Add up the gradients of all processes.
+        """Add up the gradients of all processes, where the same of the parameters have one.
 
         They lie in one row in the order of the parameters, so that every sum is rounded in one way. (torch's
         DistributedDataParallel finds another order after the first step of each start: of three processes or
         more a run that goes on would end with other digits.)
-
-        Parameters
-        ----------
-        parameters : iterable of torch.Tensor
-            Equal ones everywhere; the same of them have a gradient.
         """
         if self.world == 1:
             return
@@ -61,15 +53,7 @@ class Processes:
             gradient.copy_(total.view_as(gradient))
 
     def total(self, *numbers: float, device: Any = None) -> list[float]:
-        """Return each number summed over the processes.
-
-        Parameters
-        ----------
-        *numbers : float
-            Of this process.
-        device : torch.device, optional
-            Where the backend computes.
-        """
+        """Return each number summed over the processes; the device is where the backend computes."""
         if self.world == 1:
             return list(numbers)
         sums = torch.tensor(numbers, dtype=torch.float64, device=device)
@@ -77,13 +61,7 @@ class Processes:
         return [float(x) for x in sums]
 
     def gathered(self, state: Any) -> list[Any]:
-        """Return what each process has, in the order of their ranks.
-
-        Parameters
-        ----------
-        state : object
-            Plain types and tensors of the CPU: this process's.
-        """
+        """Return what each process has, plain types and tensors of the CPU, in the order of their ranks."""
         if self.world == 1:
             return [state]
         states: list[Any] = [None] * self.world
@@ -91,15 +69,7 @@ class Processes:
         return states
 
     def first(self, action: Callable[[], Any], device: Any = None) -> None:
-        """Do something in the first process; what it raises there, the others raise too, as a ValueError.
-
-        Parameters
-        ----------
-        action : callable
-            Takes nothing.
-        device : torch.device, optional
-            Where the backend computes.
-        """
+        """Do something in the first process; what it raises there, the others raise too, as a ValueError."""
         error: Exception | None = None
         if self.writes:
             try:
@@ -117,10 +87,7 @@ class Processes:
     def same(self, tensors: Iterable[Tensor]) -> None:
         """Overwrite tensors with those of the first process.
 
-        Parameters
-        ----------
-        tensors : iterable of torch.Tensor
-            Weights, or running statistics, which differ between processes.
+        They are weights, or running statistics, which differ between processes.
         """
         if self.world == 1:
             return
@@ -134,15 +101,7 @@ class Processes:
 def together(device: torch.device) -> Iterator[None]:
     """Join the processes that ``torchrun`` started, if it did; by gloo on CPUs and NCCL on GPUs.
 
-    Parameters
-    ----------
-    device : torch.device
-        What this process computes on.
-
-    Raises
-    ------
-    ValueError
-        When the environment says only in part what torchrun says.
+    When the environment says only in part what torchrun says, that is a ValueError.
     """
     if "WORLD_SIZE" not in os.environ or dist.is_initialized():
         yield

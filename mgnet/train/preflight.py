@@ -27,12 +27,8 @@ PARTS = ("train", "validation", "test")
 class Findings:
     """What a run has to heed.
 
-    Attributes
-    ----------
-    still : list of torch.nn.Module
-        Modules that stay in evaluation mode.
-    least : int
-        Images that each process needs at a time, for batch normalisation's sake; 0 without it.
+    ``still`` are the modules that stay in evaluation mode, and ``least`` is how many images each process
+    needs at a time, for batch normalisation's sake; 0 without it.
     """
 
     still: list[nn.Module]
@@ -40,18 +36,7 @@ class Findings:
 
 
 def require_data(data: Data) -> None:
-    """Refuse a data set whose parts do not fit each other.
-
-    Parameters
-    ----------
-    data : Data
-        Only its validation set may be empty.
-
-    Raises
-    ------
-    TypeError, ValueError
-        They name the part, and what differs.
-    """
+    """Refuse a data set whose parts do not fit each other; only its validation set may be empty."""
     if not isinstance(data.name, str):
         raise TypeError(f"data: got {shown(data.name)} as data.name; accepted: a string")
     if not isinstance(data.classes, list | tuple) or not all(isinstance(name, str) for name in data.classes):
@@ -71,26 +56,10 @@ def require_data(data: Data) -> None:
 
 
 def require_fit(model: nn.Module, data: Data, recipe: Recipe) -> Findings:
-    """Refuse a model that cannot be trained on a data set; it is asked once, in evaluation mode.
+    """Refuse a model that cannot be trained on a data set; return what the run has to heed.
 
-    Parameters
-    ----------
-    model : torch.nn.Module
-        Lazy layers take their shapes here, and their numbers from torch's generators.
-    data : Data
-        On the model's device.
-    recipe : Recipe
-        How the model will be trained.
-
-    Returns
-    -------
-    Findings
-        What the run has to heed.
-
-    Raises
-    ------
-    TypeError, ValueError
-        They name what does not fit.
+    It is asked once, in evaluation mode; the data are on its device. Lazy layers take their shapes here, and
+    their numbers from torch's generators.
     """
     if recipe.patience is not None and not len(data.validation):
         raise ValueError(f"patience: got {recipe.patience}; accepted without a validation set: None")
@@ -109,37 +78,14 @@ def require_fit(model: nn.Module, data: Data, recipe: Recipe) -> Findings:
 def require_answer(model: nn.Module, split: Split) -> None:
     """Refuse a model that does not give scores for the images of a split, or not for its labels.
 
-    Parameters
-    ----------
-    model : torch.nn.Module
-        It is asked once, in evaluation mode.
-    split : Split
-        On the model's device.
-
-    Raises
-    ------
-    TypeError, ValueError
-        They name what does not fit.
+    It is asked once, in evaluation mode; the split is on its device.
     """
     if len(split):
         _require_labels(_answer(model, split), split, "split")
 
 
 def place_of(model: nn.Module, default: torch.device) -> torch.device:
-    """Return where a model's numbers are.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-        The model.
-    default : torch.device
-        For one that has none.
-
-    Returns
-    -------
-    torch.device
-        That of the first parameter or buffer.
-    """
+    """Return where a model's first parameter or buffer is; the default for one that has none."""
     for tensor in (*model.parameters(), *model.buffers()):
         if tensor.is_meta:
             raise ValueError("model: got parameters without numbers, on the meta device; accepted: numbers")
@@ -149,13 +95,7 @@ def place_of(model: nn.Module, default: torch.device) -> torch.device:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model into evaluation mode, and each module back into its own at the end; without gradients.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-        The model.
-    """
+    """Put a model into evaluation mode, and each module back into its own at the end; without gradients."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -196,20 +136,7 @@ def _answer(model: nn.Module, split: Split) -> Tensor:
 
 
 def require_scores(scores: Any, images: int) -> None:
-    """Refuse what is no table of scores.
-
-    Parameters
-    ----------
-    scores : object
-        What a model gave.
-    images : int
-        For how many images.
-
-    Raises
-    ------
-    TypeError, ValueError
-        When it is something else than a tensor of floats, one row for each image.
-    """
+    """Refuse what is no tensor of floats with one row for each image."""
     if not isinstance(scores, Tensor) or not scores.is_floating_point():
         raise TypeError(f"model: gave {shown(scores)} for images; accepted: a tensor of scores")
     if scores.ndim != 2 or len(scores) != images:
@@ -229,18 +156,7 @@ def _require_labels(scores: Tensor, split: Split, name: str) -> None:
 
 
 def require_finite(model: nn.Module) -> None:
-    """Refuse parameters that are not finite.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-        The model.
-
-    Raises
-    ------
-    ValueError
-        It names the first.
-    """
+    """Refuse parameters that are not finite, naming the first."""
     for name, p in model.named_parameters():
         if not p.isfinite().all():
             raise ValueError(f"model: got {name} with numbers that are not finite; accepted: finite ones")

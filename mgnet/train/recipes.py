@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
-from ..core.checks import choice, count, flag, number, shown
+from ..core.checks import choice, count, flag, number, positive, shown
 from ..core.kinds import is_array
 from ..data.augmentation import Augmentation
 
@@ -161,13 +161,6 @@ def _share(name: str, value: Any) -> float:
     return share
 
 
-def _rate(name: str, value: Any) -> float:
-    rate = number(name, value)
-    if rate <= 0:
-        raise ValueError(f"{name}: got {shown(value)}; accepted: a positive number")
-    return rate
-
-
 def _decay(name: str, value: Any) -> float:
     decay = number(name, 0.0 if value is None else value)
     if decay < 0:
@@ -203,7 +196,7 @@ _PLAIN: dict[str, Callable[[str, Any], Any]] = {
     "epochs": _some,
     "batch_size": _some,
     "optimizer": _word(OPTIMIZERS),
-    "lr": _rate,
+    "lr": positive,
     "momentum": _share,
     "nesterov": flag,
     "weight_decay": _decay,
@@ -219,10 +212,12 @@ _PLAIN: dict[str, Callable[[str, Any], Any]] = {
     "bfloat16": flag,
     "channels_last": flag,
     "compile": flag,
-    "clip": _optional(_rate),
+    "clip": _optional(positive),
     "patience": _optional(_some),
 }
 
+
+PLAIN = Recipe(epochs=10, batch_size=64, lr=0.01, nesterov=False, weight_decay=0.0, schedule="constant")
 
 # "paper": what the articles on these networks did. "fast": the most that few epochs give on a CPU.
 # "lecture": the plain loop of the course, nothing that was not explained yet. Each for photographs and for
@@ -269,45 +264,19 @@ RECIPES: dict[str, dict[str, Recipe]] = {
         "flat": Recipe(epochs=5, batch_size=64, lr=0.02, weight_decay=1e-4, drop_last=True),
     },
     "lecture": {
-        "photographs": Recipe(
-            epochs=10, batch_size=64, lr=0.01, nesterov=False, weight_decay=0.0, schedule="constant"
-        ),
-        "bare": Recipe(
-            epochs=10, batch_size=64, lr=0.01, nesterov=False, weight_decay=0.0, schedule="constant"
-        ),
-        "digits": Recipe(
-            epochs=15, batch_size=32, lr=0.01, nesterov=False, weight_decay=0.0, schedule="constant"
-        ),
-        "flat": Recipe(
-            epochs=10, batch_size=64, lr=0.01, nesterov=False, weight_decay=0.0, schedule="constant"
-        ),
+        "photographs": PLAIN,
+        "bare": PLAIN,
+        "digits": replace(PLAIN, epochs=15, batch_size=32),
+        "flat": PLAIN,
     },
 }
 
 
 def recipe(name: str, channels: int = 3, normalised: bool = True, convolutional: bool = True) -> Recipe:
-    """Return a recipe by name.
+    """Return a recipe by name, "paper", "fast" or "lecture"; another is a ValueError.
 
-    Parameters
-    ----------
-    name : {"paper", "fast", "lecture"}
-        Which.
-    channels : int, default 3
-        Of the images: one for grey digits, else photographs.
-    normalised : bool, default True
-        Whether the network has batch normalisation.
-    convolutional : bool, default True
-        Whether it has convolutions.
-
-    Returns
-    -------
-    Recipe
-        The recipe.
-
-    Raises
-    ------
-    ValueError
-        For an unknown name.
+    It depends on the channels of the images, one for grey digits, else photographs, and on whether the
+    network has batch normalisation, and convolutions.
     """
     if name not in RECIPES:
         raise ValueError(f"recipe: got {name!r}; accepted: one of {tuple(RECIPES)}")

@@ -21,22 +21,9 @@ LACKING = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 def folder(out: Any) -> Path | None:
-    """Return the folder that an argument names.
+    """Return the folder that an argument names, None for None.
 
-    Parameters
-    ----------
-    out : path-like or None
-        The argument.
-
-    Returns
-    -------
-    pathlib.Path or None
-        None for None.
-
-    Raises
-    ------
-    TypeError, ValueError
-        When it is no path, or the empty one.
+    What is no path, or the empty one, is a TypeError or a ValueError.
     """
     if out is None:
         return None
@@ -51,19 +38,10 @@ def folder(out: Any) -> Path | None:
 def claimed(out: Path, resume: bool = False, overwrite: bool = False) -> Iterator[None]:
     """Hold a folder for one run; make it where it is not there, and see that it can be written to.
 
-    Parameters
-    ----------
-    out : pathlib.Path
-        The folder. What a run that was killed has left half-written in it is removed.
-    resume, overwrite : bool, default False
-        Whether to go on with the run that the folder holds, or to remove that.
-
-    Raises
-    ------
-    ValueError
-        When it cannot be one run's folder: no folder, not writable, in use, or with another run.
-    OSError
-        When the machine lacks what is needed, as space on the disk.
+    What a run that was killed has left half-written in it is removed. ``resume`` goes on with the run that
+    the folder holds, ``overwrite`` removes that. What cannot be one run's folder is a ValueError: no folder,
+    not writable, in use, or with another run. When the machine lacks what is needed, as space on the disk,
+    that is an OSError.
     """
     with ExitStack() as held:
         with _named(out):
@@ -94,19 +72,9 @@ def _named(out: Path) -> Iterator[None]:
 
 
 def require_free(out: Path, resume: bool = False, overwrite: bool = False) -> None:
-    """Refuse a folder with another run in it.
+    """Refuse a folder with another run in it; the ValueError names what is there.
 
-    Parameters
-    ----------
-    out : pathlib.Path
-        The folder; it need not be there.
-    resume, overwrite : bool, default False
-        As of :func:`claimed`.
-
-    Raises
-    ------
-    ValueError
-        It names what is there.
+    The folder need not be there, and ``resume`` and ``overwrite`` are as of :func:`claimed`.
     """
     for name in FILES:
         # A run that was gathered from links would write over what they lead to.

@@ -64,27 +64,12 @@ class Run:
 
 
 def read(path: str | os.PathLike[str]) -> Run:
-    """Read a run from a checkpoint of it, which need not be trusted.
+    """Read a run from a checkpoint of it, which need not be trusted; all of the run fits together.
 
-    Parameters
-    ----------
-    path : path
-        What :func:`mgnet.fit` left: its ``model.ckpt``, or its ``last.ckpt``.
-
-    Returns
-    -------
-    Run
-        All of it fits together.
-
-    Raises
-    ------
-    CheckpointError
-        When the file is damaged or no checkpoint, or when something in it is missing, of another kind, or
-        does not fit the rest; it names what.
-    ValueError
-        When nobody has registered the model.
-    FileNotFoundError
-        When there is no such file.
+    The file is what :func:`mgnet.fit` left: its ``model.ckpt``, or its ``last.ckpt``. When it is damaged or
+    no checkpoint, or when something in it is missing, of another kind, or does not fit the rest, a
+    :class:`mgnet.CheckpointError` names what. When nobody has registered the model, that is a ValueError;
+    when there is no such file, a FileNotFoundError.
     """
     state = checkpoint.load(path)
     with blamed(path):
@@ -107,17 +92,9 @@ def read(path: str | os.PathLike[str]) -> Run:
 
 @contextmanager
 def blamed(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Say that it is a file's fault if something is wrong.
+    """Say that it is a file's fault if something is wrong, by a :class:`mgnet.CheckpointError`.
 
-    Parameters
-    ----------
-    path : path
-        The checkpoint.
-
-    Raises
-    ------
-    CheckpointError
-        For whatever shows that the file holds something else.
+    That is for whatever shows that the checkpoint holds something else.
     """
     try:
         yield

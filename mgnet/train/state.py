@@ -45,24 +45,10 @@ SAME = ("spec", "trained", "still", "dataset", "classes", "seed", "processes")
 
 
 class State:
-    """A training run between two steps; :func:`mgnet.train.loop.train` takes it from there to its end.
+    """A training run between two steps; ``mgnet.train.loop.train`` takes it from there to its end.
 
-    Parameters
-    ----------
-    model : torch.nn.Module
-        On the device.
-    data : Data
-        On the device.
-    recipe : Recipe
-        How it is trained.
-    seed : int
-        Of the order of the images and of their augmentation.
-    device : torch.device
-        Where.
-    out : pathlib.Path or None
-        The folder for checkpoints and figures.
-    findings : Findings
-        What was seen of the model beforehand.
+    Model and data are on the device. The seed is that of the order of the images and of their augmentation,
+    ``out`` the folder for checkpoints and figures, and ``findings`` what was seen of the model beforehand.
     """
 
     def __init__(

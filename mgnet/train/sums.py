@@ -18,17 +18,7 @@ LOOK = 25
 
 
 class Sums:
-    """The losses, correct answers, images and seconds of the steps of an epoch, in one process.
-
-    Attributes
-    ----------
-    loss : float
-        The sum of the losses of all images.
-    correct, seen : int
-        How many images were classified correctly, and how many there were.
-    seconds : float
-        What the steps took.
-    """
+    """The losses, correct answers, images and seconds of the steps of an epoch, in one process."""
 
     def __init__(self) -> None:
         self.clear()
@@ -42,34 +32,15 @@ class Sums:
     def note(self, step: int, lr: float, losses: Tensor, correct: Tensor, images: int) -> None:
         """Take the figures of a step; on a CPU, and every so often on a GPU, look at them.
 
-        Parameters
-        ----------
-        step : int
-            Its number, for the message.
-        lr : float
-            Its learning rate, for the message.
-        losses, correct : torch.Tensor
-            The sum of the losses, and the number of images that were classified correctly.
-        images : int
-            How many there were.
-
-        Raises
-        ------
-        DivergedError
-            As :meth:`look`.
+        The step's number and learning rate are for the message. ``losses`` is the sum of the losses, and
+        ``correct`` the number of images that were classified correctly.
         """
         self._unseen.append((step, lr, images, torch.stack((losses.detach().double(), correct.double()))))
         if losses.device.type == "cpu" or len(self._unseen) >= LOOK:
             self.look()
 
     def look(self) -> None:
-        """Add up the losses since the last look.
-
-        Raises
-        ------
-        DivergedError
-            When one is not finite.
-        """
+        """Add up the losses since the last look; one that is not finite is a :class:`mgnet.DivergedError`."""
         # One look at all of them.
         figures = torch.stack([figure for *_, figure in self._unseen]).tolist() if self._unseen else []
         for (step, lr, images, _), (loss, correct) in zip(self._unseen, figures, strict=True):

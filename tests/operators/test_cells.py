@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from functools import reduce
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 import scipy.linalg
 import torch
 from operator_list import ENDS, at_all_nodes, entries_of, kron
+from random_boxes import as_matrix
 
 import mgnet
 from mgnet.core import memory
@@ -28,13 +28,7 @@ from mgnet.solver.factorised import Sparse
 every_dim = pytest.mark.parametrize("dim", [2, 3])
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Any:
-    """Small operations in many threads wait for each other, on a busy machine for long."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # Oracles.
@@ -43,12 +37,6 @@ def one_thread() -> Any:
 def unknowns_of(box: Box) -> np.ndarray:
     """The matrix from values at the unknowns to values at all nodes."""
     return kron(*map(operator_list.unknowns_of, box.axes))
-
-
-def as_matrix(operator: Callable[[torch.Tensor], torch.Tensor], shape: Sequence[int]) -> np.ndarray:
-    """The columns are what the operator makes of unit vectors."""
-    unit = torch.eye(math.prod(shape), dtype=torch.float64).reshape(-1, 1, *shape)
-    return operator(unit).flatten(1).T.numpy()
 
 
 def random_cases(
@@ -233,7 +221,7 @@ def test_constants_are_interpolated_exactly(dim: int) -> None:
         P = step[1]
         one = torch.ones((1, 1, *(n + 1 for n in P.coarse.cells)), dtype=torch.float64)
         rows = P.at_nodes(one)
-        if A.reaction is None and not any(map(any, A.robin)):
+        if A.reaction is None and not A.robin:
             torch.testing.assert_close(rows, torch.ones_like(rows), rtol=0, atol=1e-10)
         elif A.reaction is None:  # a weak Robin side draws a little
             assert rows.max() <= 1 + 1e-10
@@ -303,7 +291,7 @@ def test_new_nodes_are_in_equilibrium(dim: int) -> None:
 def test_entries_between_neighbours() -> None:
     A, expected = next(random_cases(2, 3, 6))
     S = A.assembled()
-    whole = at_all_nodes(A.h, A.a.numpy(), None, A.robin)
+    whole = at_all_nodes(A.h, A.a.numpy(), None, A.robin.alphas)
     nodes = tuple(n + 1 for n in A.box.cells)
     for step in itertools.product((-1, 0, 1), repeat=2):
         field = S.entry(step).numpy()

@@ -106,7 +106,7 @@ def test_the_names_of_the_list_differ() -> None:
 
 @pytest.mark.parametrize("case", OPERATORS, ids=str)
 def test_map(case: Case) -> None:
-    has_its_matrix(case)
+    has_its_matrix(case)  # eq: cell-energy, tensor-stiffness
     applies_it(case)
     has_an_adjoint(case)
     if not case.inverse:
@@ -181,7 +181,7 @@ def test_stiffness(case: Case) -> None:
     if case.bounded:
         bounds_its_spectrum(case)  # eq: cell-bound
     gives_residuals(case)
-    has_coarse_operators_that_are_galerkin(case)  # eq: galerkin
+    has_coarse_operators_that_are_galerkin(case)
     has_other_forms(case)
     if getattr(case.make(torch.float64), "numbers", ()):
         is_its_numbers(case)

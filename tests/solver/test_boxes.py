@@ -28,13 +28,7 @@ SIDES = (("left", "right"), ("bottom", "top"), ("back", "front"))
 ITERATIVE = ("auto", "vcycle", "fmg", "pcg")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Any:
-    """Small operations in many threads wait for each other, on a busy machine for long."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # A solver that shares nothing with the package: elements as Kronecker products, a sparse matrix of all nodes,

@@ -21,13 +21,7 @@ ITERATIVE = ("vcycle", "wcycle", "fcycle", "fmg", "pcg")
 NAN, INF = float("nan"), float("inf")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Any:
-    """Small operations in many threads wait for each other, on a busy machine for long."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # A solver that shares nothing with the package: cells in a loop, a dense matrix, long double residuals.

@@ -1,0 +1,136 @@
+"""The stiffness operator of equal cells in the plane and in space, against dense matrices."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+import torch.nn.functional as F  # noqa: N812
+from operator_list import ENDS, product
+from random_boxes import as_matrix, random_boxes
+
+import mgnet
+from mgnet.core import memory
+from mgnet.operators.axes import Axis
+from mgnet.operators.boxes import Box
+from mgnet.operators.differences import second_difference
+from mgnet.operators.rows import relaxed, residual, rounded_residual
+from mgnet.operators.stiffness import Stiffness
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def test_the_kernel_of_the_plane() -> None:
+    kernel = Stiffness(0.1, dim=2).weight  # eq: nine-point
+    torch.testing.assert_close(
+        3 * kernel[0, 0], torch.tensor([[-1, -1, -1], [-1, 8, -1], [-1, -1, -1]], dtype=torch.float64)
+    )
+    # In space the neighbours across a face have weight zero.
+    assert Stiffness(1.0, dim=3).weight[0, 0, 0, 1, 1] == pytest.approx(0, abs=1e-15)
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+@pytest.mark.parametrize(("c", "lumped"), [(0.0, False), (0.6, False), (0.6, True)])
+def test_sweeps_and_loads_of_all_nodes(c: float, lumped: bool, dim: int) -> None:
+    for box in random_boxes(7, dim, 9 - 2 * dim):
+        A, expected = Stiffness.of(box, 1.7, c, lumped=lumped), product(box.axes, 1.7, c, lumped)
+        x, b = torch.randn(2, 2, 1, *box.shape, dtype=torch.float64)
+        r = (b.flatten(1).numpy() - x.flatten(1).numpy() @ expected).reshape(b.shape)
+        for form in (A, Stiffness.of(box, 1.7, c, lumped=lumped, sums=True)):
+            inverse = 1 / form.diagonal()
+            with memory.reused():  # where no gradients flow
+                swept = relaxed(form, x, b, inverse, 0.7)
+                y = x.numpy() + 0.7 * inverse.numpy() * r
+                np.testing.assert_allclose(swept, y, rtol=0, atol=1e-12 * np.abs(r).max())
+        # At all nodes, nothing held and nothing joined.
+        free = Box([Axis(axis.cells, axis.h, ENDS["free"], axis.robin, axis.last) for axis in box.axes])
+        whole, scale = as_matrix(A.at_nodes, free.shape), 1e-13 * np.abs(expected).max()
+        np.testing.assert_allclose(whole, product(free.axes, 1.7, c, lumped), rtol=0, atol=scale)
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+def test_robin_sides_count_in_the_bound(dim: int) -> None:
+    """Beside a large alpha theirs is the largest eigenvalue, 3/2 for each axis of a side."""
+    box = Box([Axis(4, 1.0, ENDS["free"], (1e4, 0.0))] + [Axis(4, 1.0, ENDS["free"])] * (dim - 1))
+    D = product(box.axes, 1.0, 0.0)
+    largest = scipy.linalg.eigvalsh(D, np.diag(np.diag(D))).max()
+    assert largest == pytest.approx(1.5 ** (dim - 1), rel=0.05)
+    assert largest <= Stiffness.of(box, 1.0, 0.0).largest
+    equal = Stiffness.of(Box([Axis(16, 1 / 16)] * 2), 1.0, 0.0)
+    assert equal.largest == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+@pytest.mark.parametrize("sums", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_strips_are_seamless(dtype: torch.dtype, sums: bool, dim: int) -> None:
+    """Inside reused() large arrays are worked on in strips; the numbers are the same."""
+    shape = {2: (700, 901), 3: (60, 70, 80)}[dim]
+    assert 2 * math.prod(shape) * dtype.itemsize > memory.STRIP
+    generator = torch.Generator().manual_seed(dim)
+    for ends in ENDS.values():
+        robin = (0.5 * (ends[0] == "natural"), 0.0)
+        lost = 0 if ends[0] == "periodic" else 1 - ends.count("dirichlet")
+        last = None if sums and ends in (ENDS["held"], ENDS["joined"]) else 0.7 / shape[0]
+        box = Box([Axis(size - lost, 1 / shape[0], ends, robin, last) for size in shape])
+        A = Stiffness.of(box, 1.3, 40.0, sums=sums, dtype=dtype)
+        assert box.shape == shape
+        x, b = torch.randn((2, 2, 1, *shape), generator=generator, dtype=dtype)
+        inverse = 1 / A.diagonal()
+        outside = A(x), residual(A, x, b), x + 0.7 * inverse * residual(A, x, b)
+        with memory.reused():
+            results = A(x), residual(A, x, b), relaxed(A, x, b, inverse, 0.7)
+            inside = [memory.own_copy(y) for y in results]
+            scale = torch.tensor([2.0, 3.0], dtype=dtype).reshape(-1, 1, *[1] * dim)
+            single = rounded_residual(A, x, b, scale, torch.empty_like(x, dtype=torch.float32))
+            torch.testing.assert_close(
+                single, (scale * outside[1]).float(), rtol=1e-4, atol=1e-4 * float(outside[1].abs().max())
+            )
+        for y, z in zip(outside, inside, strict=True):
+            scale = y.abs().max().item()
+            torch.testing.assert_close(z, y, rtol=0, atol=8 * torch.finfo(dtype).eps * scale)
+
+
+def test_a_factor_of_the_kernel_may_vanish() -> None:
+    """With c h² = 6 a there are no entries to the neighbours along an axis."""
+    for dim in (2, 3):
+        A = Stiffness(1.0, 1.0, 6.0, dim=dim)
+        x = torch.randn(1, 1, *[9] * dim, dtype=torch.float64)
+        convolved = (F.conv2d if dim == 2 else F.conv3d)(x, A.weight, padding=1)
+        torch.testing.assert_close(A(x), convolved, rtol=0, atol=1e-13)
+    sol = mgnet.solve(1.0, 8, dim=2, domain=(0, 8), c=6.0)
+    expected = mgnet.solve(1.0, 8, dim=2, domain=(0, 8), c=6.0, method="direct")
+    np.testing.assert_allclose(sol.u, expected.u, rtol=0, atol=1e-13)
+
+
+def test_a_fine_grid_keeps_its_digits() -> None:
+    """In float32 no more is lost than the rounding of values costs, less than a convolution loses."""
+    n = 1024
+    x = np.linspace(0, 1, n + 1)[1:-1]
+    u = np.sin(np.pi * x)[:, None] * np.sin(2 * np.pi * x)
+    A = Stiffness(1 / n, dim=2, dtype=torch.float32)
+    single = torch.from_numpy(u)[None, None].float()
+    exact = Stiffness(1 / n, dim=2)(single.double())  # of the rounded values
+    assert (A(single) - exact).abs().max() < 2 * torch.finfo(torch.float32).eps
+    convolved = F.conv2d(single, A.weight, padding=1)
+    assert (convolved - exact).abs().max() > 2 * (A(single) - exact).abs().max()
+    # Along one axis next to nothing is lost.
+    D, D_exact = (second_difference(x, ENDS["held"], -1) for x in (single, single.double()))
+    assert (D - D_exact).abs().max() < 1e-2 * torch.finfo(torch.float32).eps
+
+
+def test_a_box_stiffness_says_what_it_takes() -> None:
+    with pytest.raises(ValueError, match=r"h: got \(0.1, 0.1, 0.1\); accepted: a number, or 2 of them"):
+        Stiffness((0.1, 0.1, 0.1), dim=2)
+    with pytest.raises(ValueError, match="dim: got 4"):
+        Stiffness(dim=4)
+
+
+def test_the_coarse_operator_of_equal_cells() -> None:
+    A = Stiffness((0.1, 0.2), 2.0, 3.0, dim=2, dtype=torch.float32).coarse()
+    assert (A.h, A.a, A.c, A.weight.dtype) == ((0.2, 0.4), 2.0, 3.0, torch.float32)
+    B = Stiffness(0.1, 2.0, 3.0, ("natural", "dirichlet"), robin=(0.5, 0.0)).coarse()
+    assert (B.h, B.a, B.c, B.robin, B.boundary) == (0.2, 2.0, 3.0, (0.5, 0.0), ("natural", "dirichlet"))
