@@ -85,10 +85,10 @@ plt.show()
 # With either P the coarse operator is R A P, R = Pᵀ. The package finds it without a product of matrices, by
 # applying R A P to vectors of zeros and ones, :eq:`probing`. Here is the product.
 
-A = fine.A.to_dense((n - 1, n - 1))
+A = fine.A.to_dense()
 units = torch.eye((n // 2 - 1) ** 2, dtype=torch.float64).reshape(-1, 1, n // 2 - 1, n // 2 - 1)
 P = fine.P(units).flatten(1).T
-coarse = levels_of(a)[1].A.to_dense((n // 2 - 1, n // 2 - 1))
+coarse = levels_of(a)[1].A.to_dense()
 defect = float((P.T @ A @ P - coarse).abs().max() / coarse.abs().max())
 print(f"R A P and the coarse operator differ by {defect:.1e}")
 assert defect < 1e-14
@@ -105,7 +105,7 @@ def spectrum(a: np.ndarray, by_hats: bool) -> np.ndarray:
     levels = levels_of(a)
     fine, shape = levels[0], levels[0].unknowns
     if by_hats:
-        matrix = fine.A.to_dense(shape)
+        matrix = fine.A.to_dense()
         P = hats.to_dense((n // 2 - 1, n // 2 - 1))
         inverse = torch.linalg.inv(P.T @ matrix @ P)
         size = (n // 2 - 1,) * 2

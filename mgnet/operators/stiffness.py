@@ -35,7 +35,13 @@ class EqualCells(Operator):
     smooth = True  # all cells are alike
 
     def on(self, cells: int | Sequence[int]) -> Stiffness:
-        """Return the same operator for a number of cells along each axis, which it then knows."""
+        """Return the same operator for a number of cells along each axis, which it then knows.
+
+        Parameters
+        ----------
+        cells : int or sequence of int
+            That number.
+        """
         return self._on(self.form.on(_each(cells)))
 
     def _on(self, box: Box, **changed: Any) -> Stiffness:
@@ -52,7 +58,13 @@ class EqualCells(Operator):
         return self.box
 
     def residual(self, x: Tensor, b: Tensor) -> Tensor:
-        """Return b − A x in one go, shape ``(N, 1, *unknowns)``."""
+        """Return b − A x in one go.
+
+        Parameters
+        ----------
+        x, b : torch.Tensor, shape ``(N, 1, *unknowns)``
+            Values at the unknowns, and loads.
+        """
         return self.form(x, b)
 
     @property
@@ -61,11 +73,27 @@ class EqualCells(Operator):
         return self.form.by_rows
 
     def rows(self, x: Tensor, rows: slice, b: Tensor | None, out: Tensor) -> Tensor:
-        """Apply the kernel at some rows of the first axis, as :class:`.Rows` says."""
+        """Apply the kernel at some rows of the first axis, as :class:`.Rows` says.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape ``(N, 1, *unknowns)``
+            Values at the unknowns.
+        rows : slice
+            Which rows.
+        b, out : torch.Tensor, shape ``(N, 1, their number, ...)``
+            What the result is subtracted from, if that is not None, and what it is written into.
+        """
         return self.form.rows(x, rows, b, out)
 
     def at_nodes(self, u: Tensor) -> Tensor:
-        """Return the loads of all nodes that belong to values at all nodes, shape ``(N, 1, *nodes)``."""
+        """Return the loads of all nodes that belong to values at all nodes.
+
+        Parameters
+        ----------
+        u : torch.Tensor, shape ``(N, 1, *nodes)``
+            The values.
+        """
         return replace(self.form, ends=(("natural", "natural"),) * self.dim, sums=False)(u)
 
     @property
@@ -89,7 +117,15 @@ class EqualCells(Operator):
         return self.box.matrix(self.form.a, self.form.c, self.form.lumped)
 
     def scaled(self, factor: float, dtype: torch.dtype) -> Stiffness:
-        """Return a multiple of the operator in another precision, for corrections: by sums."""
+        """Return a multiple of the operator in another precision, for corrections: by sums.
+
+        Parameters
+        ----------
+        factor : float
+            The multiple.
+        dtype : torch.dtype
+            The precision.
+        """
         form = self.form
         robin = [(factor * low, factor * high) for low, high in form.robin]
         return self._on(self.box, a=factor * form.a, c=factor * form.c, robin=robin, sums=True, dtype=dtype)
