@@ -32,6 +32,7 @@ def all_rows(script: str, folder: Path, *more: str, threads: int = 2) -> list[di
         ("train_cpu.py", ["Synthetic", "Speed", "Data side"]),
         ("train_gpu.py", ["-"]),
         ("command.py", ["Start", "Waiting"]),
+        ("paired.py", ["Speed"]),
     ],
 )
 def test_a_quick_run(script: str, sections: list[str], tmp_path: Path) -> None:
