@@ -279,8 +279,7 @@ class Stiffness(Stencil, EqualCells):
         if robin is None:
             robin = [(a * axis.robin[0], a * axis.robin[1]) for axis in box.axes]
         made = Stiffness(h, a, c, box.ends, robin=robin, lumped=lumped, dim=box.dim, **like)
-        last = tuple(axis.last for axis in box.axes)
-        form = Differences(h, a, c, made.pairs, tuple(robin), last, lumped, sums)
+        form = replace(made.form, last=tuple(axis.last for axis in box.axes), sums=sums)
         made.__dict__.update(form=form, box=box)
         return made
 

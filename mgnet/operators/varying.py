@@ -81,7 +81,6 @@ class VaryingStiffness(Operator):
         Robin's alpha at the two ends.
     """
 
-    smooth = False  # neighbouring cells may differ by any factor
     largest = 2.0  # as of every cell of a line
 
     def __init__(

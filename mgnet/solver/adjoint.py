@@ -20,7 +20,7 @@ from .stopping import Status, Stopping
 __all__ = ["LinearSolve", "Solving"]
 
 
-class System(Protocol):
+class Solvable(Protocol):
     """A symmetric system whose operator depends on tensors of numbers."""
 
     def solve(self, b: Tensor, numbers: tuple[Tensor, ...]) -> Tensor:
@@ -34,7 +34,7 @@ class LinearSolve(torch.autograd.Function):
     """u of A u = b as a function of b and of the numbers in A, with derivatives of any order, and vmap."""
 
     @staticmethod
-    def forward(system: System, b: Tensor, *numbers: Tensor) -> Tensor:
+    def forward(system: Solvable, b: Tensor, *numbers: Tensor) -> Tensor:
         """Solve."""
         return system.solve(b, numbers)
 
@@ -75,7 +75,7 @@ class LinearSolve(torch.autograd.Function):
         return LinearSolve.apply(ctx.system, load, *numbers)
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[Any, ...], system: System, b: Tensor, *numbers: Tensor) -> Any:
+    def vmap(info: Any, in_dims: tuple[Any, ...], system: Solvable, b: Tensor, *numbers: Tensor) -> Any:
         """Solve many right-hand sides at once; many operators one after the other."""
         _, b_dim, *dims = in_dims
         if all(dim is None for dim in dims):

@@ -33,7 +33,7 @@ from .solution import ConvergenceError, Solution
 from .stopping import Outcome, Status, Stopping
 from .system import Lazy, System
 
-__all__ = ["Hierarchy", "Stopping"]
+__all__ = ["Hierarchy"]
 
 
 class Hierarchy(Lazy):

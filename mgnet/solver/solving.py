@@ -13,8 +13,9 @@ from ..core.resources import within_memory
 from ..poisson import assembly
 from ..poisson.conditions import Condition
 from ..poisson.problem import Data, Poisson
-from .hierarchy import Hierarchy, Stopping
+from .hierarchy import Hierarchy
 from .solution import Solution
+from .stopping import Stopping
 
 __all__ = ["solve"]
 
