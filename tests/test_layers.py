@@ -22,13 +22,13 @@ ROOT = "__init__"  # the package itself: 'import mgnet' inside a module
 
 # Low to high; a name is a folder, or a module beside the folders. Two branches grow from one trunk: what
 # stands in one branch only is unknown to the other.
-TRUNK = [{"core"}, {"stencils", "plot"}, {"operators"}]
+TRUNK = [{"core"}, {"stencils", "plot", "kernels"}, {"operators"}]
 SOLVER = [{"poisson", "multigrid"}, {"solver"}]
 NETWORK = [{"layers", "data", "checkpoint"}, {"models"}, {"train"}]
 CROWN = [{"learned", "bridge"}, {ROOT}, {"cli"}, {"__main__"}]
 BRANCHES = [TRUNK + branch + CROWN for branch in (SOLVER, NETWORK)]
 
-HEAVY = {"torch", "scipy", "matplotlib"}
+HEAVY = {"torch", "scipy", "matplotlib", "numba"}
 
 PACKAGE = Path(mgnet.__file__).parent
 DOCS = Path(__file__).parent.parent / "docs"

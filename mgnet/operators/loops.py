@@ -1,0 +1,68 @@
+"""The door to the compiled loops: whether there are any for some tensors, and their arrays.
+
+Loops are for a CPU, for float32 and float64, and where no derivatives are taken; elsewhere torch does the
+work, which is the definition of every operator.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import warnings
+from collections.abc import Iterator
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..core.kinds import hidden, tracked
+
+__all__ = ["apply_to", "arrays", "there_are", "without"]
+
+TYPES = (torch.float32, torch.float64)
+
+
+class _Here(threading.local):
+    """Whether loops are switched off in this thread."""
+
+    off = False
+
+
+_here = _Here()
+
+
+@lru_cache(maxsize=1)
+def there_are() -> bool:
+    """Say whether loops can be compiled here; warn, once, where not."""
+    try:
+        import numba  # noqa: F401
+    except ImportError as error:
+        warnings.warn(
+            f"mgnet: no compiled loops, so solves take longer: {error}", RuntimeWarning, stacklevel=2
+        )
+        return False
+    return True
+
+
+def apply_to(*tensors: Tensor | None) -> bool:
+    """Say whether loops may work on some tensors; None counts for nothing."""
+    given = [x for x in tensors if x is not None]
+    if _here.off or any(x.device.type != "cpu" or x.dtype not in TYPES for x in given):
+        return False
+    return not (tracked(*given) or any(hidden(x) for x in given)) and there_are()
+
+
+def arrays(*tensors: Tensor) -> tuple[np.ndarray, ...]:
+    """Return tensors as contiguous arrays, which share their memory where they are that already."""
+    return tuple(x.detach().contiguous().numpy() for x in tensors)
+
+
+@contextlib.contextmanager
+def without() -> Iterator[None]:
+    """Let torch do all the work in this thread, until the context is left."""
+    before, _here.off = _here.off, True
+    try:
+        yield
+    finally:
+        _here.off = before
