@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import getpass
+import hashlib
 import os
 import sys
 import tempfile
 import threading
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -51,24 +53,44 @@ class _Notice(event.Listener):
             )
 
 
-def _keep_somewhere() -> None:
-    """Choose a folder of this user for compiled loops where neither the package nor its home is writable."""
-    config: Any = numba.config
-    if config.CACHE_DIR or _writable(Path(__file__).parent / "__pycache__"):
-        return
+@lru_cache(maxsize=1)
+def _folder() -> str:
+    """Give the folder where compiled loops of these sources are kept.
+
+    It lies in the package or, where that is not writable, in the user's cache or among temporary files;
+    ``NUMBA_CACHE_DIR`` overrides. Numba looks at the file of a loop, not at those of the loops that it calls,
+    so the name of the folder tells all sources apart.
+    """
+    here = Path(__file__).parent
+    sources = b"".join(path.read_bytes() for path in sorted(here.glob("*.py")))
+    name = f"mgnet-{hashlib.sha256(sources).hexdigest()[:16]}"
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    if not _writable(home):
-        config.CACHE_DIR = str(Path(tempfile.gettempdir()) / f"mgnet-{getpass.getuser()}")
+    given = [Path(_config.CACHE_DIR)] if _config.CACHE_DIR else []
+    for base in (*given, here / "__pycache__", home):
+        if _writable(base):
+            return str(base / name)
+    return str(Path(tempfile.gettempdir()) / f"{name}-{getpass.getuser()}")
 
 
 def _writable(folder: Path) -> bool:
+    """Say whether there is such a folder, or can be, that this user may write into."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
-    return os.access(folder, os.W_OK)
+    return folder.is_dir() and os.access(folder, os.W_OK)
 
 
-_keep_somewhere()
+def compiled(function: Any, *more: str) -> Any:
+    """Compile a loop when it is first called; ``more`` are liberties with arithmetic that it may take.
+
+    Sums keep their order, which accuracy rests on; a multiplication and an addition may become one.
+    """
+    before, _config.CACHE_DIR = _config.CACHE_DIR, _folder()
+    try:
+        options = {"fastmath": {"contract", "nsz", *more}, "error_model": "numpy"}
+        return numba.njit(nogil=True, cache=True, **options)(function)
+    finally:
+        _config.CACHE_DIR = before
+
+
+_config: Any = numba.config
 event.register("numba:compile", _Notice())
-
-# Sums keep their order, which accuracy rests on; a multiplication and an addition may become one.
-compiled = numba.njit(nogil=True, cache=True, fastmath={"contract", "nsz"}, error_model="numpy")

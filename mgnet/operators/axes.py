@@ -211,6 +211,24 @@ class Axis:
         stiff[-1] += self.robin[1]
         return self._of_unknowns(stiff), self._of_unknowns(_at_both_ends(self.widths / 3))
 
+    def couplings(self, a: float, c: float) -> np.ndarray:
+        """Return a times the stiffness and the mass matrix as couplings and row sums, shape (4, unknowns + 1).
+
+        They are k, s, m and w of :mod:`mgnet.kernels.tensor`; what c adds to the first is in k and s.
+        """
+        rows, widths = np.zeros((4, self.unknowns + 1)), self.widths
+        beyond = {"dirichlet": [], "natural": [0.0]}
+        low, high = ([widths[-1]], []) if self.periodic else map(beyond.__getitem__, self.ends)
+        cells = np.concatenate((low, widths, high))
+        rows[2] = cells / 6
+        rows[3, :-1] = self.hat_integrals()
+        rows[0] = np.divide(a, cells, out=np.zeros_like(cells), where=cells > 0) - c * rows[2]
+        rows[1] = c * rows[3]
+        for node, end in ((0, 0), (-2, 1)):
+            if self.ends[end] == "natural":
+                rows[1, node] += a * self.robin[end]
+        return rows
+
     @property
     def nonzeros(self) -> int:
         """Number of entries of the matrices."""

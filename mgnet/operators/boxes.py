@@ -15,7 +15,7 @@ from torch import Tensor
 from ..core.memory import empty, is_open, owned, scratch, sent, strips
 from .axes import Axis
 
-__all__ = ["Box"]
+__all__ = ["Box", "three"]
 
 # An axis is coarsened as long as its cells are no wider than the narrowest by this factor: point smoothers
 # do not see errors that vary along the wide side of a cell only.
@@ -211,3 +211,10 @@ class Box:
 def _sum_of_products(product: Any, stiff: Sequence[Any], masses: Sequence[Any]) -> Any:
     """Give K⊗M⊗M + M⊗K⊗M + M⊗M⊗K."""
     return sum(reduce(product, [*masses[:i], K, *masses[i + 1 :]]) for i, K in enumerate(stiff))
+
+
+def three(values: Sequence[Any], missing: Any) -> tuple[Any, ...]:
+    """Return three for three axes, as the compiled loops count them, where a problem has fewer."""
+    if len(values) == 1:
+        return (missing, missing, *values)
+    return (values[0], missing, values[1]) if len(values) == 2 else tuple(values)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .. import stencils
 from ..core.checks import number, positive
 from ..core.memory import sent
-from .boxes import Box
+from .boxes import Box, three
 from .contract import Map, Operator
 from .convolutions import Prolongation, Stencil
 from .differences import Differences
@@ -115,6 +115,21 @@ class EqualCells(Operator):
     def to_sparse(self) -> sp.csc_array:
         """Return the matrix in SciPy's form."""
         return self.box.matrix(self.form.a, self.form.c, self.form.lumped)
+
+    def compiled(self, dtype: Any) -> tuple[Any, ...]:
+        """Return the matrices of all axes as :mod:`mgnet.kernels.tensor` has them.
+
+        Parameters
+        ----------
+        dtype : numpy.dtype
+            The precision.
+        """
+        form, last = self.form, self.dim - 1
+        reacting = 0.0 if form.lumped else form.c
+        axes = [axis.couplings(form.a, reacting * (i == last)) for i, axis in enumerate(self.box.axes)]
+        trivial = np.array([[0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [1.0, 0.0]])
+        lump = form.c if form.lumped else 0.0
+        return tuple(x.astype(dtype) for x in three(axes, trivial)), dtype.type(lump), self.dim < 3
 
     def scaled(self, factor: float, dtype: torch.dtype) -> Stiffness:
         """Return a multiple of the operator in another precision, for corrections: by sums.
