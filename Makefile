@@ -9,7 +9,7 @@ INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c constraint
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # two pips must not write into one environment
-.PHONY: help demo test test-slow test-all docs lint format bench bench-2d bench-train bench-command faults clean distclean
+.PHONY: help demo test test-slow test-all docs lint format bench bench-2d bench-train bench-command bench-loops bench-growth faults clean distclean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 15
@@ -50,6 +50,12 @@ bench-train: $(STAMPS)/bench ## that of training, on the images under MGNET_DATA
 
 bench-command: $(STAMPS)/bench ## that of the command: its start, and other work on the processors
 	$(BIN)/python benchmarks/command.py
+
+bench-loops: $(STAMPS)/bench ## that of the compiled loops, beside peers and copies
+	$(BIN)/python benchmarks/loops.py
+
+bench-growth: $(STAMPS)/bench ## how time and memory grow, and the roofline: the book draws them
+	$(BIN)/python benchmarks/growth.py
 
 faults: $(STAMPS)/bench ## what happens when all goes wrong that can: about 6 minutes on two cores
 	$(BIN)/python benchmarks/faults.py

@@ -164,10 +164,11 @@ def in_child(script: str, *arguments: object) -> float | None:
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def peak_row(what: str, script: str, *arguments: object, most: float) -> Row:
+def peak_row(what: str, script: str, *arguments: object, most: float, target: str = "") -> Row:
     """Judge the memory that a script prints."""
     found = in_child(script, *arguments)
-    return Row(what, found, "{:.2f}×", most=most, note="no /proc here" if found is None else "")
+    note = "no /proc here" if found is None else ""
+    return Row(what, found, "{:.2f}×", most=most, target=target, note=note)
 
 
 def header(packages: Sequence[str]) -> dict[str, str]:

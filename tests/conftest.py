@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import signal
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ import torch
 from hypothesis import settings
 
 from mgnet.core import checks
+from mgnet.operators import loops
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
@@ -46,7 +49,7 @@ def counts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
     import pretended
 
     monkeypatch.setattr(checks, "DEVICES", ("cpu", pretended.NAME))
-    with pretended.pretended() as counts:
+    with loops.without(), pretended.pretended() as counts:  # by torch on both
         yield counts
 
 
@@ -69,6 +72,15 @@ def own_signals() -> Iterator[None]:
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def without_a_word() -> None:
+    """Compile in silence: how long that takes depends on the machine, and whether, on earlier runs."""
+    with contextlib.suppress(ImportError):
+        from mgnet.kernels import compiling
+
+        compiling.QUIET = math.inf
 
 
 @pytest.fixture(scope="module")

@@ -33,6 +33,8 @@ def all_rows(script: str, folder: Path, *more: str, threads: int = 2) -> list[di
         ("train_gpu.py", ["-"]),
         ("command.py", ["Start", "Waiting"]),
         ("paired.py", ["Speed"]),
+        ("loops.py", ["sine", "LAPACK", "cell", "small", "Start", "first", "Neighbours"]),
+        ("growth.py", ["time", "memory", "Roofline"]),
     ],
 )
 def test_a_quick_run(script: str, sections: list[str], tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     )
     option("--load", "KIND", "exact (f and c integrated against the hats) or nodal (lumped)")
     option("--method", "NAME", "auto (default), exact (1-D), vcycle, wcycle, fcycle, fmg, pcg or direct")
-    option("--smoother", "NAME", "jacobi, red-black or chebyshev")
+    option("--smoother", "NAME", "jacobi, red-black, chebyshev or line")
     option("--sweeps", ("NU1", "NU2"), "sweeps before and after the coarse correction", nargs=2)
     option("--levels", "K", "number of levels")
     option("--tol", "T", "tolerance for the estimated error")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .checks import kind_of, shown
-from .kinds import hidden, refuse_masked, refuse_tracked
+from .kinds import hidden, refuse_masked, refuse_tracked, tracked
 
 __all__ = [
     "NonFiniteError",
@@ -20,6 +20,8 @@ __all__ = [
     "first_bad",
     "known_values",
     "require_finite",
+    "roomy",
+    "sent",
     "to_numpy",
 ]
 
@@ -43,6 +45,8 @@ def array(
         # torch shares neither negative strides nor read-only memory.
         x = torch.from_numpy(x if x.flags.c_contiguous and x.flags.writeable else x.copy(order="C"))
     shapes = [(size,) if isinstance(size, int) else size for size in sizes]
+    if x.shape in shapes:  # the common case
+        return x.contiguous()
     fitting = [shape for shape in shapes if x.shape[max(x.ndim - len(shape), 0) :] == shape]
     if not fitting or not (batch or x.ndim == len(fitting[0])):
         lead = "..., " if batch else ""
@@ -134,3 +138,24 @@ def first_bad(x: Tensor, bad: Tensor, axes: int = 1) -> str:
     at = f"index {place[0] if axes == 1 else place}"
     at += f" of row {row[0] if len(row) == 1 else row}" if row else ""
     return f"{x[index].item()!r} at {at}"
+
+
+def sent(x: Tensor, device: torch.device | None = None, dtype: torch.dtype | None = None) -> Tensor:
+    """Return a tensor on a device, itself where it is there already.
+
+    What a GPU is doing is not waited for.
+    """
+    if x.device.type != "cpu" or device is None or device.type in ("cpu", "meta") or tracked(x):
+        return x.to(device=device, dtype=dtype)
+    # A GPU fetches by itself only what is in pinned memory.
+    return x.to(dtype=dtype).pin_memory().to(device, non_blocking=True)
+
+
+def roomy(shape: Sequence[int], like: Tensor) -> Tensor:
+    """Return a tensor without values, on the device of another and in its precision, float32 or float64.
+
+    NumPy asks for huge pages; touching small ones for the first time costs more than a sweep.
+    """
+    if like.device.type != "cpu":
+        return like.new_empty(tuple(shape))
+    return torch.from_numpy(np.empty(tuple(shape), np.float32 if like.dtype == torch.float32 else np.float64))

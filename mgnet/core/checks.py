@@ -95,7 +95,7 @@ def entry(state: Mapping[str, Any], key: str, kind: type | UnionType, what: str,
 
 def flag(name: str, value: Any) -> bool:
     """Return True or False; all else is a TypeError: the text "no" would be true."""
-    if not isinstance(value, bool | np.bool_):
+    if value is not True and value is not False and not isinstance(value, np.bool_):
         raise TypeError(f"{name}: got {shown(value)}; accepted: True or False")
     return bool(value)
 
@@ -156,6 +156,8 @@ def probability(name: str, value: Any) -> float:
 
 def count(name: str, value: Any, least: int = 1, most: float = math.inf) -> int:
     """Return an integer from ``least`` to ``most``; True and False are none."""
+    if type(value) is int and least <= value <= most:  # the common case, in no time
+        return value
     accepted = f"an integer of at least {least}" if most == math.inf else f"an integer from {least} to {most}"
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name}: got {shown(value)}; accepted: {accepted}")

@@ -36,11 +36,11 @@ def hidden(x: Any) -> bool:
 def tracked(*tensors: Any) -> bool:
     """Say whether derivatives by one of these tensors, or a vmap over it, are under way."""
     known = [x for x in tensors if isinstance(x, Tensor)]
-    return bool(known) and (
-        any(torch.is_grad_enabled() and x.requires_grad for x in known)
-        or any(forward_ad.unpack_dual(x).tangent is not None for x in known)
-        or any(map(hidden, known))
-    )
+    if torch.is_grad_enabled() and any(x.requires_grad for x in known):
+        return True
+    if _functorch.peek_interpreter_stack() is None and forward_ad._current_level < 0:
+        return False  # nothing is under way at all
+    return any(forward_ad.unpack_dual(x).tangent is not None or hidden(x) for x in known)
 
 
 def transforming() -> bool:

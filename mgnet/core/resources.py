@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import math
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -43,20 +41,25 @@ def require_memory(cells: int, n: Any = None) -> None:
         )
 
 
-@contextlib.contextmanager
-def within_memory(n: Any) -> Iterator[None]:
-    """Turn what the system, NumPy or torch say when memory runs out into a :class:`ResourceError`.
+class within_memory:  # noqa: N801  # used like the function that it was
+    """A context that turns what is said when memory runs out into a :class:`ResourceError`.
 
-    ``n`` is the size of the problem, for the message.
+    ``n`` is the size of the problem, for the message. (A class, since a generator takes longer.)
     """
-    try:
-        yield
-    except (MemoryError, OSError, RuntimeError) as error:
-        if isinstance(error, ResourceError) or not is_shortage(error):
-            raise
-        raise ResourceError(
-            f"n: got {shown(n)}, for which memory ran out; accepted: what fits into the memory that is free"
-        ) from error
+
+    def __init__(self, n: Any) -> None:
+        self.n = n
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: type[BaseException] | None, error: Any, traceback: Any) -> None:
+        known = isinstance(error, MemoryError | OSError | RuntimeError)
+        if known and not isinstance(error, ResourceError) and is_shortage(error):
+            raise ResourceError(
+                f"n: got {shown(self.n)}, for which memory ran out; accepted: what fits into the memory that"
+                " is free"
+            ) from error
 
 
 def is_shortage(error: Exception) -> bool:

@@ -156,10 +156,11 @@ def _is_unwinding() -> bool:
 
 
 def _shields(frame: FrameType | None) -> int:
-    """Count the calls on the stack out of which no exception comes whole: imports and destructors."""
+    """Count the calls on the stack out of which no exception comes whole: imports, destructors, compilers."""
     count = 0
     while frame is not None:
         code = frame.f_code
-        count += code.co_filename.startswith("<frozen importlib") or code.co_name == "__del__"
+        shield = code.co_filename.startswith("<frozen importlib") or "llvmlite" in code.co_filename
+        count += shield or code.co_name == "__del__"
         frame = frame.f_back
     return count

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from ..core.arrays import sent
 from ..core.checks import count
-from ..core.memory import sent
 from .augmentation import Augmentation
 from .splits import FLOATS, Split
 

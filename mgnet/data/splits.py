@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..core.arrays import sent
 from ..core.checks import find_device, number
 from ..core.kinds import is_array
-from ..core.memory import sent
 
 __all__ = ["Data", "Split", "statistics"]
 

@@ -2,95 +2,161 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import hashlib
 import os
 import sys
 import tempfile
 import threading
+import time
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numba
 from numba.core import event
+from numba.core.caching import FunctionCache
 
-__all__ = ["compiled"]
+__all__ = ["compiled", "lean", "part", "require"]
 
-# Seconds of compiling that nobody wonders about.
+# Seconds of compiling that nobody wonders about, all functions together.
 QUIET = 1.0
+NOTICE = "mgnet: compiling loops for this processor, once; some seconds"
+
+
+def compiled(function: Callable[..., Any], *more: str, **options: Any) -> Any:
+    """Compile a loop when it is first called, or take what is kept from before.
+
+    Sums keep their order, which accuracy rests on; a multiplication and an addition may become one. ``more``
+    are further liberties with arithmetic that the loop may take.
+    """
+    arithmetic: dict[str, Any] = {"fastmath": {"contract", "nsz", *more}, "error_model": "numpy"}
+    loop: Any = numba.njit(nogil=True, **arithmetic, **options)(function)
+    # Where there is no place to keep it, each process compiles.
+    with contextlib.suppress(OSError, RuntimeError):
+        loop._cache = _kept(function)
+    return loop
+
+
+def lean(function: Callable[..., Any], *more: str) -> Any:
+    """Compile a loop that takes no memory: counting who holds a row of an array takes longer than the row."""
+    return compiled(function, *more, _nrt=False)
+
+
+def part(function: Callable[..., Any]) -> Any:
+    """Compile a loop that takes no memory and that only other loops call."""
+    bare: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "error_model": "numpy"}
+    return numba.njit(nogil=True, fastmath={"contract", "nsz"}, _nrt=False, **bare)(function)
+
+
+def require() -> None:
+    """Raise ImportError where loops would run without being compiled, a thousand times slower."""
+    config: Any = numba.config
+    if config.DISABLE_JIT:
+        raise ImportError("NUMBA_DISABLE_JIT is set")
+
+
+def _kept(function: Callable[..., Any]) -> _Kept:
+    """Keep it where Numba does, or in a temporary folder if it finds no place that it may write to."""
+    config: Any = numba.config
+    with contextlib.suppress(RuntimeError):
+        return _Kept(function)
+    before, config.CACHE_DIR = config.CACHE_DIR, _temporary()
+    try:
+        return _Kept(function)
+    finally:
+        config.CACHE_DIR = before  # loops of others are none of our business
+
+
+def _temporary() -> str:
+    user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
+    folder = Path(tempfile.gettempdir()) / f"mgnet-{user}"
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    # What is read from there is run: nobody else may have put it there.
+    if hasattr(os, "getuid") and (found.st_uid != user or found.st_mode & 0o022):
+        raise PermissionError(f"others may write to {folder}")
+    return str(folder)
+
+
+class _Kept(FunctionCache):
+    """Compiled loops on disk: what cannot be read is compiled again, what cannot be written is not kept."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        # A loop contains those that it calls: one that changes outdates all.
+        file = self._cache_file
+        file._source_stamp = (file._source_stamp, _sources())
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Return what is kept for this signature, or None."""
+        try:
+            found = super().load_overload(sig, target_context)
+        except Exception:  # a file that is damaged: there is no end of kinds of errors
+            with contextlib.suppress(OSError):
+                self.flush()
+            return None
+        # Of two processes that write at once, one may have the other's entry in the index.
+        return found if found is not None and tuple(found.signature.args) == tuple(sig) else None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep it, if the disk has room."""
+        with contextlib.suppress(OSError):
+            super().save_overload(sig, data)
+
+
+@lru_cache(maxsize=1)
+def _sources() -> str:
+    """Give a digest of all loops, as they are written."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 class _Notice(event.Listener):
     """Says once that loops are compiled, when that has taken longer than nobody wonders about."""
 
     def __init__(self) -> None:
-        self.depth, self.said = 0, False
-        self.timer = threading.Timer(QUIET, self._say)
+        self.depth, self.spent, self.said = 0, 0.0, False
+        self.began, self.timer = 0.0, threading.Timer(0, self._say)
 
     def on_start(self, event: Any) -> None:
-        """Start the clock with the first loop of this package that is compiled."""
-        if not event.data["dispatcher"].py_func.__module__.startswith("mgnet."):
+        """Start the clock with a loop of this package that is compiled."""
+        if not _ours(event):
             return
         self.depth += 1
-        if self.depth == 1 and not self.said:
-            self.timer = threading.Timer(QUIET, self._say)
-            self.timer.daemon = True
-            self.timer.start()
+        if self.depth > 1 or self.said:
+            return
+        self.began = time.monotonic()
+        if self.spent >= QUIET:
+            self._say()
+            return
+        self.timer = threading.Timer(min(QUIET - self.spent, threading.TIMEOUT_MAX), self._say)
+        self.timer.daemon = True
+        self.timer.start()
 
     def on_end(self, event: Any) -> None:
         """Stop the clock when nothing is compiled any more."""
-        if event.data["dispatcher"].py_func.__module__.startswith("mgnet."):
-            self.depth -= 1
-            if not self.depth:
-                self.timer.cancel()
+        if not _ours(event):
+            return
+        self.depth -= 1
+        if not self.depth:
+            self.timer.cancel()
+            self.spent += time.monotonic() - self.began
 
     def _say(self) -> None:
-        if not self.said:
+        # Without stderr print() would take stdout, which belongs to others.
+        if sys.stderr is not None and not self.said:
             self.said = True
-            print(
-                "mgnet: compiling loops for this processor, once; some seconds", file=sys.stderr, flush=True
-            )
+            print(NOTICE, file=sys.stderr, flush=True)
 
 
-@lru_cache(maxsize=1)
-def _folder() -> str:
-    """Give the folder where compiled loops of these sources are kept.
-
-    It lies in the package or, where that is not writable, in the user's cache or among temporary files;
-    ``NUMBA_CACHE_DIR`` overrides. Numba looks at the file of a loop, not at those of the loops that it calls,
-    so the name of the folder tells all sources apart.
-    """
-    here = Path(__file__).parent
-    sources = b"".join(path.read_bytes() for path in sorted(here.glob("*.py")))
-    name = f"mgnet-{hashlib.sha256(sources).hexdigest()[:16]}"
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    given = [Path(_config.CACHE_DIR)] if _config.CACHE_DIR else []
-    for base in (*given, here / "__pycache__", home):
-        if _writable(base):
-            return str(base / name)
-    return str(Path(tempfile.gettempdir()) / f"{name}-{getpass.getuser()}")
+def _ours(event: Any) -> bool:
+    return event.data["dispatcher"].py_func.__module__.startswith("mgnet.")
 
 
-def _writable(folder: Path) -> bool:
-    """Say whether there is such a folder, or can be, that this user may write into."""
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    return folder.is_dir() and os.access(folder, os.W_OK)
-
-
-def compiled(function: Any, *more: str) -> Any:
-    """Compile a loop when it is first called; ``more`` are liberties with arithmetic that it may take.
-
-    Sums keep their order, which accuracy rests on; a multiplication and an addition may become one.
-    """
-    before, _config.CACHE_DIR = _config.CACHE_DIR, _folder()
-    try:
-        options = {"fastmath": {"contract", "nsz", *more}, "error_model": "numpy"}
-        return numba.njit(nogil=True, cache=True, **options)(function)
-    finally:
-        _config.CACHE_DIR = before
-
-
-_config: Any = numba.config
 event.register("numba:compile", _Notice())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -52,22 +53,29 @@ def share(work: Callable[[int, int], object], parts: list[tuple[int, int]]) -> N
                 work(*part)
         finally:
             _here.within = False
+            # After an error nobody begins another part.
+            for _ in todo:
+                pass
 
     helpers = []
     # Past the interpreter's last line there are no new threads.
     with contextlib.suppress(RuntimeError):
-        helpers = [_pool().submit(run) for _ in parts[1:]]
+        for _ in parts[1:]:
+            helpers.append(_pool().submit(run))
     try:
         run()
     finally:
-        # After an error nobody begins another part, and nobody works on when this function is left.
-        for _ in todo:
-            pass
-        for helper in helpers:
-            if not helper.cancel():
-                helper.result()
+        # Nobody works on when this function is left, whatever comes of it.
+        errors = [helper.exception() for helper in helpers if not helper.cancel()]
+    for error in filter(None, errors):
+        raise error
 
 
 @lru_cache(maxsize=1)
 def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(thread_name_prefix="mgnet")
+
+
+# A forked child has none of the threads; what waits for them there would be kept for ever.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.memory import sent
+from ..core.arrays import sent
+from ..operators import loops
 from ..operators.axes import Axis
 from ..operators.boxes import Box
 from ..operators.contract import Map, Operator
@@ -21,6 +22,8 @@ from .exact import Condensation
 
 __all__ = ["TensorSolver", "coarse_solver"]
 
+# Most multiplications along an axis for which NumPy's BLAS starts no threads, which torch's would.
+FEW = 2**18
 # Largest coarse grid that is solved as a dense matrix.
 DENSE = 4096
 
@@ -51,14 +54,29 @@ def _dense_solver(A: Operator) -> Map:
             f" accepted: at most {DENSE}; take more levels, or coarse='exact' where a and c are constant"
         )
     inverse = _inverse(A.to_dense(), A.loose)
-    return lambda b: (b.flatten(1) @ inverse).reshape(b.shape)
+    return lambda b: _product(inverse, b)
+
+
+def _product(matrix: Tensor, b: Tensor) -> Tensor:
+    """Multiply by a symmetric matrix; a BLAS would start threads for a product as small as this one."""
+    if not loops.apply_to(b):
+        return (b.flatten(1) @ matrix).reshape(b.shape)
+    from ..kernels.vectors import multiply
+
+    x = np.empty((len(b), math.prod(b.shape[1:])), loops.kind(b.dtype))
+    multiply(matrix.numpy(), b.contiguous().numpy().reshape(x.shape), x)
+    return torch.from_numpy(x).reshape(b.shape)
 
 
 def _inverse(A: Tensor, loose: bool) -> Tensor:
     """Invert in float64; where constants are mapped to zero, or almost, with the first unknown held there."""
     first = int(loose)
     inverse = torch.zeros_like(A, dtype=torch.float64)
-    inverse[first:, first:] = torch.linalg.inv(A.double()[first:, first:])
+    inner = A.double()[first:, first:]
+    if loops.apply_to(A):  # torch's threads would wait for one another
+        inverse[first:, first:] = torch.from_numpy(np.linalg.inv(inner.numpy()))
+    else:
+        inverse[first:, first:] = torch.linalg.inv(inner)
     return inverse.to(A.dtype)
 
 
@@ -114,6 +132,10 @@ def _eigenpairs(axis: Axis) -> tuple[np.ndarray, np.ndarray]:
 
 def _along_axes(matrices: Sequence[Tensor], x: Tensor) -> Tensor:
     """Apply one matrix along each of the last axes."""
-    for place, matrix in enumerate(matrices, -len(matrices)):
-        x = torch.tensordot(x, matrix, ([place], [1])).movedim(-1, place)
-    return x
+    few = x[:1].numel() * max(len(matrix) for matrix in matrices) <= FEW and loops.apply_to(x)
+    y: Any = x.contiguous().numpy() if few else x
+    for place, given in enumerate(matrices, -len(matrices)):
+        rows = len(given), math.prod(y.shape[place + 1 :] if place < -1 else ())
+        with np.errstate(all="ignore"):  # NaN is looked for elsewhere
+            y = ((given.numpy() if few else given) @ y.reshape(-1, *rows)).reshape(x.shape)
+    return torch.from_numpy(y) if few else y

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from ..operators.contract import Map
-from ..operators.rows import residual
-from ..operators.smoothers import Smoother
+from ..core.arrays import sent
+from ..operators.contract import Map, fused, residual
+from ..operators.fused import Fused
+from ..operators.smoothers import chebyshev_weights
 
-__all__ = ["Level", "cycle", "descend", "full_multigrid"]
+__all__ = ["Level", "ascend", "cycle", "cycled", "descend", "full_multigrid", "repeat_cycles"]
+
+# What corrections by a coarse grid may leave of an error, most cycles for that, and the slowest part that
+# they are for; fewest and most steps to see what one cycle does.
+LEFT, MOST, SLOWEST, FEWEST, STEPS = 0.2, 16, 0.01, 4, 10
 
 
 @dataclass
@@ -25,12 +32,16 @@ class Level:
         V → V′ on this grid.
     cells, unknowns : int, or one int for each axis
         Size of this grid.
-    smoother : Smoother
-        Improves an approximation on this grid.
+    smoother : callable
+        Improves an approximation on this grid; has ``weights`` where passes are compiled.
     P, R : operator, optional
         Prolongation from the next grid, and its transpose; none on the coarsest.
     lift : callable, optional
         A more exact interpolation for full multigrid; P by default.
+    passes : Fused, optional
+        Passes over memory that smooth and transfer at once.
+    weights : tuple of float, default (1.0,)
+        What the corrections by cycles are multiplied by that solve for a load of this grid, one by default.
     solve : callable, optional
         Solves on this grid; on the coarsest only.
     """
@@ -38,11 +49,18 @@ class Level:
     A: Map
     cells: Any
     unknowns: Any
-    smoother: Smoother
+    smoother: Any
     P: Any = None
     R: Any = None
     solve: Map | None = None
     lift: Map | None = None
+    passes: Fused | None = None
+    weights: tuple[float, ...] = (1.0,)
+
+    def fused(self, *vectors: Tensor | None) -> Any:
+        """Return the grid as compiled passes have it, where they may work on some vectors."""
+        own = self.passes and self.passes.inverse is getattr(self.smoother, "inverse", None)
+        return self.passes if own and fused(self.A, *vectors) else None
 
 
 def cycle(
@@ -72,15 +90,106 @@ def cycle(
     torch.Tensor, shape ``(batch, 1, *unknowns)``
         The better approximation.
     """
+    x = cycled(levels, b, x, sweeps, kind)
+    return x.clone() if levels[0].fused(b) else x
+
+
+def cycled(
+    levels: Sequence[Level], b: Tensor, x: Tensor | None, sweeps: tuple[int, int], kind: str = "V"
+) -> Tensor:
+    """Return the same; where passes are compiled, the next cycle overwrites it."""
     level, coarser = levels[0], levels[1:]
     if level.solve:
         return level.solve(b) if x is None else x + level.solve(b - level.A(x))
     x, r = descend(level, b, x, sweeps[0])
-    e = cycle(coarser, r, None, sweeps, kind)  # eq: cycle
+    e = _correction(coarser, r, sweeps, kind)  # eq: cycle
     if kind != "V" and len(coarser) > 1:
-        e = cycle(coarser, r, e, sweeps, "W" if kind == "W" else "V")
-    x = level.P(e).add_(x)  # eq: two-grid
-    return level.smoother(level.A, x, b, sweeps[1], post=True)
+        e = cycled(coarser, r, e, sweeps, "W" if kind == "W" else "V")
+    return ascend(level, x, e, b, sweeps[1])
+
+
+def _correction(levels: Sequence[Level], b: Tensor, sweeps: tuple[int, int], kind: str) -> Tensor:
+    """Solve for a load of a coarse grid by a cycle or, where one leaves much, by a polynomial in cycles."""
+    level, x = levels[0], None
+    if level.weights == (1.0,):
+        return cycled(levels, b, None, sweeps, kind)
+    for weight in level.weights:
+        e = cycled(levels, b if x is None else residual(level.A, x, b), None, sweeps, kind)
+        x = weight * e if x is None else x.add_(e, alpha=weight)
+    return x  # type: ignore[return-value]  # there is a weight
+
+
+def repeat_cycles(levels: Sequence[Level], sweeps: tuple[int, int]) -> None:
+    """Find out what cycles leave of errors of coarse grids, and repeat them there as it takes.
+
+    A coarse grid may lack a part of an error, as where few strong cells hold together that have none of its
+    nodes. There are many such parts, and what they need is many cycles on the one grid that lacks them,
+    by Chebyshev's polynomial, :eq:`chebyshev`, not on the finest.
+
+    Parameters
+    ----------
+    levels : sequence of Level
+        The grids, finest first; their weights are written.
+    sweeps : (int, int)
+        Sweeps before and after the coarse correction.
+
+    Raises
+    ------
+    FloatingPointError
+        When a cycle in float32 leaves more than there was.
+    """
+    for i in reversed(range(1, len(levels) - 1)):
+        level, coarser = levels[i], levels[i + 1 :]
+        level.weights = _weights(_left(levels[i:], sweeps))
+        repeated = [other.weights for other in coarser]
+        if len(level.weights) == 1 or all(len(weights) == 1 for weights in repeated):
+            continue
+        # It may have taken only this to make up for what the coarser ones lack.
+        dear, found = _cost(levels[i:]), level.weights
+        level.weights = (1.0,)
+        for other in coarser:
+            other.weights = (1.0,)
+        level.weights = _weights(_left(levels[i:], sweeps))
+        if _cost(levels[i:]) >= dear:
+            level.weights = found
+            for other, weights in zip(coarser, repeated, strict=True):
+                other.weights = weights
+
+
+def _cost(levels: Sequence[Level]) -> float:
+    """Count the unknowns that all cycles for a load come to."""
+    size, below = math.prod(levels[0].A.box.shape), levels[1:]  # type: ignore[attr-defined]
+    return len(levels[0].weights) * (size + (_cost(below) if below else 0.0))
+
+
+def _weights(left: float) -> tuple[float, ...]:
+    """Give weights of cycles each of which leaves a part of an error, that together they leave little."""
+    if not left > 2 * LEFT:
+        return (1.0,)
+    # A few parts are slower than what was seen, and cycles overshoot where coarser ones are repeated too.
+    low, high = max((1 - left) / 4, SLOWEST), 1 + LEFT
+    count = math.ceil(math.acosh(1 / LEFT) / math.acosh((high + low) / (high - low)))
+    return chebyshev_weights(min(max(count, 2), MOST), low, high)
+
+
+def _left(levels: Sequence[Level], sweeps: tuple[int, int]) -> float:
+    """Say which part of an error a cycle leaves, when what is left is all slow."""
+    A: Any = levels[0].A
+    generator = torch.Generator("cpu").manual_seed(0)
+    e = torch.randn((1, 1, *A.box.shape), generator=generator, dtype=A.like["dtype"], device="cpu")
+    e = sent(e, A.like["device"])
+    left, size = 1.0, float(torch.linalg.vector_norm(e))
+    for step in range(STEPS):
+        e = e - cycled(levels, A(e), None, sweeps)
+        if A.loose:  # constants may be lost in entries, and are met apart from cycles
+            e -= e.mean()
+        before, size = size, float(torch.linalg.vector_norm(e))
+        left = size / before if before else 0.0
+        if step + 1 >= FEWEST and left <= 2 * LEFT:
+            break
+    if not left <= 2 and A.like["dtype"] == torch.float32:
+        raise FloatingPointError("float32 holds too little of the operators of coarse grids: cycles diverge")
+    return left
 
 
 def descend(level: Level, b: Tensor, x: Tensor | None, sweeps: int) -> tuple[Tensor, Tensor]:
@@ -102,8 +211,39 @@ def descend(level: Level, b: Tensor, x: Tensor | None, sweeps: int) -> tuple[Ten
     (torch.Tensor, torch.Tensor)
         The better approximation, and the load of the coarser grid.
     """
+    passes = level.fused(b, x)
+    if passes:
+        return passes.descend(b, x, level.smoother.weights(sweeps))
     x = level.smoother(level.A, x, b, sweeps)
     return x, level.R(residual(level.A, x, b))
+
+
+def ascend(level: Level, x: Tensor, e: Tensor, b: Tensor, sweeps: int) -> Tensor:
+    """Add the interpolated correction, and smooth: what a cycle does on the way up.
+
+    Parameters
+    ----------
+    level : Level
+        A grid that is not the coarsest.
+    x : torch.Tensor, shape ``(batch, 1, *unknowns)``
+        Approximation.
+    e : torch.Tensor, shape ``(batch, 1, *coarse unknowns)``
+        Correction from the coarser grid.
+    b : torch.Tensor, shape ``(batch, 1, *unknowns)``
+        Load.
+    sweeps : int
+        Sweeps.
+
+    Returns
+    -------
+    torch.Tensor, shape ``(batch, 1, *unknowns)``
+        The better approximation.
+    """
+    passes = level.fused(b, x, e)
+    if passes:
+        return passes.ascend(x, e, b, level.smoother.weights(sweeps))
+    x = x + level.P(e)  # eq: two-grid
+    return level.smoother(level.A, x, b, sweeps, post=True)
 
 
 def full_multigrid(
@@ -130,6 +270,8 @@ def full_multigrid(
     """
     if levels[0].solve:
         return levels[0].solve(b)
-    lift = levels[0].lift or levels[0].P
-    x = lift(full_multigrid(levels[1:], levels[0].R(b), sweeps, kind))  # eq: full-multigrid
+    passes, level = levels[0].fused(b), levels[0]
+    R = passes.restrict if passes else level.R
+    lift = level.P if level.lift is None else passes.lift if passes else level.lift
+    x = lift(full_multigrid(levels[1:], R(b), sweeps, kind))  # eq: full-multigrid
     return cycle(levels, b, x, sweeps, kind)

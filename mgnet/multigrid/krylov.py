@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..operators.contract import Map
+from ..operators.fused import Fused, Survey
 
 __all__ = ["ConjugateGradients"]
 
@@ -48,7 +49,7 @@ class ConjugateGradients:
         torch.Tensor, shape ``(batch, 1, *unknowns)``
             Correction; the next step needs it, so it is not to be overwritten.
         """
-        z = self.precondition(r)
+        z = self.precondition(r).clone()  # it is kept
         Az = self.A(z)
         product, energy = _dot(r, z), _dot(z, Az)
         # Where this points upwards the preconditioner is not positive definite, in its precision, and small
@@ -63,6 +64,36 @@ class ConjugateGradients:
             e.mul_(along_e).addcmul_(z, along_z)  # eq: conjugate-gradients
             Ae.mul_(along_e).addcmul_(Az, along_z)
         return self.last[0]
+
+    def advance(self, passes: Fused, r: Tensor, u: Tensor, gain: Tensor) -> tuple[Survey, Tensor]:
+        """Add a correction times a gain to u, and take its image off the residual, in compiled passes.
+
+        Parameters
+        ----------
+        passes : Fused
+            The operator as these have it.
+        r : torch.Tensor, shape ``(batch, 1, *unknowns)``
+            Residual; what the correction leaves of it is written there.
+        u : torch.Tensor, shape ``(batch, 1, *unknowns)``
+            Approximation, of any precision; it is overwritten.
+        gain : torch.Tensor, shape (batch,)
+            What the correction is multiplied by.
+
+        Returns
+        -------
+        (Survey, torch.Tensor)
+            Norm of what is left of the residual and largest entry of the correction, and of u.
+        """
+        z = self.precondition(r)
+        Az, products = passes.energies(z, r, self.last)
+        rz, zz, re, ze, ee = products.unbind(1)
+        rz = rz.masked_fill((rz < 0) | (zz < 0), math.nan)
+        if self.last is None:
+            lengths = _ratio(rz, zz), torch.zeros_like(rz)
+        else:
+            lengths = _best((rz, re), (zz, ze, ee))
+        self.last, seen, scale = passes.combine(torch.stack(lengths, 1), gain, (z, Az, r), self.last, u)
+        return seen, scale
 
     def forget(self, rows: Tensor) -> None:
         """Begin anew in some rows of the batch.

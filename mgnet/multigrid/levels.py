@@ -8,14 +8,20 @@ from dataclasses import dataclass
 from inspect import signature
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from ..core.checks import choice, count, positive, shown, sweep_counts
+from ..operators import loops
 from ..operators.blocks import BlockDiagonal
 from ..operators.boxes import Box
 from ..operators.contract import Operator
+from ..operators.convolutions import Prolongation
+from ..operators.interpolation import HatProlongation, NodeProlongation
 from ..operators.smoothers import SMOOTHERS, Smoother, damping, rough_interval
 from ..operators.stiffness import Stiffness
 from .coarsest import coarse_solver
-from .cycles import Level
+from .cycles import Level, repeat_cycles
 
 __all__ = ["Options", "build_levels"]
 
@@ -24,7 +30,9 @@ COARSE = ("exact", "direct", "smoother")
 
 # Unknowns of the largest coarse grid that is solved at once, although it could be coarsened, where speed is
 # all: as a dense matrix, or by the eigenvectors of its axes, by number of axes.
-SMALL, SMALL_BOX = 256, {1: 256, 2: 256**2, 3: 64**3}
+SMALL, SMALL_BOX = 256, {1: 256, 2: 32**2, 3: 16**3}
+# A ratio of couplings up to which cycles are as good as where all are alike.
+ALIKE = 100.0
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,7 @@ class Options:
     ----------
     method : str, default "auto"
         One of ``NAMES``; "auto" is "exact" in one dimension and "pcg" in more, with ``mixed``.
-    smoother : {"jacobi", "red-black", "chebyshev"}, optional
+    smoother : {"jacobi", "red-black", "chebyshev", "line"}, optional
         Smoother of the cycles; "jacobi" in one dimension and "chebyshev" in more by default.
     sweeps : (int, int), optional
         Sweeps before and after the coarse correction; not both zero. (2, 2) by default.
@@ -106,19 +114,39 @@ def build_levels(A: Operator, cells: int | Sequence[int], options: Options) -> l
     if isinstance(A, Stiffness) and not hasattr(A, "box"):
         A = A.on(cells)  # a bare convolution fits any number
     levels: list[Level] = []
+    wild = _wild(A)
     while True:
         line = A.box.dim == 1  # where sizes are numbers
         cells, unknowns = (size[0] if line else size for size in (A.box.cells, A.box.shape))
         levels.append(Level(A, cells, unknowns, _smoother(A, options)))
-        small = options.mixed and _solved_at_once(A, A.box)
+        small = (options.mixed or wild) and _solved_at_once(A, A.box)
         coarser = None if small or len(levels) == options.levels else A.coarsen()
         if coarser is None:
             break
         levels[-1].lift = A.cubic
         A, P = coarser
         levels[-1].P, levels[-1].R = P, P.T
+        _compile(levels[-1])
     levels[-1].solve = coarse_solver(A, levels[-1].smoother, options.coarse)
+    if options.method == "pcg" and wild:
+        repeat_cycles(levels, options.sweeps)
     return levels
+
+
+def _compile(level: Level) -> None:
+    """Let compiled passes do what the smoother and the transfers of a grid do, if they can."""
+    A: Any = level.A
+    if not loops.apply_to(*A.numbers) or torch.device(A.like["device"]).type != "cpu":
+        return
+    plain = hasattr(level.smoother, "weights") and isinstance(level.smoother.inverse, Tensor)
+    if plain and isinstance(level.P, Prolongation | HatProlongation | NodeProlongation) and A.passes:
+        level.passes = A.passes
+        level.passes.P, level.passes.inverse = level.P, level.smoother.inverse
+
+
+def _wild(A: Operator) -> bool:
+    """Say whether cells differ so much that coarse grids may lack clusters of them, or come to lone ones."""
+    return A.box.dim > 1 and not A.smooth and A.contrast >= ALIKE
 
 
 def _solved_at_once(A: Operator, box: Box) -> bool:
@@ -129,6 +157,8 @@ def _solved_at_once(A: Operator, box: Box) -> bool:
 
 
 def _smoother(A: Operator, options: Options) -> Smoother:
+    if getattr(SMOOTHERS[options.smoother], "whole", False):
+        return SMOOTHERS[options.smoother](A)
     box, extra = A.box, dict[str, Any]()
     rough, bound = rough_interval(box.dim)
     if options.smoother == "jacobi":
@@ -148,8 +178,10 @@ def _smoother(A: Operator, options: Options) -> Smoother:
     if any(box.thin):
         return SMOOTHERS[options.smoother](BlockDiagonal(A, box.thin), **extra)
     diagonal = A.diagonal()
-    # A lone joined node has no neighbour but itself: where its row is zero there is nothing to relax.
-    return SMOOTHERS[options.smoother](diagonal.masked_fill(diagonal == 0, math.inf), **extra)
+    if any(axis.periodic and axis.cells == 1 for axis in box.axes):
+        # A lone joined node has no neighbour but itself: where its row is zero there is nothing to relax.
+        diagonal = diagonal.masked_fill(diagonal == 0, math.inf)
+    return SMOOTHERS[options.smoother](diagonal, **extra)
 
 
 def _largest(A: Operator) -> float:

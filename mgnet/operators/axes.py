@@ -15,8 +15,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from ..core.kinds import tracked
-from ..core.memory import empty, sent, spare
+from ..core.arrays import sent
 from .convolutions import every_second
 
 __all__ = ["Axis", "Chain", "gathered", "integrate_linear", "overlap"]
@@ -150,76 +149,55 @@ class Axis:
             last=float(widths.sum()) if len(widths) else None,
         )
 
+    def stretched(self, factor: float) -> Axis:
+        """Return the axis whose cells are wider by a factor."""
+        last = None if self.last is None else factor * self.last
+        return replace(self, h=factor * self.h, last=last)
+
     @property
     def coarsens(self) -> bool:
         """Whether a coarser axis still has an inner node."""
         return self.nodes is None and self.cells >= 4
-
-    @property
-    def corrections(self) -> list[tuple[int, int, float, float]]:
-        """What the matrices have beyond ``-D / h`` and ``h (1 + D / 6)``, D the second difference.
-
-        Row, column, and what is added to the stiffness and to the mass matrix: at natural ends, for Robin's
-        alpha, and for the last cell.
-        """
-        found: list[tuple[int, int, float, float]] = []
-        for node, end in ((0, 0), (-1, 1)):
-            if self.ends[end] == "natural":
-                found.append((node, node, self.robin[end], -self.h / 2))
-        if self.widest != self.h:
-            k, m = 1 / self.widest - 1 / self.h, (self.widest - self.h) / 6
-            places: dict[str, tuple[int | None, int | None]]
-            places = {"dirichlet": (-1, None), "natural": (-2, -1), "periodic": (-1, 0)}
-            inner, outer = places[self.ends[1]]
-            inner = None if inner is not None and -inner > self.unknowns else inner
-            pair = (inner, outer)
-            for i, row in enumerate(pair):
-                for j, column in enumerate(pair):
-                    if row is not None and column is not None:
-                        found.append((row, column, k if i == j else -k, 2 * m if i == j else m))
-        return found
 
     def matrices(self) -> tuple[sp.csr_array, sp.csr_array]:
         """Return the stiffness and the mass matrix of this axis, :eq:`stiffness` and :eq:`mass`.
 
         They are in float64, of shape (unknowns, unknowns); Robin's alpha stands in the first.
         """
-        widths, size = self.widths, self.cells + 1
-        spread = sp.eye_array(size, format="csr")[:, self.chain.first : self.chain.first + self.unknowns]
-        if self.periodic:
-            spread = spread + sp.coo_array(([1.0], ([size - 1], [0])), shape=spread.shape)
-        found: list[sp.csr_array] = []
-        for same, other, ends in (
-            (1 / widths, -1 / widths, self.robin),
-            (widths / 3, widths / 6, (0.0, 0.0)),
-        ):
-            diagonal = _at_both_ends(same)
-            diagonal[0] += ends[0]
-            diagonal[-1] += ends[1]
-            diagonals: Any = [other, diagonal, other]
-            whole = sp.diags_array(diagonals, offsets=[-1, 0, 1])
-            found.append(sp.csr_array(spread.T @ whole @ spread))
-        return found[0], found[1]
+        k, s, m, w = self.couplings(1.0, 0.0)
+        return self.tridiagonal(s[:-1], -k), self.tridiagonal(w[:-1], m)
+
+    def tridiagonal(self, sums: np.ndarray, others: np.ndarray) -> sp.csr_array:
+        """Return the matrix with such row sums, shape (unknowns,), and such entries beside the diagonal.
+
+        These have shape (unknowns + 1,): number i is of unknowns i - 1 and i, and counts where one is given.
+        """
+        here = np.arange(len(sums))
+        i = here if self.periodic else here[1:]
+        entries = np.concatenate((sums - others[:-1] - others[1:], others[i], others[i]))
+        rows, columns = np.concatenate((here, i, i - 1)), np.concatenate((here, i - 1, i))
+        size = max(len(sums), 1)
+        return sp.csr_array(sp.coo_array((entries, (rows % size, columns % size)), shape=(len(sums),) * 2))
+
+    def across(self, cells: np.ndarray) -> np.ndarray:
+        """Give what the cells between unknowns have, those to given ends included, shape (unknowns + 1,)."""
+        if self.periodic and self.cells == 1:  # the neighbour of a lone node is itself
+            return np.zeros(2)
+        beyond: dict[str, list[float]] = {"dirichlet": [], "natural": [0.0]}
+        low, high = (cells[-1:], []) if self.periodic else map(beyond.__getitem__, self.ends)
+        return np.concatenate((low, cells, high))
 
     def diagonals(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the diagonals of the stiffness and of the mass matrix, shape (unknowns,), in float64."""
-        if self.cells == 1 and self.periodic:
-            K, M = self.matrices()
-            return K.diagonal(), M.diagonal()
-        stiff = _at_both_ends(1 / self.widths)
-        stiff[0] += self.robin[0]
-        stiff[-1] += self.robin[1]
-        return self._of_unknowns(stiff), self._of_unknowns(_at_both_ends(self.widths / 3))
+        k, s, m, w = self.couplings(1.0, 0.0)
+        return s[:-1] + k[:-1] + k[1:], w[:-1] - m[:-1] - m[1:]
 
     def couplings(self, a: float, c: float) -> np.ndarray:
-        """Return a times the stiffness and the mass matrix as couplings and row sums, shape (4, unknowns + 1).
+        """Return a times the stiffness and the mass matrix as couplings and row sums, (4, unknowns + 1).
 
         They are k, s, m and w of :mod:`mgnet.kernels.tensor`; what c adds to the first is in k and s.
         """
-        rows, widths = np.zeros((4, self.unknowns + 1)), self.widths
-        beyond = {"dirichlet": [], "natural": [0.0]}
-        low, high = ([widths[-1]], []) if self.periodic else map(beyond.__getitem__, self.ends)
-        cells = np.concatenate((low, widths, high))
+        rows, cells = np.zeros((4, self.unknowns + 1)), self.across(self.widths)
         rows[2] = cells / 6
         rows[3, :-1] = self.hat_integrals()
         rows[0] = np.divide(a, cells, out=np.zeros_like(cells), where=cells > 0) - c * rows[2]
@@ -252,10 +230,10 @@ class Axis:
         e = self.chain.nodes(e, axis=axis)
         shape = list(e.shape)
         shape[axis] = self.cells + 1
-        u, pairs = empty(shape, e), self.pairs
+        u, pairs = e.new_empty(shape), self.pairs
         low, high = e.narrow(axis, 0, pairs), e.narrow(axis, 1, pairs)
         every_second(u, axis, 0, pairs + 1).copy_(e.narrow(axis, 0, pairs + 1))
-        new = torch.lerp(low, high, 0.5, out=spare(low.shape, e))
+        new = torch.lerp(low, high, 0.5)
         if cubic and pairs >= 2:
             self._bend(new, e, axis)
         every_second(u, axis, 1, pairs).copy_(new)
@@ -270,7 +248,7 @@ class Axis:
         b, pairs = self.chain.spread(b, axis), self.pairs
         shape = list(b.shape)
         shape[axis] = self.coarse.cells + 1
-        coarse = empty(shape, b).zero_()
+        coarse = b.new_zeros(shape)
         coarse.narrow(axis, 0, pairs + 1).copy_(every_second(b, axis, 0, pairs + 1))
         new = every_second(b, axis, 1, pairs)
         coarse.narrow(axis, 0, pairs).add_(new, alpha=0.5)
@@ -330,23 +308,17 @@ def integrate_linear(f: Tensor, widths: float | np.ndarray, axis: int) -> Tensor
     sixth: Any = widths / 6
     if not isinstance(sixth, float):
         sixth = sent(torch.from_numpy(sixth), f.device, f.dtype).reshape(-1, *[1] * (-1 - axis))
-    out = None if tracked(f) else torch.empty(f.shape, dtype=f.dtype, device=f.device)
-    return overlap(sixth * (2 * low + high), sixth * (low + 2 * high), axis, out)  # eq: load-consistent
+    return overlap(sixth * (2 * low + high), sixth * (low + 2 * high), axis)  # eq: load-consistent
 
 
-def overlap(low: Tensor, high: Tensor, axis: int, out: Tensor | None = None) -> Tensor:
+def overlap(low: Tensor, high: Tensor, axis: int) -> Tensor:
     """Return values at nodes from what each cell of an axis gives to its low and to its high node.
 
-    The result, written into ``out`` if that is given, has one entry more along the axis.
+    The result has one entry more along the axis.
     """
     n = low.shape[axis]
-    inner = low.narrow(axis, 1, n - 1), high.narrow(axis, 0, n - 1)
-    if out is None:  # gradients may flow
-        return torch.cat((low.narrow(axis, 0, 1), torch.add(*inner), high.narrow(axis, n - 1, 1)), axis)
-    torch.add(*inner, out=out.narrow(axis, 1, n - 1))
-    out.select(axis, 0).copy_(low.select(axis, 0))
-    out.select(axis, -1).copy_(high.select(axis, -1))
-    return out
+    inner = low.narrow(axis, 1, n - 1) + high.narrow(axis, 0, n - 1)
+    return torch.cat((low.narrow(axis, 0, 1), inner, high.narrow(axis, n - 1, 1)), axis)
 
 
 def gathered(pieces: Iterable[tuple[slice, Sequence[Tensor]]], n: int, axis: int) -> list[Tensor]:

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from ..core.memory import empty, is_open, owned, scratch, sent, strips
+from ..core.arrays import sent
 from .axes import Axis
 
 __all__ = ["Box", "three"]
@@ -44,19 +44,14 @@ class Box:
         self.shape = tuple(axis.unknowns for axis in self.axes)
         self.ends = tuple(axis.ends for axis in self.axes)
 
-    def nodes(self, x: Tensor, values: Tensor | None = None, *, own: bool = False) -> Tensor:
+    def nodes(self, x: Tensor, values: Tensor | None = None) -> Tensor:
         """Return a function's values at all nodes from those at the unknowns.
 
         ``values`` are those at the Dirichlet nodes, and zeros, shape ``(..., *nodes)``; all zero by default.
-        ``own`` says whether the result is to outlive :func:`mgnet.core.memory.reused`.
         """
-        if not is_open():  # gradients may flow, or x may be hidden in a vmap
-            for axis, place in zip(self.axes, self.places, strict=True):
-                x = axis.chain.nodes(x, axis=place)
-            return x if values is None else x + values
-        u = (owned if own else empty)((*x.shape[: x.ndim - self.dim], *(n + 1 for n in self.cells)), x)
-        self._fill(u, x)
-        return u if values is None else u.add_(values)
+        for axis, place in zip(self.axes, self.places, strict=True):
+            x = axis.chain.nodes(x, axis=place)
+        return x if values is None else x + values
 
     def unknowns(self, u: Tensor) -> Tensor:
         """Return the values at the unknowns among those at all nodes, a view."""
@@ -72,20 +67,9 @@ class Box:
 
     def spread(self, b: Tensor) -> Tensor:
         """Return loads of all nodes from those of the unknowns: the transpose of ``unknowns``."""
-        if not is_open():
-            for axis, place in zip(self.axes, self.places, strict=True):
-                b = axis.chain.spread(b, place)
-            return b
-        y = self.nodes(b)
         for axis, place in zip(self.axes, self.places, strict=True):
-            if axis.periodic:
-                y.select(place, -1).zero_()
-        return y
-
-    def _fill(self, u: Tensor, x: Tensor) -> None:
-        """Write values at the nodes, zero at Dirichlet ones, from those at the unknowns."""
-        self.unknowns(u).copy_(x)
-        self.fill_sides(u)
+            b = axis.chain.spread(b, place)
+        return b
 
     def fill_sides(self, u: Tensor) -> None:
         """Write the values at nodes that are no unknowns: those of joined ends, and zero at Dirichlet ones.
@@ -100,47 +84,24 @@ class Box:
                 if end == "dirichlet":
                     u.select(place, node).zero_()
 
-    def strip(self, x: Tensor, cells: slice) -> Tensor:
-        """Give the values at the nodes of some cells of the first axis, which is not joined, for the moment.
-
-        They are in memory that the next strip has too, shape ``(..., their nodes, *nodes of the other
-        axes)``; inside ``reused()`` only.
-        """
-        others, count = Box(self.axes[1:]), cells.stop - cells.start + 1
-        shape = (*x.shape[: x.ndim - self.dim], count, *(n + 1 for n in others.cells))
-        u: Any = scratch("strip", shape, x)
-        axis, place = self.axes[0], -self.dim
-        # The first unknown among these nodes, and the node behind the last.
-        first = max(axis.chain.first - cells.start, 0)
-        last = min(axis.chain.first + axis.unknowns - cells.start, count)
-        u.narrow(place, 0, first).zero_()
-        u.narrow(place, last, count - last).zero_()
-        start = cells.start + first - axis.chain.first
-        others._fill(u.narrow(place, first, last - first), x.narrow(place, start, last - first))
-        return u
-
-    def blend(self, values: Tensor, out: Tensor) -> Tensor:
+    def blend(self, values: Tensor) -> Tensor:
         """Continue values at the Dirichlet nodes into the box, linearly from side to side, :eq:`blending`.
 
-        Values at other nodes do not count. The function that is written into ``out`` is smooth where the
-        values are, and has them.
+        Values at other nodes do not count. The function is smooth where the values are, and has them.
         """
-        first = self.places[0]
-        ends = [values.narrow(first, i, 1) for i in (0, self.axes[0].cells)]
-        for rows in strips(values.shape[first], values):
-            rest = values.narrow(first, rows.start, rows.stop - rows.start).clone()
-            total = out.narrow(first, rows.start, rows.stop - rows.start).zero_()
-            for axis, place in zip(self.axes, self.places, strict=True):
-                held = [i for i, end in enumerate(axis.ends) if end == "dirichlet"]
-                if held:
-                    sides = ends if place == first else [rest.narrow(place, i, 1) for i in (0, axis.cells)]
-                    low, high = sides[held[0]], sides[held[-1]]
-                    t = torch.linspace(0, 1, axis.cells + 1, dtype=values.dtype, device=values.device)
-                    t = (t[rows] if place == first else t).reshape(-1, *[1] * (-1 - place))
-                    part = low + t * (high - low)
-                    total += part  # eq: blending
-                    rest -= part
-        return out
+        rest, total = values.clone(), torch.zeros_like(values)
+        for axis, place in zip(self.axes, self.places, strict=True):
+            held = [
+                rest.narrow(place, node, 1)
+                for node, end in zip((0, axis.cells), axis.ends, strict=True)
+                if end == "dirichlet"
+            ]
+            if held:
+                t = torch.linspace(0, 1, axis.cells + 1, dtype=values.dtype, device=values.device)
+                part = torch.lerp(held[0], held[-1], t.reshape(-1, *[1] * (-1 - place)))
+                total += part  # eq: blending
+                rest -= part
+        return total
 
     def matrix(self, a: float, c: float, lumped: bool = False) -> sp.csc_array:
         """Return the matrix of −∇·(a ∇u) + c u in SciPy's form, :eq:`tensor-stiffness`.
@@ -206,6 +167,18 @@ class Box:
         if tuple(which) == self._narrow:
             return self._coarser
         return Box([axis.coarse if chosen else axis for axis, chosen in zip(self.axes, which, strict=True)])
+
+    def stretched(self, ties: Sequence[float]) -> Box:
+        """Return the box whose equal cells would have such sums of ties between neighbours along the axes.
+
+        Where layers are finer than cells an operator is like one of other widths, and is coarsened like that.
+        """
+        if not all(0 < tie < math.inf for tie in ties):
+            return self
+        widths = [1 / math.sqrt(tie) for tie in ties]
+        pairs = list(zip(self.axes, widths, strict=True))
+        mean = math.exp(sum(math.log(axis.h) - math.log(width) for axis, width in pairs) / self.dim)
+        return Box([axis.stretched(mean * width / axis.h) for axis, width in pairs])
 
 
 def _sum_of_products(product: Any, stiff: Sequence[Any], masses: Sequence[Any]) -> Any:

@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 
 from .. import stencils
+from ..core.arrays import sent
 from ..core.kinds import hidden
-from ..core.memory import empty_like, is_open, scratch, strips
-from .axes import overlap
-from .boxes import Box
-from .entries import NodalOperator, StencilStiffness, scaled, zeros_at_nodes
-from .interpolation import Pull, shifted
-from .sides import RobinSides
+from . import frames, loops
+from .boxes import Box, three
+from .contract import fused
+from .entries import NodalOperator, StencilStiffness, at_first, rounded
+from .sides import with_sides
 
 __all__ = ["CellStiffness"]
 
@@ -41,8 +41,8 @@ class CellStiffness(NodalOperator):
         Coefficient, positive.
     reaction : StencilStiffness, optional
         The mass matrix with the weight c, at all nodes: a diagonal where it is lumped. None where c is zero.
-    robin : sequence of (float, float), or torch.Tensor, shape (axes, 2), optional
-        Robin's alpha at the two ends of each axis; a tensor is one of the operator's numbers.
+    robin : sequence of (float, float), optional
+        Robin's alpha at the two ends of each axis, which goes into ``reaction``.
     """
 
     def __init__(
@@ -50,61 +50,45 @@ class CellStiffness(NodalOperator):
         box: Box,
         a: Tensor,
         reaction: StencilStiffness | None = None,
-        robin: Sequence[tuple[float, float]] | Tensor | None = None,
+        robin: Sequence[tuple[Any, Any]] | None = None,
     ) -> None:
         self.box, self.dim = box, box.dim
         self.corners = list(itertools.product((0, 1), repeat=box.dim))
-        self.a, self.reaction = a, reaction
-        self.robin = RobinSides(box, [(0.0, 0.0)] * box.dim if robin is None else robin)
+        like = {"dtype": a.dtype, "device": a.device}
+        self.a, self.reaction = a, reaction if robin is None else with_sides(reaction, box, robin, like)
         self.h = [axis.h for axis in box.axes]
-
-    @cached_property
-    def modes(self) -> list[tuple[tuple[int, ...], float]]:
-        """The squares of :eq:`cell-energy`: axes of the differences, and the factor of a."""
-        volume = math.prod(self.h)
-        found = []
-        for flags in self.corners:
-            axes = tuple(i for i, flag in enumerate(flags) if flag)
-            if axes:
-                # eq: cell-energy
-                found.append((axes, volume * sum(self.h[i] ** -2 for i in axes) / 12 ** (len(axes) - 1)))
-        return found
-
-    @cached_property
-    def _modes_of_sums(self) -> list[tuple[tuple[int, ...], float]]:
-        """The same for sums along the axes without a difference, each of which is two means."""
-        return [(axes, factor / 4 ** (self.dim - len(axes))) for axes, factor in self.modes]
 
     def at_nodes(self, u: Tensor) -> Tensor:
         """Return the loads of all nodes that belong to values at all nodes, shape ``(N, 1, *nodes)``."""
-        if not is_open():  # gradients may flow
-            y, factor = self._from_cells(u, slice(0, self.box.cells[0]))
-            return y * factor if self.reaction is None else y * factor + self.reaction.at_nodes(u)
-        y = empty_like(u).zero_()
-        for cells in strips(self.box.cells[0], u, self.strip):
-            nodes = -self.dim, cells.start, cells.stop - cells.start + 1
-            part, factor = self._from_cells(u.narrow(*nodes), cells)
-            y.narrow(*nodes).add_(part, alpha=factor)
-        if self.reaction is not None:
-            self.reaction.add_to(y, u)
-        return y
+        loads = (self.a[..., None] * (self._steps(u) @ self._element[1:].to(u.dtype))).unbind(-1)
+        parts = zip(loads, self.corners, strict=True)
+        y = reduce(torch.add, (at_first(x, [1 - 2 * c for c in corner]) for x, corner in parts))
+        return y if self.reaction is None else y + self.reaction.at_nodes(u)
+
+    def _steps(self, u: Tensor) -> Tensor:
+        """Give the differences of the other corners of each cell to the first, as a last axis.
+
+        They are all that counts, since the rows of the matrix of a cell sum to zero: so digits are kept.
+        """
+        first, *others = (u[_corner(corner, self.box.cells)] for corner in self.corners)
+        return torch.stack([x - first for x in others], -1)
+
+    @cached_property
+    def _element(self) -> Tensor:
+        """The matrix of one cell for a = 1, where the operator is."""
+        with torch.inference_mode(False):  # it is kept
+            return sent(torch.from_numpy(self._unit_element), **self.like)
 
     @cached_property
     def smooth(self) -> bool:
         """Whether c is zero and a of neighbouring cells differs by a factor of two at most."""
-        if self.reaction is not None:
+        a, inside = self.a, (slice(1, -1),) * self.dim
+        if self.reaction is not None and bool(self.reaction.centre[inside].any()):
             return False
-        parts = (self.a[rows.start : rows.stop + 1] for rows in strips(len(self.a), self.a, self.strip))
         pairs = [
-            (part.narrow(axis, 0, part.shape[axis] - 1), part.narrow(axis, 1, part.shape[axis] - 1))
-            for part in parts
-            for axis in range(self.dim)
+            (a.narrow(axis, 0, n - 1), a.narrow(axis, 1, n - 1)) for axis, n in enumerate(self.box.cells)
         ]
-        ends = [
-            (self.a.select(i, 0), self.a.select(i, -1))
-            for i, axis in enumerate(self.box.axes)
-            if axis.periodic
-        ]
+        ends = [(a.select(i, 0), a.select(i, -1)) for i, axis in enumerate(self.box.axes) if axis.periodic]
         return not any(bool(((x > 2 * y) | (y > 2 * x)).any()) for x, y in (*pairs, *ends))
 
     @property
@@ -113,55 +97,29 @@ class CellStiffness(NodalOperator):
         a = self.a if any(self.a.stride()) else self.a[(0,) * self.dim]
         return float(a.max() / a.min()) * (max(self.h) / min(self.h)) ** 2
 
-    def _of_cells(self, u: Tensor, cells: slice) -> tuple[Tensor, float]:
-        y, factor = self._from_cells(u, cells)
-        if self.reaction is not None:
-            self.reaction.add_to(y, u, 1 / factor, slice(cells.start, cells.stop + 1))
-        return y, factor
-
-    def _from_cells(self, u: Tensor, cells: slice) -> tuple[Tensor, float]:
-        """Give what a in some cells, and alpha on their sides, give to their nodes, and a factor."""
-        fields, weighted = _differences(u, self.dim), {}
-        for axes, factor in self._modes_of_sums:
-            field = fields[axes]
-            weighted[axes] = torch.mul(field, self.a[cells], out=field if is_open() else None), factor
-        y, factor = _spread_differences(weighted, self.dim)
-        for place, end, alpha in self.robin(moving=not is_open()):
-            if place > -self.dim or (cells.stop == self.box.cells[0] if end else cells.start == 0):
-                side = u.select(place, end)
-                part = self.robin.mass(side, place) * (alpha / factor)
-                if isinstance(alpha, Tensor):  # derivatives are taken by it, and it may be many
-                    y = torch.select_scatter(y, y.select(place, end) + part, place, end)
-                else:
-                    y.select(place, end).add_(part)
-        return y, factor
-
     @property
     def numbers(self) -> tuple[Tensor, ...]:
-        """The numbers that the operator depends on: ``a``, those of ``reaction`` and a tensor ``robin``."""
-        of_reaction = () if self.reaction is None else self.reaction.numbers
-        return (self.a, *of_reaction, *self.robin.numbers)
+        """The numbers that the operator depends on: ``a``, and those of ``reaction``."""
+        return (self.a, *(() if self.reaction is None else self.reaction.numbers))
 
     def replaced(self, *numbers: Tensor) -> CellStiffness:
         """Return the operator with other numbers."""
         a, *others = numbers
-        rest, robin = (others[:-1], others[-1]) if self.robin.numbers else (others, self.robin.given)
-        reaction = None if self.reaction is None else self.reaction.replaced(*rest)
-        return CellStiffness(self.box, a, reaction, robin)
+        reaction = None if self.reaction is None else self.reaction.replaced(*others)
+        return CellStiffness(self.box, a, reaction)
 
     def energies(self, v: Tensor, u: Tensor) -> tuple[Tensor, ...]:
         """Return the derivatives of v · A u by the numbers, for v and u of shape ``(..., *unknowns)``."""
         v, u = self.box.nodes(v), self.box.nodes(u)
-        of_v, of_u = _differences(v, self.dim), _differences(u, self.dim)
-        of_a = reduce(torch.add, (of_v[axes] * of_u[axes] * factor for axes, factor in self._modes_of_sums))
+        K = self._element[1:, 1:].to(v.dtype)
+        of_a = ((self._steps(v) @ K) * self._steps(u)).sum(-1)  # eq: cell-energy
         of_reaction = () if self.reaction is None else self.reaction.energies_at_nodes(v, u)
-        return (of_a, *of_reaction, *self.robin.energies(v, u))
+        return (of_a, *of_reaction)
 
     def scaled(self, factor: float, dtype: torch.dtype) -> CellStiffness:
         """Return a multiple of the operator in another precision."""
         reaction = None if self.reaction is None else self.reaction.scaled(factor, dtype)
-        robin = [(factor * low, factor * high) for low, high in self.robin.alphas]
-        return CellStiffness(self.box, scaled(self.a, factor, dtype), reaction, robin)
+        return CellStiffness(self.box, rounded(self.a, factor, dtype), reaction)
 
     def to_sparse(self) -> sp.csc_array:
         """Return the matrix in SciPy's form."""
@@ -169,29 +127,72 @@ class CellStiffness(NodalOperator):
 
     def assembled(self) -> StencilStiffness:
         """Return the same operator as entries between neighbouring nodes."""
-        K, sides = self._unit_element, list(self.robin.elements())
-        fields: dict[tuple[int, ...], Tensor] = {}
+        return StencilStiffness.framed(self.box, self.frame, self.singular, self.hold)
+
+    @property
+    def frame(self) -> Tensor:
+        """The entries between nodes in one array, which is not kept."""
+        frame = frames.frame(self.box, self.like)
+        if loops.apply_to(*self.numbers):
+            self._assemble(frame)
+        else:
+            for i, j, here in self._pairs_of_corners(frame):
+                here.add_(self.a, alpha=float(self._unit_element[i, j]))
+        for step, field in zip(frames.steps(self.dim), frames.inside(frame, self.box), strict=True):
+            if self.reaction is not None and (not any(step) or step in self.reaction.pairs):
+                field += self.reaction.pairs.get(step, self.reaction.centre)
+        return frame
+
+    def _pairs_of_corners(self, frame: Tensor) -> Iterator[tuple[int, int, Tensor]]:
+        """Give two corners of a cell, and the entries between them of all cells."""
+        fields = dict(zip(frames.steps(self.dim), frames.inside(frame, self.box), strict=True))
         for (i, low), (j, high) in itertools.product(enumerate(self.corners), repeat=2):
             step = tuple(q - p for p, q in zip(low, high, strict=True))
-            if step >= (0,) * self.dim:
-                if step not in fields:
-                    fields[step] = zeros_at_nodes(self.box, self.a)
-                here = fields[step][_corner(low, self.box.cells)]
-                here.add_(self.a, alpha=float(K[i, j]))
-                for axis, end, element in sides:
-                    here.select(axis, end).add_(float(element[i, j]))
-        centre, pairs = fields.pop((0,) * self.dim), fields
-        if self.reaction is not None:
-            centre += self.reaction.centre
-            for step, field in self.reaction.pairs.items():
-                pairs[step] += field
-        return StencilStiffness(self.box, centre, pairs, self.singular, self.hold)
+            if step in fields:
+                yield i, j, fields[step][_corner(low, self.box.cells)]
+
+    def _assemble(self, frame: Tensor) -> None:
+        """Write what the cells give to all entries, by loops."""
+        from ..kernels.cells import assemble
+
+        a, E = loops.arrays(self.a, frame)
+        cells = frames.cells_framed(a, self.box, opened=True)
+        loops.shared(assemble, E.shape[1] - 2, E.size, cells, self._element_by_steps, E)
+
+    @property
+    def _element_by_steps(self) -> np.ndarray:
+        """The matrix of a cell by how many axes two corners differ in, and which, shape (2, 2, 2)."""
+        K = np.zeros((2, 2, 2), loops.kind(self.like["dtype"]))
+        for corner, entry in zip(self.corners, self._unit_element[0], strict=True):
+            K[three(corner, 0)] = entry
+        return K
+
+    def compiled(self) -> tuple[int, Any]:
+        """Return the number of the kind, and what :mod:`mgnet.kernels.cells` takes."""
+        from ..kernels.passes import CELLS
+
+        c, rest = self.a.new_zeros((0, 1, 1)), self.a.new_zeros((0, 1, 1, 1))
+        if self.reaction is not None and not self.reaction.pairs:
+            c = self.box.loads(self.reaction.centre)
+            c = c.reshape(three(c.shape, 1))
+        elif self.reaction is not None:
+            rest = self.reaction.frame
+        firsts = three([axis.chain.first for axis in self.box.axes], 0)
+        rest = frames.joined(rest, self.box) if len(rest) else rest
+        a, lump, entries = loops.arrays(self.a, c, rest)
+        return CELLS, (frames.cells_framed(a, self.box), self._element_by_steps, lump, (entries, firsts))
+
+    @cached_property
+    def hold(self) -> float:
+        """The energy of constants, from differences."""
+        sums = None if any("dirichlet" in ends for ends in self.box.ends) else self.sums
+        return math.inf if sums is None else float(sums.sum())
 
     @property
     def sums(self) -> Tensor | None:
         """What the operator makes of the function 1 at all nodes: zero but for c and Robin's alpha."""
         shape = [n + 1 for n in self.box.cells]
-        if self.reaction is None and not self.robin:
+        if self.reaction is None:
             return self.a.new_zeros(()).expand(shape)
         return self.at_nodes(torch.ones((1, 1, *shape), **self.like))[0, 0]
 
@@ -204,45 +205,29 @@ class CellStiffness(NodalOperator):
         """Return the diagonal of the matrix, shape ``(*unknowns)``."""
         if any(axis.periodic and axis.cells == 1 for axis in self.box.axes):
             return self.assembled().diagonal()
-        y = zeros_at_nodes(self.box, self.a)
+        passes = fused(self)
+        if passes:
+            return self._looped_diagonal(passes.arrays[1])
+        y = self.a.new_zeros([n + 1 for n in self.box.cells])
         for corner in self.corners:
             y[_corner(corner, self.box.cells)].add_(self.a, alpha=float(self._unit_element[0, 0]))
         if self.reaction is not None:
             y += self.reaction.centre
-        self.robin.add_diagonal(y)
         return self.box.loads(y)
 
-    def pulls(self, nodes: Sequence[slice]) -> Iterator[Pull]:
-        """Give the coefficients of the cells around the nodes, and the other corners of these cells."""
-        for i, own in enumerate(self.corners):
-            low = [shifted(some, -corner) for some, corner in zip(nodes, own, strict=True)]
-            others = [
-                (tuple(shifted(some, corner) for some, corner in zip(low, there, strict=True)), j)
-                for j, there in enumerate(self.corners)
-                if j != i
-            ]
-            yield self.a[tuple(low)], [(there, -float(self._unit_element[i, j])) for there, j in others]
-        if self.reaction is not None:
-            yield from self.reaction.pulls(nodes)
+    def _looped_diagonal(self, numbers: Any) -> Tensor:
+        from ..kernels.cells import diagonal
 
-    def own(self, nodes: Sequence[slice]) -> Tensor:
-        """Return the sum over the cells around each node, and what c adds."""
-        around = (
-            self.a[tuple(shifted(s, -c) for s, c in zip(nodes, own, strict=True))] for own in self.corners
-        )
-        of_a = reduce(torch.add, around) * float(self._unit_element[0, 0])
-        return of_a if self.reaction is None else of_a + self.reaction.own(nodes)
+        y = torch.empty(self.box.shape, **self.like)
+        (out,) = loops.arrays(y.reshape(three(y.shape, 1)))
+        loops.shared(diagonal, len(out), out.size, numbers, out)
+        return y
 
     @property
     def largest(self) -> float:
         """A bound of the eigenvalues of D⁻¹ A: the largest of those of all cells."""
-        # The mass matrix of a side of a cell, which Robin's alpha brings in, has the bound 3/2 for each axis.
-        of_sides = 1.5 ** (self.dim - 1) if self.robin else 0.0
-        corner = float(self._unit_element[0, 0])
-        of_cells = [
-            4 ** len(axes) / 2**self.dim * factor / corner for axes, factor in self.modes
-        ]  # eq: cell-bound
-        return self._with_reaction(max(of_sides, *of_cells))
+        element = self._unit_element
+        return self._with_reaction(float(np.linalg.eigvalsh(element)[-1] / element[0, 0]))  # eq: cell-bound
 
     def _with_reaction(self, bound: float) -> float:
         """Give the bound with what c adds, whose rows have their sums as a bound, and no more than 2^dim."""
@@ -256,7 +241,7 @@ class CellStiffness(NodalOperator):
     def singular(self) -> bool:
         """Whether constants are mapped to zero."""
         held = any("dirichlet" in ends for ends in self.box.ends)
-        if held or hidden(self.robin.tensor) or self.robin:
+        if held:
             return False
         if self.reaction is None:
             return True
@@ -266,54 +251,3 @@ class CellStiffness(NodalOperator):
 def _corner(corner: Sequence[int], cells: Sequence[int]) -> tuple[Any, ...]:
     """Give the index of one corner of all cells among the nodes."""
     return (..., *(slice(low, low + n) for low, n in zip(corner, cells, strict=True)))
-
-
-def _differences(u: Tensor, dim: int) -> dict[tuple[int, ...], Tensor]:
-    """Give, for each set of axes but the empty one, the differences along them of the sums along the others.
-
-    At the cells.
-    """
-    fields: dict[tuple[int, ...], Tensor] = {(): u}
-    for axis in range(dim):
-        place = axis - dim
-        n = u.shape[place] - 1
-        for axes, field in list(fields.items()):
-            low, high = field.narrow(place, 0, n), field.narrow(place, 1, n)
-            names = ("step", axes, axis), ("sum", axes, axis)
-            step, total = (scratch(name, low.shape, low) for name in names)
-            fields[(*axes, axis)] = torch.sub(high, low, out=step)
-            if axes or axis < dim - 1:
-                fields[axes] = torch.add(low, high, out=total)
-    return fields
-
-
-def _spread_differences(
-    fields: dict[tuple[int, ...], tuple[Tensor, float]], dim: int
-) -> tuple[Tensor, float]:
-    """Apply the transpose of :func:`_differences` to fields times factors; the result has a factor too."""
-    for axis in reversed(range(dim)):
-        place, merged = axis - dim, {}
-        for axes in {tuple(i for i in axes if i != axis) for axes in fields}:
-            merged[axes] = _merged(fields.get(axes), fields.get((*axes, axis)), place, ("merged", axes, axis))
-        fields = merged
-    return fields[()]
-
-
-def _merged(
-    total: tuple[Tensor, float] | None, step: tuple[Tensor, float] | None, place: int, name: Any
-) -> tuple[Tensor, float]:
-    """Give to the nodes of an axis the sum of their cells, and to the high ones more than to the low ones."""
-    one = total or step
-    assert one is not None
-    field, factor = one
-    shape = list(field.shape)
-    shape[place] += 1
-    low, out = scratch("low", field.shape, field), scratch(name, shape, field)
-    if step is None:
-        return overlap(field, field, place, out), factor
-    if total is None:
-        return overlap(torch.neg(field, out=low), field, place, out), factor
-    ratio = step[1] / factor
-    low = torch.add(field, step[0], alpha=-ratio, out=low)
-    high = torch.add(field, step[0], alpha=ratio, out=field if is_open() else None)
-    return overlap(low, high, place, out), factor

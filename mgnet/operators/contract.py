@@ -16,11 +16,12 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from ..core.memory import STRIP
+from . import loops
 from .boxes import Box
+from .fused import Fused
 from .kernels import dense
 
-__all__ = ["Interpolation", "Map", "Operator", "Transpose", "lost_in_entries"]
+__all__ = ["Interpolation", "Map", "Operator", "Transpose", "fused", "lost_in_entries", "residual"]
 
 # How many times the rounding of all diagonal entries the energy of constants may be, and yet be lost in them.
 LOST = 2**10
@@ -90,23 +91,15 @@ class Operator:
     ----------
     box : Box
         Its cells, their ends, and so its unknowns.
-    strip : int
-        Bytes of the strips that it is applied in.
     """
 
     box: Box
-    strip: int = STRIP
 
     @property
     def like(self) -> dict[str, Any]:
         """Precision and device, as keywords."""
         first = self.numbers[0]
         return {"dtype": first.dtype, "device": first.device}
-
-    @property
-    def by_rows(self) -> bool:
-        """Whether it gives some rows at a time, by ``rows``, and there is nothing else to it."""
-        return False
 
     @property
     def singular(self) -> bool:
@@ -191,6 +184,20 @@ class Operator:
         """Return the operator as a matrix, shape (unknowns, unknowns), the last axis fastest."""
         return dense(self, self.box.shape, self.like)
 
+    @property
+    def passes(self) -> Fused | None:
+        """The operator as compiled loops have it, if they do."""
+        dtype, (known, found) = self.like["dtype"], self.__dict__.get("_passes", (None, None))
+        if known != dtype:  # a module may have been sent to another one
+            arrays = self.compiled() if hasattr(self, "box") else None
+            found = None if arrays is None else Fused(self, arrays)
+            self.__dict__["_passes"] = dtype, found
+        return found
+
+    def compiled(self) -> tuple[int, Any] | None:
+        """Return the kind that compiled loops have of it and its arrays, if they have one."""
+        return None
+
     @cached_property
     def hold(self) -> float:
         """The energy of constants: what c and Robin's alpha hold them by; infinite where a side is given."""
@@ -205,6 +212,24 @@ class Operator:
             return self.singular
         diagonal = self.diagonal().expand(self.box.shape)
         return lost_in_entries(self.hold, diagonal.sum(), self.like["dtype"])
+
+
+def fused(A: Any, *vectors: Tensor | None) -> Fused | None:
+    """Return an operator as compiled loops have it, where they may work on vectors, ``(N, 1, *unknowns)``."""
+    if not loops.apply_to(*getattr(A, "numbers", ()), *vectors):
+        return None
+    found: Fused | None = getattr(A, "passes", None)
+    return found
+
+
+def residual(A: Map, x: Tensor, b: Tensor) -> Tensor:
+    """Return b − A x, in memory of its own; all are ``(N, 1, *unknowns)``."""
+    passes = fused(A, x, b)
+    if passes and x.dtype == b.dtype:
+        out = torch.empty_like(b, memory_format=torch.contiguous_format)
+        passes.residual(x, b, out=out)
+        return out
+    return b - A(x)
 
 
 def lost_in_entries(energy: Any, diagonal: Tensor, dtype: torch.dtype) -> bool:

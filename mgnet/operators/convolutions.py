@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from ..core.checks import count
-from ..core.memory import empty, is_open, spare
 from .kernels import KernelOperator, hats
 from .margins import Boundary, extend, fold
 
@@ -121,13 +120,9 @@ class Stencil(KernelOperator):
             yield tap, x[(..., *nodes)]
 
     def _slices(self, x: Tensor) -> Tensor:
-        if self.dim > 1 and self.hats and is_open():
-            for axis in range(-self.dim, 0):
-                x = _weighted_sums(x, axis)
-            return x
         shifted = self._shifted(x)
         tap, nodes = next(shifted)
-        y = torch.mul(nodes, tap, out=spare(nodes.shape, x))
+        y = nodes * tap
         for tap, nodes in shifted:
             y.add_(nodes, alpha=tap)
         return y
@@ -309,40 +304,16 @@ class Prolongation(KernelOperator):
             return SPREAD[self.dim - 1](x, self.weight, stride=self.stride)  # eq: transposed-convolution
 
     def _slices(self, x: Tensor) -> Tensor:
-        if self.dim > 1 and self.hats and x.numel() and is_open():
-            for axis in range(-1, -self.dim - 1, -1):
-                x = _spread_out(x, axis)
-            return x
         step, size = self.stride[0], self.kernel_size[0]
         counts = x.shape[2:]
         # eq: transposed-size
         spread = ((max(count, 0) - 1) * step + size if count else size - step for count in counts)
-        y = empty((*x.shape[:2], *spread), x).zero_()
+        y = x.new_zeros((*x.shape[:2], *spread))
         offsets = itertools.product(range(size), repeat=self.dim)
         for tap, offset in zip(self._taps(x), offsets, strict=True):
             nodes: list[Any] = [slice(o, o + step * c, step) for o, c in zip(offset, counts, strict=True)]
             y[(..., *nodes)].add_(x, alpha=tap)
         return y
-
-
-def _weighted_sums(x: Tensor, axis: int) -> Tensor:
-    """Restrict along one axis by the weights ½, 1, ½."""
-    count = max((x.shape[axis] - 1) // 2, 0)
-    low, middle, high = (every_second(x, axis, first, count) for first in range(3))
-    return torch.add(middle, low, alpha=0.5, out=empty(middle.shape, x)).add_(high, alpha=0.5)
-
-
-def _spread_out(x: Tensor, axis: int) -> Tensor:
-    """Apply the transpose of :func:`_weighted_sums`."""
-    shape, count = list(x.shape), x.shape[axis]
-    shape[axis] = 2 * count + 1
-    y = empty(shape, x)
-    every_second(y, axis, 1, count).copy_(x)
-    torch.mul(x.select(axis, 0), 0.5, out=y.select(axis, 0))
-    torch.mul(x.select(axis, -1), 0.5, out=y.select(axis, -1))
-    between = every_second(y, axis, 2, count - 1)
-    torch.lerp(x.narrow(axis, 0, count - 1), x.narrow(axis, 1, count - 1), 0.5, out=between)
-    return y
 
 
 def every_second(x: Tensor, axis: int, first: int, count: int) -> Tensor:

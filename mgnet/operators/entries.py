@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -17,64 +17,42 @@ import scipy.sparse.linalg as spla
 import torch
 from torch import Tensor, nn
 
-from ..core.memory import copy, empty, is_open, scratch, strips
-from .boxes import Box
-from .contract import Operator
-from .interpolation import NodeProlongation, Pull, galerkin_product, shifted
-from .rows import in_rows
+from . import frames, loops
+from .boxes import Box, three
+from .contract import Operator, fused
+from .interpolation import NodeProlongation, galerkin_product
 
-__all__ = ["NodalOperator", "StencilStiffness", "scaled", "zeros_at_nodes"]
+__all__ = ["NodalOperator", "StencilStiffness", "at_first", "rounded"]
 
 # Row sums above this say little of the eigenvalues of D⁻¹ A.
 DOUBTED = 3.0
 # Unknowns of a matrix whose eigenvalues are all computed.
 FEW = 32
-# Bytes of a strip of unknowns; several arrays are made of it.
-STRIP = 2**19
 
 
 class NodalOperator(Operator):
-    """What operators with coefficients or with entries share: strips of rows, and the coarser one, R A P."""
-
-    strip = STRIP
+    """What operators with coefficients or with entries share: the coarser one, R A P."""
 
     @property
     def sums(self) -> Tensor | None:
         """What the operator makes of the function 1 at all nodes; None where nothing but entries tells."""
         raise NotImplementedError
 
+    @property
+    def totals(self) -> Tensor | None:
+        """The same to rounding, however small."""
+        return self.sums
+
     def joined(self, field: Tensor) -> Tensor:
         """Add up what the two nodes of joined ends have, for both; in other memory where there are some."""
         if any(axis.periodic for axis in self.box.axes):
-            field = copy(field)
+            field = field.clone()
         for place, axis in enumerate(self.box.axes):
             if axis.periodic:
                 whole = field.select(place, 0) + field.select(place, -1)
                 field.select(place, 0).copy_(whole)
                 field.select(place, -1).copy_(whole)
         return field
-
-    @property
-    def by_rows(self) -> bool:
-        """Whether some rows can be had at a time: not where the first one needs the last."""
-        return not self.box.axes[0].periodic
-
-    def rows(self, x: Tensor, rows: slice, b: Tensor | None, out: Tensor) -> Tensor:
-        """Write A x, or b − A x, at some rows of the first axis, as :class:`.Rows` says."""
-        first = self.box.axes[0].chain.first
-        # The nodes of these rows, and the cells around them.
-        start, stop = rows.start + first, rows.stop + first
-        cells = slice(max(start - 1, 0), min(stop, self.box.cells[0]))
-        y, factor = self._of_cells(self.box.strip(x, cells), cells)
-        y = Box(self.box.axes[1:]).loads(y.narrow(-self.box.dim, start - cells.start, stop - start))
-        return torch.mul(y, factor, out=out) if b is None else torch.add(b, y, alpha=-factor, out=out)
-
-    def _of_cells(self, u: Tensor, cells: slice) -> tuple[Tensor, float]:
-        """Give what some cells of the first axis give to their nodes, as a tensor and a factor of its own.
-
-        To the outer nodes it may be more.
-        """
-        raise NotImplementedError
 
     def assembled(self) -> StencilStiffness:
         """Return the same operator as entries between neighbouring nodes."""
@@ -84,17 +62,15 @@ class NodalOperator(Operator):
         """Give the entries between each node and its neighbour in a direction; see StencilStiffness.entry."""
         return self.assembled().entry
 
-    def pulls(self, nodes: Sequence[slice]) -> Iterator[Pull]:
-        """Give what the neighbours of some nodes have in their equations; see :class:`.Tied`."""
-        raise NotImplementedError
-
-    def own(self, nodes: Sequence[slice]) -> Tensor:
-        """Return the entry of each of some nodes, none of them on a side, in its own equation."""
-        raise NotImplementedError
-
     def __call__(self, x: Tensor) -> Tensor:
         """Apply the operator to values of shape ``(N, 1, *unknowns)``."""
-        return in_rows(self, x) if is_open() and self.by_rows else super().__call__(x)
+        passes = fused(self, x)
+        return passes(x) if passes else super().__call__(x)
+
+    @property
+    def frame(self) -> Tensor:
+        """The entries between nodes as :mod:`mgnet.kernels.entries` has them, but without joined ends."""
+        raise NotImplementedError
 
     def coarsen(self) -> tuple[StencilStiffness, NodeProlongation] | None:
         """Return the operator R A P of the next coarser box, and P; None where no axis can be coarsened."""
@@ -102,10 +78,14 @@ class NodalOperator(Operator):
         if not any(chosen):
             return None
         P = NodeProlongation(self, chosen)
+        # Where little holds constants they are interpolated to constants, so their energy stays what it is.
+        rest = self.singular, self.hold
+        if loops.apply_to(*self.numbers):
+            E, sums = P.product()
+            return StencilStiffness.framed(P.coarse, E, *rest, sums).fitted(), P
         fields = galerkin_product(self.at_nodes, P, self.like)
         centre = fields.pop((0,) * self.box.dim)
-        # Where little holds constants they are interpolated to constants, so their energy stays what it is.
-        return StencilStiffness(P.coarse, centre, fields, self.singular, self.hold, P.coarse_sums), P
+        return StencilStiffness(P.coarse, centre, fields, *rest, P.coarse_sums).fitted(), P
 
 
 class StencilStiffness(NodalOperator):
@@ -141,10 +121,46 @@ class StencilStiffness(NodalOperator):
         self.box, self.centre, self.pairs, self._singular = box, centre, pairs, singular
         self._hold, self._sums = hold, sums
 
+    @classmethod
+    def framed(cls, box: Box, frame: Tensor, *known: Any) -> StencilStiffness:
+        """Make it of all entries in one array, as :mod:`mgnet.kernels.entries` has them, which it shares."""
+        centre, *others = frames.inside(frame, box)
+        A = cls(box, centre, dict(zip(frames.steps(box.dim)[1:], others, strict=True)), *known)
+        A.__dict__["frame"] = frame
+        return A
+
+    @cached_property
+    def frame(self) -> Tensor:
+        """The entries between nodes in one array."""
+        frame = frames.frame(self.box, self.like)
+        for step, field in zip(frames.steps(self.box.dim), frames.inside(frame, self.box), strict=True):
+            given = self.pairs.get(step) if any(step) else self.centre
+            if given is not None:
+                here, _ = _ends_of(step, field.shape)  # others count for nothing
+                field[here] = given[here]
+        return frame
+
+    @cached_property
+    def joined_frame(self) -> Tensor:
+        """The same with joined ends."""
+        return frames.joined(self.frame, self.box)
+
+    def compiled(self) -> tuple[int, Any]:
+        """Return the number of the kind, and what :mod:`mgnet.kernels.entries` takes."""
+        from ..kernels.passes import ENTRIES
+
+        firsts = three([axis.chain.first for axis in self.box.axes], 0)
+        return ENTRIES, (*loops.arrays(self.joined_frame), firsts)
+
     @property
     def sums(self) -> Tensor | None:
         """The row sums at all nodes, as they were given."""
         return self._sums
+
+    @property
+    def totals(self) -> Tensor | None:
+        """The row sums to rounding: given ones are so only where they are zero."""
+        return None if self._sums is None or any(self._sums.stride()) else self._sums
 
     @property
     def hold(self) -> float:
@@ -169,7 +185,7 @@ class StencilStiffness(NodalOperator):
 
     def scaled(self, factor: float, dtype: torch.dtype) -> StencilStiffness:
         """Return a multiple of the operator in another precision."""
-        return self.replaced(*(scaled(x, factor, dtype) for x in self.numbers))
+        return self.replaced(*(rounded(x, factor, dtype) for x in self.numbers))
 
     def energies(self, v: Tensor, u: Tensor) -> tuple[Tensor, ...]:
         """Return the derivatives of v · A u by the numbers, for v and u of shape ``(..., *unknowns)``."""
@@ -180,46 +196,17 @@ class StencilStiffness(NodalOperator):
         found = [v * u]
         for step in self.pairs:
             here, there = _ends_of(step, self.centre.shape)
-            found.append(_at_first(v[here] * u[there] + v[there] * u[here], step))
+            found.append(at_first(v[here] * u[there] + v[there] * u[here], step))
         return tuple(found)
 
     def at_nodes(self, u: Tensor) -> Tensor:
         """Return the loads of all nodes that belong to values at all nodes, shape ``(N, 1, *nodes)``."""
-        if is_open():
-            y, _ = self._of_cells(u, slice(0, self.box.cells[0]))
-            return copy(y)
         y = u * self.centre  # gradients may flow
         for step, field in self.pairs.items():
             here, there = _ends_of(step, field.shape)
-            y = y + _at_first(field[here] * u[there], step)
-            y = y + _at_first(field[here] * u[here], tuple(-s for s in step))
+            y = y + at_first(field[here] * u[there], step)
+            y = y + at_first(field[here] * u[here], tuple(-s for s in step))
         return y
-
-    def _of_cells(self, u: Tensor, cells: slice) -> tuple[Tensor, float]:
-        nodes = slice(cells.start, cells.stop + 1)
-        y = torch.mul(u, self.centre[nodes], out=scratch("stencil", u.shape, u))
-        self._add_neighbours(u, y, nodes, 1.0)
-        return y, 1.0
-
-    def add_to(self, y: Tensor, u: Tensor, factor: float = 1.0, nodes: slice = slice(None)) -> None:
-        """Add a multiple of the loads that belong to values at some nodes of the first axis, all by default.
-
-        Both have shape ``(N, 1, their number, ...)``; the outer nodes lack what nodes beyond them give.
-        """
-        y.addcmul_(u, self.centre[nodes], value=factor)
-        self._add_neighbours(u, y, nodes, factor)
-
-    def _add_neighbours(self, u: Tensor, y: Tensor, nodes: slice, factor: float) -> None:
-        for here, there, weight in self._neighbours(nodes):
-            y[here].addcmul_(weight, u[there], value=factor)
-            y[there].addcmul_(weight, u[here], value=factor)
-
-    def _neighbours(self, nodes: slice = slice(None)) -> Iterator[tuple[Any, Any, Tensor]]:
-        """Give the nodes that have a neighbour in a direction, those neighbours, and the entries."""
-        for step, whole in self.pairs.items():
-            field = whole[nodes]
-            here, there = _ends_of(step, field.shape)
-            yield here, there, field[here]
 
     def to_sparse(self) -> sp.csc_array:
         """Return the matrix in SciPy's form."""
@@ -227,8 +214,9 @@ class StencilStiffness(NodalOperator):
         numbers = 1 + torch.arange(math.prod(shape), device="cpu").reshape(shape)
         at = self.box.nodes(numbers) - 1  # -1 at Dirichlet nodes
         found = [(at, at, self.centre)]
-        for here, there, weight in self._neighbours():
-            found += [(at[here], at[there], weight), (at[there], at[here], weight)]
+        for step, field in self.pairs.items():
+            here, there = _ends_of(step, field.shape)
+            found += [(at[here], at[there], field[here]), (at[there], at[here], field[here])]
         rows, columns, entries = (
             np.concatenate([part.cpu().numpy().ravel() for part in parts])
             for parts in zip(*found, strict=True)
@@ -239,10 +227,10 @@ class StencilStiffness(NodalOperator):
 
     def diagonal(self) -> Tensor:
         """Return the diagonal of the matrix, shape ``(*unknowns)``."""
-        centre = self.centre.clone()
         # A lone joined node is its own neighbour.
         lone = [axis.periodic and axis.cells == 1 for axis in self.box.axes]
-        for step, field in self.pairs.items():
+        centre = self.centre.clone() if any(lone) else self.centre
+        for step, field in self.pairs.items() if any(lone) else ():
             if all(alone or not s for s, alone in zip(step, lone, strict=True)):
                 here, there = _ends_of(step, field.shape)
                 centre[here] += field[here]
@@ -278,29 +266,37 @@ class StencilStiffness(NodalOperator):
 
     def row_sums(self) -> Tensor:
         """Return the sums of the sizes of the entries of each row, shape ``(*unknowns)``."""
-        # The steps along a lone joined cell lead to the same node, so their entries are one.
         lone = [axis.periodic and axis.cells == 1 for axis in self.box.axes]
+        if loops.apply_to(*self.numbers) and not any(lone):
+            return self.box.unknowns(self._looped_sums())
+        # The steps along a lone joined cell lead to the same node, so their entries are one.
         total = torch.zeros_like(self.centre)
         for step in itertools.product(*((0,) if alone else (-1, 0, 1) for alone in lone)):
             same = [(-1, 0, 1) if alone else (s,) for s, alone in zip(step, lone, strict=True)]
             total += sum(self.entry(each) for each in itertools.product(*same)).abs()  # type: ignore[union-attr]
         return self.box.unknowns(total)
 
+    def _looped_sums(self) -> Tensor:
+        """Give the sums of the sizes of the entries at all nodes, by loops."""
+        from ..kernels.entries import row_sums
+
+        total = torch.empty([n + 1 for n in self.box.cells], **self.like)
+        E, sums = loops.arrays(self.joined_frame, total.reshape(three(total.shape, 1)))
+        loops.shared(row_sums, len(sums), E.size, E, True, sums)
+        return total
+
+    def fitted(self) -> StencilStiffness:
+        """Return itself, on cells as wide as its ties say: their sums are the energies of the coordinates."""
+        ties = [
+            -sum(float(field.sum()) for step, field in self.pairs.items() if step[i])
+            for i in range(self.box.dim)
+        ]
+        self.box = self.box.stretched(ties)
+        return self
+
     def assembled(self) -> StencilStiffness:
         """Return itself, which is entries."""
         return self
-
-    def pulls(self, nodes: Sequence[slice]) -> Iterator[Pull]:
-        """Give the entries, each with one neighbour and the factor -1."""
-        for step, field in self.pairs.items():
-            for sign in (1, -1):
-                there = tuple(shifted(some, sign * s) for some, s in zip(nodes, step, strict=True))
-                # An entry stands at the first of its two nodes.
-                yield field[tuple(nodes) if sign == 1 else there], [(there, -1.0)]
-
-    def own(self, nodes: Sequence[slice]) -> Tensor:
-        """Return the diagonal there."""
-        return self.centre[tuple(nodes)]
 
     def entry(self, step: tuple[int, ...]) -> Tensor:
         """Return the entries between each node and its neighbour in a direction, those of joined ends added.
@@ -308,33 +304,25 @@ class StencilStiffness(NodalOperator):
         The direction is one of -1, 0, 1 for each axis. They have shape ``(*nodes)``, zero where there is no
         neighbour. They may be the operator's own, and are not to be overwritten.
         """
+        opposite = tuple(-s for s in step)
         if step in self.pairs or not any(step):
             field = self.pairs.get(step, self.centre)
         else:
-            opposite = tuple(-s for s in step)
-            here, there = _ends_of(opposite, self.centre.shape)
-            field = zeros_at_nodes(self.box, self.centre)
-            field[there] = self.pairs[opposite][here]
+            field = torch.zeros_like(self.centre)
+            if opposite in self.pairs:
+                here, there = _ends_of(opposite, field.shape)
+                field[there] = self.pairs[opposite][here]
         return self.joined(field)
 
 
-def zeros_at_nodes(box: Box, like: Tensor) -> Tensor:
-    """Return zeros at all nodes, for use while a level is made."""
-    shape = [n + 1 for n in box.cells]
-    return empty(shape, like).zero_() if is_open() else like.new_zeros(shape)
-
-
-def scaled(x: Tensor, factor: float, dtype: torch.dtype) -> Tensor:
-    """Multiply and round, in strips: the products in the first precision take room."""
-    if not any(x.stride()):  # one number for all
+def rounded(x: Tensor, factor: float, dtype: torch.dtype) -> Tensor:
+    """Multiply and round; one number for all stays one."""
+    if not any(x.stride()):
         return (factor * x[(0,) * x.ndim]).to(dtype).expand(x.shape)
-    y = x.new_empty(x.shape, dtype=dtype)
-    for rows in strips(len(x), x):
-        y[rows] = x[rows] * factor
-    return y
+    return (x * factor).to(dtype)
 
 
-def _at_first(x: Tensor, step: Sequence[int]) -> Tensor:
+def at_first(x: Tensor, step: Sequence[int]) -> Tensor:
     """Give to all nodes what those have that have a neighbour in a direction, and zeros to the others."""
     margins = [(max(-s, 0), max(s, 0)) for s in reversed(step)]
     return nn.functional.pad(x, [width for pair in margins for width in pair])

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from functools import cached_property
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.memory import copy, empty, spare
+from . import frames, loops
 from .axes import Axis
-from .boxes import Box
+from .boxes import Box, three
 from .contract import Interpolation, Map
 
-__all__ = ["HatProlongation", "NodeProlongation", "Pull", "Tied", "galerkin_product", "shifted"]
+__all__ = ["HatProlongation", "NodeProlongation", "galerkin_product"]
 
 Index = tuple[Any, ...]
 # A row sum of this part of the diagonal is known well enough from the entries.
@@ -27,46 +29,6 @@ REACTS = 1e-3
 # Along one axis: what stands where in the fine and in the coarse vector, and the new nodes, each with how
 # far it lies between the two coarse nodes where no equilibrium along this axis is taken.
 Pieces = tuple[list[tuple[slice, slice]], list[tuple[slice, float | None]]]
-# A coefficient or an entry for each of some nodes, and the nodes that it ties them to, each with a factor.
-Pull = tuple[Tensor, list[tuple[Index, float]]]
-
-
-class Tied(Protocol):
-    """An operator that says what ties each node to the others."""
-
-    box: Box
-
-    @property
-    def like(self) -> dict[str, Any]:
-        """Precision and device, as keywords."""
-
-    @property
-    def sums(self) -> Tensor | None:
-        """What it makes of the function 1 at all nodes; None where nothing but entries tells."""
-
-    def joined(self, field: Tensor) -> Tensor:
-        """Add up what the two nodes of joined ends have, for both."""
-
-    def entries(self) -> Callable[[tuple[int, ...]], Tensor]:
-        """Give its entries between each node and its neighbour in a direction."""
-
-    def pulls(self, nodes: Sequence[slice]) -> Iterator[Pull]:
-        """Give what the neighbours of some nodes, none of them on a side, have in their equations.
-
-        Parameters
-        ----------
-        nodes : sequence of slice
-            Nodes along each axis.
-
-        Yields
-        ------
-        (torch.Tensor, list of (tuple of slice, float))
-            A number of the operator for each node, and the neighbours to which it ties them, each with the
-            factor that minus the entry is of the number.
-        """
-
-    def own(self, nodes: Sequence[slice]) -> Tensor:
-        """Return the entry of each of some nodes, none of them on a side, in its own equation."""
 
 
 class HatProlongation(Interpolation):
@@ -104,22 +66,86 @@ class NodeProlongation(Interpolation):
 
     Parameters
     ----------
-    A : Tied
+    A : NodalOperator
         The operator of the fine box. Where it maps constants to zero, or almost, they are interpolated
         exactly, however much its entries differ.
     chosen : sequence of bool
         The axes that are coarsened.
     """
 
-    def __init__(self, A: Tied, chosen: Sequence[bool]) -> None:
+    def __init__(self, A: Any, chosen: Sequence[bool]) -> None:
         self.box, self.coarse, self.like = A.box, A.box.coarse(chosen), A.like
         self.pieces = [_pieces(axis, some) for axis, some in zip(A.box.axes, chosen, strict=True)]
-        self.sums: Tensor | None = A.sums
-        self.joined = None if A.sums is None else A.joined(A.sums)
-        # In this order a step needs only what is there already: new nodes, and how they follow from others.
-        self.steps = list(self._steps(A))
+        self.A, self.chosen = A, tuple(chosen)
 
-    def _steps(self, A: Tied) -> Iterator[_Weighted | _Balanced]:
+    @cached_property
+    def sums(self) -> Tensor | None:
+        """What the fine operator makes of the function 1; None where nothing but entries tells."""
+        return self.A.sums
+
+    @cached_property
+    def joined(self) -> Tensor | None:
+        """The same with what both nodes of joined ends have."""
+        return None if self.sums is None else self.A.joined(self.sums)
+
+    @cached_property
+    def steps(self) -> list[_Weighted]:
+        """New nodes, and how they follow from others, in an order that has those before."""
+        return list(self._steps(self.A))
+
+    @cached_property
+    def compiled(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The weights, where those of a row begin, and the axes: see :mod:`mgnet.kernels.transfers`."""
+        return self._weights(self.A.frame)
+
+    def _weights(self, frame: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        from ..kernels.equilibria import weigh
+
+        axes = frames.described(self.box, self.chosen)
+        start, size = frames.row_starts(axes)
+        (E,) = loops.arrays(frames.joined(frame, self.box))
+        weights, places = np.empty(size, E.dtype), frames.places(self.box, self.chosen, E.dtype)
+        numbers = E, self._sums(self.joined), axes, places, start, weights
+        loops.shared(weigh, axes[0, 2] + axes[0, 4], E.size, *numbers)
+        return weights, start, axes
+
+    def _sums(self, sums: Tensor | None) -> np.ndarray:
+        """Give row sums to compiled loops, which know by their shape where all are zero or not known."""
+        kind = loops.kind(self.like["dtype"])
+        if sums is None:
+            return np.zeros((0, 0, 0), kind)
+        if not any(sums.stride()):
+            return np.zeros((1, 1, 1), kind)
+        return loops.arrays(sums)[0].reshape(three(sums.shape, 1))
+
+    def product(self) -> tuple[Tensor, Tensor | None]:
+        """Return the entries of R A P, as :mod:`mgnet.kernels.entries` has them, and its row sums."""
+        from ..kernels.entries import row_sums
+        from ..kernels.galerkin import probe
+
+        frame = self.A.frame
+        weights, start, _ = self.__dict__["compiled"] = self._weights(frame)
+        axes, C = frames.described(self.box, self.chosen, opened=True), frames.frame(self.coarse, self.like)
+        E, entries = loops.arrays(frame, C)
+        totals = self._sums(self.A.totals)
+        if not totals.size:
+            totals = np.empty(three([n + 1 for n in self.box.cells], 1), E.dtype)
+            loops.shared(row_sums, len(totals), E.size, E, False, totals)
+        loops.shared(probe, axes[0, 2] + axes[0, 4], E.size, E, totals, weights, start, axes, entries)
+        return C, self._looped_sums(axes)
+
+    def _looped_sums(self, axes: np.ndarray) -> Tensor | None:
+        """Give what :attr:`coarse_sums` does, by loops."""
+        from ..kernels.transfers import gather
+
+        if self.sums is None or not any(self.sums.stride()):
+            return self.coarse_sums
+        sums = self.sums.new_zeros([n + 1 for n in self.coarse.cells])
+        given, out = (x.reshape(1, *three(x.shape, 1)) for x in loops.arrays(self.sums, sums))
+        gather(*self.compiled[:2], axes, given, out, 0, out.shape[1])
+        return sums
+
+    def _steps(self, A: Any) -> Iterator[_Weighted]:
         entry = A.entries()
         kinds = [
             [(fine, None, False) for fine, _ in kept] + [(fine, t, True) for fine, t in new]
@@ -130,9 +156,7 @@ class NodeProlongation(Interpolation):
             target = tuple(fine for fine, *_ in group)
             pulled = [axis for axis, (_, t, new) in enumerate(group) if new and t is None]
             placed = [(axis, t) for axis, (_, t, _) in enumerate(group) if t is not None]
-            if len(pulled) == self.box.dim:
-                yield _Balanced(target, A, self._own)
-            elif pulled:
+            if pulled:
                 yield _Weighted(target, _equilibrium(entry, target, pulled, self._own))
             elif placed:
                 axis, t = placed[0]
@@ -166,7 +190,7 @@ class NodeProlongation(Interpolation):
 
     def at_nodes(self, e: Tensor) -> Tensor:
         """Interpolate values at all coarse nodes to all nodes."""
-        u = empty((*e.shape[:2], *(n + 1 for n in self.box.cells)), e).zero_()
+        u = e.new_zeros((*e.shape[:2], *(n + 1 for n in self.box.cells)))
         for fine, coarse in self._kept():
             u[fine] = e[coarse]
         for step in self.steps:
@@ -177,7 +201,7 @@ class NodeProlongation(Interpolation):
         """Restrict loads of all nodes, which are overwritten, to all coarse nodes."""
         for step in reversed(self.steps):
             step.restrict(b)
-        coarse_b = empty((*b.shape[:2], *(n + 1 for n in self.coarse.cells)), b).zero_()
+        coarse_b = b.new_zeros((*b.shape[:2], *(n + 1 for n in self.coarse.cells)))
         for fine, coarse in self._kept():
             coarse_b[coarse] = b[fine]
         return coarse_b
@@ -188,12 +212,24 @@ class NodeProlongation(Interpolation):
 
     def __call__(self, e: Tensor) -> Tensor:
         """Interpolate values of shape ``(N, 1, *coarse unknowns)``."""
+        if loops.apply_to(e, *self.A.numbers):
+            return self._looped(e, self.box.shape, "spread")
         return self.box.unknowns(self.at_nodes(self.coarse.nodes(e)))
+
+    def _looped(self, x: Tensor, shape: Sequence[int], way: str) -> Tensor:
+        from ..kernels import transfers
+
+        y = x.new_zeros((*x.shape[:2], *shape))
+        given, out = (z.reshape(len(z), *three(z.shape[2:], 1)) for z in loops.arrays(x, y))
+        loops.shared(getattr(transfers, way), out.shape[1], out.size, *self.compiled, given, out)
+        return y
 
     def restrict(self, b: Tensor) -> Tensor:
         """Restrict loads of shape ``(N, 1, *unknowns)``."""
+        if loops.apply_to(b, *self.A.numbers):
+            return self._looped(b, self.coarse.shape, "gather")
         nodes = self.box.spread(b)
-        return self.coarse.loads(self.at_nodes_transposed(copy(b) if nodes is b else nodes))
+        return self.coarse.loads(self.at_nodes_transposed(b.clone() if nodes is b else nodes))
 
 
 class _Weighted:
@@ -216,37 +252,6 @@ class _Weighted:
         new = b[(..., *self.target)]
         for source, weight in self.sources:
             b[(..., *source)].addcmul_(weight, new)
-
-
-class _Balanced:
-    """New nodes whose neighbours are all known, and which the operator leaves no residual.
-
-    Its own numbers, as of :meth:`NodeProlongation._own`, are the weights: only what they are divided by is
-    kept.
-    """
-
-    def __init__(self, target: Index, A: Tied, own: Callable[..., Tensor]) -> None:
-        self.target, self.pulls = target, list(A.pulls(target))
-        total = sum(weight * sum(factor for _, factor in sources) for weight, sources in self.pulls)
-        self.inverse = own(target, total, lambda: A.own(target)).reciprocal()
-
-    def interpolate(self, u: Tensor) -> None:
-        """Write the new values, which are zero before."""
-        new = u[(..., *self.target)]
-        for weight, ((source, factor), *others) in self.pulls:
-            pull = torch.mul(u[(..., *source)], factor, out=spare(new.shape, new))
-            for source, factor in others:
-                pull.add_(u[(..., *source)], alpha=factor)
-            new.addcmul_(weight, pull)
-        new.mul_(self.inverse)
-
-    def restrict(self, b: Tensor) -> None:
-        """Add the loads of the new nodes to those of the others."""
-        new = b[(..., *self.target)].mul_(self.inverse)
-        for weight, sources in self.pulls:
-            part = torch.mul(new, weight, out=spare(new.shape, new))
-            for source, factor in sources:
-                b[(..., *source)].add_(part, alpha=factor)
 
 
 def _pieces(axis: Axis, chosen: bool) -> Pieces:
@@ -285,14 +290,10 @@ def _equilibrium(
     for step, pull in zip(steps, pulls, strict=True):
         source = target
         for axis, s in zip(pulled, step, strict=True):
-            source = _replaced(source, axis, shifted(source[axis], s))
+            nodes = source[axis]
+            source = _replaced(source, axis, slice(nodes.start + s, nodes.stop + s, nodes.step))
         found.append((source, pull.div_(total)))  # eq: equilibrium
     return found
-
-
-def shifted(nodes: slice, step: int) -> slice:
-    """Return the nodes that lie some steps from others."""
-    return slice(nodes.start + step, nodes.stop + step, nodes.step)
 
 
 def _replaced(index: Index, axis: int, entry: Any) -> Index:
@@ -306,8 +307,7 @@ def galerkin_product(A: Map, P: NodeProlongation, like: dict[str, Any]) -> dict[
     itself, and its neighbour in one of each two opposite directions, each of shape ``(*coarse nodes)``.
     """
     dim, shape = P.box.dim, [n + 1 for n in P.coarse.cells]
-    steps = [step for step in itertools.product((-1, 0, 1), repeat=dim) if step >= (0,) * dim]
-    fields = {step: torch.zeros(shape, **like) for step in steps}
+    fields = {step: torch.zeros(shape, **like) for step in frames.steps(dim)}
     for colour in itertools.product(range(3), repeat=dim):
         e = torch.zeros((1, 1, *shape), **like)
         ones: list[Any] = [slice(first, None, 3) for first in colour]

@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from .. import stencils
-from ..core.arrays import data, require_finite
+from ..core.arrays import data, require_finite, sent
 from ..core.checks import count
-from ..core.memory import sent
 from ..core.precision import full_precision
 from .margins import Boundary, Margin, all_ends, margin
 
@@ -30,8 +29,6 @@ class KernelOperator(nn.Module):
     pairs: tuple[tuple[str, str], ...]
     margins: tuple[tuple[Margin, Margin], ...]
     zeros: int | None  # at all ends
-    alone: bool  # one channel, in and out
-    hats: bool
     in_channels: int
     stride: tuple[int, ...]
     kernel_size: tuple[int, ...]
@@ -90,23 +87,19 @@ class KernelOperator(nn.Module):
         else:
             self.register_buffer("weight", weight)
         self.bias = nn.Parameter(torch.zeros(kernel.shape[0], **like)) if bias else None
-        alone = channels == (1, 1)
-        fixed = alone and not learned and kernel.device.type == "cpu"
         # Not one by one: torch looks at each attribute for parameters, which takes time.
         self.__dict__.update(
             pairs=pairs,
             boundary=pairs[0] if len(set(pairs)) == 1 else pairs,
             margins=margins,
             zeros=width if mode == "zero" and width >= 0 else None,
-            alone=alone,
-            # Products of hats are applied axis by axis, where they are applied as slices.
-            hats=fixed and stride == 2 and np.array_equal(kernel[0, 0].numpy(), hats(2, self.dim)),
         )
 
     @property
     def sliced(self) -> bool:
         """Whether the operator is applied as shifted slices: a fixed kernel of one channel on a CPU."""
-        return self.alone and not isinstance(self.weight, nn.Parameter) and self.weight.device.type == "cpu"
+        alone = self.weight.shape[:2] == (1, 1) and self.weight.device.type == "cpu"
+        return alone and not isinstance(self.weight, nn.Parameter)
 
     def _taps(self, x: Tensor) -> list[float]:
         """Give the numbers of the kernel, the last axis fastest, for an input of one channel."""

@@ -9,16 +9,17 @@ from __future__ import annotations
 import contextlib
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.kinds import hidden, tracked
+from ..core.kinds import tracked
 
-__all__ = ["apply_to", "arrays", "there_are", "without"]
+__all__ = ["apply_to", "arrays", "kind", "shared", "there_are", "without"]
 
 TYPES = (torch.float32, torch.float64)
 
@@ -36,8 +37,10 @@ _here = _Here()
 def there_are() -> bool:
     """Say whether loops can be compiled here; warn, once, where not."""
     try:
-        import numba  # noqa: F401
-    except ImportError as error:
+        from ..kernels import compiling
+
+        compiling.require()
+    except (ImportError, OSError) as error:  # OSError where Numba's own library cannot be loaded
         warnings.warn(
             f"mgnet: no compiled loops, so solves take longer: {error}", RuntimeWarning, stacklevel=2
         )
@@ -48,14 +51,26 @@ def there_are() -> bool:
 def apply_to(*tensors: Tensor | None) -> bool:
     """Say whether loops may work on some tensors; None counts for nothing."""
     given = [x for x in tensors if x is not None]
-    if _here.off or any(x.device.type != "cpu" or x.dtype not in TYPES for x in given):
+    if _here.off or not all(x.is_cpu and x.dtype in TYPES for x in given):
         return False
-    return not (tracked(*given) or any(hidden(x) for x in given)) and there_are()
+    return not tracked(*given) and there_are()
 
 
 def arrays(*tensors: Tensor) -> tuple[np.ndarray, ...]:
     """Return tensors as contiguous arrays, which share their memory where they are that already."""
     return tuple(x.detach().contiguous().numpy() for x in tensors)
+
+
+def shared(loop: Callable[..., None], planes: int, size: int, *numbers: Any) -> None:
+    """Let threads do some planes each of a loop over numbers, arrays of so many entries among them."""
+    from ..kernels.sharing import share, shares
+
+    share(lambda i, j: loop(*numbers, i, j), shares(planes, size, torch.get_num_threads()))
+
+
+def kind(dtype: torch.dtype) -> np.dtype[Any]:
+    """Return the precision of the arrays of some tensors."""
+    return np.dtype(np.float32 if dtype == torch.float32 else np.float64)
 
 
 @contextlib.contextmanager

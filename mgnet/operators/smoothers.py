@@ -11,8 +11,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from .contract import Map
-from .rows import relaxed, residual
+from . import loops
+from .contract import Map, residual
+from .lines import Lines
 
 __all__ = [
     "SMOOTHERS",
@@ -65,7 +66,7 @@ class _Polynomial:
     def __call__(self, A: Map, x: Tensor | None, b: Tensor, sweeps: int, post: bool = False) -> Tensor:
         """Apply ``sweeps`` sweeps; see :class:`Smoother`."""
         for weight in self.weights(sweeps):
-            x = relaxed(A, x, b, self.inverse, weight)
+            x = _relaxed(A, x, b, self.inverse, weight)
         return torch.zeros_like(b) if x is None else x
 
 
@@ -81,7 +82,7 @@ class Jacobi(_Polynomial):
     """
 
     def __init__(self, diagonal: Any, omega: float = 2 / 3) -> None:
-        self.inverse, self.omega = diagonal.reciprocal(), omega
+        self.inverse, self.omega = _inverted(diagonal), omega
 
     def weights(self, sweeps: int) -> Sequence[float]:
         """Return the weight of each sweep, the same."""
@@ -107,7 +108,7 @@ class RedBlack:
     """
 
     def __init__(self, diagonal: Any, omega: float = 1.0, new: Sequence[int | None] = (0,)) -> None:
-        self.inverse, self.omega = diagonal.reciprocal(), omega
+        self.inverse, self.omega = _inverted(diagonal), omega
         choices = [(slice(None),) if first is None else _every_second(1 - first, first) for first in new]
         self.colours = list(itertools.product(*choices))
 
@@ -143,7 +144,7 @@ class Chebyshev(_Polynomial):
     """
 
     def __init__(self, diagonal: Any, largest: float = 2.0, fraction: float = 0.25) -> None:
-        self.inverse, self.interval = diagonal.reciprocal(), (fraction * largest, largest)
+        self.inverse, self.interval = _inverted(diagonal), (fraction * largest, largest)
 
     def weights(self, sweeps: int) -> Sequence[float]:
         """Return the reciprocals of the roots, in an order that keeps what is between them small."""
@@ -168,6 +169,22 @@ class Relaxation:
             B = self.B[i % len(self.B)]
             x = B(b) if x is None else x + B(residual(A, x, b))
         return torch.zeros_like(b) if x is None else x
+
+
+def _relaxed(A: Map, x: Tensor | None, b: Tensor, inverse: Any, weight: float) -> Tensor:
+    """Return x + w D⁻¹ (b − A x); the inverse is numbers, or what it makes of a residual; no x is zero."""
+    r = b if x is None else residual(A, x, b)
+    before = b.new_zeros(()) if x is None else x
+    if callable(inverse):
+        return torch.add(before, inverse(r), alpha=weight)
+    return torch.addcmul(before, r, inverse, value=weight)
+
+
+def _inverted(diagonal: Any) -> Any:
+    """Invert a diagonal, or blocks of it; without the threads of torch where nothing else needs them."""
+    if isinstance(diagonal, Tensor) and loops.apply_to(diagonal):
+        return torch.from_numpy(1 / diagonal.numpy())
+    return diagonal.reciprocal()
 
 
 def _every_second(*starts: int) -> tuple[slice, ...]:
@@ -205,4 +222,9 @@ def chebyshev_weights(sweeps: int, low: float, high: float) -> tuple[float, ...]
     return tuple(1 / (centre + radius * node) for node in ordered)  # eq: chebyshev-roots
 
 
-SMOOTHERS: dict[str, Any] = {"jacobi": Jacobi, "red-black": RedBlack, "chebyshev": Chebyshev}
+SMOOTHERS: dict[str, Any] = {
+    "jacobi": Jacobi,
+    "red-black": RedBlack,
+    "chebyshev": Chebyshev,
+    "line": Lines,  # of the operator itself
+}

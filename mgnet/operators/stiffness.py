@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from .. import stencils
+from ..core.arrays import sent
 from ..core.checks import number, positive
-from ..core.memory import sent
 from .boxes import Box, three
-from .contract import Map, Operator
+from .contract import Map, Operator, fused
 from .convolutions import Prolongation, Stencil
 from .differences import Differences
 from .interpolation import HatProlongation
@@ -26,171 +26,7 @@ from .varying import VaryingStiffness
 __all__ = ["Stiffness"]
 
 
-class EqualCells(Operator):
-    """What a stiffness operator is on a box whose cells are alike, by the form in which it is applied."""
-
-    form: Differences
-    box: Box  # of an operator that was made by ``of`` or ``on``; a bare convolution fits any
-    dim: int
-    smooth = True  # all cells are alike
-
-    def on(self, cells: int | Sequence[int]) -> Stiffness:
-        """Return the same operator for a number of cells along each axis, which it then knows.
-
-        Parameters
-        ----------
-        cells : int or sequence of int
-            That number.
-        """
-        return self._on(self.form.on(_each(cells)))
-
-    def _on(self, box: Box, **changed: Any) -> Stiffness:
-        form = self.form
-        kept = {"a": form.a, "c": form.c, "robin": form.robin, "lumped": form.lumped, "sums": form.sums}
-        return Stiffness.of(box, **{**kept, **self.like, **changed})
-
-    def _box(self, shape: int | Sequence[int] | None) -> Box:
-        """Give its own box, or that of so many unknowns."""
-        if shape is not None:
-            return self.form.box(_each(shape))
-        if not hasattr(self, "box"):
-            raise ValueError("shape: got None; accepted: the unknowns along each axis, since it fits any")
-        return self.box
-
-    def residual(self, x: Tensor, b: Tensor) -> Tensor:
-        """Return b − A x in one go.
-
-        Parameters
-        ----------
-        x, b : torch.Tensor, shape ``(N, 1, *unknowns)``
-            Values at the unknowns, and loads.
-        """
-        return self.form(x, b)
-
-    @property
-    def by_rows(self) -> bool:
-        """Whether the kernel is all there is to it: see :class:`.Differences`."""
-        return self.form.by_rows
-
-    def rows(self, x: Tensor, rows: slice, b: Tensor | None, out: Tensor) -> Tensor:
-        """Apply the kernel at some rows of the first axis, as :class:`.Rows` says.
-
-        Parameters
-        ----------
-        x : torch.Tensor, shape ``(N, 1, *unknowns)``
-            Values at the unknowns.
-        rows : slice
-            Which rows.
-        b, out : torch.Tensor, shape ``(N, 1, their number, ...)``
-            What the result is subtracted from, if that is not None, and what it is written into.
-        """
-        return self.form.rows(x, rows, b, out)
-
-    def at_nodes(self, u: Tensor) -> Tensor:
-        """Return the loads of all nodes that belong to values at all nodes.
-
-        Parameters
-        ----------
-        u : torch.Tensor, shape ``(N, 1, *nodes)``
-            The values.
-        """
-        return replace(self.form, ends=(("natural", "natural"),) * self.dim, sums=False)(u)
-
-    @property
-    def singular(self) -> bool:
-        """Whether constants are mapped to zero."""
-        held = any("dirichlet" in ends for ends in self.form.ends)
-        return not held and not self.form.c and not any(map(any, self.form.robin))
-
-    @property
-    def contrast(self) -> float:
-        """How many times stronger the coupling along one axis is than along another."""
-        return (max(self.form.h) / min(self.form.h)) ** 2
-
-    @property
-    def largest(self) -> float:
-        """A bound of the eigenvalues of D⁻¹ A: the largest of those of all kinds of cells; 2 on a line."""
-        return self.form.largest
-
-    def to_sparse(self) -> sp.csc_array:
-        """Return the matrix in SciPy's form."""
-        return self.box.matrix(self.form.a, self.form.c, self.form.lumped)
-
-    def compiled(self, dtype: Any) -> tuple[Any, ...]:
-        """Return the matrices of all axes as :mod:`mgnet.kernels.tensor` has them.
-
-        Parameters
-        ----------
-        dtype : numpy.dtype
-            The precision.
-        """
-        form, last = self.form, self.dim - 1
-        reacting = 0.0 if form.lumped else form.c
-        axes = [axis.couplings(form.a, reacting * (i == last)) for i, axis in enumerate(self.box.axes)]
-        trivial = np.array([[0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [1.0, 0.0]])
-        lump = form.c if form.lumped else 0.0
-        return tuple(x.astype(dtype) for x in three(axes, trivial)), dtype.type(lump), self.dim < 3
-
-    def scaled(self, factor: float, dtype: torch.dtype) -> Stiffness:
-        """Return a multiple of the operator in another precision, for corrections: by sums.
-
-        Parameters
-        ----------
-        factor : float
-            The multiple.
-        dtype : torch.dtype
-            The precision.
-        """
-        form = self.form
-        robin = [(factor * low, factor * high) for low, high in form.robin]
-        return self._on(self.box, a=factor * form.a, c=factor * form.c, robin=robin, sums=True, dtype=dtype)
-
-    def coarsen(self) -> tuple[Operator, Any] | None:
-        """Return the operator of the next coarser box, which is R A P, and the prolongation from it.
-
-        Where c is lumped it is lumped there too, and no more than close to R A P. The prolongation is a
-        convolution where all cells come in pairs on every axis. On a line the odd last cell is kept, beside
-        others that are twice as wide: cells differ from there on.
-        """
-        if self.dim == 1 and self.box.cells[0] % 2:
-            return self.varying().coarsen()
-        chosen = self.box.coarsening()
-        if not any(chosen):
-            return None
-        if all(chosen) and all(axis.even for axis in self.box.axes):
-            P: Any = Prolongation(boundary=self.box.ends, dim=self.dim, **self.like)
-        else:
-            P = HatProlongation(self.box, chosen, **self.like)
-        return self._on(self.box.coarse(chosen)), P
-
-    @property
-    def cubic(self) -> Map | None:
-        """Interpolation by cubic polynomials from the next coarser box; on a line linear is all there is."""
-        return HatProlongation(self.box, self.box.coarsening()).cubic if self.dim > 1 else None
-
-    def varying(self, cells: int | None = None) -> VaryingStiffness:
-        """Return the same operator of a line with its numbers spelled out, one cell after the other.
-
-        Parameters
-        ----------
-        cells : int, optional
-            Number of cells; its own by default.
-
-        Returns
-        -------
-        mgnet.operators.varying.VaryingStiffness
-            The operator in the form of :eq:`varying`.
-        """
-        cells = self.box.cells[0] if cells is None else cells
-        k = torch.full((cells,), self.form.k, **self.like)
-        row_sum, s = self.form.row_sum, None
-        if row_sum:
-            s = torch.full((cells + 1,), row_sum, **self.like)
-            s[[0, -1]] /= 2
-        return VaryingStiffness(k, s, self.form.ends[0], self.form.robin[0])
-
-
-class Stiffness(Stencil, EqualCells):
+class Stiffness(Stencil, Operator):
     """The stiffness operator −∇·(a ∇u) + c u on a uniform grid, :eq:`stiffness`, :eq:`tensor-stiffness`.
 
     It is applied by differences, :eq:`difference-form`: that of two close numbers is exact in floating point,
@@ -227,6 +63,9 @@ class Stiffness(Stencil, EqualCells):
     a: float
     c: float
     lumped: bool
+    form: Differences
+    box: Box  # of an operator that was made by ``of`` or ``on``; a bare convolution fits any
+    smooth = True  # all cells are alike
 
     def __init__(
         self,
@@ -267,7 +106,6 @@ class Stiffness(Stencil, EqualCells):
         *,
         robin: Any = None,
         lumped: bool = False,
-        sums: bool = False,
         **like: Any,
     ) -> Stiffness:
         """Return the operator of a box.
@@ -280,7 +118,7 @@ class Stiffness(Stencil, EqualCells):
             Coefficients.
         robin : sequence of (float, float), optional
             Robin's alpha at the ends of each axis; a times those of the box by default.
-        lumped, sums : bool, default False
+        lumped : bool, default False
             As for :class:`.Differences`.
         **like
             Precision and device.
@@ -294,7 +132,7 @@ class Stiffness(Stencil, EqualCells):
         if robin is None:
             robin = [(a * axis.robin[0], a * axis.robin[1]) for axis in box.axes]
         made = Stiffness(h, a, c, box.ends, robin=robin, lumped=lumped, dim=box.dim, **like)
-        form = replace(made.form, last=tuple(axis.last for axis in box.axes), sums=sums)
+        form = replace(made.form, last=tuple(axis.last for axis in box.axes))
         made.__dict__.update(form=form, box=box)
         return made
 
@@ -311,7 +149,8 @@ class Stiffness(Stencil, EqualCells):
         torch.Tensor, shape ``(N, 1, *unknowns)``
             The loads that belong to them.
         """
-        return self.form(x)
+        passes = fused(self, x)
+        return passes(x) if passes else self.form(x)
 
     def diagonal(self, shape: int | Sequence[int] | None = None) -> Tensor:
         """Return the diagonal of the matrix.
@@ -349,6 +188,123 @@ class Stiffness(Stencil, EqualCells):
         kept: dict[str, Any] = {"robin": form.robin, "lumped": form.lumped, "dim": self.dim}
         return Stiffness([2 * h for h in form.h], form.a, form.c, self.pairs, **kept, **self.like)
 
+    def on(self, cells: int | Sequence[int]) -> Stiffness:
+        """Return the same operator for a number of cells along each axis, which it then knows.
+
+        Parameters
+        ----------
+        cells : int or sequence of int
+            That number.
+        """
+        return self._on(self.form.on(_each(cells)))
+
+    def _on(self, box: Box, **changed: Any) -> Stiffness:
+        form = self.form
+        kept = {"a": form.a, "c": form.c, "robin": form.robin, "lumped": form.lumped}
+        return Stiffness.of(box, **{**kept, **self.like, **changed})
+
+    def _box(self, shape: int | Sequence[int] | None) -> Box:
+        """Give its own box, or that of so many unknowns."""
+        if shape is not None:
+            return self.form.box(_each(shape))
+        if not hasattr(self, "box"):
+            raise ValueError("shape: got None; accepted: the unknowns along each axis, since it fits any")
+        return self.box
+
+    def at_nodes(self, u: Tensor) -> Tensor:
+        """Return the loads of all nodes that belong to values at all nodes.
+
+        Parameters
+        ----------
+        u : torch.Tensor, shape ``(N, 1, *nodes)``
+            The values.
+        """
+        return replace(self.form, ends=(("natural", "natural"),) * self.dim)(u)
+
+    @property
+    def singular(self) -> bool:
+        """Whether constants are mapped to zero."""
+        held = any("dirichlet" in ends for ends in self.form.ends)
+        return not held and not self.form.c and not any(map(any, self.form.robin))
+
+    @property
+    def contrast(self) -> float:
+        """How many times stronger the coupling along one axis is than along another."""
+        return (max(self.form.h) / min(self.form.h)) ** 2
+
+    @property
+    def largest(self) -> float:
+        """A bound of the eigenvalues of D⁻¹ A: the largest of those of all kinds of cells; 2 on a line."""
+        return self.form.largest
+
+    def to_sparse(self) -> sp.csc_array:
+        """Return the matrix in SciPy's form."""
+        return self.box.matrix(self.form.a, self.form.c, self.form.lumped)
+
+    def compiled(self) -> tuple[int, Any]:
+        """Return the matrices of all axes as :mod:`mgnet.kernels.tensor` has them."""
+        dtype = self.weight.numpy().dtype
+        trivial = np.array([[0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [1.0, 0.0]])
+        with np.errstate(over="ignore", invalid="ignore"):  # an iteration finds what is out of range
+            axes = three(self.form.couplings(self.box), trivial)
+            lump = dtype.type(self.form.c if self.form.lumped else 0.0)
+            axes = tuple(x.astype(dtype) for x in axes)
+            return 0, (axes, _even(axes[-1]), lump, self.dim < 3)
+
+    def scaled(self, factor: float, dtype: torch.dtype) -> Stiffness:
+        """Return a multiple of the operator in another precision, for corrections.
+
+        Parameters
+        ----------
+        factor : float
+            The multiple.
+        dtype : torch.dtype
+            The precision.
+        """
+        form = self.form
+        robin = [(factor * low, factor * high) for low, high in form.robin]
+        return self._on(self.box, a=factor * form.a, c=factor * form.c, robin=robin, dtype=dtype)
+
+    def coarsen(self) -> tuple[Operator, Any] | None:
+        """Return the operator of the next coarser box, which is R A P, and the prolongation from it.
+
+        Where c is lumped it is lumped there too, and no more than close to R A P. The prolongation is a
+        convolution where all cells come in pairs on every axis. On a line the odd last cell is kept, beside
+        others that are twice as wide: cells differ from there on.
+        """
+        if self.dim == 1 and self.box.cells[0] % 2:
+            return self.varying().coarsen()
+        chosen = self.box.coarsening()
+        if not any(chosen):
+            return None
+        if all(chosen) and all(axis.even for axis in self.box.axes):
+            P: Any = Prolongation(boundary=self.box.ends, dim=self.dim, **self.like)
+        else:
+            P = HatProlongation(self.box, chosen, **self.like)
+        return self._on(self.box.coarse(chosen)), P
+
+    @property
+    def cubic(self) -> Map | None:
+        """Interpolation by cubic polynomials from the next coarser box; on a line linear is all there is."""
+        return HatProlongation(self.box, self.box.coarsening()).cubic if self.dim > 1 else None
+
+    def varying(self, cells: int | None = None) -> VaryingStiffness:
+        """Return the same operator of a line with its numbers spelled out, one cell after the other.
+
+        Parameters
+        ----------
+        cells : int, optional
+            Number of cells; its own by default.
+
+        Returns
+        -------
+        mgnet.operators.varying.VaryingStiffness
+            The operator in the form of :eq:`varying`.
+        """
+        cells = self.box.cells[0] if cells is None else cells
+        k, s = self.form.cells(cells, **self.like)
+        return VaryingStiffness(k, s, self.form.ends[0], self.form.robin[0])
+
     T = Operator.T  # type: ignore[assignment]
 
 
@@ -371,6 +327,13 @@ class Stiffness3d(Stiffness, nn.Conv3d):
 
 
 Stiffness.members = (Stiffness1d, Stiffness2d, Stiffness3d)
+
+
+def _even(axis: np.ndarray) -> np.ndarray:
+    """Give k, s, m and w inside an axis where they are the same everywhere, or else nothing."""
+    ends, inner = axis[[0, 2], 1:-1], axis[[1, 3], 1:-2]
+    alike = inner.shape[1] > 0 and all((row == row[0]).all() for row in (*ends, *inner))
+    return np.array([ends[0, 0], inner[0, 0], ends[1, 0], inner[1, 0]] if alike else [], axis.dtype)
 
 
 def _each(sizes: int | Sequence[int]) -> tuple[int, ...]:

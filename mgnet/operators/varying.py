@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
 import scipy.sparse as sp
 import torch
 from torch import Tensor
 
 from ..core.kinds import hidden
-from ..core.memory import is_open
 from .axes import Axis, overlap
 from .boxes import Box
 from .contract import Interpolation, Operator
@@ -125,14 +123,8 @@ class VaryingStiffness(Operator):
 
     def at_nodes(self, u: Tensor) -> Tensor:
         """Return the loads of all nodes that belong to values at all nodes, shape (..., cells + 1)."""
-        y, steps = self._row_sums() * u, u.diff(dim=-1)
-        if not is_open():  # gradients may flow, or k be many numbers for one u
-            flux = steps * self.k
-            return y + overlap(-flux, flux, -1)
-        flux = steps.mul_(self.k)  # eq: varying
-        y[..., :-1] -= flux
-        y[..., 1:] += flux
-        return y
+        flux = u.diff(dim=-1) * self.k  # eq: varying
+        return self._row_sums() * u + overlap(-flux, flux, -1)
 
     @property
     def singular(self) -> bool:
@@ -151,16 +143,8 @@ class VaryingStiffness(Operator):
 
     def to_sparse(self) -> sp.csc_array:
         """Return the matrix in SciPy's form."""
-        k, diagonal = self.k.cpu().numpy(), self.diagonal().cpu().numpy()
-        size, (low, _) = len(diagonal), self.ends
-        i = np.arange(size if low == "periodic" else size - 1)
-        j = (i + 1) % size
-        # The cell between unknowns i and j; a lone joined unknown has no neighbour.
-        off = k[int(low == "dirichlet") :][: len(i)]
-        i, j, off = i[i != j], j[i != j], off[i != j]
-        entries, here = np.concatenate((diagonal, -off, -off)), np.arange(size)
-        rows, columns = np.concatenate((here, i, j)), np.concatenate((here, j, i))
-        return sp.coo_array((entries, (rows, columns)), shape=(size, size)).tocsc()
+        (axis,), sums = self.box.axes, self.chain.loads(self._row_sums())
+        return axis.tridiagonal(sums.cpu().numpy(), -axis.across(self.k.cpu().numpy())).tocsc()
 
     def coarsen(self) -> tuple[VaryingStiffness, VaryingProlongation] | None:
         """Return the Galerkin operator R A P on every second node, and P; None for two cells or one."""

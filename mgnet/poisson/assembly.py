@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.arrays import require_finite
+from ..core.arrays import require_finite, sent
 from ..core.checks import held
 from ..core.kinds import hidden, tracked
-from ..core.memory import sent
 from ..operators.axes import gathered, overlap
 from ..operators.cells import CellStiffness
 from ..operators.contract import Operator
+from ..operators.differences import Differences
 from ..operators.entries import StencilStiffness
 from ..operators.stiffness import Stiffness
 from ..operators.varying import VaryingStiffness
@@ -24,7 +24,7 @@ from .boundary import add_fluxes, flux_sums, fluxes
 from .problem import Poisson, require_bounds
 from .quadrature import Quadrature, coefficient_at, evaluate, integrate_nodal
 
-__all__ = ["Load", "load", "operator"]
+__all__ = ["Load", "form", "load", "operator"]
 
 # Integrals over the unit interval of a linear function times two hats, low and low, low and high, high and
 # high, from its values at the ends.
@@ -47,6 +47,19 @@ def operator(problem: Poisson, dtype: torch.dtype, device: torch.device) -> Oper
     c = None if isinstance(c, float) and c == 0.0 else c
     # On an interval differences and row sums say what a matrix's entries would lose to rounding.
     return _of_differences(problem, c, like) if problem.dim == 1 else _of_cells(problem, c, like)
+
+
+def form(problem: Poisson, dtype: torch.dtype) -> Differences | None:
+    """Return the form of the operator of a line whose cells are alike, whose two numbers say all of it.
+
+    None elsewhere, and where the precision may not hold them: assembling the operator says so.
+    """
+    if problem.dim > 1 or not problem.alike or not isinstance(problem.c, float):
+        return None
+    (axis,) = problem.space.axes
+    ends, robin = (axis.ends,), tuple(problem.alphas)
+    made = Differences((axis.h,), problem.a, problem.c, ends, robin, (None,), problem.lumped)
+    return made if abs(made.k) + made.row_sum <= torch.finfo(dtype).max / 64 else None
 
 
 def reaction(problem: Poisson, device: torch.device) -> Any:
@@ -132,15 +145,11 @@ def _at_both_ends(c: float | Tensor, cells: slice, widths: Tensor) -> tuple[Tens
 def _of_cells(problem: Poisson, c: Any, like: dict[str, Any]) -> CellStiffness:
     """Assemble the operator of a box as averages of a over the cells, and the entries that c adds."""
     n, device = problem.cells[0], like["device"]
-    robin: Any = problem.alphas
     cells = Quadrature.of(problem).pieces() if callable(problem.a) else [slice(0, n)]
     pieces = ((part, [_averages(problem, part, device)]) for part in cells)
     of_c = None if c is None else _mass(problem, c, like)
     a = gathered(pieces, n, 0)[0]
-    if any(tracked(*pair) for pair in robin):
-        flat = [torch.as_tensor(alpha, **like) for pair in robin for alpha in pair]
-        robin = torch.stack(flat).reshape(-1, 2)
-    return CellStiffness(problem.space, a.to(like["dtype"]), of_c, robin)
+    return CellStiffness(problem.space, a.to(like["dtype"]), of_c, problem.alphas)
 
 
 def _mass(problem: Poisson, c: Any, like: dict[str, Any]) -> StencilStiffness:

@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.arrays import array, require_finite
+from ..core.arrays import array, require_finite, sent
 from ..core.checks import held
 from ..core.kinds import hidden, tracked
-from ..core.memory import sent
 from ..operators.boxes import Box
 from ..operators.contract import Operator
 from .conditions import Dirichlet, nothing
@@ -286,9 +285,9 @@ class Held:
         at_nodes = A.at_nodes(g.reshape(-1, 1, *g.shape[-self.box.dim :])).reshape(g.shape)
         return b - self.box.loads(at_nodes)  # eq: lifting
 
-    def complete(self, x: Tensor, *, own: bool = False) -> Tensor:
+    def complete(self, x: Tensor) -> Tensor:
         """Return all nodes of a solution from its unknowns, shape ``(..., *unknowns)``; see Box.nodes."""
-        return self.box.nodes(x, None if self.zero else self.nodes(x), own=own)
+        return self.box.nodes(x, None if self.zero else self.nodes(x))
 
     def filled(self, u: Tensor) -> Tensor:
         """Write the values into all nodes, shape ``(batch, *nodes)``, where the unknowns are already."""

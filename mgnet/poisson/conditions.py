@@ -107,6 +107,10 @@ def nothing(g: Any) -> bool:
     return isinstance(g, float) and not g
 
 
+# What holds where nothing is said.
+ZERO = Dirichlet()
+
+
 def conditions_of(
     boundary: Any, left: Any, right: Any, joined: tuple[bool, ...], node_shape: tuple[int, ...]
 ) -> list[tuple[Condition, Condition]]:
@@ -129,7 +133,7 @@ def conditions_of(
                 _require_on_side(name, given[name], joined[axis], axis, node_shape)
                 if given[name] is not boundary:  # one condition for all sides is that of the whole box
                     _require_one_way(name, given[name], axis, node_shape)
-    return [(given.get(low, Dirichlet()), given.get(high, Dirichlet())) for low, high in sides]
+    return [(given.get(low, ZERO), given.get(high, ZERO)) for low, high in sides]
 
 
 def _at_ends(given: dict[str, Any], boundary: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import NoReturn
 import torch
 from torch import Tensor
 
-from ..core.memory import sent
+from ..core.arrays import sent
 from .assembly import Load
 from .conditions import nothing
 from .problem import Poisson

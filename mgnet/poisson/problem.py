@@ -260,6 +260,8 @@ class Poisson:
 
 
 def _dimension(dim: Any) -> int:
+    if type(dim) is int and 1 <= dim <= 3:  # the common case
+        return dim
     if isinstance(dim, bool) or not isinstance(dim, numbers.Integral) or dim not in (1, 2, 3):
         raise ValueError(f"dim: got {shown(dim)}; accepted: 1, 2 or 3")
     return int(dim)

@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from .. import stencils
-from ..core.arrays import array, first_bad
+from ..core.arrays import array, first_bad, sent
 from ..core.kinds import hidden
-from ..core.memory import sent
 from ..operators.axes import gathered, integrate_linear, overlap
 from .grid import Grid
 from .problem import Poisson, require_bounds

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from ..core.arrays import require_finite
-from ..core.memory import own_copy
 from ..poisson.assembly import Load
 from ..poisson.boundary import Held
 from .method import Found, Method, attempt
@@ -127,11 +126,12 @@ class Solving:
         u, outcome, _ = found
         if self.load is None and self.stopping.throw and outcome.status is not Status.CONVERGED:
             name = self.method.options.method
-            raise ConvergenceError(Solution(own_copy(u), system.problem.grids, outcome, method=name))
+            raise ConvergenceError(Solution(u, system.problem.grids, outcome, method=name))
         if self.load is not None and (self.found is None or self.found.outcome.status is Status.CONVERGED):
             # Of many operators the last counts, or the first that did not converge.
             self.found = found
-        return own_copy(system.box.unknowns(u)).reshape(b.shape)
+        # In memory of its own, since the graph keeps it.
+        return system.box.unknowns(u).clone(memory_format=torch.contiguous_format).reshape(b.shape)
 
     def _with(self, numbers: Sequence[Tensor]) -> Method:
         """Give the method for other numbers in A."""

@@ -5,25 +5,29 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any, NamedTuple
 
+import numpy as np
 import scipy.sparse.linalg as spla
 import torch
 from torch import Tensor
 
 from ..core.arrays import NonFiniteError
-from ..core.memory import apart
-from ..multigrid.cycles import Level, cycle, full_multigrid
+from ..multigrid.cycles import Level, cycled, full_multigrid
 from ..multigrid.krylov import ConjugateGradients
 from ..multigrid.levels import build_levels
 from ..operators.boxes import Box
 from ..operators.contract import Map, lost_in_entries
 from ..poisson.constants import LooseConstants
 from .iteration import SingleStep, Step
-from .method import CONTRAST, Method
+from .method import Method
 from .mixed import MixedStep
 from .once import Direct
 from .system import System
 
 __all__ = ["Cycles"]
+
+# Beyond this ratio of couplings the entries of coarse operators in float32 lose the weak ones, as those that
+# hold layer to layer.
+HELD = 2**18
 
 
 class _Plan(NamedTuple):
@@ -79,11 +83,11 @@ class Cycles(Method):
     @cached_property
     def _levels(self) -> list[Level]:
         A = self.system.A
-        with torch.no_grad(), apart():
+        with torch.no_grad():
             try:
                 A = A.scaled(self.system.scale, torch.float32) if self.mixed else A
                 return build_levels(A, A.box.cells, self.options)
-            except (torch.linalg.LinAlgError, spla.ArpackError):  # type: ignore[attr-defined]
+            except (torch.linalg.LinAlgError, np.linalg.LinAlgError, spla.ArpackError, FloatingPointError):  # type: ignore[attr-defined]
                 raise NonFiniteError from None
 
     @property
@@ -98,7 +102,7 @@ class Cycles(Method):
         system = self.system
         if self.precision != torch.float32 or system.box.dim == 1 or not system.problem.unknowns:
             return True
-        if system.A.contrast > CONTRAST:
+        if system.A.contrast > HELD:
             return False
         try:
             return bool(self._levels)
@@ -120,11 +124,21 @@ class Cycles(Method):
             return self.in_double.cycle(r.double()).to(r)
         if self.mixed and r.dtype == torch.float64:
             return self.scaled_correction(r)
-        return cycle(self.levels, r, None, self.options.sweeps, self.plan.kind)
+        return self.cycled(r).clone()
+
+    def cycled(self, r: Tensor) -> Tensor:
+        """Apply one cycle in the precision of cycles; the result is overwritten by the next one."""
+        if not self.sound:
+            return self.cycle(r)
+        return cycled(self.levels, r, None, self.options.sweeps, self.plan.kind)
 
     def correct(self, r: Tensor) -> Tensor:
         """Apply a cycle, and correct the constants where too little holds them for it to notice."""
         return self._loose.corrected(self.cycle, r) if self._loose else self.cycle(r)
+
+    def _preconditioned(self, r: Tensor) -> Tensor:
+        """Do the same in the precision of cycles; the result is overwritten by the next one."""
+        return self._loose.corrected(self.cycled, r) if self._loose else self.cycled(r)
 
     @cached_property
     def _loose(self) -> LooseConstants | None:
@@ -154,5 +168,7 @@ class Cycles(Method):
             return super().step(system, load, refine)
         if self.mixed:
             project = self.system.without_mean
-            return MixedStep(system.A, load, self.levels[0].A, self.system.scale, self.correct, project)
+            return MixedStep(
+                system.A, load, self.levels[0].A, self.system.scale, self._preconditioned, project
+            )
         return SingleStep(system.A, load, ConjugateGradients(system.A, self.corrector(refine)))

@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.arrays import data, known_values, to_numpy
+from ..core.arrays import data, known_values, sent, to_numpy
 from ..core.checks import shown
 from ..core.kinds import hidden, tracked
-from ..core.memory import sent
 from ..poisson.grid import Grid
 
 __all__ = ["Interpolant"]

@@ -83,9 +83,9 @@ class Hierarchy(Lazy):
         self.options = Options(method, smoother, sweeps, levels, coarse, omega, problem.dim)  # type: ignore[arg-type]
         self.problem, self.dtype, self.device = problem, float_type(dtype), find_device(device)
         if operator is None:
-            self.system = System.of(problem, self.dtype, self.device)
+            self.system = System(problem, self.dtype, self.device)
         else:
-            self.system = System(problem, operator, own=True)
+            self.system = System.of(problem, operator)
 
     @property
     def A(self) -> Operator:
@@ -125,7 +125,7 @@ class Hierarchy(Lazy):
         """Give the cells of every level."""
         if isinstance(self._solver, Exact):
             (axis,), levels = self.problem.space.axes, self._solver.condensation.levels
-            return [Box([replace(axis, cells=cells)]) for cells in (*(level.cells for level in levels), 1)]
+            return [Box([replace(axis, cells=cells)]) for cells in levels]
         if isinstance(self._solver, Cycles):
             return self._cycles.boxes
         return [self.problem.space]
@@ -231,11 +231,24 @@ class Hierarchy(Lazy):
         """
         stopping = stopping.of(self.problem.dim)
         wide = torch.float64 if stopping.refine else self.dtype
-        held = Held.of(self.problem, wide, self.device)
-        b = load.b.to(dtype=wide, device=self.device)
-        moving = tracked(b, *self.A.numbers, *held.numbers)
+        held = self._held(wide)
+        b = load.b if load.b.dtype is wide and load.b.device == self.device else load.b.to(self.device, wide)
+        moving = tracked(b, *self.system.numbers, *held.numbers)
         found = (self._derivable if moving else self._plain)(b, held, load, stopping, x0)
         return self._finished(found, moving or load.speaks_torch, stopping.throw)
+
+    def _held(self, dtype: torch.dtype) -> Held:
+        """Give the values at the Dirichlet nodes; where they are numbers they are looked at once."""
+        if dtype in self._known:
+            return self._known[dtype]
+        held = Held.of(self.problem, dtype, self.device)
+        if self.problem.dim == 1 and all(isinstance(side.g, float) for *_, side in self.problem.sides()):
+            self._known[dtype] = held
+        return held
+
+    @cached_property
+    def _known(self) -> dict[torch.dtype, Held]:
+        return {}
 
     def _plain(self, b: Tensor, held: Held, load: assembly.Load, stopping: Stopping, x0: Any) -> Found:
         batch, rows, held = held.beside(b)
@@ -265,7 +278,7 @@ class Hierarchy(Lazy):
     def _finished(self, found: Found, tensors: bool, throw: bool) -> Solution:
         """Round to the precision asked for, and raise where that is asked for."""
         u, outcome, look_again = found
-        rounded = u.to(self.dtype)
+        rounded = u if u.dtype is self.dtype else u.to(self.dtype)
         out_of_range = rounded is not u and not hidden(rounded) and not rounded.isfinite().all()
         if out_of_range and outcome.status is Status.CONVERGED:
             outcome.status = Status.DIVERGED

@@ -13,11 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ..operators.contract import Map
-from ..operators.rows import residual
+from ..operators import loops
+from ..operators.contract import Map, residual
+from ..operators.fused import survey
 from .stopping import Outcome, Status
 
 __all__ = [
@@ -41,6 +43,8 @@ WINDOW, PATIENCE, SHRINKAGE = 10, 60, 0.95
 SLOW = 0.05
 # Corrections that an estimate of the error needs.
 ENOUGH = 3
+# Numbers that torch shares among its threads.
+LONG = 2**15
 # No iteration is believed to shrink its error by more than this.
 QUICKEST = 0.05
 
@@ -50,11 +54,12 @@ class Progress:
     """What a step has done to an approximation, by one correction or several.
 
     ``norms`` are, each of shape (batch,), the Euclidean norm of the residual before each correction,
-    ``sizes`` the largest absolute value of each correction.
+    ``sizes`` the largest absolute value of each correction. ``scale`` is that of what came out, if known.
     """
 
     norms: list[Tensor] = field(default_factory=list)
     sizes: list[Tensor] = field(default_factory=list)
+    scale: Tensor | None = None
 
 
 class Step(Protocol):
@@ -190,7 +195,7 @@ def iterate(
         progress = step(u, maxiter - len(corrections.sizes))
         found += progress.norms
         corrections.sizes += progress.sizes
-        scale = largest(u)
+        scale = largest(u) if progress.scale is None else progress.scale
         # A correction of nothing beside a residual is no convergence.
         idle = (progress.sizes[-1] == 0) & (progress.norms[-1] > 0)
         error = corrections.estimate(scale).masked_fill(idle, math.inf)
@@ -238,8 +243,12 @@ def slowness(cycle: Map, A: Map, e: Tensor, project: Map) -> float:
     e = project(e)
     for _ in range(WINDOW):
         c = project(cycle(A(e)))
+        if loops.apply_to(e, c):
+            np.subtract(e.numpy(), c.numpy(), out=e.numpy())
+        else:
+            e.sub_(c)
         # What rounding leaves of constants would stay while all else shrinks.
-        e = project(e.sub_(c))
+        e = project(e)
         sizes.append(torch.cat((largest(e), largest(c))))
     pairs = torch.stack(sizes[-3:]).tolist()
     return max(left / shrunk if shrunk else 0.0 for left, shrunk in pairs)  # eq: hidden
@@ -249,6 +258,8 @@ def largest(x: Tensor) -> Tensor:
     """Return the largest absolute value of each row, shape (batch,); zero for an empty row."""
     if not x.numel():
         return x.new_zeros(x.shape[0])
+    if _long(x):
+        return survey(x).largest.to(x.dtype)
     entries = tuple(range(1, x.ndim))
     # Twenty times as fast as aminmax; a zero from both sides is made positive.
     return torch.maximum(-x.amin(entries), x.amax(entries)).abs()
@@ -267,15 +278,23 @@ def relative_norm(r: Tensor, b: Tensor) -> float:
 
 def norms(x: Tensor) -> Tensor:
     """Return the Euclidean norm of each row, shape (batch,); zero for an empty row."""
-    return torch.linalg.vector_norm(x.flatten(1), dim=1)
+    return survey(x).norm.to(x.dtype) if _long(x) else torch.linalg.vector_norm(x.flatten(1), dim=1)
+
+
+def _long(x: Tensor) -> bool:
+    """Say whether vectors are so long that threads pay, which torch's are not when others are at work."""
+    return 2 <= x.ndim <= 4 + (x.shape[1] == 1) and x.numel() > LONG and loops.apply_to(x)
 
 
 def _relative(norm: Tensor, unit: Tensor) -> Tensor:
     return torch.where(unit > 0, norm / unit, norm)
 
 
-def lost_below_normal(b: Tensor, u: Tensor) -> Tensor:
-    """Return the part of each row of u that loads below the normal range lost before they came here."""
-    limits, loads = torch.finfo(b.dtype), largest(b).double()
-    part = torch.where(loads > 0, limits.smallest_normal * limits.eps / loads, 0.0)
-    return (part * largest(u)).to(u)
+def lost_below_normal(loads: Tensor, size: Tensor) -> Tensor:
+    """Return the part of each row of u that loads below the normal range lost before they came here.
+
+    ``loads`` and ``size`` are the largest entries of the loads and of u, shape (batch,).
+    """
+    limits, wide = torch.finfo(loads.dtype), loads.double()
+    part = torch.where(wide > 0, limits.smallest_normal * limits.eps / wide, 0.0)
+    return (part * size).to(size)

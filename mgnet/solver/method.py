@@ -12,13 +12,11 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor
 
-from ..core.arrays import NonFiniteError, array, require_finite
-from ..core.memory import empty, empty_like, owned, reused, sent
+from ..core.arrays import NonFiniteError, array, require_finite, roomy, sent
 from ..core.precision import full_precision
 from ..core.resources import within_memory
 from ..multigrid.levels import Options
-from ..operators.contract import Map
-from ..operators.rows import residual
+from ..operators.contract import Map, residual
 from ..poisson.boundary import Held
 from ..poisson.constants import Constants
 from .iteration import SingleStep, Step, iterate, largest, lost_below_normal, slowness
@@ -33,7 +31,7 @@ __all__ = ["Found", "Method", "attempt"]
 SMALL = 2**16
 # Loads between these need no other unit: what an iteration makes of them, and its products, can be held.
 COMMON = {torch.float32: (1e-6, 1e6), torch.float64: (1e-60, 1e60)}
-# Beyond this ratio of couplings the entries of coarse operators lose the weak ones in float32.
+# Beyond this ratio of couplings corrections may be too small to tell an error.
 CONTRAST = 2**20
 # Unknowns of a box, by its dimension, whose matrix SciPy factorises in a second or two.
 FACTORISED = {1: 0, 2: 2**16, 3: 2**13}
@@ -83,6 +81,10 @@ class Method(Lazy):
     def cycle(self, r: Tensor) -> Tensor:
         """Return a correction for a residual, shape ``(batch, 1, *unknowns)``, from zero."""
         raise NotImplementedError
+
+    def cycled(self, r: Tensor) -> Tensor:
+        """Return the same in the precision of corrections; the next call may overwrite it."""
+        return self.cycle(r)
 
     def correct(self, r: Tensor) -> Tensor:
         """Return a correction that also meets what a cycle may lose."""
@@ -145,6 +147,10 @@ class Method(Lazy):
         NonFiniteError
             When NaN or infinity turns up.
         """
+        with _precision(self):
+            return self._solve(b, held, guess, stopping)
+
+    def _solve(self, b: Tensor, held: Held, guess: Tensor | None, stopping: Stopping) -> Found:
         tol = stopping.accepted(b.dtype, self._rounding(b, measured=False))
         low = self.precision == torch.float32
         if self.sound:
@@ -169,14 +175,15 @@ class Method(Lazy):
 
     def _judged(self, u: Tensor, outcome: Outcome, b: Tensor, tol: float, refine: bool) -> Found:
         """Add to the estimate what the rounding of the answer costs."""
-        rounded = (torch.finfo(self.system.dtype).eps * largest(u)).to(outcome.errors)
-        lost, accepted = lost_below_normal(b, u).to(outcome.errors), tol * largest(u)
+        size, loads = largest(u), largest(b)
+        rounded = (torch.finfo(self.system.dtype).eps * size).to(outcome.errors)
+        lost, accepted = lost_below_normal(loads, size).to(outcome.errors), tol * size
         if refine:  # tol is asked of what is rounded
             errors, accepted = outcome.errors + lost + rounded, accepted + rounded
         else:
             errors = torch.maximum(outcome.errors, rounded + lost)
         # Where there is no load, the iteration has said when nothing was left.
-        outcome.judge(errors, torch.where(largest(b) > 0, accepted, math.inf))
+        outcome.judge(errors, torch.where(loads > 0, accepted, math.inf))
         return Found(u, outcome)
 
     def _iterated(
@@ -192,7 +199,7 @@ class Method(Lazy):
             load = load / unit
             guess = None if guess is None else guess / unit
         task = _Task(load, held, unit, stopping, tol, self._rounding(b, self._measures))
-        whole = owned((load.shape[0], *self.system.problem.node_shape), load)
+        whole = roomy((load.shape[0], *self.system.problem.node_shape), load)
         u = self.system.box.unknowns(whole)[:, None]
         if guess is None:
             self._start(u, whole, system, task)
@@ -213,7 +220,7 @@ class Method(Lazy):
         """Write a first guess: zero or what continues the values of a box's sides, and the method's own."""
         guesses = task.stopping.maxiter > 0
         if self.system.box.dim > 1 and not task.held.zero:
-            self.system.box.blend(task.held.nodes(whole), whole)
+            whole.copy_(self.system.box.blend(task.held.nodes(whole)))
             if task.unit is not None:
                 whole.div_(task.unit[:, 0])
             if guesses:
@@ -235,12 +242,12 @@ class Method(Lazy):
 
     def scaled_correction(self, r: Tensor) -> Tensor:
         """Return a correction for a residual of another precision; late ones would underflow in float32."""
-        return self.scaled(self.correct, r, empty_like(r))
+        return self.scaled(self.correct, r, torch.empty_like(r))
 
     def scaled(self, solve: Map, r: Tensor, out: Tensor) -> Tensor:
         """Apply what takes the precision of corrections to residuals of the size of 1."""
         size = row_sizes(r)
-        e = solve(multiplied(r, 1 / size, empty_like(r, self.precision)))
+        e = solve(multiplied(r, 1 / size, torch.empty_like(r, dtype=self.precision)))
         return multiplied(e, self.factor * size, out)
 
     @cached_property
@@ -276,9 +283,9 @@ class Method(Lazy):
         # Of cycles themselves: conjugate gradients would soon be done with a few slow parts.
         generator = torch.Generator("cpu").manual_seed(0)
         shape = (1, 1, *self.system.box.shape)
-        out = empty(shape, torch.empty(0, dtype=self.precision, device="cpu"))
-        e = sent(torch.randn(shape, generator=generator, device="cpu", out=out), self.system.device)
-        return slowness(self.cycle, self.operator, e, self.system.without_mean)
+        e = torch.randn(shape, generator=generator, device="cpu", dtype=self.precision)
+        e = sent(e, self.system.device)
+        return slowness(self.cycled, self.operator, e, self.system.without_mean)
 
     def _look_at(self, outcome: Outcome, u: Tensor, system: System, task: _Task) -> None:
         """Add to the estimate what the iteration does not see, and judge it again."""
@@ -323,7 +330,7 @@ def attempt(
     project: Callable[[Constants], Tensor],
     blame: Callable[[], None],
 ) -> Found:
-    """Run a method for loads of shape ``(batch, *unknowns)``, in memory that is used again.
+    """Run a method for loads of shape ``(batch, *unknowns)``.
 
     ``project`` gives the loads that are solved for where constants are mapped to zero, and ``blame`` raises
     an error, if the data are to blame that NaN or infinity turned up. Of sound data whose solution is out of
@@ -331,7 +338,7 @@ def attempt(
     """
     system = method.system
     guess = None if x0 is None else _guess(x0, b, system)
-    with within_memory(system.problem.cells), torch.no_grad(), _precision(method), reused():
+    with within_memory(system.problem.cells), torch.no_grad():
         try:
             rows = project(system.constants) if system.constants else b
             return method.solve(rows, held, guess, stopping)

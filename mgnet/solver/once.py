@@ -33,7 +33,8 @@ class Once(Method):
         if stopping.refine or not stopping.maxiter:
             return super().solve(b, held, guess, stopping)
         u, status = self.once(b, held)
-        u = self.system.remove_mean(u).to(b.dtype)
+        u = self.system.remove_mean(u)
+        u = u if u.dtype is b.dtype else u.to(b.dtype)
         if stopping.tol is None:
             return Found(u, Outcome(status, 1), lambda: self.look(b, held, u))
         return Found(u, self.look(b, held, u, stopping.tol))
@@ -45,7 +46,7 @@ class Exact(Once):
     @cached_property
     def condensation(self) -> Condensation:
         """All levels of it."""
-        return Condensation(self.system.A)
+        return Condensation(self.system.form or self.system.A, self.system.box)
 
     def cycle(self, r: Tensor) -> Tensor:
         """Return the solution for a residual."""
@@ -82,7 +83,7 @@ class Direct(Once):
                 status = Status.CONVERGED if bool(small.all()) else Status.STAGNATED
                 break
         _require_finite(x)
-        return held.complete(x, own=True), status
+        return held.complete(x), status
 
     def _inverse(self, b: Tensor) -> Tensor:
         _require_finite(b)

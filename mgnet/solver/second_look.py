@@ -11,8 +11,7 @@ from torch import Tensor
 from ..core.arrays import NonFiniteError
 from ..core.precision import full_precision
 from ..multigrid.exact import Condensation
-from ..operators.contract import Map
-from ..operators.rows import residual
+from ..operators.contract import Map, residual
 from ..poisson.boundary import Held
 from .iteration import largest, lost_below_normal, relative_norm
 from .stopping import Outcome, Status
@@ -64,6 +63,6 @@ class SecondLook(Lazy):
                 error = self.missed(x, load) + torch.finfo(u.dtype).eps * largest(u)
             except NonFiniteError:  # the solution is in range, what says how good it is may not be
                 error = largest(u) * math.inf
-            error += lost_below_normal(b, u)
+            error += lost_below_normal(largest(b), largest(u))
             outcome.judge(error, tol * largest(u))
         return outcome

@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from .. import plot
-from ..core.arrays import known_values
+from ..core.arrays import known_values, sent
 from ..core.kinds import hidden, tracked
-from ..core.memory import sent
 from ..poisson.grid import Grid
 from .evaluation import Interpolant
 from .stopping import Outcome, Status

@@ -64,9 +64,10 @@ def solve(
         banded or sparse solver in float64, with one step of refinement. In more dimensions "auto" is full
         multigrid and then "pcg"; residuals have the precision asked for, the cycles themselves are computed
         in float32.
-    smoother : {"jacobi", "red-black", "chebyshev"}, optional
+    smoother : {"jacobi", "red-black", "chebyshev", "line"}, optional
         Smoother of the cycles: "jacobi" in one dimension and "chebyshev" in more by default. "red-black" has
-        four colours in the plane and eight in space.
+        four colours in the plane and eight in space; "line" relaxes whole lines, by elimination, along the
+        strongly tied axes in turn.
     sweeps : (int, int), default (2, 2)
         Sweeps before and after the coarse correction, ν₁ and ν₂.
     levels : int, optional

@@ -76,6 +76,10 @@ class Status(enum.Enum):
     )
 
 
+# No estimates; nothing is ever written into them.
+NONE = torch.zeros(0, device="cpu")
+
+
 @dataclass
 class Outcome:
     """What an iteration came to.
@@ -105,7 +109,7 @@ class Outcome:
     error_estimate: float = math.inf
     convergence_factor: float = math.nan
     row: int = 0
-    errors: Tensor = field(default_factory=lambda: torch.zeros(0))
+    errors: Tensor = field(default_factory=lambda: NONE)
 
     def judge(self, errors: Tensor, accepted: Tensor) -> None:
         """Take other estimates of the rows' errors, and see whether they are small enough, :eq:`stopping`.

@@ -29,23 +29,44 @@ class Lazy:
         }
 
 
+def _floats(problem: Poisson) -> bool:
+    """Say whether nothing holds the constants, where all numbers are known."""
+    return problem.floats and not problem.c and not any(map(any, problem.alphas))
+
+
 class System(Lazy):
     """A u = b on the unknowns of a problem, whose f is not used.
 
-    A is its operator, or, by ``own``, another one.
+    A is its operator, or, by ``own``, another one. Of cells of a line that are alike the form says all, and A
+    is assembled when it is first needed.
     """
 
-    def __init__(self, problem: Poisson, A: Operator, own: bool = False) -> None:
-        self.problem, self.A, self.own = problem, A, own
-        self.box = problem.space
-        like = A.like
-        self.dtype, self.device = like["dtype"], torch.device(like["device"])
-        self.constants = Constants(problem) if A.singular else None
+    def __init__(
+        self, problem: Poisson, dtype: torch.dtype, device: torch.device, own: Operator | None = None
+    ) -> None:
+        self.problem, self.dtype, self.device = problem, dtype, device
+        self.own, self.box = own is not None, problem.space
+        self.form = None if self.own else assembly.form(problem, dtype)
+        self._A = own or (None if self.form else assembly.operator(problem, dtype, device))
+        singular = self._A.singular if self._A else _floats(problem)
+        self.constants = Constants(problem) if singular else None
+
+    @property
+    def A(self) -> Operator:
+        """The operator."""
+        if self._A is None:
+            self._A = assembly.operator(self.problem, self.dtype, self.device)
+        return self._A
+
+    @property
+    def numbers(self) -> tuple[Tensor, ...]:
+        """The tensors in A that derivatives can be taken by."""
+        return () if self._A is None else self._A.numbers
 
     @classmethod
-    def of(cls, problem: Poisson, dtype: torch.dtype, device: torch.device) -> System:
-        """Return that of a problem, its operator assembled."""
-        return cls(problem, assembly.operator(problem, dtype, device))
+    def of(cls, problem: Poisson, A: Operator) -> System:
+        """Return a system with an operator of its own."""
+        return cls(problem, A.like["dtype"], torch.device(A.like["device"]), A)
 
     @cached_property
     def double(self) -> System:
@@ -54,11 +75,11 @@ class System(Lazy):
             return self
         if self.own:
             return self.replaced(*(number.double() for number in self.A.numbers))
-        return System.of(self.problem, torch.float64, self.device)
+        return System(self.problem, torch.float64, self.device)
 
     def replaced(self, *numbers: Tensor) -> System:
         """Return the system with other numbers in A."""
-        return System(self.problem, self.A.replaced(*numbers), own=True)
+        return System.of(self.problem, self.A.replaced(*numbers))
 
     @cached_property
     def factorised(self) -> Callable[[Tensor], Tensor]:

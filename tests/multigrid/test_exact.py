@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,8 @@ from hypothesis import strategies as st
 
 from mgnet import Stiffness
 from mgnet.core.arrays import NonFiniteError
-from mgnet.multigrid.exact import Cell, Condensation, block
+from mgnet.multigrid.exact import Condensation
+from mgnet.operators import loops
 from mgnet.operators.varying import VaryingStiffness
 
 # Robin's alpha where an end has one.
@@ -94,58 +97,6 @@ def close(u: torch.Tensor, expected: np.ndarray, roundings: float) -> None:
 
 def tensor(x: Any, dtype: torch.dtype = torch.float64) -> torch.Tensor:
     return torch.tensor(np.asarray(x), dtype=dtype)
-
-
-# Blocks.
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 4, 7, 16, 32])
-@pytest.mark.parametrize("h", [1.0, 1e-7, 300.0])
-def test_a_block_has_greens_function_and_wide_hats(size: int, h: float) -> None:
-    """Without reaction both are known: h min(i, j) (m − max(i, j)) / m, and straight lines."""
-    cell = Cell(1 / h, 0.0, 0.0)
-    result = block(size, cell, cell)
-    i, j = np.ogrid[1:size, 1:size]
-    expected = h * np.minimum(i, j) * (size - np.maximum(i, j)) / size
-    np.testing.assert_allclose(result.green, expected, rtol=1e-15 * size)  # eq: block-green
-    hats = np.stack((1 - np.arange(1, size) / size, np.arange(1, size) / size))
-    np.testing.assert_allclose(result.weights, hats, rtol=1e-15 * size)
-    assert result.cell.k == pytest.approx(1 / (h * size), rel=1e-15 * size, abs=0)
-    assert (result.cell.left, result.cell.right) == (0, 0)
-
-
-@given(
-    st.integers(2, 32),
-    st.floats(-2, 2),
-    st.tuples(st.floats(-6, 3), st.floats(-6, 3)),
-    st.floats(-3, 3),
-)
-def test_a_block_is_the_inverse_of_its_matrix(
-    size: int, k: float, sums: tuple[float, float], last: float
-) -> None:
-    """A chain of equal cells and another last one: inside, its ends, and the cell that it becomes."""
-    cell = Cell(10**k, 10 ** sums[0], 10 ** sums[1])
-    other = Cell(10**last, 2.0, 0.5)
-    result = block(size, cell, other)
-    A = np.zeros((size + 1, size + 1))
-    for i, (k_i, left, right) in enumerate([cell] * (size - 1) + [other]):
-        A[i : i + 2, i : i + 2] += [[k_i + left, -k_i], [-k_i, k_i + right]]
-    inside, ends = np.arange(1, size), [0, size]
-    green = np.linalg.inv(A[np.ix_(inside, inside)])
-    # eq: block-solution
-    np.testing.assert_allclose(result.green, green, rtol=0, atol=1e-12 * np.abs(green).max())
-    weights = -A[np.ix_(ends, inside)] @ green
-    np.testing.assert_allclose(result.weights, weights, rtol=0, atol=1e-12)
-    schur = A[np.ix_(ends, ends)] + weights @ A[np.ix_(inside, ends)]
-    k, left, right = result.cell
-    np.testing.assert_allclose([[k + left, -k], [-k, k + right]], schur, rtol=0, atol=1e-12 * np.abs(A).max())
-
-
-def test_a_block_keeps_tiny_row_sums() -> None:
-    cell = Cell(1.0, 1e-25, 1e-25)
-    result = block(32, cell, cell).cell
-    assert result.left + result.right == pytest.approx(64e-25, rel=1e-14, abs=0)
-    assert result.k == pytest.approx(1 / 32, rel=1e-14)
 
 
 # Chains of equal cells.
@@ -322,6 +273,20 @@ def test_given_ends_make_a_straight_line() -> None:
             assert (u[0, 0].item(), u[0, -1].item()) == (-2.0, 5.0)
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 16, 32])
+def test_a_block_has_greens_function_and_wide_hats(size: int) -> None:
+    """Without reaction both are known: h min(i, j) (m − max(i, j)) / m over a, and straight lines."""
+    h, a, i = 0.3, 1.7, np.arange(1, size)
+    b = np.random.default_rng(size).normal(size=(2, size - 1))
+    G = h / a * np.minimum(i, i[:, None]) * (size - np.maximum(i, i[:, None])) / size  # eq: block-green
+    expected = (size - i) / size * -2.0 + i / size * 5.0 + b @ G  # eq: block-solution
+    for path in (contextlib.nullcontext(), loops.without()):
+        with path:
+            u = Condensation(Stiffness(h, a).on(size)).solve(tensor(b), -2.0, 5.0)
+        if size > 1:
+            close(u[:, 1:-1], expected, 16)
+
+
 # Batches, and what is refused.
 
 
@@ -343,16 +308,47 @@ def test_a_batch_is_its_rows(n: int, dtype: torch.dtype) -> None:
             close(u[i], exact.solve(b[i : i + 1], 1.0, 2.0)[0].double().numpy(), 32)
 
 
-@pytest.mark.parametrize(("ends", "robin"), FIXED.values(), ids=FIXED)
-@pytest.mark.parametrize("n", [2, 33, 65, 130, 1057])
-def test_tensors_take_a_way_of_their_own(ends: tuple[str, str], robin: tuple[float, float], n: int) -> None:
-    """What a GPU computes, whose place NumPy takes on a CPU: batches lie in strides there."""
-    exact = Condensation(Stiffness(1 / n, c=3.0, boundary=ends, robin=robin).on(n))
-    for rows in (1, 3):
-        b = torch.randn(rows, len(unknowns_of(ends, n)), dtype=torch.float64)
-        u, expected = torch.empty(rows, n + 1, dtype=torch.float64), exact.solve(b, 1.0, -2.0)
-        exact._solve(b, u, 1.0, -2.0)
-        torch.testing.assert_close(u, expected, rtol=0, atol=1e-14 * float(expected.abs().max()))
+# Compiled loops, and what torch does where there are none.
+
+
+@pytest.mark.parametrize("dtype", EPS, ids=["single", "double"])
+@pytest.mark.parametrize(("ends", "robin"), ENDS.values(), ids=ENDS)
+@pytest.mark.parametrize("path", ["equal", "different"])
+def test_torch_gives_the_same(
+    path: str, ends: tuple[str, str], robin: tuple[float, float], dtype: torch.dtype
+) -> None:
+    generator = torch.Generator().manual_seed(1)
+    for n, rows, c in itertools.product((1, 2, 3, 63, 65, 130, 1057, 4100), (1, 3), (0.0, 3.0)):
+        if not c and "dirichlet" not in ends and not any(robin):
+            continue
+        A: Any = Stiffness(1 / n, c=c, boundary=ends, robin=robin, dtype=dtype)
+        exact = Condensation(A.on(n) if path == "equal" else A.varying(n))
+        b = torch.rand((rows, len(unknowns_of(ends, n))), generator=generator, dtype=torch.float64).to(dtype)
+        with loops.without():
+            expected = exact.solve(b, 1.0, -2.0)
+        close(exact.solve(b, 1.0, -2.0), expected.double().numpy(), 64)
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("dtype", EPS, ids=["single", "double"])
+@pytest.mark.parametrize(("rows", "n"), [(1, 2**21 + 77), (3, 2**17 + 1), (300, 1000)])
+@pytest.mark.parametrize("path", ["equal", "different"])
+@pytest.mark.usefixtures("two_threads")
+def test_threads_change_no_bit(path: str, rows: int, n: int, dtype: torch.dtype) -> None:
+    A: Any = Stiffness(1 / n, c=3.0, boundary=("natural", "dirichlet"), dtype=dtype)
+    A = A.on(n) if path == "equal" else A.varying(n)
+    b = torch.rand(rows, n, dtype=dtype)
+    shared = [Condensation(A).solve(b) for _ in range(2)]
+    torch.set_num_threads(1)
+    for u in shared:
+        torch.testing.assert_close(u, Condensation(A).solve(b), rtol=0, atol=0)
 
 
 def test_columns_of_a_matrix_are_a_batch() -> None:
@@ -373,6 +369,8 @@ def test_what_is_not_finite_is_refused(n: int) -> None:
             b = torch.zeros(2, n - 1, dtype=torch.float64)
             b[1, index] = value
             with pytest.raises(NonFiniteError):
+                Condensation(path).solve(b)
+            with loops.without(), pytest.raises(NonFiniteError):
                 Condensation(path).solve(b)
 
 

@@ -11,7 +11,6 @@ from operator_list import ENDS, hats_between, matrices_of, unknowns_of, widths_o
 
 from mgnet.operators.axes import Axis
 from mgnet.operators.boxes import Box
-from mgnet.operators.differences import second_difference
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -46,17 +45,17 @@ def test_an_axis_with_given_nodes_is_not_coarsened() -> None:
 
 
 @every_end
-def test_what_the_matrices_have_beyond_equal_cells(ends: tuple[str, str]) -> None:
-    """−D/h and h (1 + D/6), and the corrections."""
+def test_the_couplings_of_an_axis(ends: tuple[str, str]) -> None:
+    """a times the stiffness and c times the mass matrix, and the mass matrix: couplings and row sums."""
     for n, last in itertools.product(range(2, 6), (None, 0.3, 0.6)):
         axis = Axis(n, 0.4, ends, (0.5 * (ends[0] == "natural"), 0.0), last)
-        D = second_difference(torch.eye(axis.unknowns, dtype=torch.float64), ends, 0).numpy()
-        K, M = -D / axis.h, axis.h * (np.eye(axis.unknowns) + D / 6)
-        for row, column, k, m in axis.corrections:
-            K[row, column] += k
-            M[row, column] += m
-        np.testing.assert_allclose(K, matrices_of(axis)[0], rtol=0, atol=1e-14)
-        np.testing.assert_allclose(M, matrices_of(axis)[1], rtol=0, atol=1e-14)
+        k, s, m, w = axis.couplings(1.7, 0.3)
+        size, (K, M) = axis.unknowns, matrices_of(axis)
+        for expected, sums, others in ((1.7 * K + 0.3 * M, s, -k), (M, w, m)):
+            found = np.diag(sums[:size] - others[:-1] - others[1:])
+            for i in range(int(not axis.periodic), size):
+                found[[i - 1, i], [i, i - 1]] += others[i]
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-14)
 
 
 @every_end

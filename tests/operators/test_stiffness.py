@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 import scipy.linalg
@@ -13,11 +11,9 @@ from operator_list import ENDS, product
 from random_boxes import as_matrix, random_boxes
 
 import mgnet
-from mgnet.core import memory
 from mgnet.operators.axes import Axis
 from mgnet.operators.boxes import Box
-from mgnet.operators.differences import second_difference
-from mgnet.operators.rows import relaxed, residual, rounded_residual
+from mgnet.operators.smoothers import Jacobi
 from mgnet.operators.stiffness import Stiffness
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -39,12 +35,9 @@ def test_sweeps_and_loads_of_all_nodes(c: float, lumped: bool, dim: int) -> None
         A, expected = Stiffness.of(box, 1.7, c, lumped=lumped), product(box.axes, 1.7, c, lumped)
         x, b = torch.randn(2, 2, 1, *box.shape, dtype=torch.float64)
         r = (b.flatten(1).numpy() - x.flatten(1).numpy() @ expected).reshape(b.shape)
-        for form in (A, Stiffness.of(box, 1.7, c, lumped=lumped, sums=True)):
-            inverse = 1 / form.diagonal()
-            with memory.reused():  # where no gradients flow
-                swept = relaxed(form, x, b, inverse, 0.7)
-                y = x.numpy() + 0.7 * inverse.numpy() * r
-                np.testing.assert_allclose(swept, y, rtol=0, atol=1e-12 * np.abs(r).max())
+        swept = Jacobi(A.diagonal(), 0.7)(A, x, b, 1)
+        y = x.numpy() + 0.7 / A.diagonal().numpy() * r
+        np.testing.assert_allclose(swept, y, rtol=0, atol=1e-12 * np.abs(r).max())
         # At all nodes, nothing held and nothing joined.
         free = Box([Axis(axis.cells, axis.h, ENDS["free"], axis.robin, axis.last) for axis in box.axes])
         whole, scale = as_matrix(A.at_nodes, free.shape), 1e-13 * np.abs(expected).max()
@@ -61,37 +54,6 @@ def test_robin_sides_count_in_the_bound(dim: int) -> None:
     assert largest <= Stiffness.of(box, 1.0, 0.0).largest
     equal = Stiffness.of(Box([Axis(16, 1 / 16)] * 2), 1.0, 0.0)
     assert equal.largest == pytest.approx(1.5)
-
-
-@pytest.mark.parametrize("dim", [2, 3])
-@pytest.mark.parametrize("sums", [False, True])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_strips_are_seamless(dtype: torch.dtype, sums: bool, dim: int) -> None:
-    """Inside reused() large arrays are worked on in strips; the numbers are the same."""
-    shape = {2: (700, 901), 3: (60, 70, 80)}[dim]
-    assert 2 * math.prod(shape) * dtype.itemsize > memory.STRIP
-    generator = torch.Generator().manual_seed(dim)
-    for ends in ENDS.values():
-        robin = (0.5 * (ends[0] == "natural"), 0.0)
-        lost = 0 if ends[0] == "periodic" else 1 - ends.count("dirichlet")
-        last = None if sums and ends in (ENDS["held"], ENDS["joined"]) else 0.7 / shape[0]
-        box = Box([Axis(size - lost, 1 / shape[0], ends, robin, last) for size in shape])
-        A = Stiffness.of(box, 1.3, 40.0, sums=sums, dtype=dtype)
-        assert box.shape == shape
-        x, b = torch.randn((2, 2, 1, *shape), generator=generator, dtype=dtype)
-        inverse = 1 / A.diagonal()
-        outside = A(x), residual(A, x, b), x + 0.7 * inverse * residual(A, x, b)
-        with memory.reused():
-            results = A(x), residual(A, x, b), relaxed(A, x, b, inverse, 0.7)
-            inside = [memory.own_copy(y) for y in results]
-            scale = torch.tensor([2.0, 3.0], dtype=dtype).reshape(-1, 1, *[1] * dim)
-            single = rounded_residual(A, x, b, scale, torch.empty_like(x, dtype=torch.float32))
-            torch.testing.assert_close(
-                single, (scale * outside[1]).float(), rtol=1e-4, atol=1e-4 * float(outside[1].abs().max())
-            )
-        for y, z in zip(outside, inside, strict=True):
-            scale = y.abs().max().item()
-            torch.testing.assert_close(z, y, rtol=0, atol=8 * torch.finfo(dtype).eps * scale)
 
 
 def test_a_factor_of_the_kernel_may_vanish() -> None:
@@ -116,10 +78,7 @@ def test_a_fine_grid_keeps_its_digits() -> None:
     exact = Stiffness(1 / n, dim=2)(single.double())  # of the rounded values
     assert (A(single) - exact).abs().max() < 2 * torch.finfo(torch.float32).eps
     convolved = F.conv2d(single, A.weight, padding=1)
-    assert (convolved - exact).abs().max() > 2 * (A(single) - exact).abs().max()
-    # Along one axis next to nothing is lost.
-    D, D_exact = (second_difference(x, ENDS["held"], -1) for x in (single, single.double()))
-    assert (D - D_exact).abs().max() < 1e-2 * torch.finfo(torch.float32).eps
+    assert (convolved - exact).norm() > 1.2 * (A(single) - exact).norm()
 
 
 def test_a_box_stiffness_says_what_it_takes() -> None:

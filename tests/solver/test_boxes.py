@@ -19,9 +19,8 @@ from mgnet import Dirichlet, Hierarchy, Neumann, Poisson, Robin, Status
 from mgnet.multigrid import ConjugateGradients, Options, cycle, full_multigrid
 from mgnet.operators.smoothers import SMOOTHERS
 from mgnet.poisson import assembly
-from mgnet.solver.cycling import Cycles
+from mgnet.solver.cycling import HELD, Cycles
 from mgnet.solver.iteration import Outcome
-from mgnet.solver.method import CONTRAST
 from mgnet.solver.system import System
 
 SIDES = (("left", "right"), ("bottom", "top"), ("back", "front"))
@@ -946,7 +945,7 @@ def test_a_solution_out_of_range() -> None:
 
 
 def cycles(problem: Poisson, **options: Any) -> Cycles:
-    system = System.of(problem, torch.float64, torch.device("cpu"))
+    system = System(problem, torch.float64, torch.device("cpu"))
     return Cycles(system, Options(**options, dim=problem.dim))
 
 
@@ -973,7 +972,7 @@ def test_two_corrections_come_before_a_residual_in_float64() -> None:
     """They are those of conjugate gradients in float64, and so is what is said of them."""
     problem = Poisson(n=300, dim=2, right=Neumann(0.0))
     mixed = cycles(problem)
-    assert len(mixed.levels) == 2
+    assert len(mixed.levels) > 1
     double = cycles(problem, method="pcg", levels=len(mixed.levels))
     A = mixed.system.A
     r = torch.from_numpy(np.random.default_rng(1).normal(size=(3, 1, *problem.shape)))
@@ -1006,7 +1005,8 @@ def test_what_rounding_of_each_row_costs(hold: float, seed: int) -> None:
     a = 10 ** np.random.default_rng(seed).uniform(-1, 1, (16, 16))
     f = np.random.default_rng(seed).normal(size=(17, 17)).astype(np.float32)
     keywords = {"n": 16, "dim": 2, "a": a, "boundary": {"left": Robin(hold), **free}, "throw": False}
-    sol = mgnet.solve(f, dtype="float32", **keywords)
+    # To where rounding is all that is left.
+    sol = mgnet.solve(f, dtype="float32", tol=1e-6, **keywords)
     exact = mgnet.solve(f, dtype="float64", method="direct", **keywords).u
     error = np.abs(sol.u - exact).max()  # eq: rounding
     assert error <= sol.error_estimate <= 30 * max(error, 1e-7 * np.abs(exact).max())
@@ -1231,7 +1231,7 @@ def test_a_slow_component_does_not_hide_for_long_either() -> None:
     assert ratio <= 10
 
 
-@pytest.mark.parametrize("limit", [CONTRAST, math.inf])
+@pytest.mark.parametrize("limit", [HELD, math.inf])
 def test_where_float32_is_too_coarse_cycles_are_in_float64(
     monkeypatch: pytest.MonkeyPatch, limit: float
 ) -> None:
@@ -1239,8 +1239,8 @@ def test_where_float32_is_too_coarse_cycles_are_in_float64(
 
     Seen from the coefficients or, without that limit, when cycles in float32 have failed.
     """
-    for module in ("method", "cycling"):
-        monkeypatch.setattr(f"mgnet.solver.{module}.CONTRAST", limit)
+    monkeypatch.setattr("mgnet.solver.method.CONTRAST", limit)
+    monkeypatch.setattr("mgnet.solver.cycling.HELD", limit)
     keywords, _, expected = random_box(66_073, SMALL)
     for options in ({}, {"levels": 2, "sweeps": (3, 3)}, {"refine": True}):
         sol = mgnet.solve(**keywords, **options)

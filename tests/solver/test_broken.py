@@ -21,8 +21,8 @@ from mgnet.core.arrays import NonFiniteError
 from mgnet.multigrid import ConjugateGradients
 from mgnet.operators.blocks import BlockDiagonal
 from mgnet.poisson.constants import LooseConstants
+from mgnet.solver.cycling import HELD
 from mgnet.solver.iteration import SingleStep, iterate
-from mgnet.solver.method import CONTRAST
 
 FREE = Neumann(0.0)
 METHODS = ("auto", "pcg", "vcycle", "wcycle", "fcycle", "fmg", "direct")
@@ -56,7 +56,7 @@ def test_a_contrast_of_1e8_at_random(method: str, dtype: str) -> None:
 
 
 def test_cycles_are_in_float64_beyond_the_contrast_that_float32_holds() -> None:
-    for ratio, wanted in ((CONTRAST / 2, torch.float32), (CONTRAST * 2, torch.float64)):
+    for ratio, wanted in ((HELD / 2, torch.float32), (HELD * 2, torch.float64)):
         a = np.ones((16, 16))
         a[3, 3] = ratio
         for dtype in (torch.float32, torch.float64):

@@ -13,6 +13,7 @@ import torch
 
 import mgnet
 from mgnet import ConvergenceError, Dirichlet, Hierarchy, Neumann, Poisson, Robin, Status
+from mgnet.operators import loops
 from mgnet.operators.smoothers import SMOOTHERS
 from mgnet.solver.iteration import Progress, SingleStep, iterate
 
@@ -458,7 +459,9 @@ def test_stagnation_at_a_fixed_point(n: int, dtype: str) -> None:
 
 def test_a_slow_method_stagnates_or_runs_out_but_never_succeeds() -> None:
     """Jacobi alone, on one grid: the corrections are small long before the error is."""
-    for n, smoother in itertools.product((256, 2048), SMOOTHERS):
+    for n, smoother in itertools.product(
+        (256, 2048), set(SMOOTHERS) - {"line"}
+    ):  # which solves a line at once
         sol = mgnet.solve(
             1.0, n, method="vcycle", levels=1, coarse="smoother", smoother=smoother, throw=False
         )
@@ -574,10 +577,11 @@ def test_the_error_estimate_is_honest_on_many_more(seed: int, dtype: str) -> Non
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_second_look_bounds_the_error_of_the_exact_cycle(seed: int) -> None:
-    """Jumps cost float32 several roundings, and the estimate has them all."""
+    """Jumps cost float32 several roundings where torch computes in it, and the estimate has them all."""
     rng = np.random.default_rng(seed)
     f, a = rng.normal(size=10**4 + 1), 10 ** rng.uniform(-3, 3, 10**4)
-    sol = mgnet.solve(f, 10**4, a=a, dtype="float32")
+    with loops.without():
+        sol = mgnet.solve(f, 10**4, a=a, dtype="float32")
     expected = mgnet.solve(f, 10**4, a=a).u
     error = np.abs(sol.u - expected).max()
     assert error > 2 * 2.0**-23 * np.abs(expected).max()

@@ -6,6 +6,7 @@ import copy
 import pickle
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -146,3 +147,40 @@ def test_memory_that_is_not_there(call: str) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("n: got "), done.stdout
     assert "; accepted: " in done.stdout
+
+
+def test_solutions_do_not_share_their_memory() -> None:
+    """Neither with each other nor with what the next solve works on."""
+    f = lambda x, y: np.exp(x) * y  # noqa: E731
+    hierarchy = mgnet.Hierarchy(mgnet.Poisson(dim=2, n=200))
+    first = mgnet.solve(f, 200, dim=2)
+    before = first.u.copy()
+    b = np.random.default_rng(0).normal(size=(2, 199, 199))
+    second = hierarchy.solve(b)
+    again = second.u.copy()
+    for method in ("auto", "vcycle", "pcg", "fmg"):
+        mgnet.solve(lambda x, y: x - y, 200, dim=2, method=method)
+        hierarchy.solve(-b)
+    assert (first.u == before).all()
+    assert (second.u == again).all()
+    np.testing.assert_allclose(hierarchy.solve(b).u, again, rtol=0, atol=1e-9 * np.abs(again).max())
+
+
+def test_solves_in_threads() -> None:
+    """The same answers, each thread with its own memory."""
+    loads = np.random.default_rng(1).normal(size=(4, 149, 149))
+    hierarchy = mgnet.Hierarchy(mgnet.Poisson(dim=2, n=150), method="vcycle")
+    expected = [hierarchy.solve(b).u for b in loads]
+    found: list[np.ndarray | None] = [None] * 4
+
+    def work(i: int) -> None:
+        for _ in range(3):
+            found[i] = hierarchy.solve(loads[i]).u
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for one, other in zip(expected, found, strict=True):
+        np.testing.assert_allclose(other, one, rtol=0, atol=1e-12 * np.abs(one).max())

@@ -1,0 +1,212 @@
+"""Where compiled loops are kept, and that nothing which is wrong there reaches an answer."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+import stat
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from processes import TIMEOUT, ended, environment, started
+
+import mgnet
+
+pytest.importorskip("numba")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="no folder can be made /dev/null's")
+
+NOWHERE = "/dev/null/nowhere"  # a place that root cannot write to either
+CALLED = "from .compiling import compiled\n\n@compiled\ndef times(x):\n    return 2 * x\n"
+CALLER = """
+from .called import times
+from .compiling import compiled
+
+@compiled
+def add(x):
+    return times(x) + x
+
+@compiled
+def square(x):
+    return x * x
+"""
+CALLS = """
+import sys
+import numpy as np
+from mgnet.kernels import compiling
+{before}
+from mgnet.kernels.caller import add, square
+print(add(np.float64(3)), add(np.float32(0.5)), square(3.0))
+print(add._cache.cache_path)
+print(sum(sum(each.stats.cache_hits.values()) for each in (add, square)))
+"""
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """Copy what compiles, with two modules of loops, into a folder of its own."""
+    package = Path(mgnet.__file__).parent
+    folder = tmp_path / "mgnet"
+    (folder / "kernels").mkdir(parents=True)
+    for name in ("__init__.py", "kernels/__init__.py", "kernels/compiling.py"):
+        shutil.copy(package / name, folder / name)
+    (folder / "kernels" / "called.py").write_text(CALLED)
+    (folder / "kernels" / "caller.py").write_text(CALLER)
+    return folder
+
+
+def variables(copy: Path, **more: str) -> dict[str, str]:
+    """Give an environment in which only the folder of the test can keep anything."""
+    folder = copy.parent
+    for name in ("home", "temporary"):
+        (folder / name).mkdir(exist_ok=True)
+    own = {"HOME": str(folder / "home"), "TMPDIR": str(folder / "temporary"), "PYTHONPATH": str(folder)}
+    whole = environment(PYTHONDONTWRITEBYTECODE="1", **own)
+    for name in ("XDG_CACHE_HOME", "NUMBA_CACHE_DIR"):
+        whole.pop(name, None)
+    return whole | more
+
+
+SILENT = "compiling.QUIET = float('inf')"
+
+
+def run(copy: Path, before: str = SILENT, prepare: Callable[[], None] | None = None, **more: str) -> Any:
+    """Compile and call; give the answers, where it is kept, how many were found there, and stderr."""
+    script = CALLS.format(before=before)
+    with started("-c", script, cwd=copy.parent, env=variables(copy, **more), preexec_fn=prepare) as process:
+        out, err = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 0, err
+    answers, place, hits = out.splitlines()
+    return answers, place, int(hits), err
+
+
+RIGHT = "9.0 1.5 9.0"
+NO_FOLDER = {"HOME": NOWHERE, "XDG_CACHE_HOME": NOWHERE}
+
+
+def closed(copy: Path) -> None:
+    """Leave no room beside the modules: a file lies where the folder would."""
+    (copy / "kernels" / "__pycache__").touch()
+
+
+def places(copy: Path) -> dict[str, tuple[Path, dict[str, str]]]:
+    folder = copy.parent
+    return {
+        "beside the module": (copy / "kernels" / "__pycache__", {}),
+        "at home": (folder / "home" / ".cache" / "numba", {}),
+        "in a folder of caches": (folder / "c" / "numba", {"XDG_CACHE_HOME": str(folder / "c")}),
+        "in a temporary folder": (folder / "temporary" / f"mgnet-{os.getuid()}", NO_FOLDER),
+        "where it is said": (folder / "said", {"NUMBA_CACHE_DIR": str(folder / "said")}),
+    }
+
+
+@pytest.mark.parametrize("name", list(places(Path())))
+def test_it_is_kept_and_found_again(name: str, copy: Path) -> None:
+    place, said = places(copy)[name]
+    if name != "beside the module":
+        closed(copy)
+    for hits in (0, 3):
+        answers, found, hit, err = run(copy, **said)
+        assert (answers, hit, err) == (RIGHT, hits, "")
+        assert Path(found).is_relative_to(place)
+
+
+def test_a_temporary_folder_is_its_owners_alone(copy: Path) -> None:
+    closed(copy)
+    run(copy, **NO_FOLDER)
+    folder = copy.parent / "temporary" / f"mgnet-{os.getuid()}"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    folder.chmod(0o777)
+    answers, place, hits, _ = run(copy, **NO_FOLDER)
+    assert (answers, place, hits) == (RIGHT, "None", 0)
+
+
+def test_where_nothing_can_be_kept_each_process_compiles(copy: Path) -> None:
+    closed(copy)
+    (copy.parent / "temporary").mkdir()
+    (copy.parent / "temporary" / f"mgnet-{os.getuid()}").touch()
+    for _ in range(2):
+        assert run(copy, **NO_FOLDER) == (RIGHT, "None", 0, "")
+
+
+def test_a_folder_that_is_said_but_cannot_be_is_passed_over(copy: Path) -> None:
+    answers, place, _, err = run(copy, NUMBA_CACHE_DIR=NOWHERE)
+    assert (answers, place, err) == (RIGHT, str(copy / "kernels" / "__pycache__"), "")
+
+
+@pytest.mark.parametrize(("pattern", "length"), [("*.nbi", 100), ("*.nbc", 0)])
+def test_damaged_files_are_made_anew(pattern: str, length: int, copy: Path) -> None:
+    run(copy)
+    files = list((copy / "kernels" / "__pycache__").glob(pattern))
+    assert len(files) >= 2
+    for path in files:
+        path.write_bytes(path.read_bytes()[:length])
+    for hits in (0, 3):
+        assert run(copy)[::2] == (RIGHT, hits)
+
+
+def test_an_entry_of_another_signature_is_not_called(copy: Path) -> None:
+    """Of two processes which write at once, the index may be one's and the data the other's."""
+    run(copy)
+    first, second = sorted((copy / "kernels" / "__pycache__").glob("caller.add-*.nbc"))
+    kept = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(kept)
+    answers, _, hits, _ = run(copy)
+    assert (answers, hits) == (RIGHT, 1)
+
+
+def test_a_loop_that_changes_is_compiled_again_within_others(copy: Path) -> None:
+    run(copy)
+    (copy / "kernels" / "called.py").write_text(CALLED.replace("2 *", "4 *"))
+    answers, _, hits, _ = run(copy)
+    assert (answers, hits) == ("15.0 2.5 9.0", 0)
+
+
+def full() -> None:
+    """Let no file grow, as on a disk that is full."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+
+def test_a_disk_that_is_full_keeps_nothing_and_stops_nothing(copy: Path) -> None:
+    assert run(copy, prepare=full)[::2] == (RIGHT, 0)
+    assert run(copy)[::2] == (RIGHT, 0)
+
+
+def test_two_processes_that_compile_at_once_both_finish(copy: Path) -> None:
+    script = "input()\n" + CALLS.format(before="")
+    pipe: dict[str, Any] = {"cwd": copy.parent, "env": variables(copy), "stdin": -1}
+    with started("-c", script, **pipe) as one, started("-c", script, **pipe) as other:
+        for process in (one, other):
+            assert process.stdin is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+        for process in (one, other):
+            done = ended(process)
+            assert done.returncode == 0, done.stderr
+            assert done.stdout.startswith(RIGHT)
+    assert run(copy)[0] == RIGHT
+
+
+@pytest.mark.parametrize(("quiet", "times"), [("0", 1), ("float('inf')", 0)])
+def test_a_word_is_said_once_and_only_if_it_takes_long(quiet: str, times: int, copy: Path) -> None:
+    answers, _, _, err = run(copy, f"compiling.QUIET = {quiet}")
+    assert answers == RIGHT
+    assert err.splitlines() == ["mgnet: compiling loops for this processor, once; some seconds"] * times
+    assert run(copy, "compiling.QUIET = 0")[3] == ""  # what is found on disk is not compiled
+
+
+def test_the_seconds_of_several_functions_count_together(copy: Path) -> None:
+    """Here the first takes all that nobody wonders about."""
+    enough = "from mgnet.kernels.called import times; times(1); compiling.QUIET = 1e-9"
+    assert run(copy, enough)[3].count("\n") == 1
+
+
+def test_functions_of_others_are_not_spoken_of(copy: Path) -> None:
+    theirs = "import numba; compiling.QUIET = 0; numba.njit(lambda x: x)(1); compiling.QUIET = float('inf')"
+    assert run(copy, theirs)[3] == ""

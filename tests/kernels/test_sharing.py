@@ -1,0 +1,184 @@
+"""Shared work: every part once, in as many threads as there are parts, and errors come through."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from processes import TIMEOUT, finished
+
+from mgnet.kernels.sharing import LEAST, share, shares
+
+PARTS = [(i, i + 1) for i in range(200)]
+
+
+def meeting(threads: int) -> Callable[[], None]:
+    """Return what each thread calls at every part: at its first it waits until all have one."""
+    barrier = threading.Barrier(threads, timeout=TIMEOUT)
+    come: set[int] = set()
+
+    def meet() -> None:
+        if threading.get_ident() not in come:
+            come.add(threading.get_ident())
+            barrier.wait()
+
+    return meet
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2, 3, 7, 1000])
+@pytest.mark.parametrize("threads", [1, 2, 3, 16])
+def test_shares_cover_the_rows_and_are_about_alike(rows: int, threads: int) -> None:
+    parts = shares(rows, 100 * LEAST, threads)
+    assert [start for start, _ in parts] == [0, *(stop for _, stop in parts[:-1])]
+    assert parts[-1][1] == rows
+    assert len(parts) == max(1, min(rows, threads))
+    lengths = [stop - start for start, stop in parts]
+    assert max(lengths) - min(lengths) <= 1
+
+
+@pytest.mark.parametrize(("size", "count"), [(0, 1), (2 * LEAST - 1, 1), (2 * LEAST, 2), (100 * LEAST, 8)])
+def test_only_as_many_shares_as_are_worth_it(size: int, count: int) -> None:
+    assert len(shares(1000, size, 8)) == count
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 200])
+def test_every_part_is_worked_on_once(count: int) -> None:
+    done = np.zeros(200, int)
+
+    def work(start: int, stop: int) -> None:
+        done[start:stop] += 1
+
+    share(work, PARTS[:count])
+    assert (done[:count] == 1).all()
+    assert (done[count:] == 0).all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_as_many_threads_take_part_as_there_are_parts(count: int) -> None:
+    """One part, which is what one thread has, wakes no other."""
+    seen: set[int] = set()
+    meet = meeting(count)
+
+    def work(start: int, stop: int) -> None:
+        seen.add(threading.get_ident())
+        meet()
+
+    share(work, PARTS[:count])
+    assert len(seen) == count
+    assert threading.get_ident() in seen
+
+
+def test_shared_work_that_shares_takes_no_more_threads() -> None:
+    done = np.zeros((2, 20), int)
+    for _ in range(3):
+        seen: set[int] = set()
+        meet = meeting(2)
+
+        def outer(row: int, stop: int, seen: set[int] = seen, meet: Callable[[], None] = meet) -> None:
+            meet()
+
+            def inner(column: int, stop: int) -> None:
+                seen.add(threading.get_ident())
+                done[row, column] += 1
+
+            share(inner, PARTS[:20])
+
+        share(outer, PARTS[:2])
+        assert len(seen) == 2
+    assert (done == 3).all()
+
+
+def test_threads_of_the_caller_share_at_the_same_time() -> None:
+    done = np.zeros((4, 200), int)
+
+    def call(row: int) -> None:
+        def work(start: int, stop: int) -> None:
+            done[row, start:stop] += 1
+
+        for _ in range(20):
+            share(work, PARTS)
+
+    callers = [threading.Thread(target=call, args=(row,)) for row in range(4)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert (done == 20).all()
+
+
+@pytest.mark.parametrize("here", [True, False], ids=["in this thread", "in another"])
+def test_an_error_comes_through_and_nobody_works_on(here: bool) -> None:
+    begun: list[int] = []
+    caller, failed = threading.get_ident(), threading.Event()
+
+    def work(start: int, stop: int) -> None:
+        begun.append(start)
+        if (threading.get_ident() == caller) == here:
+            failed.set()
+            raise KeyError("enough")
+        assert failed.wait(TIMEOUT)
+        time.sleep(0.001)
+
+    with pytest.raises(KeyError, match="enough"):
+        share(work, PARTS)
+    count = len(begun)
+    time.sleep(0.05)
+    assert count == len(begun) < len(PARTS)
+
+
+def test_all_have_ended_when_an_error_comes_through() -> None:
+    meet, roles = meeting(3), iter(["fails", "works on"])
+    caller, failed = threading.get_ident(), threading.Event()
+    ended: list[int] = []
+
+    def work(start: int, stop: int) -> None:
+        meet()
+        if threading.get_ident() == caller:
+            return
+        if next(roles) == "fails":
+            failed.set()
+            raise KeyError("one of three")
+        assert failed.wait(TIMEOUT)
+        time.sleep(0.01)
+        ended.append(start)
+
+    with pytest.raises(KeyError, match="one of three"):
+        share(work, PARTS[:3])
+    assert len(ended) == 1
+
+
+CHILD = "run()\nif os.fork():\n    sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))\nassert run()() is None"
+
+
+@pytest.mark.parametrize(
+    "lines", [CHILD, "atexit.register(run)"], ids=["in a forked child", "after the last line"]
+)
+def test_it_works_where_threads_cannot_be_had(lines: str) -> None:
+    """And keeps nothing there for threads that never come."""
+    script = f"""
+import atexit, gc, os, sys, weakref
+from mgnet.kernels.sharing import share
+
+class Load:
+    done = 0
+
+def run():
+    load = Load()
+    def work(start, stop):
+        load.done += stop - start
+    share(work, [(i, i + 1) for i in range(100)])
+    assert load.done == 100
+    print("done")
+    reference = weakref.ref(load)
+    del load, work
+    gc.collect()
+    return reference
+{lines}
+"""
+    result = finished("-c", script)
+    assert result.returncode == 0, result.stderr
+    assert "done" in result.stdout
+    assert not result.stderr
