@@ -55,32 +55,10 @@ _HOMES = {
 # Modules whose names are used as they are: mgnet.models.create, mgnet.data.cifar10.
 _MODULES = ("checkpoint", "data", "layers", "models", "operators", "plot", "stencils")
 
-__all__ = [
-    "CheckpointError",
-    "ConvergenceError",
-    "Dirichlet",
-    "DivergedError",
-    "Grid",
-    "Hierarchy",
-    "History",
-    "Neumann",
-    "Poisson",
-    "Prolongation",
-    "Recipe",
-    "ResourceError",
-    "Restriction",
-    "Robin",
-    "Solution",
-    "Status",
-    "Stencil",
-    "Stiffness",
-    "data",
-    "evaluate",
-    "fit",
-    "models",
-    "predict",
-    "solve",
-]
+__all__ = ["CheckpointError", "ConvergenceError", "Dirichlet", "DivergedError", "Grid", "Hierarchy"]
+__all__ += ["History", "Neumann", "Poisson", "Prolongation", "Recipe", "ResourceError", "Restriction"]
+__all__ += ["Robin", "Solution", "Status", "Stencil", "Stiffness", "data", "evaluate", "fit", "models"]
+__all__ += ["predict", "solve"]
 
 
 def __getattr__(name: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -69,7 +70,6 @@ def network_of(levels: Sequence[Level], sweeps: tuple[int, int] = (2, 2), up: bo
 
 
 def _levels(levels: Any) -> Sequence[Level]:
-    """Return grids, or say what is accepted."""
     if not isinstance(levels, Sequence) or not levels or not all(isinstance(x, Level) for x in levels):
         raise TypeError(f"levels: got {shown(levels)}; accepted: the levels of a hierarchy, finest first")
     return levels
@@ -133,23 +133,13 @@ def levels_of(network: MgNet, image_size: int) -> list[Level]:
         found.append(Level(level.A, shape, shape, smoother))
         if i < len(network.transfers):
             R: Any = network.transfers[i].R
-            found[-1].R, found[-1].P = R, _Transposed(R, shape)
+            found[-1].R, found[-1].P = R, partial(Prolongation.of(R), output_size=shape)
             with torch.no_grad():
                 shape = tuple(R(torch.zeros(1, R.in_channels, *shape, **R.like)).shape[2:])
     times = len(levels[-1].residual_norms)
     last = found[-1]
     last.solve = lambda b: last.smoother(last.A, None, b, times)
     return found
-
-
-class _Transposed:
-    """The transpose of a restriction, for one fine shape."""
-
-    def __init__(self, R: Any, shape: tuple[int, ...]) -> None:
-        self.P, self.shape = Prolongation.of(R), shape
-
-    def __call__(self, e: Tensor) -> Tensor:
-        return self.P(e, self.shape)
 
 
 def convergence_factor(
@@ -159,10 +149,8 @@ def convergence_factor(
 
     Parameters
     ----------
-    levels : sequence of Level
-        The grids, finest first: of a :class:`mgnet.Hierarchy`, of :func:`levels_of`, of a learned cycle.
-    sweeps : (int, int), default (2, 2)
-        Sweeps before and after the coarse correction.
+    levels, sweeps
+        As for :func:`network_of`; the grids may be those of :func:`levels_of` too.
     cycles : int, default 40
         How many, from a random error; the last ten count.
     seed : int, default 0

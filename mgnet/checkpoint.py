@@ -34,6 +34,8 @@ LARGEST, MEMORY = 2**32 - 1, 2**32 - 2**26
 # How deep lists and dictionaries stand in each other, bits of an integer, characters of all strings.
 DEPTH, BITS, CHARACTERS = 32, 64, 2**20
 
+# Letters of a message: what it quotes is a stranger's.
+SAID = 400
 ACCEPTED = "tensors, numbers, strings, None, and lists, tuples and dictionaries of them"
 
 
@@ -105,10 +107,8 @@ def require_plain(state: Any) -> None:
             storage = value.untyped_storage()
             memory[value.device, storage.data_ptr()] = storage.nbytes()
         if steps > OPCODES or tensors > TENSORS or characters > CHARACTERS:
-            raise ValueError(
-                f"state: got more than a checkpoint holds; accepted: about {OPCODES:,} numbers,"
-                f" {TENSORS:,} tensors and {CHARACTERS:,} characters"
-            )
+            accepted = f"about {OPCODES:,} numbers, {TENSORS:,} tensors and {CHARACTERS:,} characters"
+            raise ValueError(f"state: got more than a checkpoint holds; accepted: {accepted}")
     if sum(memory.values()) > MEMORY:
         raise ValueError(f"state: got tensors of {sum(memory.values()):,} bytes; accepted: up to {MEMORY:,}")
 
@@ -213,7 +213,7 @@ def load(path: str | os.PathLike[str], device: Any = "cpu") -> dict[str, Any]:
         When there is none.
     """
     place = find_device(device)
-    with _blamed(path):
+    with blamed(path):
         payload = _payload(path)
         with _described("its archive is none of torch"):
             found = entries(memoryview(payload))
@@ -242,12 +242,16 @@ def _payload(path: str | os.PathLike[str]) -> bytes:
 
 
 @contextmanager
-def _blamed(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Say of which file it is that something is wrong."""
+def blamed(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Say that it is a file's fault if something is wrong, by a :class:`mgnet.CheckpointError`."""
     try:
         yield
-    except (ValueError, TypeError) as error:
-        raise CheckpointError(f"{path}: {error}") from error
+    except CheckpointError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        if is_shortage(error):
+            raise
+        raise CheckpointError(f"{path}: {' '.join(str(error).split())[:SAID]}") from error
 
 
 @contextmanager

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from itertools import product
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -57,12 +57,9 @@ class LearnedCycle(nn.Module):
 
     def __init__(self, dim: int = 2, sweeps: int = 2, reach: int = 1, transfer_reach: int = 1) -> None:
         super().__init__()
-        for name, value, least in (
-            ("sweeps", sweeps, 1),
-            ("reach", reach, 0),
-            ("transfer_reach", transfer_reach, 1),
-        ):
-            count(name, value, least)
+        count("sweeps", sweeps)
+        count("reach", reach, 0)
+        count("transfer_reach", transfer_reach)
         if dim not in (1, 2, 3):
             raise ValueError(f"dim: got {dim!r}; accepted: 1, 2 or 3")
         self.dim, self.sweeps = dim, sweeps
@@ -92,7 +89,7 @@ class LearnedCycle(nn.Module):
             h, shape = 1 / count("n", n, 2), (n - 1,) * self.dim
             A = Stiffness(h, dim=self.dim)
             # B is for h = 1, and A grows like h to the power of dim - 2.
-            smoother = Relaxation([_Scaled(B, h ** (2 - self.dim)) for B in self.B])
+            smoother = Relaxation([partial(_scaled, B, h ** (2 - self.dim)) for B in self.B])
             found.append(Level(A, (n,) * self.dim, shape, smoother, self.R.T, self.R))
             if n <= 4 or n % 2:
                 break
@@ -139,14 +136,8 @@ class LearnedCycle(nn.Module):
             part += (1 - part.sum()) / part.numel()
 
 
-class _Scaled:
-    """A multiple of an operator."""
-
-    def __init__(self, operator: Any, factor: float) -> None:
-        self.operator, self.factor = operator, factor
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return self.factor * self.operator(x)
+def _scaled(operator: nn.Module, factor: float, x: Tensor) -> Tensor:
+    return factor * operator(x)
 
 
 def train(

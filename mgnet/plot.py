@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -38,8 +39,7 @@ def nodal(x: np.ndarray, u: np.ndarray, ax: Any = None, **style: Any) -> Any:
     step = -(-len(x) // MOST_POINTS)
     sample = np.union1d(np.arange(0, len(x), step), [len(x) - 1])
     ax.plot(x[sample], np.atleast_2d(u)[:, sample].T, **style)
-    ax.set_xlabel("x")
-    ax.set_ylabel("u")
+    ax.set(xlabel="x", ylabel="u")
     ax.margins(x=0)
     return ax
 
@@ -68,9 +68,7 @@ def nodal_map(x: np.ndarray, y: np.ndarray, u: np.ndarray, ax: Any = None, **sty
     x, y, u = x[some[0]], y[some[1]], u[some[0], some[1]]
     colours = ax.pcolormesh(x, y, u.T, shading="gouraud", rasterized=True, **style)
     ax.figure.colorbar(colours, ax=ax, label="u")
-    ax.set_aspect("equal")
-    ax.set_xlabel("x")
-    ax.set_ylabel("y")
+    ax.set(aspect="equal", xlabel="x", ylabel="y")
     return ax
 
 
@@ -105,8 +103,7 @@ def learning_curves(rows: Sequence[Mapping[str, Any]], ax: Any = None) -> Any:
         values = [row[name] for row in rows]
         if values[0] is not None:
             ax.plot(epochs, [100 * value for value in values], style, label=label, markersize=4)
-    ax.set_xlabel("epoch")
-    ax.set_ylabel("accuracy in %")
+    ax.set(xlabel="epoch", ylabel="accuracy in %")
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend()
     ax.grid(alpha=0.3)
@@ -142,8 +139,7 @@ def confusion_matrix(labels: Any, predicted: Any, classes: Sequence[str], ax: An
     ticks = range(len(classes))
     ax.set_xticks(ticks, classes, rotation=45, ha="right")
     ax.set_yticks(ticks, classes)
-    ax.set_xlabel("predicted")
-    ax.set_ylabel("class")
+    ax.set(xlabel="predicted", ylabel="class")
     return ax
 
 
@@ -176,10 +172,8 @@ def misclassified(
     ----------
     pictures : array of uint8, shape (images, channels, height, width)
         All images.
-    labels, predicted : array of int, shape (images,)
-        Classes, as they are and as they are predicted.
-    classes : sequence of str
-        Names.
+    labels, predicted, classes
+        As for :func:`confusion_matrix`.
     most : int, default 32
         Images at most.
     columns : int, default 8
@@ -222,17 +216,12 @@ def _grid(pictures: Sequence[np.ndarray], titles: Sequence[str], columns: int) -
     import matplotlib.pyplot as plt
 
     rows = max(1, -(-len(pictures) // columns))
-    height = 1.3 if titles else 1.0
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(columns, height * rows), layout="constrained", squeeze=False
-    )
-    for i, ax in enumerate(axes.flat):
+    size = columns, rows * (1.3 if titles else 1.0)
+    figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
+    for ax, picture, title in zip_longest(axes.flat, pictures, titles[: len(pictures)]):
         ax.set_axis_off()
-        if i < len(pictures):
-            grey = pictures[i].shape[-1] == 1
-            whole = 255 if pictures[i].dtype == np.uint8 else 1.0
-            picture = pictures[i][..., 0] if grey else pictures[i]
-            ax.imshow(picture, cmap="gray" if grey else None, vmin=0, vmax=whole)
-            if i < len(titles):
-                ax.set_title(titles[i], fontsize="x-small")
+        if picture is not None:
+            grey, whole = picture.shape[-1] == 1, 255 if picture.dtype == np.uint8 else 1.0
+            ax.imshow(picture[..., 0] if grey else picture, cmap="gray" if grey else None, vmin=0, vmax=whole)
+            ax.set_title(title or "", fontsize="x-small")
     return figure

@@ -163,14 +163,11 @@ def galerkin(kernel: np.ndarray) -> np.ndarray:
     >>> galerkin(stiffness(0.25))
     array([-2.,  4., -2.])
     """
+    tent = np.convolve(hat(), hat())
     for axis in range(kernel.ndim):
-        rows = np.moveaxis(kernel, axis, -1)
-        kernel = np.moveaxis(np.apply_along_axis(_galerkin, -1, rows), -1, axis)
+        # eq: galerkin
+        kernel = np.apply_along_axis(lambda row: np.convolve(tent, row)[1::2], axis, kernel)
     return kernel
-
-
-def _galerkin(row: np.ndarray) -> np.ndarray:
-    return np.convolve(np.convolve(hat(), row), hat())[1::2]  # eq: galerkin
 
 
 def gauss(points: int) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import mgnet
-from mgnet.train.randomness import own_random_numbers
+from mgnet.train.state import own_random_numbers
 
 pytestmark = pytest.mark.cuda
 

@@ -18,7 +18,7 @@ from mgnet import operators
 from mgnet.core.kinds import hidden
 from mgnet.data import Augmentation, Batches
 from mgnet.poisson import quadrature
-from mgnet.train import sums
+from mgnet.train import state
 
 pytestmark = pytest.mark.cuda
 
@@ -248,7 +248,7 @@ def test_batches_wait_for_nothing(augmentation: Any, device: str, counts: Any) -
 def test_a_step_waits_only_to_look(
     look: int, device: str, counts: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sums, "LOOK", look)
+    monkeypatch.setattr(state, "LOOK", look)
     recipe = mgnet.Recipe(epochs=1, batch_size=16, lr=0.02, crop=4, flip="random", cutout=4, clip=1.0)
 
     def asked(images: int) -> int:

@@ -24,11 +24,9 @@ class TableError(ValueError):
 
 
 def read_lines(path: str, columns: Collection[int]) -> tuple[np.ndarray, array[int]]:
-    """Read a text file with so many columns, one row of numbers a line.
+    """Read rows of so many numbers from a text file.
 
-    Return the numbers in float64, shape (columns, rows), each column contiguous, and the line of each row,
-    from 1. A line that holds something else is a :class:`TableError`, a file that cannot be opened an
-    OSError.
+    Return them in float64, shape (columns, rows), each column contiguous, and the line of each row, from 1.
     """
     numbers, lines = array("d"), array("q")
     separator, width = None, 0

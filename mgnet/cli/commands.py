@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from . import evaluate, solve, train
-from .shell import DONE, USAGE, CommandError, guarded, say
+from .shell import DONE, CommandError, guarded, say
 
 __all__ = ["COMMANDS", "main"]
 
@@ -35,7 +35,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise CommandError(USAGE, f"{message} (see '{self.prog} --help')")
+        raise CommandError(f"{message} (see '{self.prog} --help')")
 
     def print_help(self, file: Any = None) -> None:
         say(self.format_help().rstrip())  # argparse itself would hide that stdout is full or closed
@@ -50,27 +50,15 @@ class _Version(argparse.Action):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line.
+    """Run the command line, by default with the arguments of the process, and return its exit code.
 
-    Parameters
-    ----------
-    argv : sequence of str, optional
-        The arguments after the command's name; by default those of the process.
-
-    Returns
-    -------
-    int
-        The exit code: 0 done, 2 usage, 3 not converged, 4 damaged data, 5 resources, 129, 130, 131, 141 and
-        143 for SIGHUP, SIGINT, SIGQUIT, SIGPIPE and SIGTERM, 1 for a fault of the program.
+    That is 0 done, 2 usage, 3 not converged, 4 damaged data, 5 resources, 129, 130, 131, 141 and 143 for
+    SIGHUP, SIGINT, SIGQUIT, SIGPIPE and SIGTERM, 1 for a fault of the program.
     """
-    _wait_patiently()
-    return guarded(lambda: _run(sys.argv[1:] if argv is None else argv))
-
-
-def _wait_patiently() -> None:
-    """Say how OpenMP is to wait, unless that is said or a program that calls ``main`` has torch already."""
+    # Unless that is said, or a program that calls this has torch already.
     if "torch" not in sys.modules and not any(name in os.environ for name in CHOSEN):
         os.environ.update(WAITING)
+    return guarded(lambda: _run(sys.argv[1:] if argv is None else argv))
 
 
 def _run(argv: Sequence[str]) -> int:
@@ -78,24 +66,22 @@ def _run(argv: Sequence[str]) -> int:
         arguments = _parser().parse_args([_shielded(text) for text in argv])
     except SystemExit:  # argparse's way to end --help and --version; its errors are ours
         return DONE
-    _unshield(arguments)
+    for name, value in vars(arguments).items():
+        if isinstance(value, str) and value.startswith(" -"):
+            setattr(arguments, name, value[1:])
     run: Callable[[argparse.Namespace], int] = arguments.run
     return run(arguments)
 
 
 def _parser() -> _Parser:
-    parser = _Parser(
-        prog="mgnet", allow_abbrev=False, description="Multigrid by convolutions, and networks of them."
-    )
+    about = "Multigrid by convolutions, and networks of them."
+    parser = _Parser(prog="mgnet", allow_abbrev=False, description=about)
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and stop")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     form = argparse.RawDescriptionHelpFormatter
     for name, (declare, summary) in COMMANDS.items():
-        declare(
-            commands.add_parser(
-                name, allow_abbrev=False, help=summary, description=summary, formatter_class=form
-            )
-        )
+        texts: dict[str, Any] = {"help": summary, "description": summary, "formatter_class": form}
+        declare(commands.add_parser(name, allow_abbrev=False, **texts))
     return parser
 
 
@@ -103,9 +89,3 @@ def _shielded(text: str) -> str:
     # argparse takes '-2*x' for an option; with a blank in front it is a value. Our options have two dashes.
     is_value = text.startswith("-") and not text.startswith("--") and text != "-h"
     return f" {text}" if is_value else text
-
-
-def _unshield(arguments: argparse.Namespace) -> None:
-    for name, value in vars(arguments).items():
-        if isinstance(value, str):
-            setattr(arguments, name, value[1:] if value.startswith(" -") else value)

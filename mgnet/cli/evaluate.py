@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .networks import declare_data, failures, figures_of, find_device, import_modules, read_data, say_figures
-from .shell import DAMAGED, DONE, USAGE, CommandError, refused
+from .shell import DAMAGED, DONE, CommandError, refused
 
 if TYPE_CHECKING:
-    from ..data import Data, Split
+    from ..data import Data
     from ..train.runs import Run
 
 __all__ = ["declare_evaluate"]
@@ -44,27 +44,22 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from ..train import runs
 
     path = _checkpoint(Path(arguments.folder))
-    with refused(USAGE), failures():
+    with refused(), failures():
         run = runs.read(path)
         data = read_data(_dataset(arguments.dataset, run, path), arguments.data, run.spec["image_size"])
         run.model.to(device)
         _require_fit(run, data, path)
         test = data.test.normalised_by(run.mean, run.std)
-        _compare(run, data.name, test)
+        digest = test.digest()
+        if data.name == run.dataset and run.digests.get("test", digest) != digest:
+            warnings.warn(f"the test images of {data.name} are not those of the run", stacklevel=2)
         try:
             run.history.test_accuracy = mgnet.evaluate(run.model, test)
         except mgnet.DivergedError as error:  # no run ends so: it is the file's fault
-            raise CommandError(DAMAGED, f"{path}: {error}") from error
+            raise CommandError(f"{path}: {error}", DAMAGED) from error
     figures = figures_of(run.spec["name"], run.model, data, run.history)
     say_figures(figures, arguments.json)
     return DONE
-
-
-def _compare(run: Run, dataset: str, test: Split) -> None:
-    """Say if the images are not those that the run was judged by, under the same name."""
-    digest = test.digest()
-    if dataset == run.dataset and run.digests.get("test", digest) != digest:
-        warnings.warn(f"the test images of {dataset} are not those of the run", stacklevel=2)
 
 
 def _checkpoint(path: Path) -> Path:
@@ -74,21 +69,18 @@ def _checkpoint(path: Path) -> Path:
     if not path.is_dir() or (path / BEST).exists():
         return path / BEST if path.is_dir() else path
     if (path / LAST).exists():
-        raise CommandError(
-            USAGE, f"{path}: got a run that has not ended; accepted: one that has, or {path / LAST} as it is"
-        )
-    raise CommandError(USAGE, f"{path}: got a folder without {BEST}; accepted: that of a run")
+        accepted = f"one that has, or {path / LAST} as it is"
+        raise CommandError(f"{path}: got a run that has not ended; accepted: {accepted}")
+    raise CommandError(f"{path}: got a folder without {BEST}; accepted: that of a run")
 
 
 def _dataset(asked: str | None, run: Run, path: Path) -> str:
-    """Return the name of the data to judge by."""
     from .. import data
 
     if asked is None and run.dataset not in data.names():
         raise CommandError(
-            USAGE,
             f"{path}: got a run on data called {run.dataset[:100]!r}, which nobody has made known; accepted:"
-            " --import MODULE that does, by mgnet.data.register, or --dataset NAME of the same images",
+            " --import MODULE that does, by mgnet.data.register, or --dataset NAME of the same images"
         )
     return asked or run.dataset
 
@@ -109,8 +101,6 @@ def _require_fit(run: Run, data: Data, path: Path) -> None:
             raise CheckpointError(f"{path}: {error}") from error
         fits = False
     if not fits:
-        raise CommandError(
-            USAGE,
-            f"--dataset: {data.name} has images of {'×'.join(map(str, data.shape))} in {data.num_classes}"
-            f" classes; {run.spec['name']} accepts {channels}×{size}×{size} in {classes}",
-        )
+        got = f"{data.name} has images of {'×'.join(map(str, data.shape))} in {data.num_classes} classes"
+        accepted = f"{run.spec['name']} accepts {channels}×{size}×{size} in {classes}"
+        raise CommandError(f"--dataset: {got}; {accepted}")

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -40,29 +40,17 @@ FUNCTIONS: dict[str, tuple[Callable[..., np.ndarray], int, int]] = {
     **{name: (getattr(np, name), 1, 1) for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh")},
     **{name: (getattr(np, "arc" + name[1:]), 1, 1) for name in ("asin", "acos", "atan")},
     **{name: (getattr(np, name), 1, 1) for name in ("exp", "log", "log10", "sqrt", "abs", "sign", "floor")},
-    **{name: (getattr(np, name), 2, 2) for name in ("minimum", "maximum")},
-    "min": (np.minimum, 2, 2),
-    "max": (np.maximum, 2, 2),
-    "heaviside": (_heaviside, 1, 2),
-    "step": (_heaviside, 1, 2),
+    **dict.fromkeys(("min", "minimum"), (np.minimum, 2, 2)),
+    **dict.fromkeys(("max", "maximum"), (np.maximum, 2, 2)),
+    **dict.fromkeys(("heaviside", "step"), (_heaviside, 1, 2)),
     "where": (_where, 3, 3),
 }
 # Python's operators rather than NumPy's functions: x**2 is ten times as fast as np.power(x, 2).
-_ARITHMETIC: dict[type[ast.operator], Callable[..., np.ndarray]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.Pow: operator.pow,
-}
-_SIGNS: dict[type[ast.unaryop], Callable[..., np.ndarray]] = {ast.UAdd: operator.pos, ast.USub: operator.neg}
-_COMPARISONS: dict[type[ast.cmpop], Callable[..., np.ndarray]] = {
-    ast.Lt: operator.lt,
-    ast.LtE: operator.le,
-    ast.Gt: operator.gt,
-    ast.GtE: operator.ge,
-    ast.Eq: operator.eq,
-    ast.NotEq: operator.ne,
+_OPERATORS: dict[type[ast.AST], Callable[..., np.ndarray]] = {
+    **{ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv},
+    **{ast.Pow: operator.pow, ast.UAdd: operator.pos, ast.USub: operator.neg},
+    **{ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge},
+    **{ast.Eq: operator.eq, ast.NotEq: operator.ne},
 }
 _FOREIGN = re.compile(r"[^\w.+\-*/(),<>=! ]", re.ASCII)
 _HINTS = {"^": " (a power is written **)"}
@@ -72,8 +60,7 @@ class ExpressionError(ValueError):
     """A text that is no accepted expression, or one whose value is not a finite number."""
 
 
-@dataclass(frozen=True)
-class _Operation:
+class _Operation(NamedTuple):
     """A function that takes the top ``arity`` values of the stack and leaves one."""
 
     function: Callable[..., np.ndarray]
@@ -85,10 +72,7 @@ _Item = _Operation | str | np.float64  # an operation, a variable's name, a numb
 
 @dataclass(frozen=True, repr=False)
 class Expression:
-    """An accepted expression, made by :func:`parse`: a function of its variables that answers in float64.
-
-    The program has numbers, names and operations in postfix order.
-    """
+    """A function of its variables, made by :func:`parse`; the program is in postfix order."""
 
     text: str
     names: tuple[str, ...]
@@ -103,11 +87,7 @@ class Expression:
         return not any(isinstance(item, str) for item in self.program)
 
     def __call__(self, *coordinates: ArrayLike) -> np.ndarray:
-        """Evaluate at points: one array per variable, broadcast against one another.
-
-        The values have the broadcast shape, also when the expression is constant. When one is not finite, an
-        :class:`ExpressionError` names the first such point.
-        """
+        """Evaluate at points: one array per variable, broadcast against one another, also of a constant."""
         if len(coordinates) != len(self.names):
             raise TypeError(f"{self!r} takes {len(self.names)} coordinates, not {len(coordinates)}")
         arrays = [np.asarray(c, dtype=np.float64) for c in coordinates]
@@ -140,20 +120,16 @@ class Expression:
         )
         reason = "undefined" if np.isnan(result[first]) else "overflow or a division by zero"
         place = f" at {where}" if where and not self.is_constant else ""
-        raise ExpressionError(
-            f"{_short(self.text)} is {result[first]}{place}: {reason} in float64; accepted: finite values"
-        )
+        said = f"{reason} in float64; accepted: finite values"
+        raise ExpressionError(f"{_short(self.text)} is {result[first]}{place}: {said}")
 
 
 def parse(text: str, names: Sequence[str] = ("x",)) -> Expression:
     """Read an arithmetic expression.
 
     It has numbers, the variables, ``pi``, ``e``, ``+ - * / **``, comparisons (1 where true, else 0, also
-    chained), brackets, and the functions sin, cos, tan, asin, acos, atan, sinh, cosh, tanh, exp, log, log10,
-    sqrt, abs, sign, floor, minimum (min), maximum (max), heaviside (step; 1/2 at zero unless a second
-    argument says otherwise), where. What comes back takes as many arrays as there are names; none for a
-    constant. When anything else occurs, an :class:`ExpressionError` names the piece, its column (from 1) and
-    what is accepted.
+    chained), brackets, and the functions of ``FUNCTIONS``. Of anything else an :class:`ExpressionError` names
+    the piece, its column (from 1) and what is accepted.
 
     >>> f = parse("where(0.25 < x < 0.75, 2*x, 0)")
     >>> f
@@ -178,12 +154,10 @@ class _Source:
             raise ExpressionError(f"an expression is a text, not {type(text).__name__}")
         self.names = names
         self.text = re.sub(r"\s", " ", text)
-        self.indent = len(self.text) - len(
-            self.text.lstrip(" ")
-        )  # Python would refuse it, and it moves columns
+        # Python would refuse blanks in front, and they move columns.
+        self.indent = len(self.text) - len(self.text.lstrip(" "))
 
     def program(self) -> tuple[_Item, ...]:
-        """Return the postfix programme."""
         self._check_characters()
         items: list[_Item] = []
         pending: list[tuple[ast.expr, int]] = [(self._tree(), 0)]
@@ -231,20 +205,16 @@ class _Source:
                 return name, ()
             case ast.Name(id=name) if name in _CONSTANTS:
                 return np.float64(_CONSTANTS[name]), ()
-            case ast.UnaryOp(op=op, operand=operand) if type(op) in _SIGNS:
-                return _Operation(_SIGNS[type(op)], 1), (operand,)
-            case ast.BinOp(left=left, op=operation, right=right) if type(operation) in _ARITHMETIC:
-                return _Operation(_ARITHMETIC[type(operation)], 2), (left, right)
-            case ast.Compare(left=left, ops=ops, comparators=others) if all(
-                type(op) in _COMPARISONS for op in ops
-            ):
-                return _Operation(_chain([_COMPARISONS[type(op)] for op in ops]), 1 + len(others)), (
-                    left,
-                    *others,
-                )
+            case ast.UnaryOp(op=op, operand=operand) if type(op) in _OPERATORS:
+                return _Operation(_OPERATORS[type(op)], 1), (operand,)
+            case ast.BinOp(left=left, op=operation, right=right) if type(operation) in _OPERATORS:
+                return _Operation(_OPERATORS[type(operation)], 2), (left, right)
+            case ast.Compare(left, ops, others) if all(type(op) in _OPERATORS for op in ops):
+                function = _chain([_OPERATORS[type(op)] for op in ops])
+                return _Operation(function, 1 + len(others)), (left, *others)
             case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name in FUNCTIONS:
                 return _Operation(self._function(name, len(arguments), node), len(arguments)), arguments
-        self._refuse(_short(self._piece(node)), node.col_offset + self.indent)
+        self._refuse_node(node)
 
     def _number(self, value: float, node: ast.expr) -> np.float64:
         # float64 from here on: a power of Python's whole numbers could take all memory.
@@ -253,29 +223,28 @@ class _Source:
         except OverflowError:
             number = np.float64(math.inf)
         if math.isinf(number):
-            self._refuse(_short(self._piece(node)), node.col_offset + self.indent, " (too large for float64)")
+            self._refuse_node(node, " (too large for float64)")
         return number
 
     def _function(self, name: str, count: int, node: ast.expr) -> Callable[..., np.ndarray]:
         function, fewest, most = FUNCTIONS[name]
         if not fewest <= count <= most:
             wanted = f"{fewest}" if fewest == most else f"{fewest} or {most}"
-            reason = f" ({name} takes {wanted} argument{'s' if most > 1 else ''}, not {count})"
-            self._refuse(_short(self._piece(node)), node.col_offset + self.indent, reason)
+            wanted += " arguments" if most > 1 else " argument"
+            self._refuse_node(node, f" ({name} takes {wanted}, not {count})")
         return function
 
-    def _piece(self, node: ast.expr) -> str:
-        return self.text[self.indent + node.col_offset : self.indent + (node.end_col_offset or 0)]
+    def _refuse_node(self, node: ast.expr, reason: str = "") -> NoReturn:
+        start, end = (self.indent + (offset or 0) for offset in (node.col_offset, node.end_col_offset))
+        self._refuse(_short(self.text[start:end]), start, reason)
 
     def _refuse(self, piece: str, column: int, reason: str = "") -> NoReturn:
         place = f"at column {column + 1} of {_short(self.text)}"
         raise ExpressionError(f"{piece} {place} is not accepted{reason}; {self._accepted()}")
 
     def _refuse_depth(self, column: int) -> NoReturn:
-        raise ExpressionError(
-            f"the expression {_short(self.text)} is nested too deeply at column {column + 1}; "
-            f"at most {MAX_DEPTH} levels are accepted"
-        )
+        place = f"at column {column + 1}; at most {MAX_DEPTH} levels are accepted"
+        raise ExpressionError(f"the expression {_short(self.text)} is nested too deeply {place}")
 
     def _accepted(self) -> str:
         values = ", ".join(("numbers", *self.names, *_CONSTANTS))

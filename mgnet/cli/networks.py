@@ -12,16 +12,14 @@ from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from ..core.progress import telling
-from .shell import DAMAGED, NOT_CONVERGED, USAGE, CommandError, refused, say, table
+from .shell import DAMAGED, NOT_CONVERGED, CommandError, refused, say, table
 
 if TYPE_CHECKING:
     from ..data import Data
     from ..train.history import History
 
-__all__ = [
-    *("declare_data", "failures", "figures_of", "find_device", "import_modules", "of_others", "read_data"),
-    "say_figures",
-]
+__all__ = ["declare_data", "failures", "figures_of", "find_device", "import_modules", "of_others"]
+__all__ += ["read_data", "say_figures"]
 
 
 def declare_data(parser: argparse.ArgumentParser) -> None:
@@ -29,14 +27,8 @@ def declare_data(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--data", metavar="DIR", help="folder with the data (default: $MGNET_DATA, else they are downloaded)")
     add("--dataset", metavar="NAME", help="cifar10, mnist, synthetic, or what --import makes known")
-    add(
-        "--import",
-        metavar="MODULE",
-        dest="modules",
-        action="append",
-        default=[],
-        help="import it first, from the current folder too: it may register models and data",
-    )
+    text = "import it first, from the current folder too: it may register models and data"
+    add("--import", metavar="MODULE", dest="modules", action="append", default=[], help=text)
     add("--device", metavar="NAME", help="cpu or cuda (default: cuda where there is one)")
 
 
@@ -49,24 +41,19 @@ def import_modules(names: Iterable[str]) -> None:
             with redirect_stdout(sys.stderr):  # stdout is for results
                 importlib.import_module(name)
         except (Exception, SystemExit) as error:
-            said = f"{type(error).__name__}: {error}"
-            raise CommandError(
-                USAGE, f"--import: got {name!r}; accepted: a module to import ({said})"
-            ) from error
+            said = f"a module to import ({type(error).__name__}: {error})"
+            raise CommandError(f"--import: got {name!r}; accepted: {said}") from error
 
 
 def find_device(name: str | None) -> Any:
-    """Return the device that computes; of several GPUs the one of this process.
-
-    None asks for a GPU where there is one, and what comes back is there.
-    """
+    """Return the device that computes: by default a GPU, if any, and of several the one of this process."""
     with telling(lambda: "loading torch"):
         import torch
 
         from ..core import checks
 
     local = os.environ.get("LOCAL_RANK", "0")
-    with refused(USAGE):
+    with refused():
         device = checks.find_device(name or (f"cuda:{local}" if torch.cuda.is_available() else "cpu"))
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
@@ -74,23 +61,20 @@ def find_device(name: str | None) -> Any:
 
 
 def read_data(dataset: str, root: str | None, image_size: int) -> Data:
-    """Return a data set by its name, from where its files are.
-
-    The digits get a margin where the model wants images of 32 pixels.
-    """
+    """Return a data set; the digits get a margin where the model wants images of 32 pixels."""
     from .. import data
 
     if dataset not in data.names():
-        raise CommandError(USAGE, f"--dataset: got {dataset!r}; accepted: {', '.join(data.names())}")
+        raise CommandError(f"--dataset: got {dataset!r}; accepted: {', '.join(data.names())}")
     if root is not None:
         _require_root(root)
     more = {"pad": 2} if dataset == "mnist" and image_size == 32 else {}
-    with refused(USAGE), telling(lambda: f"reading {dataset}"):
+    with refused(), telling(lambda: f"reading {dataset}"):
         try:
             with of_others(f"--dataset: {dataset}"):
                 return data.load(dataset, root, **more)
         except data.DataError as error:
-            raise CommandError(DAMAGED, str(error)) from error
+            raise CommandError(str(error), DAMAGED) from error
 
 
 def _require_root(root: str) -> None:
@@ -99,15 +83,12 @@ def _require_root(root: str) -> None:
     try:
         archives.find_root(root)
     except (ValueError, NotADirectoryError) as error:
-        raise CommandError(USAGE, f"--data: {str(error).removeprefix('root: ')}") from error
+        raise CommandError(f"--data: {str(error).removeprefix('root: ')}") from error
 
 
 @contextmanager
 def of_others(what: str) -> Iterator[None]:
-    """Say whose code failed, where it may be a user's: it is no fault of this program.
-
-    ``what`` is what the message begins with.
-    """
+    """Say whose code failed, where it may be a user's: it is no fault of this program."""
     from ..core.resources import is_shortage
 
     try:
@@ -117,7 +98,7 @@ def of_others(what: str) -> Iterator[None]:
     except Exception as error:
         if is_shortage(error):
             raise
-        raise CommandError(USAGE, f"{what} failed ({type(error).__name__}: {error})") from error
+        raise CommandError(f"{what} failed ({type(error).__name__}: {error})") from error
 
 
 @contextmanager
@@ -129,13 +110,13 @@ def failures() -> Iterator[None]:
     try:
         yield
     except CheckpointError as error:
-        raise CommandError(DAMAGED, str(error)) from error
+        raise CommandError(str(error), DAMAGED) from error
     except DivergedError as error:
-        raise CommandError(NOT_CONVERGED, f"diverged: {error}") from error
+        raise CommandError(f"diverged: {error}", NOT_CONVERGED) from error
     except ImportError as error:
         if error.name != "tensorboard":  # the extra that an option asks for
             raise
-        raise CommandError(USAGE, str(error)) from error
+        raise CommandError(str(error)) from error
 
 
 def figures_of(name: str, model: Any, data: Data, history: History) -> dict[str, Any]:
@@ -147,26 +128,16 @@ def figures_of(name: str, model: Any, data: Data, history: History) -> dict[str,
         "dataset": data.name,
         "source": data.source,
         "epochs": len(history),
-        "train_loss": best.get("train_loss"),
-        "val_accuracy": best.get("val_accuracy"),
-        "test_accuracy": history.test_accuracy,
-        "seconds": history.seconds,
-        "images_per_second": history.images_per_second,
+        **{name: best.get(name) for name in ("train_loss", "val_accuracy")},
+        **{name: getattr(history, name) for name in ("test_accuracy", "seconds", "images_per_second")},
     }
 
 
 def say_figures(figures: dict[str, Any], as_json: bool) -> None:
-    """Print figures, for people or as one JSON object."""
-    say(json.dumps(figures, allow_nan=False) if as_json else table(_readable(figures)))
-
-
-def _readable(figures: dict[str, Any]) -> dict[str, Any]:
-    """Return figures with accuracies in per cent."""
+    """Print figures, as one JSON object or for people, with accuracies in per cent."""
 
     def percent(value: Any) -> str:
         return ", ".join(map(percent, value)) if isinstance(value, list) else f"{value:.2%}"
 
-    return {
-        name: percent(value) if "accurac" in name and value is not None else value
-        for name, value in figures.items()
-    }
+    accuracies = {name: percent(x) for name, x in figures.items() if "accurac" in name and x is not None}
+    say(json.dumps(figures, allow_nan=False) if as_json else table(figures | accuracies))

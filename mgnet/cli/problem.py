@@ -21,13 +21,12 @@ SIDES = ("left", "right", "bottom", "top", "back", "front")  # low and high end 
 
 
 def problem(arguments: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
-    """Return f and the keywords of ``mgnet.solve`` that say what is solved, from those of the command.
-
-    Keywords are None where the library's own default is meant. Whatever cannot be understood, or does not go
-    together, is a :class:`CommandError`.
-    """
+    """Return f and those keywords of ``mgnet.solve`` that say what is solved; None is its own default."""
     dim = _dimension(arguments)
-    _refuse_sides(arguments, dim)
+    for side in SIDES[2 * dim :]:  # which there are not in so few dimensions
+        if (condition := getattr(arguments, side)) is not None:
+            needed = "--dim 2 or 3" if side in SIDES[:4] else "--dim 3"
+            raise CommandError(f"--{side}: got {condition!r} in {_dimensions(dim)}; accepted with {needed}")
     rhs = _function("--rhs", arguments.rhs, dim, alone=_is_array(arguments.rhs))
     a, c = _function("--a", arguments.a, dim), _function("--c", arguments.c, dim)
     grid = _grid(arguments, dim, rhs, a, c)
@@ -54,17 +53,6 @@ def _dimension(arguments: argparse.Namespace) -> int:
     return min(max(1, *counts), len(AXES))
 
 
-def _refuse_sides(arguments: argparse.Namespace, dim: int) -> None:
-    """Refuse a condition on a side that there is not in so few dimensions."""
-    for side in SIDES[2 * dim :]:
-        condition = getattr(arguments, side)
-        if condition is not None:
-            needed = "--dim 2 or 3" if side in SIDES[:4] else "--dim 3"
-            raise CommandError(
-                USAGE, f"--{side}: got {condition!r} in {_dimensions(dim)}; accepted with {needed}"
-            )
-
-
 def _is_array(text: str) -> bool:
     return text.lower().endswith(".npy")
 
@@ -76,9 +64,8 @@ def _dimensions(dim: int) -> str:
 def _cell_numbers(texts: Sequence[str] | None) -> list[int]:
     for text in (texts or ())[1:]:  # argparse gives --n all that follows it
         if not _is_accepted(text, ()):
-            raise CommandError(
-                USAGE, f"--n: unrecognized arguments: {text}; accepted is a whole number, or one per axis"
-            )
+            accepted = "a whole number, or one per axis"
+            raise CommandError(f"--n: unrecognized arguments: {text}; accepted is {accepted}")
     numbers = [whole("--n", text) for text in texts or ()]
     return [number for number in numbers if number is not None]
 
@@ -88,12 +75,8 @@ def _require_count(option: str, values: Sequence[Any], dim: int, each: int) -> N
     counts = sorted({each, each * dim})
     if values and len(values) not in counts:
         expected = f"{' or '.join(map(str, counts))} argument{'s' if counts[-1] > 1 else ''}"
-        raise CommandError(
-            USAGE, f"{option}: expected {expected} in {_dimensions(dim)}, got {' '.join(map(str, values))}"
-        )
-
-
-# Functions, and the grid on which they agree
+        got = " ".join(map(str, values))
+        raise CommandError(f"{option}: expected {expected} in {_dimensions(dim)}, got {got}")
 
 
 def _function(option: str, text: str | None, dim: int, alone: bool = True) -> Table | Expression | None:
@@ -105,16 +88,15 @@ def _function(option: str, text: str | None, dim: int, alone: bool = True) -> Ta
     if not is_file_name(text):
         return expression(option, text, AXES[:dim])
     if dim > 1 and not _is_array(text):
-        raise CommandError(
-            USAGE, f"{option}: got {text} in {_dimensions(dim)}; accepted are an expression and a .npy file"
-        )
+        accepted = "accepted are an expression and a .npy file"
+        raise CommandError(f"{option}: got {text} in {_dimensions(dim)}; {accepted}")
     try:
-        with refused(DAMAGED, f"{option}: "):
+        with refused(f"{option}: ", DAMAGED):
             if dim > 1:
                 return Table(text, read_array(text, dim)[None])
             return read(text, columns=(1, 2) if alone else (2,))
     except OSError as error:
-        raise CommandError(USAGE, f"{option}: {reason(error)}") from error
+        raise CommandError(f"{option}: {reason(error)}") from error
 
 
 def _grid(arguments: argparse.Namespace, dim: int, *functions: Table | Expression | None) -> dict[str, Any]:
@@ -124,13 +106,23 @@ def _grid(arguments: argparse.Namespace, dim: int, *functions: Table | Expressio
     rhs, a, c = (function if isinstance(function, Table) else None for function in functions)
     cells = _cells(arguments, dim, *(table.values.shape if table else None for table in (rhs, a, c)))
     _require_count("--domain", arguments.domain or (), dim, 2)
-    pairs = _pairs(arguments.domain or ())
-    with refused(DAMAGED):
+    ends = [float(expression("--domain", text, names=())()) for text in arguments.domain or ()]
+    pairs = list(zip(ends[::2], ends[1::2], strict=True))
+    with refused(code=DAMAGED):
         nodes = next((table.nodes() for table in (rhs, c) if table and table.x is not None), None)
     if nodes is not None:
         pairs = [_domain(pairs, nodes)]
     domain = pairs if len(pairs) > 1 else (pairs or [(0.0, 1.0)]) * dim
-    _require_x(cells, domain, nodes, rhs, a, c)
+    # Without an x n is only a number yet, perhaps a huge one.
+    if any(table and table.x is not None for table in (rhs, a, c)):
+        import numpy as np
+
+        x = np.linspace(*domain[0], cells[0] + 1) if nodes is None else nodes
+        with refused(code=USAGE if nodes is None else DAMAGED):
+            for table in filter(None, (rhs, c)):
+                table.require_nodes(x)
+            if a:
+                a.require_cells(x)
     if nodes is not None and not is_uniform(nodes):
         return {"nodes": nodes}
     return {"dim": dim, "n": cells, "domain": domain} if dim > 1 else {"n": cells[0], "domain": domain[0]}
@@ -142,53 +134,23 @@ def _domain(given: Sequence[tuple[float, float]], nodes: np.ndarray) -> tuple[fl
     for low, high in given:
         if not abs(low - ends[0]) <= slack or not abs(high - ends[1]) <= slack:
             raise CommandError(
-                USAGE, f"--domain {low:g} {high:g}: the nodes in the file go from {ends[0]:g} to {ends[1]:g}"
+                f"--domain {low:g} {high:g}: the nodes in the file go from {ends[0]:g} to {ends[1]:g}"
             )
     return ends
 
 
-def _require_x(
-    cells: tuple[int, ...],
-    domain: Sequence[tuple[float, float]],
-    nodes: np.ndarray | None,
-    rhs: Table | None,
-    a: Table | None,
-    c: Table | None,
-) -> None:
-    """Compare the x of tables, which are on an interval, with its grid."""
-    if not any(table and table.x is not None for table in (rhs, a, c)):
-        return  # n is only a number yet, perhaps a huge one
-    import numpy as np
-
-    x = np.linspace(*domain[0], cells[0] + 1) if nodes is None else nodes
-    with refused(USAGE if nodes is None else DAMAGED):
-        for table in filter(None, (rhs, c)):
-            table.require_nodes(x)
-        if a:
-            a.require_cells(x)
-
-
-# Strings to values
-
-
 def expression(option: str, text: str, names: Sequence[str] = AXES[:1]) -> Expression:
-    """Read an expression in some coordinates, for an option that a message names.
-
-    When it is none, that is a :class:`CommandError`; where only a coordinate is too much, with a word about
-    ``--dim``.
-    """
+    """Read an expression in some coordinates; where only one is too much, say a word about ``--dim``."""
     from .expression import ExpressionError, parse
     from .tables import ENDINGS, is_other_file
 
-    with refused(USAGE, f"{option}: "):
+    with refused(f"{option}: "):
         try:
             return parse(text, names)
         except ExpressionError as error:
             if is_other_file(text):
-                raise ExpressionError(
-                    f"got the file {text!r}; accepted: an expression, or a file that ends in"
-                    f" {', '.join(ENDINGS)} where a table is"
-                ) from None
+                accepted = f"an expression, or a file that ends in {', '.join(ENDINGS)} where a table is"
+                raise ExpressionError(f"got the file {text!r}; accepted: {accepted}") from None
             if not names or not _is_accepted(text, AXES):
                 raise
             raise ExpressionError(f"{error} (y with --dim 2 or 3, z with --dim 3)") from None
@@ -222,13 +184,8 @@ def whole(option: str, text: str | None) -> int | None:
     """Return the whole number that an option's expression stands for, None for None."""
     number = constant(option, text)
     if number is not None and not number.is_integer():
-        raise CommandError(USAGE, f"{option}: {text!r} is not accepted; accepted is a whole number")
+        raise CommandError(f"{option}: {text!r} is not accepted; accepted is a whole number")
     return None if number is None else int(number)
-
-
-def _pairs(texts: Sequence[str]) -> list[tuple[float, float]]:
-    ends = [float(expression("--domain", text, names=())()) for text in texts]
-    return list(zip(ends[::2], ends[1::2], strict=True))
 
 
 def _cells(arguments: argparse.Namespace, dim: int, *shapes: tuple[int, ...] | None) -> tuple[int, ...]:
@@ -242,13 +199,13 @@ def _cells(arguments: argparse.Namespace, dim: int, *shapes: tuple[int, ...] | N
         if shape
     }
     if not told and not numbers:
-        raise CommandError(USAGE, "--n is missing; accepted is a number of cells, or a file that says it")
+        raise CommandError("--n is missing; accepted is a number of cells, or a file that says it")
     given = tuple(numbers * dim if len(numbers) == 1 else numbers)
     counts = {**told, **({"--n": given} if numbers else {})}
     if len(set(counts.values())) > 1:
         differ = ", ".join(f"{' x '.join(map(str, count))} by {source}" for source, count in counts.items())
         code = DAMAGED if len(set(told.values())) > 1 else USAGE
-        raise CommandError(code, f"the numbers of cells differ: {differ}")
+        raise CommandError(f"the numbers of cells differ: {differ}", code)
     return next(iter(counts.values()))
 
 
@@ -258,20 +215,15 @@ def _condition(option: str, text: str | None, names: Sequence[str] = ()) -> Any:
         return None
     import mgnet
 
-    kinds: dict[str, tuple[Any, int]] = {
-        "dirichlet": (mgnet.Dirichlet, 1),
-        "neumann": (mgnet.Neumann, 1),
-        "robin": (mgnet.Robin, 2),
-    }
+    kinds: dict[str, Any] = {"dirichlet": mgnet.Dirichlet, "neumann": mgnet.Neumann, "robin": mgnet.Robin}
     kind, _, rest = text.partition(":")
-    condition, count = kinds.get(kind.strip().lower(), (None, 0))
-    parts = _outer_parts(rest)
-    if len(parts) != count or not all(part.strip() for part in parts):
-        raise CommandError(
-            USAGE, f"{option}: {text!r} is not accepted; accepted are dirichlet:G, neumann:G, robin:ALPHA,G"
-        )
+    condition, parts = kinds.get(kind.strip().lower()), _outer_parts(rest)
+    count = 2 if condition is mgnet.Robin else 1
+    if condition is None or len(parts) != count or not all(part.strip() for part in parts):
+        accepted = "dirichlet:G, neumann:G, robin:ALPHA,G"
+        raise CommandError(f"{option}: {text!r} is not accepted; accepted are {accepted}")
     *alpha, g = parts
-    with refused(USAGE, f"{option}: "):
+    with refused(f"{option}: "):
         return condition(*(constant(option, part) for part in alpha), _values(expression(option, g, names)))
 
 
@@ -293,9 +245,7 @@ def _joined(text: str | None, dim: int) -> bool | tuple[bool, ...]:
         return text is not None
     names = [name.strip() for name in str(text).split(",")]
     if not set(names) <= set(AXES[:dim]) or len(set(names)) < len(names):
-        accepted = " or ".join([*AXES[:dim], ",".join(AXES[:dim])][: dim + (dim > 1)])
-        raise CommandError(
-            USAGE,
-            f"--periodic: {text!r} is not accepted; accepted are axes such as {accepted}, or nothing for all",
-        )
+        axes = " or ".join([*AXES[:dim], ",".join(AXES[:dim])][: dim + (dim > 1)])
+        accepted = f"axes such as {axes}, or nothing for all"
+        raise CommandError(f"--periodic: {text!r} is not accepted; accepted are {accepted}")
     return tuple(name in names for name in AXES[:dim]) if dim > 1 else True

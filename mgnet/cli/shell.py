@@ -19,17 +19,14 @@ DONE, INTERNAL, USAGE, NOT_CONVERGED, DAMAGED, RESOURCES = 0, 1, 2, 3, 4, 5
 BROKEN_PIPE = 141  # 128 + the signal's number, as a shell says it
 
 # Disk, the user's share of it, the size of a file; memory, open files; an output that is closed.
-_FULL = {
-    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
-    *(errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EBADF),
-}
+_FULL = {*(errno.ENOSPC, errno.EDQUOT, errno.EFBIG), *(errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EBADF)}
 _OUT_OF_MEMORY = re.compile(r"(out of|not enough|allocate) memory")  # in a RuntimeError of torch
 
 
 class CommandError(Exception):
     """The end of a command, with an exit code and one line that says why."""
 
-    def __init__(self, code: int, message: str) -> None:
+    def __init__(self, message: str, code: int = USAGE) -> None:
         super().__init__(message)
         self.code = code
 
@@ -37,9 +34,7 @@ class CommandError(Exception):
 def guarded(run: Callable[[], int]) -> int:
     """Run a command to whatever end, and return its exit code.
 
-    That is what ``run`` returned, that of a :class:`CommandError`, 2 for a file that cannot be opened, 5 for
-    lack of memory or disk, 141 for SIGPIPE, 128 and its number for a signal that ended it, and 1 for a fault
-    of the program.
+    2 is also for a file that cannot be opened, 5 for lack of memory or disk, 128 and its number for a signal.
     """
     with _one_line_warnings():
         try:
@@ -75,9 +70,8 @@ def _failed(error: Exception) -> int:
         raise error
     if isinstance(error, CommandError):
         return report(f"error: {error}", error.code)
-    if isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error))
-    ):
+    of_torch = isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error))
+    if of_torch or isinstance(error, MemoryError):
         return report(f"error: {str(error) or 'out of memory'}", RESOURCES)
     if isinstance(error, OSError):
         return report(f"error: {reason(error)}", RESOURCES if error.errno in _FULL else USAGE)
@@ -92,10 +86,7 @@ def reason(error: OSError) -> str:
 
 
 def report(message: str, code: int) -> int:
-    """Print one line on stderr, where line breaks become blanks, and hand the code back.
-
-    So a command can end with ``return report(...)``.
-    """
+    """Print one line on stderr, where line breaks become blanks, and hand the code back."""
     if sys.stderr is None:  # print would take stdout, which is for results
         return code
     with suppress(OSError, ValueError):  # a closed stderr is no reason for another failure
@@ -110,15 +101,12 @@ def say(text: str) -> None:
 
 
 @contextmanager
-def refused(code: int, prefix: str = "") -> Iterator[None]:
-    """Turn the refusal of an argument or a file into the end of the command.
-
-    The code is the exit code, and the prefix what the message begins with.
-    """
+def refused(prefix: str = "", code: int = USAGE) -> Iterator[None]:
+    """Turn the refusal of an argument or a file into the end of the command, with an exit code."""
     try:
         yield
     except (ValueError, TypeError) as error:
-        raise CommandError(code, f"{prefix}{error}") from error
+        raise CommandError(f"{prefix}{error}", code) from error
 
 
 def table(figures: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .problem import AXES, SIDES, constant, expression, problem, whole
-from .shell import DONE, NOT_CONVERGED, USAGE, CommandError, refused, report, say, table
+from .shell import DONE, NOT_CONVERGED, CommandError, refused, report, say, table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,13 +70,8 @@ def declare(parser: argparse.ArgumentParser) -> None:
     for i, side in enumerate(SIDES):
         place = f"where {AXES[i // 2]} is {('least', 'greatest')[i % 2]}"
         option(f"--{side}", "COND", f"condition {place} (default: dirichlet:0)")
-    option(
-        "--periodic",
-        "AXES",
-        "no ends: what leaves on one side enters on the other; of all axes, or of some: x,y",
-        nargs="?",
-        const="all",
-    )
+    text = "no ends: what leaves on one side enters on the other; of all axes, or of some: x,y"
+    option("--periodic", "AXES", text, nargs="?", const="all")
     option("--load", "KIND", "exact (f and c integrated against the hats) or nodal (lumped)")
     option("--method", "NAME", "auto (default), exact (1-D), vcycle, wcycle, fcycle, fmg, pcg or direct")
     option("--smoother", "NAME", "jacobi, red-black, chebyshev or line")
@@ -110,7 +105,7 @@ def _solve(arguments: argparse.Namespace) -> int:
     import mgnet
 
     solve = mgnet.solve  # this imports torch, which is not to be timed
-    with refused(USAGE), np.errstate(all="ignore"):  # the status tells what overflow comes to
+    with refused(), np.errstate(all="ignore"):  # the status tells what overflow comes to
         began = time.perf_counter()
         solution = solve(f, **keywords, throw=False)
         seconds = time.perf_counter() - began
@@ -132,33 +127,17 @@ def _solve(arguments: argparse.Namespace) -> int:
 
 
 def _keywords(arguments: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
-    """Return f and the keywords of ``mgnet.solve``."""
     f, given = problem(arguments)
     given |= {
-        "load": arguments.load,
-        "method": arguments.method,
-        "smoother": arguments.smoother,
+        **{name: getattr(arguments, name) for name in ("load", "method", "smoother", "dtype", "device")},
         "sweeps": arguments.sweeps and tuple(whole("--sweeps", text) for text in arguments.sweeps),
         "levels": whole("--levels", arguments.levels),
         "tol": constant("--tol", arguments.tol),
         "maxiter": whole("--maxiter", arguments.maxiter),
-        "dtype": _dtype(arguments.dtype),
-        "device": arguments.device,
         "refine": arguments.refine or None,
     }
     # What was not given is left to the library's own defaults.
     return f, {name: value for name, value in given.items() if value is not None}
-
-
-def _dtype(name: str | None) -> Any:
-    if name is None:
-        return None
-    import torch
-
-    return getattr(torch, name)
-
-
-# The answer
 
 
 def _figures(solution: Any, n: int | list[int], seconds: float, exact: Expression | None) -> dict[str, Any]:
@@ -193,7 +172,7 @@ def _max_error(solution: Any, exact: Expression) -> float | None:
     first, *others = _axes(solution)
     step = max(1, MOST_NODES // math.prod(map(len, others)))
     errors = []
-    with refused(USAGE, "--exact: "):
+    with refused("--exact: "):
         for start in range(0, len(first), step):
             part = slice(start, start + step)
             u = np.asarray(solution.u[part], dtype=np.float64)
@@ -215,9 +194,6 @@ def _table(figures: dict[str, Any], solution: Any, uniform: bool, files: Sequenc
     return table(rows)
 
 
-# Files
-
-
 def _require_writable(arguments: argparse.Namespace) -> None:
     """Find out before the work whether its result can be written."""
     inputs = [text for text in (arguments.rhs, arguments.a, arguments.c) if text and os.path.isfile(text)]
@@ -230,20 +206,15 @@ def _require_writable(arguments: argparse.Namespace) -> None:
         from .tables import require_writable
 
         try:
-            require_writable(path, endings)
+            with refused(f"{option}: "):
+                require_writable(path, endings)
         except OSError as error:
-            raise CommandError(USAGE, f"{option}: {path} cannot be written: {error.strerror}") from error
-        except ValueError as error:
-            raise CommandError(USAGE, f"{option}: {error}") from error
-        if option == "--plot":
-            _require_plots()
+            raise CommandError(f"{option}: {path} cannot be written: {error.strerror}") from error
         if os.path.exists(path) and any(os.path.samefile(path, other) for other in inputs):
-            raise CommandError(USAGE, f"{option}: {path} is an input; accepted is another file")
-
-
-def _require_plots() -> None:
-    with refused(USAGE, "--plot: matplotlib does not accept its settings (MPLBACKEND, matplotlibrc): "):
-        import matplotlib.figure  # noqa: F401
+            raise CommandError(f"{option}: {path} is an input; accepted is another file")
+    if arguments.plot is not None:
+        with refused("--plot: matplotlib does not accept its settings (MPLBACKEND, matplotlibrc): "):
+            import matplotlib.figure  # noqa: F401
 
 
 def _write_files(solution: Any, arguments: argparse.Namespace) -> None:

@@ -19,18 +19,8 @@ import numpy as np
 from ..core.files import beside, regular, replacing
 from .columns import TableError, either, read_lines
 
-__all__ = [
-    "Table",
-    "TableError",
-    "axes_of",
-    "is_file_name",
-    "is_other_file",
-    "is_uniform",
-    "read",
-    "read_array",
-    "require_writable",
-    "write",
-]
+__all__ = ["Table", "TableError", "axes_of", "is_file_name", "is_other_file", "is_uniform", "read"]
+__all__ += ["read_array", "require_writable", "write"]
 
 TEXT_ENDINGS = (".csv", ".txt")
 ENDINGS = (*TEXT_ENDINGS, ".npy")
@@ -43,21 +33,11 @@ OTHER_ENDINGS = (
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """The numbers of a file, every one of them finite.
-
-    Parameters
-    ----------
-    path : str
-        Where they come from.
-    columns : numpy.ndarray of float64, shape (columns, rows)
-        The numbers, each column contiguous.
-    lines : array of int or None
-        The line of each row in a text file, from 1.
-    """
+    """The numbers of a file, every one of them finite."""
 
     path: str
-    columns: np.ndarray
-    lines: array[int] | None = None
+    columns: np.ndarray  # in float64, shape (columns, rows), each column contiguous
+    lines: array[int] | None = None  # that of each row in a text file, from 1
 
     @property
     def x(self) -> np.ndarray | None:
@@ -70,10 +50,7 @@ class Table:
         return self.columns[-1]
 
     def fail(self, message: str, row: int | None = None) -> NoReturn:
-        """Raise a :class:`TableError`.
-
-        The row counts from 0; of a text file its line is told instead.
-        """
+        """Raise a :class:`TableError`; of a row from 0 of a text file its line is told instead."""
         place = "" if row is None else f", row {row}" if self.lines is None else f", line {self.lines[row]}"
         raise TableError(f"{self.path}{place}: {message}")
 
@@ -111,18 +88,12 @@ class Table:
 
 
 def is_file_name(text: str) -> bool:
-    """Return whether a text, such as an expression, ends like the files that :func:`read` takes.
-
-    These are .csv, .txt and .npy in upper or lower case.
-    """
+    """Return whether a text, such as an expression, ends like the files that :func:`read` takes."""
     return text.lower().endswith(ENDINGS)
 
 
 def is_other_file(text: str) -> bool:
-    """Return whether a text, such as an expression, is the name of a file, but none that :func:`read` takes.
-
-    True for the endings of other formats, and for a file that is there and has an ending.
-    """
+    """Return whether a text is the name of a file that :func:`read` does not take, by ending, or there."""
     if is_file_name(text):
         return False
     return text.lower().endswith(OTHER_ENDINGS) or ("." in os.path.basename(text) and os.path.isfile(text))
@@ -140,10 +111,15 @@ def read(path: str, columns: Collection[int] = (1, 2)) -> Table:
     That is a .npy file with a 1-D or a 2-D array, or else a text file, one row a line, separated by commas,
     semicolons or blanks, with '.' as decimal point. Lines that begin with '#' and empty lines are skipped;
     the first other line may hold the columns' names, none of which begins like a number, those with a
-    separator in double quotes. When the file is damaged, that is a :class:`TableError`: truncated, empty, not
-    numbers, not finite, the wrong number of columns. It is an OSError if it cannot be opened.
+    separator in double quotes. A damaged file is a :class:`TableError`.
     """
-    table = _read_npy(path) if path.lower().endswith(".npy") else Table(path, *read_lines(path, columns))
+    if path.lower().endswith(".npy"):
+        stored = _stored(path)
+        if stored.ndim not in (1, 2):
+            raise TableError(f"{path}: an array of shape {stored.shape}; one or two dimensions are accepted")
+        table = Table(path, _double(stored[None] if stored.ndim == 1 else stored.T))
+    else:
+        table = Table(path, *read_lines(path, columns))
     count, rows = table.columns.shape
     if rows == 0:
         table.fail("no numbers in it")
@@ -157,10 +133,7 @@ def read(path: str, columns: Collection[int] = (1, 2)) -> Table:
 
 
 def axes_of(path: str) -> int:
-    """Return how many axes the array in a .npy file has.
-
-    1 too for one or two columns, as :func:`read` takes them, and for what cannot be read.
-    """
+    """Return how many axes the array in a .npy file has; 1 for one or two columns, or what cannot be read."""
     try:
         shape = _stored(path).shape
     except (TableError, OSError):
@@ -169,18 +142,13 @@ def axes_of(path: str) -> int:
 
 
 def read_array(path: str, axes: int) -> np.ndarray:
-    """Read a .npy file with an array of so many axes and of numbers, every one of them finite, as float64.
-
-    When it is damaged, empty, or holds something else, that is a :class:`TableError`; an OSError if it cannot
-    be opened.
-    """
+    """Read a .npy file with an array of so many axes and of numbers, every one of them finite, as float64."""
     stored = _stored(path)
     if stored.ndim != axes:
         raise TableError(f"{path}: an array of shape {stored.shape}; {axes} dimensions are accepted")
     if stored.size == 0:
         raise TableError(f"{path}: no numbers in it")
-    with np.errstate(over="ignore"):  # beyond float64 is not finite
-        values = np.array(stored, dtype=np.float64, order="C")
+    values = _double(stored)
     finite = np.isfinite(values)
     if not finite.all():
         place = tuple(map(int, np.unravel_index(np.argmin(finite), values.shape)))
@@ -188,13 +156,9 @@ def read_array(path: str, axes: int) -> np.ndarray:
     return values
 
 
-def _read_npy(path: str) -> Table:
-    stored = _stored(path)
-    if stored.ndim not in (1, 2):
-        raise TableError(f"{path}: an array of shape {stored.shape}; one or two dimensions are accepted")
-    columns = stored[:, None] if stored.ndim == 1 else stored
+def _double(stored: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):  # beyond float64 is not finite, which the caller looks for
-        return Table(path, np.array(columns.T, dtype=np.float64, order="C"))
+        return np.array(stored, dtype=np.float64, order="C")
 
 
 def _stored(path: str) -> np.ndarray:
@@ -213,37 +177,28 @@ def _stored(path: str) -> np.ndarray:
             # Not by np.load, which leaves a file open that begins like an archive and is none.
             stored = np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # NumPy raises whatever its parser of the header stumbles over
-        raise TableError(f"{path}: not a readable .npy file ({_first_line(error)})") from error
+        said, *_ = (str(error).strip() or type(error).__name__).splitlines()
+        raise TableError(f"{path}: not a readable .npy file ({said})") from error
     if stored.dtype.kind not in "iuf":
         raise TableError(f"{path}: an array of {stored.dtype}; real numbers are accepted")
     return stored
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
 def write(path: str, x: np.ndarray | tuple[np.ndarray, ...], u: np.ndarray) -> None:
     """Write nodes and nodal values; on failure the path is left as it was.
 
-    A path that ends in .npy gets an array, any other CSV with the header ``x,u``, ``x,y,u`` or ``x,y,z,u``.
-    The nodes have shape (n + 1,), or are two or three such, along each axis; the values have shape (n + 1,)
-    or (n₁ + 1, n₂ + 1, ...). CSV has all digits: 17, or 9 of float32. The array is that of the columns x and
-    u in one dimension, and that of the nodal values in more.
+    A path that ends in .npy gets an array, of the columns x and u in one dimension and of the nodal values in
+    more; any other CSV with all digits and the header ``x,u``, ``x,y,u`` or ``x,y,z,u``.
     """
     axes = x if isinstance(x, tuple) else (x,)
     with replacing(path) as file:
-        if path.lower().endswith(".npy"):
-            _write_npy(file, u if len(axes) > 1 else np.stack((*axes, u), axis=1))
-        else:
+        if not path.lower().endswith(".npy"):
             _write_text(file, axes, u)
-
-
-def _write_npy(file: IO[bytes], array: np.ndarray) -> None:
-    """Write an array; np.save would not say why it cannot, as that the disk is full."""
-    whole = np.ascontiguousarray(array)
-    np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(whole))
-    file.write(whole.data.cast("B"))
+            return
+        whole = np.ascontiguousarray(u if len(axes) > 1 else np.stack((*axes, u), axis=1))
+        # np.save would not say why it cannot, as that the disk is full.
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(whole))
+        file.write(whole.data.cast("B"))
 
 
 def _write_text(file: IO[bytes], axes: tuple[np.ndarray, ...], u: np.ndarray) -> None:
@@ -261,11 +216,7 @@ def _write_text(file: IO[bytes], axes: tuple[np.ndarray, ...], u: np.ndarray) ->
 
 
 def require_writable(path: str, endings: Collection[str]) -> None:
-    """Raise unless a file could be written there now.
-
-    It is a ValueError when the name has none of the endings, such as ".csv", or is that of something else
-    than a file, an OSError when the folder is missing or refuses a new file.
-    """
+    """Raise unless a file with one of the endings could be written there now."""
     if not path.lower().endswith(tuple(endings)):
         raise ValueError(f"{path}: the name must end in {' or '.join(endings)}")
     with suppress(FileNotFoundError):

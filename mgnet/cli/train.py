@@ -6,21 +6,12 @@ import argparse
 import json
 import statistics
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from .networks import (
-    declare_data,
-    failures,
-    figures_of,
-    find_device,
-    import_modules,
-    of_others,
-    read_data,
-    say_figures,
-)
-from .shell import DONE, USAGE, CommandError, refused, say
+from . import networks
+from .shell import DONE, CommandError, refused, say
 
 __all__ = ["declare_models", "declare_train"]
 
@@ -47,25 +38,21 @@ example: mgnet train net --dataset synthetic --epochs 2
 """
 
 
-def _ascii(text: str) -> str:
-    """Return a text unless it has what Python takes for numbers and nobody else: 1_000, or other digits."""
-    if "_" in text or not text.isascii():
-        raise ValueError
-    return text
+def _number(kind: Callable[[str], Any], what: str) -> Callable[[str], Any]:
+    """Read a number, but not what Python takes for one and nobody else: 1_000, or other digits."""
+
+    def read(text: str) -> Any:
+        try:
+            if "_" not in text and text.isascii():
+                return kind(text)
+        except ValueError:
+            pass
+        raise argparse.ArgumentTypeError(f"got {text!r}; accepted: {what}")
+
+    return read
 
 
-def _whole(text: str) -> int:
-    try:
-        return int(_ascii(text))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"got {text!r}; accepted: a whole number") from None
-
-
-def _real(text: str) -> float:
-    try:
-        return float(_ascii(text))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"got {text!r}; accepted: a number") from None
+_whole, _real = _number(int, "a whole number"), _number(float, "a number")
 
 
 def _or_none(kind: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -82,39 +69,30 @@ FIELDS: dict[str, tuple[Callable[[str], Any], str]] = {
     "clip": (_or_none(_real), "largest norm of the gradient, or none"),
     "crop": (_or_none(_whole), "pixels of margin for random crops, or none"),
     "flip": (_or_none(str), "random, alternating or none"),
-    "patience": (
-        _or_none(_whole),
-        "epochs without a better validation accuracy after which to stop, or none",
-    ),
+    "patience": (_or_none(_whole), "epochs without better validation accuracy after which to stop, or none"),
 }
+# Those of fit itself, and of the recipe where it is given.
+OPTIONS = ("recipe", "resume", "overwrite", "save_every", "tensorboard", "compile")
 
 
 def declare_train(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``mgnet train`` to the parser of this command alone."""
     add = parser.add_argument
     add("model", metavar="MODEL", help="name of a model")
-    declare_data(parser)
+    networks.declare_data(parser)
     add("--recipe", metavar="NAME", choices=RECIPES, default="fast", help="paper, fast (default) or lecture")
     for name, (kind, meaning) in FIELDS.items():
-        flag, default = f"--{name.replace('_', '-')}", argparse.SUPPRESS
-        add(
-            flag,
-            dest=name,
-            metavar="X",
-            type=kind,
-            default=default,
-            help=f"{meaning}, instead of the recipe's",
-        )
-    add("--compile", action="store_true", help="use torch.compile")
+        flag, text = f"--{name.replace('_', '-')}", f"{meaning}, instead of the recipe's"
+        add(flag, metavar="X", type=kind, default=argparse.SUPPRESS, help=text)
+    add("--compile", action="store_true", default=argparse.SUPPRESS, help="use torch.compile")
     add("--option", metavar="NAME=VALUE", action="append", default=[], help="an option of the model")
     add("--seed", metavar="K", type=_whole, default=0, help="of weights, order and augmentation (default: 0)")
     add("--seeds", metavar="K", type=_whole, default=1, help="train with K seeds; report mean and deviation")
     add("--out", metavar="DIR", help="folder for checkpoints and figures")
     add("--resume", action="store_true", help="go on from DIR/last.ckpt if it is there")
     add("--overwrite", action="store_true", help="remove the run that DIR holds")
-    add(
-        "--save-every", metavar="K", type=_whole, help="save after every K steps too, not only after an epoch"
-    )
+    text = "save after every K steps too, not only after an epoch"
+    add("--save-every", metavar="K", type=_whole, help=text)
     add("--tensorboard", metavar="DIR", help="folder for TensorBoard")
     add("--json", action="store_true", help="print one JSON object and nothing else")
     parser.set_defaults(run=_train)
@@ -127,28 +105,24 @@ def declare_models(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_models)
 
 
-# mgnet train
-
-
 def _train(arguments: argparse.Namespace) -> int:
-    import_modules(arguments.modules)
+    networks.import_modules(arguments.modules)
     options = _options(arguments.option)
     if arguments.seeds < 1:
-        raise CommandError(USAGE, f"--seeds: got {arguments.seeds}; accepted: at least 1")
+        raise CommandError(f"--seeds: got {arguments.seeds}; accepted: at least 1")
     for name in ("resume", "overwrite", "save_every"):
         if getattr(arguments, name) and arguments.out is None:
-            raise CommandError(USAGE, f"--{name.replace('_', '-')}: needs --out, the folder of the run")
+            raise CommandError(f"--{name.replace('_', '-')}: needs --out, the folder of the run")
     from ..train.parallel import Processes, together
 
-    device = find_device(arguments.device)
+    device = networks.find_device(arguments.device)
     with ExitStack() as joined:
-        with refused(USAGE):
+        with refused():
             joined.enter_context(together(device))
         _require_seeds(arguments)
         runs = [_run(arguments, options, arguments.seed + k, device) for k in range(arguments.seeds)]
         if Processes().writes:
-            figures = runs[0] if len(runs) == 1 else _means(runs)
-            say_figures(figures, arguments.json)
+            networks.say_figures(runs[0] if len(runs) == 1 else _means(runs), arguments.json)
     return DONE
 
 
@@ -158,7 +132,7 @@ def _require_seeds(arguments: argparse.Namespace) -> None:
     from ..train.loop import SEEDS
     from ..train.run_folder import require_free
 
-    with refused(USAGE):
+    with refused():
         count("seed", arguments.seed, 0, SEEDS + 1 - arguments.seeds)
         for k in range(arguments.seeds):
             if out := _out(arguments, arguments.seed + k):
@@ -166,7 +140,6 @@ def _require_seeds(arguments: argparse.Namespace) -> None:
 
 
 def _out(arguments: argparse.Namespace, seed: int) -> Path | None:
-    """Return the folder of the run with a seed."""
     from ..train.run_folder import folder
 
     out = folder(arguments.out)
@@ -174,62 +147,43 @@ def _out(arguments: argparse.Namespace, seed: int) -> Path | None:
 
 
 def _run(arguments: argparse.Namespace, options: dict[str, Any], seed: int, device: Any) -> dict[str, Any]:
-    """Train once and return the figures."""
     import torch
 
     import mgnet
 
-    with refused(USAGE):
+    with refused():
         out = _out(arguments, seed)
         sizes = mgnet.models.defaults(arguments.model)
     dataset = arguments.dataset or ("mnist" if sizes["in_channels"] == 1 else "cifar10")
-    data = read_data(dataset, arguments.data, sizes["image_size"])
+    data = networks.read_data(dataset, arguments.data, sizes["image_size"])
     shape = {"num_classes": data.num_classes, "in_channels": data.shape[0], "image_size": data.shape[1]}
-    with refused(USAGE), failures():
+    with refused(), networks.failures():
         torch.manual_seed(seed)
-        with of_others(f"MODEL: {arguments.model}"):
+        with networks.of_others(f"MODEL: {arguments.model}"):
             model = mgnet.models.create(arguments.model, **shape, **options)
-        history = mgnet.fit(
-            model,
-            data,
-            recipe=arguments.recipe,
-            seed=seed,
-            device=device,
-            out=out,
-            resume=arguments.resume,
-            overwrite=arguments.overwrite,
-            save_every=arguments.save_every,
-            tensorboard=arguments.tensorboard,
-            **{name: value for name, value in vars(arguments).items() if name in FIELDS},
-            **({"compile": True} if arguments.compile else {}),
-        )
-    return figures_of(arguments.model, model, data, history)
+        given = {name: value for name, value in vars(arguments).items() if name in (*FIELDS, *OPTIONS)}
+        history = mgnet.fit(model, data, seed=seed, device=device, out=out, **given)
+    return networks.figures_of(arguments.model, model, data, history)
 
 
 def _means(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Return means over seeds, and the standard deviation of the test accuracy."""
-    measured = ("train_loss", "val_accuracy", "test_accuracy", "seconds", "images_per_second")
-    means: dict[str, Any] = {
-        name: statistics.fmean(run[name] for run in runs) if runs[0][name] is not None else None
-        for name in measured
-    }
+    means = dict(runs[0])
+    for name in ("train_loss", "val_accuracy", "test_accuracy", "seconds", "images_per_second"):
+        if means[name] is not None:
+            means[name] = statistics.fmean(run[name] for run in runs)
     accuracies = [run["test_accuracy"] for run in runs]
-    return {
-        **runs[0],
-        **means,
-        "seeds": len(runs),
-        "test_accuracies": accuracies,
-        "test_accuracy_std": statistics.stdev(accuracies),
-    }
+    deviation = statistics.stdev(accuracies)
+    return means | {"seeds": len(runs), "test_accuracies": accuracies, "test_accuracy_std": deviation}
 
 
 def _options(texts: list[str]) -> dict[str, Any]:
     options: dict[str, Any] = {}
     for name, value in map(option, texts):
         if name in ("name", "num_classes", "in_channels", "image_size"):
-            raise CommandError(USAGE, f"--option: got {name}, which the data say; accepted: other names")
+            raise CommandError(f"--option: got {name}, which the data say; accepted: other names")
         if name in options:
-            raise CommandError(USAGE, f"--option: got {name} twice; accepted: once")
+            raise CommandError(f"--option: got {name} twice; accepted: once")
         options[name] = value
     return options
 
@@ -238,7 +192,7 @@ def option(text: str) -> tuple[str, Any]:
     """Return name and value of 'name=value': a word, a number, or several with commas between."""
     name, sign, value = text.strip().partition("=")
     if not sign or not name.isidentifier() or not value:
-        raise CommandError(USAGE, f"--option: got {text!r}; accepted: NAME=VALUE")
+        raise CommandError(f"--option: got {text!r}; accepted: NAME=VALUE")
     return name, _value(value.strip())
 
 
@@ -251,17 +205,10 @@ def _value(text: str) -> Any:
 
 def _word(text: str) -> Any:
     known = {"true": True, "false": False, "none": None}
-    if text.lower() in known:
-        return known[text.lower()]
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
+    for kind in (known.__getitem__, int, float):
+        with suppress(KeyError, ValueError):
+            return kind(text.lower())
     return text
-
-
-# mgnet models
 
 
 def _models(arguments: argparse.Namespace) -> int:

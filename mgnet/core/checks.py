@@ -1,8 +1,7 @@
 """Bad input gets a clear error before any work: argument, value, and what is accepted.
 
-What takes a name takes with it what a message calls the argument, and then what was given. It returns that in
-the form that is computed with, or raises: a TypeError for another kind, a ValueError for what is out of its
-bounds.
+What is given comes back in the form that is computed with; another kind is a TypeError, what is out of its
+bounds a ValueError.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import math
 import numbers
 import reprlib
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from types import UnionType
 from typing import Any
 
@@ -20,23 +20,8 @@ from torch import Tensor
 
 from .kinds import is_number, refuse_masked, refuse_tracked
 
-__all__ = [
-    "choice",
-    "count",
-    "entry",
-    "find_device",
-    "flag",
-    "float_type",
-    "held",
-    "instance",
-    "kind_of",
-    "new_name",
-    "number",
-    "positive",
-    "probability",
-    "shown",
-    "sweep_counts",
-]
+__all__ = ["choice", "count", "entry", "find_device", "flag", "float_type", "held", "instance", "kind_of"]
+__all__ += ["new_name", "number", "positive", "probability", "shown", "sweep_counts"]
 
 # Kinds of devices that the tests run on.
 DEVICES = ("cpu", "cuda")
@@ -81,11 +66,7 @@ def instance(name: str, value: Any, kind: type | UnionType | tuple[type, ...], w
 
 
 def entry(state: Mapping[str, Any], key: str, kind: type | UnionType, what: str, inside: str = "") -> Any:
-    """Return what stands under a key of something that was read.
-
-    ``what`` is what the message calls the kind of it, ``inside`` what it calls the mapping. Where nothing
-    stands, that is a ValueError.
-    """
+    """Return what stands under a key of a mapping that was read, which a message calls ``inside``."""
     name = f"{inside}: {key}" if inside else key
     if key not in state:
         raise ValueError(f"{name}: it is missing; accepted: {what}")
@@ -100,10 +81,11 @@ def flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
-def choice(name: str, value: Any, accepted: Collection[str]) -> None:
-    """Say what is accepted, unless a value is one of some words."""
+def choice(name: str, value: Any, accepted: Collection[str]) -> str:
+    """Return one of some words."""
     if not isinstance(value, str) or value not in accepted:
         raise ValueError(f"{name}: got {shown(value)}; accepted: one of {tuple(accepted)}")
+    return str(value)
 
 
 def new_name(value: Any, taken: Collection[str]) -> None:
@@ -115,10 +97,7 @@ def new_name(value: Any, taken: Collection[str]) -> None:
 
 
 def number(name: str, value: Any) -> float:
-    """Return a finite float.
-
-    A gradient by the value that would be lost is a ValueError.
-    """
+    """Return a finite float; a gradient by the value that would be lost is a ValueError."""
     if type(value) is float and math.isfinite(value):  # the common case, in no time
         return value
     refuse_masked(name, value)
@@ -167,10 +146,7 @@ def count(name: str, value: Any, least: int = 1, most: float = math.inf) -> int:
 
 
 def sweep_counts(sweeps: Any) -> tuple[int, int]:
-    """Return the sweeps before and after a coarse correction.
-
-    They are two integers up to a million, at least one of them above zero, or else a ValueError.
-    """
+    """Return the sweeps before and after a coarse correction: two integers, not both zero."""
     try:
         before, after = (count("sweeps", sweep, 0, MOST_SWEEPS) for sweep in sweeps)
     except (TypeError, ValueError):
@@ -192,26 +168,18 @@ def held(name: str, value: float, dtype: torch.dtype, room: float = 1.0) -> floa
 
 
 def float_type(dtype: Any) -> torch.dtype:
-    """Return torch's float32 or float64, by a dtype of torch or NumPy or by its name.
-
-    Any other is a ValueError.
-    """
-    name = str(dtype).removeprefix("torch.") if isinstance(dtype, torch.dtype | str) else None
-    if name is None:
-        try:
+    """Return torch's float32 or float64, by a dtype of torch or NumPy or by its name."""
+    name = str(dtype).removeprefix("torch.")
+    if not isinstance(dtype, torch.dtype | str | None):
+        with suppress(TypeError):
             name = np.dtype(dtype).name
-        except TypeError:
-            name = repr(dtype)
-    if name not in ("float32", "float64") or dtype is None:
+    if name not in ("float32", "float64"):
         raise ValueError(f"dtype: got {shown(dtype)}; accepted: torch.float32 or torch.float64")
     return torch.float32 if name == "float32" else torch.float64
 
 
 def find_device(device: Any) -> torch.device:
-    """Return a CPU, which None is, or a CUDA device.
-
-    Another kind of device is a ValueError, and so is CUDA where there is none.
-    """
+    """Return a CPU, which None is, or a CUDA device that is there."""
     try:
         found = torch.device("cpu" if device is None else device)
     except (RuntimeError, TypeError):

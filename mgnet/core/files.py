@@ -23,10 +23,7 @@ KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a soc
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """Open a new file that takes the path's place when the block ends well, and vanishes when it does not.
-
-    It is open for writing bytes; its folder is there.
-    """
+    """Open a new file that takes the path's place when the block ends well, and vanishes when it does not."""
     temporary = beside(path)
     try:
         with durable(temporary) as file:
@@ -44,10 +41,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def durable(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """Open a new file that is on the disk, not only on its way there, when the block has ended well.
-
-    It is open for writing bytes. It is not there yet, and its folder is.
-    """
+    """Open a new file that is on the disk, not only on its way there, when the block has ended well."""
     with open(path, "xb") as file:
         yield file
         file.flush()
@@ -71,8 +65,7 @@ def sync_folder(path: str | os.PathLike[str]) -> None:
 def beside(path: str | os.PathLike[str]) -> str:
     """Return the name of a file that is not there, in the same folder: only there is moving atomic.
 
-    It is a hidden name with that of the path in it, of a link with that of the file that it leads to. (A file
-    of ``tempfile`` would be hidden from others too.)
+    (A file of ``tempfile`` would be hidden from others too.)
     """
     folder, name = os.path.split(os.path.realpath(path))
     return os.path.join(folder, f".mgnet-{name[:LONGEST]}-{os.urandom(6).hex()}.tmp")
@@ -81,8 +74,8 @@ def beside(path: str | os.PathLike[str]) -> str:
 def sweep(folder: str | os.PathLike[str], names: Collection[str]) -> None:
     """Remove what processes left that were killed while they wrote some files of a folder.
 
-    The caller holds the folder's lock, so that nobody is writing them. Their names are shorter than 32
-    characters. What becomes another file is left alone, but for that of versions that did not name it.
+    The caller holds the folder's lock, so that nobody is writing them. What becomes another file is left
+    alone, but for that of versions that did not name it.
     """
     known = "|".join(map(re.escape, names))
     stray = re.compile(rf"\.mgnet-(?:(?:{known})-)?[0-9a-f]{{12}}\.tmp")
@@ -94,11 +87,7 @@ def sweep(folder: str | os.PathLike[str], names: Collection[str]) -> None:
 
 @contextmanager
 def locked(path: str | os.PathLike[str], timeout: float = -1) -> Iterator[None]:
-    """Hold a lock that one process can have at a time, and that is free when a process is killed.
-
-    The path is that of its file, whose folder is there; it vanishes at the end. When another has it for as
-    many seconds as ``timeout``, that is a TimeoutError; below zero there is no end to waiting.
-    """
+    """Hold a lock, free when its process is killed; a TimeoutError if another has it for so many seconds."""
     from filelock import FileLock  # late: only what writes into shared folders needs it
 
     with FileLock(path, timeout):
@@ -112,10 +101,7 @@ def locked(path: str | os.PathLike[str], timeout: float = -1) -> Iterator[None]:
 
 @contextmanager
 def regular(path: str | os.PathLike[str]) -> Iterator[BufferedReader]:
-    """Open a file for reading bytes that holds bytes and ends, without waiting.
-
-    Another is a ValueError: a pipe, a device, a socket or a folder. A link leads to its file.
-    """
+    """Open a file for reading, without waiting; a pipe, a device, a socket or a folder is a ValueError."""
     _require_regular(os.stat(path))  # first: opening a pipe waits, opening a device may do anything
     flags = [getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOCTTY", "O_BINARY")]
     with open(path, "rb", opener=lambda name, mode: os.open(name, mode | sum(flags))) as file:

@@ -14,16 +14,9 @@ __all__ = ["brain_float", "full_precision"]
 @contextlib.contextmanager
 def full_precision() -> Iterator[None]:
     """Compute float32 products in float32: neither TF32, nor bfloat16, nor autocast."""
-    torch_backends: Any = torch.backends
-    backends = (
-        torch_backends.cuda.matmul,
-        torch_backends.cudnn.conv,
-        torch_backends.mkldnn.matmul,
-        torch_backends.mkldnn.conv,
-    )
-    changed = [
-        (backend, precision) for backend in backends if (precision := backend.fp32_precision) != "ieee"
-    ]
+    known: Any = torch.backends
+    backends = (known.cuda.matmul, known.cudnn.conv, known.mkldnn.matmul, known.mkldnn.conv)
+    changed = [(each, precision) for each in backends if (precision := each.fp32_precision) != "ieee"]
     cast = [device for device in ("cpu", "cuda") if torch.is_autocast_enabled(device)]
     try:
         for backend, _ in changed:

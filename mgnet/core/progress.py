@@ -17,11 +17,7 @@ PERIOD = 25.0
 
 @contextmanager
 def telling(what: Callable[[], str], show: bool = True) -> Iterator[None]:
-    """Say every 25 seconds what goes on, where there is no terminal.
-
-    ``what`` gives the line. A thread says it, so that a step that takes minutes, or reading the images, is
-    not silent either.
-    """
+    """Say every 25 seconds what goes on, where there is no terminal: by a thread, whatever takes long."""
     if not show or sys.stderr is None or sys.stderr.isatty():
         yield
         return
@@ -48,10 +44,7 @@ def _say(line: str) -> None:
 
 
 class Progress:
-    """Report steps and epochs on stderr; by default lines, and a bar where stderr is a terminal.
-
-    Steps and epochs are those of the whole run; ``done`` steps of it are done already, where it goes on.
-    """
+    """Report steps and epochs of a run, of which ``done`` steps are done: lines, on a terminal a bar."""
 
     def __init__(self, steps: int, epochs: int, show: bool | None = None, done: int = 0) -> None:
         self.steps, self.epochs = steps, epochs

@@ -11,13 +11,7 @@ import torch
 
 from .checks import shown
 
-__all__ = [
-    "ResourceError",
-    "free_memory",
-    "is_shortage",
-    "require_memory",
-    "within_memory",
-]
+__all__ = ["ResourceError", "free_memory", "is_shortage", "require_memory", "within_memory"]
 
 
 class ResourceError(MemoryError):
@@ -25,27 +19,20 @@ class ResourceError(MemoryError):
 
 
 def require_memory(cells: int, n: Any = None) -> None:
-    """Refuse a problem that this machine has no room for, by a :class:`ResourceError`.
-
-    It has about as many unknowns as ``cells``; ``n`` is its size for the message, ``cells`` by default.
-    """
+    """Refuse a problem of so many cells that this machine has no room for; ``n`` is for the message."""
     # Three vectors at least: the load, the solution, and the coarse grids with what is in flight.
     need = 3 * 8 * cells
     if need < 2**30:
         return
     have = free_memory()
     if need > have:
-        raise ResourceError(
-            f"n: got {cells if n is None else n!r}, which needs about {need / 2**30:,.0f} GiB of memory;"
-            f" accepted: what fits into the {have / 2**30:,.0f} GiB that are free"
-        )
+        got = f"{cells if n is None else n!r}, which needs about {need / 2**30:,.0f} GiB of memory"
+        accepted = f"what fits into the {have / 2**30:,.0f} GiB that are free"
+        raise ResourceError(f"n: got {got}; accepted: {accepted}")
 
 
 class within_memory:  # noqa: N801  # used like the function that it was
-    """A context that turns what is said when memory runs out into a :class:`ResourceError`.
-
-    ``n`` is the size of the problem, for the message. (A class, since a generator takes longer.)
-    """
+    """Turn what is said when memory runs out into a ResourceError; a generator would take longer."""
 
     def __init__(self, n: Any) -> None:
         self.n = n
@@ -56,10 +43,9 @@ class within_memory:  # noqa: N801  # used like the function that it was
     def __exit__(self, kind: type[BaseException] | None, error: Any, traceback: Any) -> None:
         known = isinstance(error, MemoryError | OSError | RuntimeError)
         if known and not isinstance(error, ResourceError) and is_shortage(error):
-            raise ResourceError(
-                f"n: got {shown(self.n)}, for which memory ran out; accepted: what fits into the memory that"
-                " is free"
-            ) from error
+            accepted = "what fits into the memory that is free"
+            said = f"n: got {shown(self.n)}, for which memory ran out; accepted: {accepted}"
+            raise ResourceError(said) from error
 
 
 def is_shortage(error: Exception) -> bool:

@@ -17,16 +17,8 @@ from typing import Any, NoReturn
 __all__ = ["WORDS", "StoppedError", "end_at_once", "gently", "ignore", "until_signalled"]
 
 # What ends a command, as far as the system knows it, and what is said then.
-WORDS = {
-    getattr(signal, name): word
-    for name, word in {
-        "SIGINT": "interrupted",
-        "SIGTERM": "terminated",
-        "SIGHUP": "hung up",
-        "SIGQUIT": "quit",
-    }.items()
-    if hasattr(signal, name)
-}
+_KNOWN = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "hung up", "SIGQUIT": "quit"}
+WORDS = {getattr(signal, name): word for name, word in _KNOWN.items() if hasattr(signal, name)}
 PAUSE = 0.01  # seconds until a signal that came amid an import is looked at again
 
 

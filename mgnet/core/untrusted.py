@@ -32,26 +32,18 @@ END = struct.Struct("<4sQ2H2L4Q 4sLQL 4s4H2LH")
 
 # What torch calls the memory of a tensor, by its dtype.
 STORAGES = {
-    "DoubleStorage": torch.float64,
-    "FloatStorage": torch.float32,
-    "HalfStorage": torch.float16,
-    "BFloat16Storage": torch.bfloat16,
-    "LongStorage": torch.int64,
-    "IntStorage": torch.int32,
-    "ShortStorage": torch.int16,
-    "CharStorage": torch.int8,
-    "ByteStorage": torch.uint8,
+    **{"DoubleStorage": torch.float64, "FloatStorage": torch.float32, "HalfStorage": torch.float16},
+    **{"BFloat16Storage": torch.bfloat16, "LongStorage": torch.int64, "IntStorage": torch.int32},
+    **{"ShortStorage": torch.int16, "CharStorage": torch.int8, "ByteStorage": torch.uint8},
+    **{"ComplexDoubleStorage": torch.complex128, "ComplexFloatStorage": torch.complex64},
     "BoolStorage": torch.bool,
-    "ComplexDoubleStorage": torch.complex128,
-    "ComplexFloatStorage": torch.complex64,
 }
 
 
 def entries(archive: memoryview) -> dict[str, memoryview]:
     """Return the entries of an archive by their names, without the folder that they are in.
 
-    The archive is what ``torch.save`` wrote, less than 4 GiB; when it is not just that, it is a ValueError.
-    The entries are parts of it, which together are no longer than it.
+    What is not just as ``torch.save`` writes it, and less than 4 GiB, is a ValueError.
     """
     count, start = _directory(archive)
     found: dict[str, memoryview] = {}
@@ -85,9 +77,8 @@ def _directory(archive: memoryview) -> tuple[int, int]:
 
 def _entry(archive: memoryview, start: int) -> tuple[str, int, int, int]:
     """Return an entry's name in small letters, place and size, and where the next one's record is."""
-    mark, *_, method, _, _, _, packed, size, name, extra, comment, _, _, _, place = CENTRAL.unpack_from(
-        archive, start
-    )
+    record = CENTRAL.unpack_from(archive, start)
+    mark, *_, method, _, _, _, packed, size, name, extra, comment, _, _, _, place = record
     if mark != b"PK\1\2" or extra or comment or name > NAME:
         raise ValueError("its directory is not as torch writes it")
     start += CENTRAL.size
@@ -107,10 +98,9 @@ def _entry(archive: memoryview, start: int) -> tuple[str, int, int, int]:
 def outline(pickled: bytes, sizes: Mapping[str, int]) -> Any:
     """Return what a pickle describes, an empty tensor in place of each tensor; nothing in it is called.
 
-    The pickle is as ``torch.save`` writes it for plain types and tensors, and ``sizes`` says how many bytes
-    the memory of tensors has, by the name that the pickle gives it. What comes back are dictionaries, lists,
-    tuples, numbers, strings and empty tensors; containers may be shared, and hold themselves. What else a
-    pickle could do, and tensors that do not lie in their memory, are a ValueError.
+    ``sizes`` says how many bytes the memory of tensors has, by the name that the pickle gives it. Containers
+    may be shared, and hold themselves. What ``torch.save`` does not write for plain types and tensors, and
+    tensors that do not lie in their memory, are a ValueError.
     """
     if len(pickled) > PICKLE:
         raise ValueError(f"it has {len(pickled)} bytes; accepted: up to {PICKLE}")
@@ -201,10 +191,8 @@ class _Machine:
 
     def build(self, _: None) -> None:
         attributes, target = self.stack.pop(), self.stack[-1]
-        _require(
-            type(target) is OrderedDict and type(attributes) is dict and [*attributes] == ["_metadata"],
-            "sets attributes",
-        )
+        known = type(attributes) is dict and [*attributes] == ["_metadata"]
+        _require(known and type(target) is OrderedDict, "sets attributes")
         target._metadata = attributes["_metadata"]
 
     def storage(self, _: None) -> None:
@@ -213,9 +201,8 @@ class _Machine:
         _require((type(name), type(place), type(numel)) == (str, str, int), "refers to memory by no name")
         found = self.storages.setdefault(name, _Storage(dtype, name, numel))
         _require(found == (dtype, name, numel), f"has memory {name[:NAME]!r} of two kinds")
-        _require(
-            self.sizes.get(name) == numel * dtype.itemsize, f"has memory {name[:NAME]!r} of another size"
-        )
+        fits = self.sizes.get(name) == numel * dtype.itemsize
+        _require(fits, f"has memory {name[:NAME]!r} of another size")
         self.stack.append(found)
 
     def ordered(self) -> OrderedDict[Any, Any]:
@@ -224,14 +211,10 @@ class _Machine:
     def tensor(
         self, storage: Any, offset: Any, shape: Any, strides: Any, tracked: Any, hooks: Any
     ) -> torch.Tensor:
-        _require(
-            type(storage) is _Storage and type(shape) is type(strides) is tuple, "has a tensor of nothing"
-        )
-        numbers = (offset, *shape, *strides)
-        _require(
-            len(shape) == len(strides) and all(type(n) is int and 0 <= n < 2**63 for n in numbers),
-            "has a tensor of no shape",
-        )
+        shaped = type(shape) is type(strides) is tuple
+        _require(shaped and type(storage) is _Storage, "has a tensor of nothing")
+        whole = all(type(n) is int and 0 <= n < 2**63 for n in (offset, *shape, *strides))
+        _require(whole and len(shape) == len(strides), "has a tensor of no shape")
         _require(type(tracked) is bool and _none(hooks), "has a tensor with hooks")
         self.tensors += 1
         _require(self.tensors <= TENSORS, f"has more than {TENSORS} tensors")
@@ -261,15 +244,9 @@ def _none(hooks: Any) -> bool:
     return type(hooks) is OrderedDict and not hooks
 
 
-def _protocol(_: _Machine, number: int) -> None:
-    _require(number == 2, f"is of protocol {number}")
-
-
-Step = Callable[[_Machine, Any], None]
-
 # Those opcodes that torch.save needs for plain types, of which torch.load has more.
-STEPS: dict[str, Step] = {
-    "PROTO": _protocol,
+STEPS: dict[str, Callable[[_Machine, Any], None]] = {
+    "PROTO": lambda _, number: _require(number == 2, f"is of protocol {number}"),
     "MARK": _Machine.mark,
     "GLOBAL": _Machine.look_up,
     "REDUCE": _Machine.call,
@@ -286,10 +263,8 @@ STEPS: dict[str, Step] = {
     "APPENDS": lambda machine, _: machine.append(machine.since_mark()),
     "SETITEM": lambda machine, _: machine.set_items([machine.stack.pop(), machine.stack.pop()][::-1]),
     "SETITEMS": lambda machine, _: machine.set_items(machine.since_mark()),
-    "BINPUT": _Machine.remember,
-    "LONG_BINPUT": _Machine.remember,
-    "BINGET": lambda machine, place: machine.push(machine.memo[place]),
-    "LONG_BINGET": lambda machine, place: machine.push(machine.memo[place]),
+    **dict.fromkeys(("BINPUT", "LONG_BINPUT"), _Machine.remember),
+    **dict.fromkeys(("BINGET", "LONG_BINGET"), lambda machine, place: machine.push(machine.memo[place])),
     "NONE": lambda machine, _: machine.push(None),
     "NEWTRUE": lambda machine, _: machine.push(True),
     "NEWFALSE": lambda machine, _: machine.push(False),

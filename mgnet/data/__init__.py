@@ -39,20 +39,8 @@ _HOMES = {
     "synthetic": "sets",
 }
 
-__all__ = [
-    "Augmentation",
-    "Batches",
-    "Data",
-    "DataError",
-    "Split",
-    "cifar10",
-    "load",
-    "mnist",
-    "names",
-    "register",
-    "statistics",
-    "synthetic",
-]
+__all__ = ["Augmentation", "Batches", "Data", "DataError", "Split", "cifar10", "load", "mnist", "names"]
+__all__ += ["register", "statistics", "synthetic"]
 
 
 def __getattr__(name: str) -> Any:

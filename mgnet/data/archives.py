@@ -32,44 +32,22 @@ class DataError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Archive:
-    """What the official files are called, how large they are and how they are known.
+    """What the official files are called, how large they are and how they are known."""
 
-    Parameters
-    ----------
-    name : str
-        What messages call the data.
-    base : str
-        The address of the folder that has the packages.
-    packages : dict of str to str
-        The files to be downloaded, .tar.gz or .gz, each with its hash as "sha256:..." or "md5:...".
-    package_sizes : dict of str to int
-        Their bytes; more are not downloaded.
-    folder : str
-        Where the unpacked files lie below the root, with '/'.
-    sizes : dict of str to int
-        The unpacked files with their bytes.
-    known : dict of str to str, optional
-        The SHA-256 of the unpacked files, where it is published or follows from what is.
-    classes : tuple of list of int, optional
-        How many images of each class there are in the training and in the test set.
-    """
-
-    name: str
-    base: str
-    packages: dict[str, str]
-    package_sizes: dict[str, int]
-    folder: str
-    sizes: dict[str, int]
-    known: dict[str, str] | None = None
-    classes: tuple[list[int], list[int]] | None = None
+    name: str  # in messages
+    base: str  # the address of the folder that has the packages
+    packages: dict[str, str]  # .tar.gz or .gz, to be downloaded, and their "sha256:..." or "md5:..."
+    package_sizes: dict[str, int]  # in bytes; more are not downloaded
+    folder: str  # where the unpacked files lie below the root, with '/'
+    sizes: dict[str, int]  # the unpacked files with their bytes
+    known: dict[str, str] | None = None  # their SHA-256, where it is published or follows from what is
+    classes: tuple[list[int], list[int]] | None = None  # images of each class, in training and test set
 
 
 def find_root(root: str | os.PathLike[str] | None = None) -> tuple[Path, str]:
     """Return the folder in which data are searched, and who named it: "root", "MGNET_DATA" or "the cache".
 
-    Without a root it is that of the environment variable MGNET_DATA, or else this user's cache; it need not
-    be there yet. A root that is no path is a TypeError, one that begins with '~' and the name of nobody a
-    ValueError, and a file that has that name a NotADirectoryError.
+    It need not be there yet.
     """
     if root is not None and not isinstance(root, str | os.PathLike):
         raise TypeError(f"root: got {root!r}; accepted: the path of a folder")
@@ -95,8 +73,8 @@ def find_root(root: str | os.PathLike[str] | None = None) -> tuple[Path, str]:
 def is_verified(archive: Archive, folder: Path, digests: dict[str, str]) -> bool:
     """Say whether files are the published ones: by their own hashes, or by the marker of our unpacking.
 
-    ``digests`` are the SHA-256 of each. False also means: nobody can say. When a file is another than the one
-    that we unpacked there, that is a :class:`DataError`.
+    False also means: nobody can say. When a file is another than the one that we unpacked there, that is a
+    :class:`DataError`.
     """
     if archive.known is not None and digests == archive.known:
         return True
@@ -109,10 +87,8 @@ def is_verified(archive: Archive, folder: Path, digests: dict[str, str]) -> bool
         return False  # unpacked from something else
     for name, digest in digests.items():
         if f"{digest}  {name}\n" not in marker:
-            raise DataError(
-                f"{folder / name}: changed since it was unpacked;"
-                f" remove {folder} to unpack it anew, or {MARKER} there to take it as it is"
-            )
+            advice = f"remove {folder} to unpack it anew, or {MARKER} there to take it as it is"
+            raise DataError(f"{folder / name}: changed since it was unpacked; {advice}")
     return True
 
 
@@ -126,9 +102,7 @@ def marker_of(archive: Archive, digests: dict[str, str]) -> str:
 def locate(archive: Archive, root: str | os.PathLike[str] | None, download: bool) -> Path:
     """Return the folder that has at least one of the files, downloaded where that is needed and allowed.
 
-    The root is the folder, or one above it; see :func:`mgnet.data.archives.find_root`. A package that lies in
-    the root is unpacked either way; when it is damaged, that is a :class:`DataError`. When there are no
-    files, and none can be downloaded, it is a FileNotFoundError.
+    The root is the folder, or one above it. A package that lies in the root is unpacked either way.
     """
     place, origin = find_root(root)
     found = _find(archive, place)
@@ -167,9 +141,8 @@ def _install(archive: Archive, root: Path) -> Path:
     """Download and unpack; the folder appears whole or not at all."""
     target = root / archive.folder
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        raise DataError(
-            f"{target}: is there but has none of {', '.join(archive.sizes)}; remove it or add them"
-        )
+        names = ", ".join(archive.sizes)
+        raise DataError(f"{target}: is there but has none of {names}; remove it or add them")
     work = root / f".{_flat(archive)}.part"
     shutil.rmtree(work, ignore_errors=True)  # of a process that was killed: the lock is ours now
     unpacked = work / "unpacked"
@@ -205,9 +178,8 @@ def _require_hash(path: Path, known: str) -> None:
     except ValueError as error:
         raise DataError(f"{path}: {error}") from error
     if found != digest:
-        raise DataError(
-            f"{path}: its {algorithm} is {found}; accepted: {digest}. Remove it to download it anew"
-        )
+        accepted = f"accepted: {digest}. Remove it to download it anew"
+        raise DataError(f"{path}: its {algorithm} is {found}; {accepted}")
 
 
 def _download(archive: Archive, package: str, known: str, folder: Path) -> Path:
@@ -243,7 +215,6 @@ class _Packed(gzip.GzipFile):
     """A compressed file that is read in pieces: tarfile would take as much at once as a header says."""
 
     def read(self, size: int | None = -1) -> bytes:
-        """Read a piece."""
         if size is None or not 0 <= size <= LONGEST:
             raise tarfile.ReadError(f"a header of {size} bytes; accepted: up to {LONGEST}")
         return super().read(size)

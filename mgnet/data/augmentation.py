@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from ..core.checks import count
 
@@ -96,10 +97,7 @@ class Augmentation:
 
 
 def flip(images: Tensor, flipped: Tensor) -> Tensor:
-    """Return a new batch, in which images are mirrored left and right.
-
-    They are those where ``flipped``, int64 of shape (images,), is 1, and not 0.
-    """
+    """Return a new batch in which those images are mirrored left and right where ``flipped`` is 1, not 0."""
     both = torch.cat((images, images.flip(-1)))
     own = torch.arange(len(images), device=images.device)
     return both.index_select(0, own + len(images) * flipped)
@@ -108,12 +106,15 @@ def flip(images: Tensor, flipped: Tensor) -> Tensor:
 def crop(images: Tensor, top: Tensor, left: Tensor, margin: int, padding: str = "zero") -> Tensor:
     """Return a new batch: to each image a margin is added, and a window of the old size is kept.
 
-    Windows begin at ``top`` and ``left``, int64 of shape (images,), from 0 to twice the margin, which is in
-    pixels and shows what ``padding`` says, "zero" or "reflect". The new rows have gaps between them in
+    Windows begin at ``top`` and ``left``, from 0 to twice the margin. The new rows have gaps between them in
     memory.
     """
     n, channels, height, width = images.shape
-    padded = _padded(images, margin, padding)
+    if padding == "reflect":
+        rows, columns = (_mirrored(size, margin, images.device) for size in (height, width))
+        padded = images.index_select(2, rows).index_select(3, columns)
+    else:
+        padded = functional.pad(images, (margin,) * 4)
     stride = padded.shape[-1]
     # A window is one run of memory, from its first pixel to its last, with what lies between its rows: it is
     # faster to copy runs than rows.
@@ -127,25 +128,17 @@ def crop(images: Tensor, top: Tensor, left: Tensor, margin: int, padding: str = 
     return kept.contiguous().as_strided(images.shape, (channels * length, length, stride, 1))
 
 
-def _padded(images: Tensor, m: int, padding: str) -> Tensor:
-    n, channels, height, width = images.shape
-    padded = images.new_zeros((n, channels, height + 2 * m, width + 2 * m))
-    padded[..., m : m + height, m : m + width] = images
-    if padding == "reflect":
-        inside = padded[..., m : m + height, :]
-        inside[..., :m] = images[..., 1 : m + 1].flip(-1)
-        inside[..., m + width :] = images[..., width - 1 - m : width - 1].flip(-1)
-        padded[..., :m, :] = inside[..., 1 : m + 1, :].flip(-2)
-        padded[..., m + height :, :] = inside[..., height - 1 - m : height - 1, :].flip(-2)
-    return padded
+def _mirrored(size: int, margin: int, device: torch.device) -> Tensor:
+    """Return which pixels stand along an axis and its margins, both of which mirror the image."""
+    place = torch.arange(-margin, size + margin, device=device).abs()
+    return size - 1 - (size - 1 - place).abs()
 
 
 def cutout(images: Tensor, y: Tensor, x: Tensor, side: int) -> Tensor:
-    """Return a new batch of uint8 with a square of each image black, ``side`` pixels wide.
+    """Return a new batch with a black square in each image, whose pixel (side // 2, side // 2) is (y, x).
 
-    (y, x), each of int64 and shape (images,), is pixel (side // 2, side // 2) of the square; what lies
-    outside is cut off. From T. DeVries, G. W. Taylor, 'Improved regularization of convolutional neural
-    networks with cutout', arXiv 1708.04552.
+    From T. DeVries, G. W. Taylor, 'Improved regularization of convolutional neural networks with cutout',
+    arXiv 1708.04552.
     """
 
     def outside(centre: Tensor, size: int) -> Tensor:

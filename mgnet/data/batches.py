@@ -102,29 +102,22 @@ class Batches:
         augmentation, least = self.augmentation, min(height, width)
         if not isinstance(augmentation, Augmentation):
             raise TypeError(f"augmentation: got {augmentation!r}; accepted: an Augmentation or None")
-        if self.dtype not in FLOATS:
-            raise ValueError(f"dtype: got {self.dtype!r}; accepted: {', '.join(map(str, FLOATS))}")
-        if self.rank >= self.world:
-            raise ValueError(f"rank: got {self.rank}; accepted: below the {self.world} of world")
-        if self.batch_size < self.world:
-            raise ValueError(
-                f"batch_size: got {self.batch_size}; accepted: at least {self.world}, one per process"
-            )
-        if self.smallest > self.batch_size:
-            raise ValueError(f"batch_size: got {self.batch_size}; accepted: at least {self.smallest}")
-        if self.smallest > max(images, 1):
-            name = "batch_size" if self.smallest == self.batch_size else "smallest"
-            raise ValueError(f"{name}: got {self.smallest}; accepted: at most the {images} images")
-        if self.replacement and not self.shuffle:
-            raise ValueError("replacement: got True; accepted with shuffle=False: False")
-        if augmentation.padding == "reflect" and augmentation.crop >= least:
-            raise ValueError(
-                f"crop: got {augmentation.crop}; accepted with 'reflect': below {least}, the image"
-            )
-        if augmentation.crop > least:
-            raise ValueError(f"crop: got {augmentation.crop}; accepted: at most {least}, the image")
-        if augmentation.cutout > least:
-            raise ValueError(f"cutout: got {augmentation.cutout}; accepted: at most {least}, the image")
+        size, smallest, world = self.batch_size, self.smallest, self.world
+        crop, reflects = augmentation.crop, augmentation.padding == "reflect"
+        few = "batch_size" if smallest == size else "smallest"
+        for wrong, name, got, accepted in (
+            (self.dtype not in FLOATS, "dtype", self.dtype, f": {', '.join(map(str, FLOATS))}"),
+            (self.rank >= world, "rank", self.rank, f": below the {world} of world"),
+            (size < world, "batch_size", size, f": at least {world}, one per process"),
+            (size < smallest, "batch_size", size, f": at least {smallest}"),
+            (smallest > max(images, 1), few, smallest, f": at most the {images} images"),
+            (self.replacement and not self.shuffle, "replacement", True, " with shuffle=False: False"),
+            (reflects and crop >= least, "crop", crop, f" with 'reflect': below {least}, the image"),
+            (crop > least, "crop", crop, f": at most {least}, the image"),
+            (augmentation.cutout > least, "cutout", augmentation.cutout, f": at most {least}, the image"),
+        ):
+            if wrong:
+                raise ValueError(f"{name}: got {got!r}; accepted{accepted}")
 
     def __len__(self) -> int:
         whole, rest = divmod(len(self.split), self.batch_size)
@@ -192,10 +185,9 @@ class Batches:
             if state.get(name, own) != own:
                 raise ValueError(f"state: got {name} {state[name]}; accepted: {own}, as these batches have")
         epoch, position = count("epoch", state["epoch"], 0), count("position", state["position"], 0)
-        if position > len(self):
-            raise ValueError(
-                f"position: got {position}; accepted: at most {len(self)}, the steps of an epoch"
-            )
+        steps = len(self)
+        if position > steps:
+            raise ValueError(f"position: got {position}; accepted: at most {steps}, the steps of an epoch")
         self.epoch, self.position = epoch, position
 
     def _fixed(self) -> dict[str, int]:
@@ -207,9 +199,7 @@ ODD = 0x9E3779B97F4A7C15
 
 
 def _generator(*numbers: int) -> torch.Generator:
-    generator = torch.Generator()
-    generator.manual_seed(hashed(*numbers))
-    return generator
+    return torch.Generator().manual_seed(hashed(*numbers))
 
 
 def hashed(*numbers: int) -> int:

@@ -21,11 +21,7 @@ class DownloadError(Exception):
 
 
 def fetch(url: str, path: str | os.PathLike[str], most: int) -> None:
-    """Download a file; on failure what lies at the path is to be removed.
-
-    When it cannot be had, or comes too slowly, that is a :class:`DownloadError`; when it has more bytes than
-    ``most``, a ValueError; when it cannot be written, an OSError.
-    """
+    """Download a file of at most so many bytes; on failure what lies at the path is to be removed."""
     with open(path, "wb") as file:
         transfer = _Transfer(url, file, most)
         # A thread, since no timeout of a socket bounds the time of many small pieces; what waits here, does
@@ -46,10 +42,9 @@ def watch(transfer: _Transfer, thread: threading.Thread) -> None:
         if not thread.is_alive():
             break
         if transfer.received - before < SLOWEST * WINDOW:
-            raise DownloadError(
-                f"the download from {transfer.url} was given up after {transfer.received:,} bytes: fewer than"
-                f" {SLOWEST:,} bytes a second came for {WINDOW:g} seconds"
-            )
+            slow = f"fewer than {SLOWEST:,} bytes a second came for {WINDOW:g} seconds"
+            given_up = f"was given up after {transfer.received:,} bytes: {slow}"
+            raise DownloadError(f"the download from {transfer.url} {given_up}")
         before = transfer.received
     if transfer.error is not None:
         raise transfer.error
@@ -69,7 +64,6 @@ class _Transfer:
         self.error: Exception | None = None
 
     def run(self) -> None:
-        """Download, and note what is in the way."""
         try:
             self._stream()
         except Exception as error:  # those of requests, and what it lets through of bad addresses and answers

@@ -16,12 +16,8 @@ import numpy as np
 __all__ = ["CLASSES", "generate"]
 
 SIDE = 32
-OFFSET, TINT, SLOPE, NOISE = (
-    24,
-    24,
-    4,
-    24,
-)  # how far from grey: the image, its channels, gradient, pixel noise
+# How far from grey: the image, its channels, gradient, pixel noise.
+OFFSET, TINT, SLOPE, NOISE = 24, 24, 4, 24
 CONTRAST = (30, 50)  # half the distance between foreground and background
 
 
@@ -38,66 +34,30 @@ class _Place(NamedTuple):
     width: np.ndarray  # of a stripe
 
 
-def _disc(p: _Place) -> np.ndarray:
-    return p.dy**2 + p.dx**2 <= p.radius**2
+def _disc(p: _Place, radius: np.ndarray) -> np.ndarray:
+    return p.dy**2 + p.dx**2 <= radius**2
 
 
-def _ring(p: _Place) -> np.ndarray:
-    return _disc(p) & (p.dy**2 + p.dx**2 > (p.radius - 3) ** 2)
-
-
-def _square(p: _Place) -> np.ndarray:
-    return np.maximum(abs(p.dy), abs(p.dx)) < p.radius
-
-
-def _cross(p: _Place) -> np.ndarray:
-    near, far = np.minimum(abs(p.dy), abs(p.dx)), np.maximum(abs(p.dy), abs(p.dx))
-    return (near <= 1) & (far <= p.radius + 2)
+def _far(p: _Place) -> np.ndarray:
+    return np.maximum(abs(p.dy), abs(p.dx))
 
 
 def _stripes(t: np.ndarray, width: np.ndarray) -> np.ndarray:
     return t % (2 * width) < width
 
 
-def _horizontal(p: _Place) -> np.ndarray:
-    return _stripes(p.y + p.a + 0 * p.x, p.width)
-
-
-def _vertical(p: _Place) -> np.ndarray:
-    return _stripes(p.x + p.b + 0 * p.y, p.width)
-
-
-def _diagonal(p: _Place) -> np.ndarray:
-    rising = 1 - 2 * (p.b % 2)  # or falling: a flip must not leave the class
-    return _stripes(p.x + rising * p.y + p.a, 3 + p.width % 2)
-
-
-def _checker(p: _Place) -> np.ndarray:
-    side = 3 + p.width % 2
-    return _stripes(p.y + p.a, side) ^ _stripes(p.x + p.b, side)
-
-
-def _grid(p: _Place) -> np.ndarray:
-    period = p.width + 4
-    return ((p.y + p.a) % period < 2) | ((p.x + p.b) % period < 2)
-
-
-def _dots(p: _Place) -> np.ndarray:
-    period = p.width + 4
-    return ((p.y + p.a) % period < 3) & ((p.x + p.b) % period < 3)
-
-
 PATTERNS: dict[str, Callable[[_Place], np.ndarray]] = {
-    "disc": _disc,
-    "ring": _ring,
-    "square": _square,
-    "cross": _cross,
-    "horizontal": _horizontal,
-    "vertical": _vertical,
-    "diagonal": _diagonal,
-    "checker": _checker,
-    "grid": _grid,
-    "dots": _dots,
+    "disc": lambda p: _disc(p, p.radius),
+    "ring": lambda p: _disc(p, p.radius) & ~_disc(p, p.radius - 3),
+    "square": lambda p: _far(p) < p.radius,
+    "cross": lambda p: (np.minimum(abs(p.dy), abs(p.dx)) <= 1) & (_far(p) <= p.radius + 2),
+    "horizontal": lambda p: _stripes(p.y + p.a + 0 * p.x, p.width),
+    "vertical": lambda p: _stripes(p.x + p.b + 0 * p.y, p.width),
+    # Rising or falling: a flip must not leave the class.
+    "diagonal": lambda p: _stripes(p.x + (1 - 2 * (p.b % 2)) * p.y + p.a, 3 + p.width % 2),
+    "checker": lambda p: _stripes(p.y + p.a, 3 + p.width % 2) ^ _stripes(p.x + p.b, 3 + p.width % 2),
+    "grid": lambda p: ((p.y + p.a) % (p.width + 4) < 2) | ((p.x + p.b) % (p.width + 4) < 2),
+    "dots": lambda p: ((p.y + p.a) % (p.width + 4) < 3) & ((p.x + p.b) % (p.width + 4) < 3),
 }
 CLASSES = list(PATTERNS)
 

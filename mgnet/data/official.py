@@ -1,7 +1,4 @@
-"""CIFAR-10 and MNIST as they were published: what their files are called, and how they are read.
-
-CIFAR-10 is read from its binary version: records of 3,073 bytes. No pickle is read anywhere.
-"""
+"""CIFAR-10, its binary version without pickles, and MNIST: what their files are called, how they are read."""
 
 from __future__ import annotations
 
@@ -20,17 +17,15 @@ from .archives import BROKEN, Archive, DataError, is_verified, locate
 __all__ = ["CIFAR10", "MNIST", "Files", "Images", "read_cifar10", "read_idx", "read_mnist"]
 
 
+Part = tuple[np.ndarray, np.ndarray]
+
+
 @dataclass(frozen=True, eq=False)
 class Images:
-    """The images of an archive in the official order, and where and how they were read.
+    """The images of an archive in the official order, and where and how they were read."""
 
-    Training and test set are pairs: images of uint8, shape (images, channels, height, width), and labels of
-    int64, shape (images,). ``verified`` says whether every file is the official one; ``doubts`` say of files
-    that are not, in what they differ from what is known of those: which, and how.
-    """
-
-    train: tuple[np.ndarray, np.ndarray]
-    test: tuple[np.ndarray, np.ndarray]
+    train: Part
+    test: Part
     folder: Path
     verified: bool
     doubts: list[str] = field(default_factory=list)
@@ -39,47 +34,45 @@ class Images:
 PLANES = (3, 32, 32)
 RECORD = 1 + 3 * 32 * 32  # the label, then the red, green and blue plane
 BATCHES = [f"data_batch_{i}.bin" for i in range(1, 6)]
+PACKAGE = "cifar-10-binary.tar.gz"
 
 CIFAR10 = Archive(
     name="CIFAR-10",
     base="https://www.cs.toronto.edu/~kriz",
-    packages={
-        "cifar-10-binary.tar.gz": "sha256:c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
-    },
-    package_sizes={"cifar-10-binary.tar.gz": 170_052_171},
+    packages={PACKAGE: "sha256:c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"},
+    package_sizes={PACKAGE: 170_052_171},
     folder="cifar-10-batches-bin",
     sizes=dict.fromkeys([*BATCHES, "test_batch.bin"], 10_000 * RECORD),
     classes=(10 * [5000], 10 * [1000]),
 )
 
+# Each file with its bytes and its SHA-256, and the bytes and the MD5 of its package.
+DIGITS = {
+    "train-images-idx3-ubyte": (
+        *(16 + 60_000 * 784, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
+        *(9_912_422, "f68b3c2dcbeaaa9fbdd348bbdeb94873"),
+    ),
+    "train-labels-idx1-ubyte": (
+        *(8 + 60_000, "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
+        *(28_881, "d53e105ee54ea40749a09fcbcd1e9432"),
+    ),
+    "t10k-images-idx3-ubyte": (
+        *(16 + 10_000 * 784, "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
+        *(1_648_877, "9fb629c4189551a2d022fa330f9573f3"),
+    ),
+    "t10k-labels-idx1-ubyte": (
+        *(8 + 10_000, "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
+        *(4_542, "ec29112dd5afa0611ce80d1b7f02629c"),
+    ),
+}
 MNIST = Archive(
     name="MNIST",
     base="https://ossci-datasets.s3.amazonaws.com/mnist",
-    packages={
-        "train-images-idx3-ubyte.gz": "md5:f68b3c2dcbeaaa9fbdd348bbdeb94873",
-        "train-labels-idx1-ubyte.gz": "md5:d53e105ee54ea40749a09fcbcd1e9432",
-        "t10k-images-idx3-ubyte.gz": "md5:9fb629c4189551a2d022fa330f9573f3",
-        "t10k-labels-idx1-ubyte.gz": "md5:ec29112dd5afa0611ce80d1b7f02629c",
-    },
-    package_sizes={
-        "train-images-idx3-ubyte.gz": 9_912_422,
-        "train-labels-idx1-ubyte.gz": 28_881,
-        "t10k-images-idx3-ubyte.gz": 1_648_877,
-        "t10k-labels-idx1-ubyte.gz": 4_542,
-    },
+    packages={f"{name}.gz": f"md5:{md5}" for name, (*_, md5) in DIGITS.items()},
+    package_sizes={f"{name}.gz": size for name, (_, _, size, _) in DIGITS.items()},
     folder="MNIST/raw",
-    sizes={
-        "train-images-idx3-ubyte": 16 + 60_000 * 784,
-        "train-labels-idx1-ubyte": 8 + 60_000,
-        "t10k-images-idx3-ubyte": 16 + 10_000 * 784,
-        "t10k-labels-idx1-ubyte": 8 + 10_000,
-    },
-    known={
-        "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-        "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-        "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-        "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-    },
+    sizes={name: size for name, (size, *_) in DIGITS.items()},
+    known={name: sha for name, (_, sha, *_) in DIGITS.items()},
     classes=(
         [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949],
         [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009],
@@ -90,17 +83,13 @@ MNIST = Archive(
 def read_cifar10(
     root: str | os.PathLike[str] | None = None, *, download: bool = True, archive: Archive = CIFAR10
 ) -> Images:
-    """Return the images of CIFAR-10, of shape (3, 32, 32) each, from the binary version's files.
-
-    The root is the folder cifar-10-batches-bin, or the one that has it or shall get it; see
-    :func:`mgnet.data.archives.locate` for the errors.
-    """
+    """Return the images of CIFAR-10, of shape (3, 32, 32) each, from the binary version's files."""
     files = Files(archive, root, download)
     train, test = (_records(files, names) for names in (BATCHES, ["test_batch.bin"]))
     return files.images(train, test, [BATCHES, ["test_batch.bin"]])
 
 
-def _records(files: Files, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
+def _records(files: Files, names: list[str]) -> Part:
     counts = [files.archive.sizes[name] // RECORD for name in names]
     images, labels = np.empty((sum(counts), *PLANES), np.uint8), np.empty(sum(counts), np.int64)
     start = 0
@@ -115,27 +104,19 @@ def _records(files: Files, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
 def read_mnist(
     root: str | os.PathLike[str] | None = None, *, download: bool = True, archive: Archive = MNIST
 ) -> Images:
-    """Return the images of MNIST, of shape (1, 28, 28) each, from the IDX files, plain or with .gz.
-
-    The root is the folder of the files, or the one that has them in MNIST/raw or shall get them; see
-    :func:`mgnet.data.archives.locate` for the errors.
-    """
+    """Return the images of MNIST, of shape (1, 28, 28) each, from the IDX files, plain or with .gz."""
     files = Files(archive, root, download)
     train, test = (_pair(files, part) for part in ("train", "t10k"))
     return files.images(train, test, [[f"{part}-images-idx3-ubyte"] for part in ("train", "t10k")])
 
 
-def _pair(files: Files, part: str) -> tuple[np.ndarray, np.ndarray]:
+def _pair(files: Files, part: str) -> Part:
     images, labels = (read_idx(files, f"{part}-{name}-ubyte") for name in ("images-idx3", "labels-idx1"))
     return images[:, None].copy(), files.labels(f"{part}-labels-idx1-ubyte", labels)
 
 
 def read_idx(files: Files, name: str) -> np.ndarray:
-    """Return the bytes of a file of MNIST, named without .gz, of shape (count, 28, 28) or (count,).
-
-    Whether it holds images or labels its name says; when it is damaged, that is a
-    :class:`mgnet.data.DataError`.
-    """
+    """Return the bytes of a file of MNIST, named without .gz, of shape (count, 28, 28) or (count,)."""
     shape = (28, 28) if "idx3" in name else ()
     record, header = math.prod(shape), 4 * (2 + len(shape))
     content = files.content(name, record, header)
@@ -156,19 +137,12 @@ class Files:
         self.folder = locate(archive, root, download)
         self.digests: dict[str, str] = {}
 
-    def images(
-        self,
-        train: tuple[np.ndarray, np.ndarray],
-        test: tuple[np.ndarray, np.ndarray],
-        names: list[list[str]],
-    ) -> Images:
+    def images(self, train: Part, test: Part, names: list[list[str]]) -> Images:
         """Return what was read, of each part from files of such names, and what is to be thought of it."""
         if is_verified(self.archive, self.folder, self.digests):
             return Images(train, test, self.folder, True)
         known = self.archive.known or self.digests
-        doubts = [
-            f"{name} is not the published file" for name in self.digests if self.digests[name] != known[name]
-        ]
+        doubts = [f"{n} is not the published file" for n in self.digests if self.digests[n] != known[n]]
         classes = self.archive.classes or (None, None)
         for part, (pixels, labels), published in zip(names, (train, test), classes, strict=True):
             doubts += [*_blank(part, pixels), *_unlike(part, labels, published)]
@@ -204,8 +178,7 @@ class Files:
         """Return labels after a look that they are digits."""
         wrong = np.flatnonzero(labels > 9)
         if wrong.size:
-            record = int(wrong[0])
-            said = f"record {record} (from 0): label {labels[record]}; accepted: 0 to 9"
+            said = f"record {wrong[0]} (from 0): label {labels[wrong[0]]}; accepted: 0 to 9"
             raise DataError(f"{self.path(name)}, {said}")
         return labels.astype(np.int64)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -87,14 +87,10 @@ def mnist(
         them. By default the environment variable MGNET_DATA says which, or else it is this user's cache.
     download : bool, default True
         Whether to download what is not there: 12 MB, from the address in MGNET_DATA_URL where that is set.
-    validation : int, default 5000
-        How many of the 60,000 training images to set apart, the same share of every class.
-    seed : int, default 0
-        Decides which.
+    validation, seed, device
+        As for :func:`cifar10`, of 60,000 training images.
     pad : int, default 0
         Black pixels to add on every side; 2 makes images of 32×32.
-    device : str or torch.device, optional
-        Where the images lie; by default the CPU.
 
     Returns
     -------
@@ -103,12 +99,8 @@ def mnist(
 
     Raises
     ------
-    TypeError, ValueError
-        For wrong arguments, before any work.
-    DataError
-        When the files are damaged; it names file and record.
-    FileNotFoundError
-        When there are none, and none can be downloaded.
+    TypeError, ValueError, DataError, FileNotFoundError
+        As :func:`cifar10` does.
 
     References
     ----------
@@ -269,10 +261,7 @@ def _official(
 
 
 def stratified(labels: np.ndarray, chosen: int, seed: int) -> np.ndarray:
-    """Return the rows of a validation set.
-
-    They are as many as chosen, in increasing order, the same share of every class to one row.
-    """
+    """Return the rows of a validation set, in increasing order, the same share of every class to one row."""
     rng = np.random.Generator(np.random.PCG64(seed))
     order = rng.permutation(len(labels))
     order = order[np.argsort(labels[order], kind="stable")]  # class by class, at random inside
@@ -284,9 +273,7 @@ def _tensors(images: np.ndarray, labels: np.ndarray, pad: int = 0) -> tuple[Tens
     return torch.nn.functional.pad(torch.from_numpy(images), (pad,) * 4), torch.from_numpy(labels)
 
 
-def _data(
-    name: str, classes: list[str], parts: list[tuple[Tensor, Tensor]], source: str, verified: bool
-) -> Data:
+def _data(name: str, classes: list[str], parts: Sequence[Any], source: str, verified: bool) -> Data:
     normalisation = statistics(parts[0][0])
     train, validation, test = (Split(images, labels, *normalisation) for images, labels in parts)
     return Data(name, classes, train, validation, test, source, verified)

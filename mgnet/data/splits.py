@@ -49,11 +49,9 @@ class Split(torch.utils.data.Dataset):
         if not isinstance(labels, Tensor) or labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
             accepted = f"a tensor of int64, shape {tuple(images.shape[:1])}, one label per image"
             raise TypeError(f"labels: got {_shown(labels)}; accepted: {accepted}")
-        if labels.device != images.device:
-            raise ValueError(
-                f"labels: got device {labels.device}; accepted: that of the images, {images.device}"
-            )
-        channels = images.shape[1]
+        channels, device = images.shape[1], images.device
+        if labels.device != device:
+            raise ValueError(f"labels: got device {labels.device}; accepted: that of the images, {device}")
         self.images, self.labels = images, labels
         self.mean, self.std = _per_channel("mean", mean, channels), _per_channel("std", std, channels)
         if min(self.std) <= 0:
@@ -159,10 +157,9 @@ class Split(torch.utils.data.Dataset):
             rows = rows.to(torch.int64)
         if rows.ndim != 1 or rows.dtype.is_floating_point or rows.dtype in (torch.bool, torch.complex64):
             raise TypeError(f"indices: got {_shown(rows)}; accepted: integers in one row")
-        if rows.numel() and not (-len(self) <= int(rows.min()) and int(rows.max()) < len(self)):
-            raise IndexError(
-                f"indices: got {int(rows.min())} to {int(rows.max())}; accepted: below {len(self)}"
-            )
+        low, high = (int(rows.min()), int(rows.max())) if rows.numel() else (0, -1)
+        if low < -len(self) or high >= len(self):
+            raise IndexError(f"indices: got {low} to {high}; accepted: below {len(self)}")
         rows = rows.to(self.images.device, torch.int64) % max(len(self), 1)
         return Split(self.images.index_select(0, rows), self.labels[rows], self.mean, self.std)
 

@@ -1,8 +1,4 @@
-"""Networks whose layers are rewritten, and compute what they computed.
-
-Batch normalisation is folded into the layers before it, and a classifier turned into convolutions that slide
-over images of any size.
-"""
+"""Networks whose layers are rewritten, and compute what they computed: folded norms, a sliding classifier."""
 
 from __future__ import annotations
 
@@ -16,7 +12,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from ..core.checks import count, instance
 from ..operators.convolutions import Stencil
-from .graphs import modules_called, shapes, trace
+from .graphs import shapes, trace
 from .scratch import BatchNorm, Dropout
 
 __all__ = ["fold_batchnorm", "foldable", "linear_to_conv"]
@@ -44,7 +40,10 @@ def foldable(model: nn.Module) -> list[tuple[str, str]]:
     """
     instance("model", model, nn.Module, "a torch.nn.Module")
     graph = trace(model)
-    calls = modules_called(model, graph)
+    calls: dict[nn.Module, list[fx.Node]] = {}
+    for node in graph.nodes:
+        if node.op == "call_module":
+            calls.setdefault(model.get_submodule(node.target), []).append(node)
     names = {module: name for name, module in model.named_modules()}
     # Those of fixed kernels are not among them: they stay what they are.
     parameters = [id(p) for module in model.modules() for p in module._parameters.values()]
@@ -223,11 +222,9 @@ class _Sliding:
         return len(self.shapes.get(node.name, (1, 1))) == 2
 
     def _convolve(self, node: fx.Node, linear: nn.Linear, flat: list[fx.Node]) -> None:
-        """Put a convolution in the place of a linear layer."""
         if not flat:
-            raise ValueError(
-                f"model: got the linear layer {node.target!r}; accepted: one behind a flattening"
-            )
+            got = f"the linear layer {node.target!r}"
+            raise ValueError(f"model: got {got}; accepted: one behind a flattening")
         window = self._window(self.flat[flat[0]], linear.in_features)
         self.dim = len(window)
         kernel = linear.weight.detach()
@@ -260,7 +257,6 @@ class _Sliding:
         return (round((features / kind.out_channels) ** (1 / dim)),) * dim
 
     def _follow(self, node: fx.Node, kind: Any, source: fx.Node) -> None:
-        """Let a layer that acts on flat features act on pixels."""
         one = self.flat[source] is None
         pointwise = isinstance(kind, POINTWISE) or (node.op != "call_module" and kind in POINTWISE_CALLS)
         if isinstance(kind, nn.BatchNorm1d) and one:
@@ -277,10 +273,8 @@ class _Sliding:
     def _pool(self, node: fx.Node) -> None:
         """Give adaptive pooling the window that it has on an image of the original shape."""
         if not self.shapes:
-            raise ValueError(
-                f"image_shape: got None; accepted here, for the window of {node.target!r}:"
-                " the shape (C, ...) of the images"
-            )
+            accepted = f"accepted here, for the window of {node.target!r}: the shape (C, ...) of the images"
+            raise ValueError(f"image_shape: got None; {accepted}")
         fine, coarse = (self.shapes[n.name][2:] for n in (node.all_input_nodes[0], node))
         if any(n % m for n, m in zip(fine, coarse, strict=True)):
             return  # its windows differ from each other: it cannot slide

@@ -153,23 +153,18 @@ class BatchNorm(nn.Module):
             return self.running_mean, self.running_var
         size = x.numel() // x.shape[1]
         if self.training and size < 2:
-            raise ValueError(
-                f"x: got shape {tuple(x.shape)}; accepted in training: several numbers per channel"
-            )
+            accepted = "several numbers per channel"
+            raise ValueError(f"x: got shape {tuple(x.shape)}; accepted in training: {accepted}")
         axes = (0, *range(2, x.ndim))
         mean, variance = x.mean(axes), x.var(axes, correction=0)
-        if self.training:
-            self._follow(mean.detach(), variance.detach() * (size / (size - 1)))
+        if self.training and self.num_batches_tracked is not None:
+            self.num_batches_tracked += 1
+            part = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
+            unbiased = variance.detach() * (size / (size - 1))
+            for running, now in ((self.running_mean, mean.detach()), (self.running_var, unbiased)):
+                assert running is not None  # since batches are counted
+                running.lerp_(now.to(running.dtype), part)  # eq: running-statistics
         return mean, variance
-
-    def _follow(self, mean: Tensor, variance: Tensor) -> None:
-        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
-            return
-        self.num_batches_tracked += 1
-        part = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
-        # eq: running-statistics
-        self.running_mean.lerp_(mean.to(self.running_mean.dtype), part)
-        self.running_var.lerp_(variance.to(self.running_var.dtype), part)
 
     def extra_repr(self) -> str:
         """Say what it was made with."""
@@ -181,7 +176,6 @@ class BatchNorm(nn.Module):
 
 
 def _per_channel(values: Tensor, x: Tensor) -> Tensor:
-    """Give one number per channel the axes of x."""
     return values.view(-1, *[1] * (x.ndim - 2))
 
 

@@ -16,26 +16,6 @@ from .resnet import ResNet
 from .restoring import restore
 from .vgg import VGG
 
-__all__ = [
-    "MLP",
-    "VGG",
-    "AlexNet",
-    "Count",
-    "GoogLeNet",
-    "LeNet5",
-    "Logistic",
-    "MaxConvNet",
-    "MgNet",
-    "Net",
-    "ResNet",
-    "Row",
-    "SmallAlexNet",
-    "count",
-    "create",
-    "defaults",
-    "mgnet",
-    "names",
-    "register",
-    "restore",
-    "summary",
-]
+__all__ = ["MLP", "VGG", "AlexNet", "Count", "GoogLeNet", "LeNet5", "Logistic", "MaxConvNet", "MgNet", "Net"]
+__all__ += ["ResNet", "Row", "SmallAlexNet", "count", "create", "defaults", "mgnet", "names", "register"]
+__all__ += ["restore", "summary"]

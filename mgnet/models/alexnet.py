@@ -38,12 +38,9 @@ class AlexNet(nn.Sequential):
 
     Parameters
     ----------
-    num_classes : int, default 1000
-        Length of the answer.
-    in_channels : int, default 3
-        Channels of an image.
-    image_size : int, default 227
-        Its width and height, at least 67. The first convolution adds no zeros, so that 227 pixels give 55.
+    num_classes, in_channels, image_size : int, default 1000, 3 and 227
+        Length of the answer; channels of an image, its width and height, at least 67. The first convolution
+        adds no zeros, so that 227 pixels give 55.
     dropout : float, default 0.5
         Probability of dropout before the first two linear layers.
 
@@ -73,12 +70,9 @@ class SmallAlexNet(nn.Sequential):
 
     Parameters
     ----------
-    num_classes : int, default 10
-        Length of the answer.
-    in_channels : int, default 3
-        Channels of an image.
-    image_size : int, default 32
-        Its width and height, at least 29. Pooling takes windows of 2, so that 32 pixels become 8, 4, 2, 1.
+    num_classes, in_channels, image_size : int
+        As for :class:`AlexNet`, by default 10, 3 and 32 pixels, at least 29. Pooling takes windows of 2, so
+        that 32 pixels become 8, 4, 2, 1.
     """
 
     def __init__(self, num_classes: int = 10, in_channels: int = 3, image_size: int = 32) -> None:

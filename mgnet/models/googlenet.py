@@ -30,18 +30,8 @@ BLOCKS = (
 class Inception(nn.Module):
     """Four branches, their channels put one after the other.
 
-    Parameters
-    ----------
-    channels : int
-        Of the input.
-    one : int
-        Width of the branch with a 1×1 convolution.
-    three : (int, int)
-        Widths of the branch with a 1×1 and a 3×3 convolution.
-    five : (int, int)
-        Widths of the branch that sees 5×5 pixels: a 1×1 convolution, then two of 3×3.
-    pooled : int
-        Width of the branch with a maximum of 3×3 pixels and a 1×1 convolution.
+    They have these widths: ``one`` a 1×1 convolution, ``three`` one of 1×1 and one of 3×3, ``five`` sees 5×5
+    pixels by one of 1×1 and two of 3×3, and ``pooled`` is a maximum of 3×3 pixels and a 1×1 convolution.
     """
 
     def __init__(
@@ -60,11 +50,7 @@ class Inception(nn.Module):
         self.channels = one + three[1] + five[1] + pooled
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return what all branches see.
-
-        Images (N, channels, height, width) become images of the same size, (N, sum of the widths, height,
-        width).
-        """
+        """Return what all branches see, images of the same size."""
         return torch.cat([branch(x) for branch in self.branches], 1)
 
 
@@ -74,12 +60,8 @@ class GoogLeNet(nn.Sequential):
 
     Parameters
     ----------
-    num_classes : int, default 10
-        Length of the answer.
-    in_channels : int, default 3
-        Channels of an image.
-    image_size : int, default 32
-        Its width and height, at least 4: it is halved twice.
+    num_classes, in_channels, image_size : int, default 10, 3 and 32
+        Length of the answer; channels of an image, its width and height, at least 4: it is halved twice.
 
     References
     ----------

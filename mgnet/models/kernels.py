@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -66,23 +65,19 @@ class PoissonKernels:
         if not self.linear:
             return 1.0
         if (self.size + 1) % 2**level:
-            raise ValueError(
-                f"image_size: got {self.size} with {level + 1} levels; accepted: a multiple of {2**level},"
-                f" less 1, from {2 * 2**level - 1} on"
-            )
+            accepted = f"a multiple of {2**level}, less 1, from {2 * 2**level - 1} on"
+            raise ValueError(f"image_size: got {self.size} with {level + 1} levels; accepted: {accepted}")
         return 2**level / (self.size + 1)
 
-    def _each(
-        self, kernel: np.ndarray | Tensor, channels: tuple[int, int], stride: int, name: str
-    ) -> Stencil:
+    def _each(self, kernel: Any, channels: tuple[int, int], stride: int, name: str) -> Stencil:
         """Give a stencil that has this kernel from each channel to the same one."""
         eye = torch.eye(channels[1], channels[0], dtype=torch.float64)
         kernel = torch.as_tensor(kernel, dtype=torch.float64)
         whole = torch.einsum("oi,...->oi...", eye, kernel)
-        make: Any = Restriction if name == "R" and self.linear else Stencil
-        if make is Restriction:
-            return Restriction(stride, self.boundary, kernel=whole, learned=name in self.learned, **self.like)
-        return make(whole, stride, self.boundary, learned=name in self.learned, **self.like)
+        like = {"learned": name in self.learned, **self.like}
+        if name == "R" and self.linear:
+            return Restriction(stride, self.boundary, kernel=whole, **like)
+        return Stencil(whole, stride, self.boundary, **like)
 
     def A(self, width: int, level: int) -> nn.Module:
         """Give A of a level: the solver's own operator, where it is neither learned nor has channels."""
@@ -120,10 +115,8 @@ class PoissonKernels:
 def interpolation(kind: str, channels: tuple[int, int], make: Kernels) -> nn.Module | None:
     """Give the operator Π between two levels with these channels."""
     if kind == "averaging" and channels[0] != channels[1]:
-        raise ValueError(
-            f"Pi: got 'averaging' from {channels[0]} to {channels[1]} channels;"
-            " accepted: as many channels on all levels"
-        )
+        got = f"'averaging' from {channels[0]} to {channels[1]} channels"
+        raise ValueError(f"Pi: got {got}; accepted: as many channels on all levels")
     if kind == "learned":
         return make.Pi(channels)
     if kind == "zero":
@@ -140,7 +133,4 @@ def unit(shape: tuple[int, ...]) -> Tensor:
 
 
 Kernels = RandomKernels | PoissonKernels
-KERNELS: dict[str, type[RandomKernels] | type[PoissonKernels]] = {
-    "random": RandomKernels,
-    "poisson": PoissonKernels,
-}
+KERNELS: dict[str, type[Kernels]] = {"random": RandomKernels, "poisson": PoissonKernels}

@@ -20,12 +20,9 @@ class LeNet5(nn.Sequential):
 
     Parameters
     ----------
-    num_classes : int, default 10
-        Length of the answer.
-    in_channels : int, default 1
-        Channels of an image.
-    image_size : int, default 32
-        Its width and height, at least 32: the third convolution sees 5×5 pixels then, and leaves one.
+    num_classes, in_channels, image_size : int, default 10, 1 and 32
+        Length of the answer; channels of an image, its width and height, at least 32: the third convolution
+        sees 5×5 pixels then, and leaves one.
 
     References
     ----------
@@ -50,12 +47,8 @@ class Net(nn.Sequential):
 
     Parameters
     ----------
-    num_classes : int, default 10
-        Length of the answer.
-    in_channels : int, default 3
-        Channels of an image.
-    image_size : int, default 32
-        Its width and height, at least 16.
+    num_classes, in_channels, image_size : int, default 10, 3 and 32
+        Length of the answer; channels of an image, its width and height, at least 16.
     dropout : float, default 0
         Probability of dropout behind the first linear layer.
     batch_norm : bool, default False
@@ -99,12 +92,8 @@ class MaxConvNet(nn.Sequential):
 
     Parameters
     ----------
-    num_classes : int, default 10
-        Length of the answer.
-    in_channels : int, default 1
-        Channels of an image.
-    image_size : int, default 28
-        Its width and height, at least 15.
+    num_classes, in_channels, image_size : int, default 10, 1 and 28
+        Length of the answer; channels of an image, its width and height, at least 15.
     """
 
     def __init__(self, num_classes: int = 10, in_channels: int = 1, image_size: int = 28) -> None:

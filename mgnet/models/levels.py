@@ -1,8 +1,7 @@
 """One level of an MgNet, and the ways from level to level: none knows what its operators are.
 
-The data f lives on the dual side, the features u on the primal one, and on each grid u is corrected by what
-the residual f − A u says, :class:`Level`. A :class:`Transfer` takes both to the next coarser grid, and
-:class:`Return` brings corrections back.
+The data f lives on the dual side, the features u on the primal one: a :class:`Level` corrects u by what the
+residual f − A u says, a :class:`Transfer` takes both to the next grid, a :class:`Return` brings u back.
 """
 
 from __future__ import annotations
@@ -17,20 +16,10 @@ Norm = Callable[[], nn.Module]
 
 
 class Level(nn.Module):
-    """One grid, with the iteration u ← u + σ(bn(B σ(bn(f − A u)))).
+    """One grid, with ``nu`` iterations u ← u + σ(bn(B σ(bn(f − A u)))).
 
-    Parameters
-    ----------
-    A : torch.nn.Module
-        From features to data.
-    B : iterable of torch.nn.Module
-        From data to features: one for all iterations, or one for each.
-    nu : int
-        How many iterations.
-    norm : callable
-        Makes a norm (bn), two for each iteration.
-    activation : torch.nn.Module
-        σ, which may work in place if the norms do not return what they got.
+    A takes features to data and B data to features, one B for all iterations or one for each. ``norm`` makes
+    a bn, two for each iteration, and σ may work in place if they do not return what they got.
     """
 
     def __init__(
@@ -43,10 +32,7 @@ class Level(nn.Module):
         self.activation = activation
 
     def residual(self, u: Tensor | None, f: Tensor) -> Tensor:
-        """Return f − A u, of the shape (N, C, ...) of the data f.
-
-        Features u that are None are zero, which A need not be applied to.
-        """
+        """Return f − A u; features that are None are zero, which A need not be applied to."""
         return f if u is None else f - self.A(u)
 
     def forward(self, u: Tensor | None, f: Tensor) -> Tensor:
@@ -61,19 +47,7 @@ class Level(nn.Module):
 
 
 class Transfer(nn.Module):
-    """From one grid to the next: u′ = σ(bn(Π u)) and f′ = σ(bn(R(f − A u))) + A′ u′.
-
-    Parameters
-    ----------
-    Pi : torch.nn.Module or None
-        From features to coarser ones; None is zero.
-    R : torch.nn.Module
-        From residuals to coarser data.
-    norm : callable
-        Makes a norm (bn).
-    activation : torch.nn.Module
-        σ, which may work in place.
-    """
+    """From one grid to the next: u′ = σ(bn(Π u)) and f′ = σ(bn(R(f − A u))) + A′ u′; no Π is zero."""
 
     def __init__(self, Pi: nn.Module | None, R: nn.Module, norm: Norm, activation: nn.Module) -> None:
         super().__init__()
@@ -83,10 +57,7 @@ class Transfer(nn.Module):
         self.activation = activation
 
     def forward(self, u: Tensor, f: Tensor, fine: Level, coarse: Level) -> tuple[Tensor | None, Tensor]:
-        """Return features and data of the coarser grid, u′ and f′, from those of the finer one.
-
-        u′ may be None, which is zero.
-        """
+        """Return features u′, which may be None for zero, and data f′ of the coarser grid."""
         sigma, bn_u, bn_f = self.activation, self.feature_norm, self.data_norm
         r = fine.residual(u, f)
         if self.Pi is None or bn_u is None:
@@ -97,15 +68,7 @@ class Transfer(nn.Module):
 
 
 class Return(nn.Module):
-    """From one grid back to the finer one: u ← u + P(u′ − Π u), then the iterations of the finer level.
-
-    Parameters
-    ----------
-    P : torch.nn.Module
-        From coarser features to finer ones; called with the shape that it has to give.
-    level : Level
-        The iterations that follow.
-    """
+    """Back to the finer grid: u ← u + P(u′ − Π u), P given the shape too, then the level's iterations."""
 
     def __init__(self, P: nn.Module, level: Level) -> None:
         super().__init__()

@@ -21,12 +21,8 @@ class Logistic(nn.Sequential):
 
     Parameters
     ----------
-    num_classes : int, default 10
-        Length of the answer.
-    in_channels : int, default 1
-        Channels of an image.
-    image_size : int, default 28
-        Its width and height, by default those of MNIST.
+    num_classes, in_channels, image_size : int, default 10, 1 and 28
+        Length of the answer; channels of an image, its width and height, by default those of MNIST.
     """
 
     def __init__(self, num_classes: int = 10, in_channels: int = 1, image_size: int = 28) -> None:

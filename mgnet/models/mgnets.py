@@ -7,7 +7,7 @@ is not linear, the network is the cycle itself, :eq:`mgnet-cycle`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -18,23 +18,17 @@ from ..core.checks import count
 from ..operators.convolutions import Prolongation, convolution
 from .common import head, kaiming
 from .kernels import KERNELS, interpolation
-from .levels import Level, Norm, Return, Transfer
+from .levels import Level, Return, Transfer
 from .registry import register
 
 __all__ = ["MgNet", "mgnet"]
 
-BATCH_NORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 NORMS: dict[str, Callable[..., nn.Module]] = {
-    "batch": lambda channels, dim: BATCH_NORMS[dim](channels),
+    "batch": lambda channels, dim: BATCH_NORMS[dim - 1](channels),
     "none": lambda channels, dim: nn.Identity(),
 }
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "relu": nn.ReLU,
-    "tanh": nn.Tanh,
-    "identity": nn.Identity,
-}
-SMOOTHERS = ("level", "iteration")
-INTERPOLATIONS = ("learned", "averaging", "zero")
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "identity": nn.Identity}
 # Of all levels together: the deepest published network has 8 of them.
 ITERATIONS = 1000
 
@@ -44,12 +38,9 @@ class MgNet(nn.Module):
 
     Parameters
     ----------
-    num_classes : int, default 10
-        Length of the answer.
-    in_channels : int, default 3
-        Channels of an image.
-    image_size : int, default 32
-        Its size along each axis, large enough that the coarsest images have a pixel.
+    num_classes, in_channels, image_size : int, default 10, 3 and 32
+        Length of the answer; channels of an image, its size along each axis, large enough that the coarsest
+        images have a pixel.
     channels : int or sequence of int, default 64
         Of features and data, on all levels or on each; with ``linear`` as many as the image has.
     nu : sequence of int, default (2, 2, 2, 2)
@@ -120,23 +111,22 @@ class MgNet(nn.Module):
         learned: str | None = None,
     ) -> None:
         super().__init__()
-        iterations = _iterations(nu)
+        iterations = _counts("nu", nu)
         count("in_channels", in_channels)
         widths = _counts("channels", in_channels if linear else channels, len(iterations))
         count("image_size", image_size, 2 ** (len(widths) - 1))
-        _one_of("B", B, SMOOTHERS)
-        _one_of("Pi", Pi, INTERPOLATIONS)
+        _one_of("B", B, ("level", "iteration"))
+        _one_of("Pi", Pi, ("learned", "averaging", "zero"))
         for name, flag in {"transfer_norm": transfer_norm, "up": up, "linear": linear}.items():
             _one_of(name, flag, (True, False))
         self.dim = _one_of("dim", dim, (1, 2, 3))
         _one_of("smoother", smoother, ("jacobi", "chebyshev"))
-        begin = KERNELS[_one_of("kernels", kernels, tuple(KERNELS))]
-        make = begin(dim, image_size, linear, smoother, learned)
+        make = KERNELS[_one_of("kernels", kernels, KERNELS)](dim, image_size, linear, smoother, learned)
         if linear:
             norm, activation, transfer_norm = "none", "identity", False
-        bn = partial(NORMS[_one_of("norm", norm, tuple(NORMS))], dim=dim)
+        bn = partial(NORMS[_one_of("norm", norm, NORMS)], dim=dim)
         between = bn if transfer_norm else partial(NORMS["none"], dim=dim)
-        sigma = ACTIVATIONS[_one_of("activation", activation, tuple(ACTIVATIONS))]()
+        sigma = ACTIVATIONS[_one_of("activation", activation, ACTIVATIONS)]()
         if isinstance(sigma, nn.ReLU):
             sigma.inplace = norm == "batch"  # without a norm it would change f itself
         self.data: nn.Module = nn.Identity()
@@ -152,20 +142,16 @@ class MgNet(nn.Module):
             Transfer(interpolation(Pi, pair, make), make.R(pair), partial(between, pair[1]), sigma)
             for pair in pairwise(widths)
         )
-        again = [partial(bn, width) for width in widths[:-1] if up]
-        self.returns = nn.ModuleList(self._returns(again, iterations, sigma))
+        down: Any = zip(self.levels, self.transfers, widths, iterations, strict=False) if up else ()
+        self.returns = nn.ModuleList(  # the operators of the way down, and norms of their own
+            Return(Prolongation.of(transfer.R), Level(level.A, level.B, times, partial(bn, width), sigma))
+            for level, transfer, width, times in down
+        )
         self.head: nn.Module = nn.Identity()
         if not linear:
             self.head = head(widths[0] if up else widths[-1], count("num_classes", num_classes), dim)
             if kernels == "random":
                 kaiming(self)
-
-    def _returns(self, norms: Sequence[Norm], iterations: list[int], sigma: nn.Module) -> Iterator[Return]:
-        """Give the ways back up, with the operators of the way down and norms of their own."""
-        levels: Any = zip(self.levels, self.transfers, norms, iterations, strict=False)
-        for level, transfer, norm, times in levels:
-            again = Level(level.A, level.B, times, norm, sigma)
-            yield Return(Prolongation.of(transfer.R), again)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return one row of logits for each image; with ``linear`` the features u themselves.
@@ -234,14 +220,6 @@ def mgnet(**options: Any) -> MgNet:
     return MgNet(**options)
 
 
-def _iterations(nu: Sequence[int]) -> list[int]:
-    """Give the iterations of each level."""
-    iterations = _counts("nu", nu)
-    if sum(iterations) > ITERATIONS:
-        raise ValueError(f"nu: got {list(nu)}; accepted: up to {ITERATIONS} iterations in all")
-    return iterations
-
-
 def _counts(name: str, value: Any, length: int | None = None) -> list[int]:
     """Give a list of positive integers; one integer stands for ``length`` of them."""
     if length is not None and not isinstance(value, Sequence):
@@ -250,12 +228,15 @@ def _counts(name: str, value: Any, length: int | None = None) -> list[int]:
         raise TypeError(f"{name}: got {value!r}; accepted: a list of integers, one for each level")
     if length is not None and len(value) != length:
         raise ValueError(f"{name}: got {list(value)}; accepted: one integer, or {length} as nu has")
-    return [count(name, entry) for entry in value]
+    counts = [count(name, entry) for entry in value]
+    if length is None and sum(counts) > ITERATIONS:
+        raise ValueError(f"{name}: got {list(value)}; accepted: up to {ITERATIONS} iterations in all")
+    return counts
 
 
-def _one_of(name: str, value: Any, accepted: tuple[Any, ...]) -> Any:
-    if value not in accepted:
-        raise ValueError(f"{name}: got {value!r}; accepted: one of {accepted}")
+def _one_of(name: str, value: Any, accepted: Collection[Any]) -> Any:
+    if value not in tuple(accepted):
+        raise ValueError(f"{name}: got {value!r}; accepted: one of {tuple(accepted)}")
     return value
 
 

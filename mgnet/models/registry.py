@@ -30,10 +30,6 @@ class Entry:
     fixed: Mapping[str, Any]
     defaults: Mapping[str, Any]
 
-    @property
-    def options(self) -> list[str]:
-        return [name for name in self.defaults if name not in SIZES]
-
 
 # Every model that was made known, by its name.
 MODELS: dict[str, Entry] = {}
@@ -76,9 +72,8 @@ def register(name: str, **fixed: Any) -> Callable[[Factory], Factory]:
 
     def decorator(factory: Factory) -> Factory:
         defaults = _defaults(factory, fixed)
-        MODELS[name] = Entry(
-            factory, {key: value for key, value in fixed.items() if key not in defaults}, defaults
-        )
+        rest = {key: value for key, value in fixed.items() if key not in defaults}
+        MODELS[name] = Entry(factory, rest, defaults)
         return factory
 
     return decorator
@@ -91,10 +86,9 @@ def _defaults(factory: Callable[..., nn.Module], fixed: Mapping[str, Any]) -> di
     wanting = [n for n in (*SIZES, *fixed) if n not in named]
     bare = [n for n, p in named.items() if p.default is p.empty and n not in SIZES and n not in fixed]
     if wanting or bare or len(named) < len(parameters):
-        raise TypeError(
-            f"factory: got {getattr(factory, '__name__', factory)!r} with the arguments {list(parameters)};"
-            f" accepted: one that takes {', '.join(SIZES)} and options with defaults, each by its name"
-        )
+        got = f"{getattr(factory, '__name__', factory)!r} with the arguments {list(parameters)}"
+        accepted = f"one that takes {', '.join(SIZES)} and options with defaults, each by its name"
+        raise TypeError(f"factory: got {got}; accepted: {accepted}")
     own = {name: p.default for name, p in named.items() if p.default is not p.empty and name not in fixed}
     return {**SIZES, **own, **{name: value for name, value in fixed.items() if name in SIZES}}
 
@@ -107,7 +101,9 @@ def names() -> list[str]:
     list of str
         In the order of the alphabet and of the numbers: ``"resnet56"`` stands before ``"resnet110"``.
     """
-    return sorted(MODELS, key=_natural)
+    # Numbers by their value, all else by the alphabet.
+    parts = {name: re.split(r"(\d+)", name) for name in MODELS}
+    return sorted(MODELS, key=lambda name: [(int(p) if p.isdigit() else -1, p) for p in parts[name]])
 
 
 def defaults(name: str) -> dict[str, Any]:
@@ -137,11 +133,6 @@ def _entry(name: str) -> Entry:
     return MODELS[name]
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Give what sorts names: numbers by their value, all else by the alphabet."""
-    return [(int(part) if part.isdigit() else -1, part) for part in re.split(r"(\d+)", name)]
-
-
 # Letters of torch's own message that are passed on, and the largest integer that all of its parts take.
 SAID, LARGEST = 200, 2**31 - 1
 
@@ -159,12 +150,9 @@ def create(
     ----------
     name : str
         One of :func:`names`.
-    num_classes : int, optional
-        Length of the answer for an image; by default the model's own, mostly 10.
-    in_channels : int, optional
-        Channels of an image; by default the model's own, mostly 3.
-    image_size : int, optional
-        Width and height of an image; by default the model's own, mostly 32.
+    num_classes, in_channels, image_size : int, optional
+        Length of the answer for an image; its channels, its width and height. By default they are the model's
+        own, mostly 10, 3 and 32.
     **options
         The model's own options; where the default is a list, one number stands for a list of it.
 
@@ -187,10 +175,11 @@ def create(
     {'name': 'lenet5', 'num_classes': 10, 'in_channels': 1, 'image_size': 32}
     """
     entry = _entry(name)
-    for option in options:
-        if option not in entry.options:
-            accepted = ", ".join(entry.options) or "no option"
-            raise TypeError(f"{option}: got {options[option]!r}; accepted by {name!r}: {accepted}")
+    known = [option for option in entry.defaults if option not in SIZES]
+    for option, value in options.items():
+        if option not in known:
+            accepted = ", ".join(known) or "no option"
+            raise TypeError(f"{option}: got {value!r}; accepted by {name!r}: {accepted}")
     sizes = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}
     given = {key: count(key, value) for key, value in sizes.items() if value is not None} | options
     arguments = {

@@ -16,67 +16,35 @@ __all__ = ["PreActivation", "ResNet", "Residual", "ZeroPadded"]
 
 
 class ZeroPadded(nn.Module):
-    """A skip without parameters, :eq:`zero-padded-skip`: every stride-th pixel, and zeros as new channels.
-
-    Parameters
-    ----------
-    channels : (int, int)
-        Of the input and of the output, not fewer.
-    stride : int
-        Step of the output pixels.
-    """
+    """A skip without parameters, :eq:`zero-padded-skip`: every stride-th pixel, and zeros as new channels."""
 
     def __init__(self, channels: tuple[int, int], stride: int) -> None:
         super().__init__()
         self.missing, self.stride = channels[1] - channels[0], stride
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return fewer pixels and more channels: the zeros come last.
-
-        From (N, C, height, width) it is (N, C + missing, height/stride, width/stride). The memory format is
-        that of x, if the strides divide the sizes.
-        """
+        """Return fewer pixels and more channels, the zeros last, in the memory format of x."""
         # eq: zero-padded-skip
         return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.missing))
 
 
 class Residual(nn.Module):
-    """A residual block: relu(body(x) + skip(x)), :eq:`residual-block`.
-
-    Parameters
-    ----------
-    body : torch.nn.Module
-        Ends with a norm or a convolution, whose output nobody else needs.
-    skip : torch.nn.Module
-        Gives the shape that the body gives.
-    """
+    """A residual block: relu(body(x) + skip(x)), :eq:`residual-block`; the body's output is its own."""
 
     def __init__(self, body: nn.Module, skip: nn.Module) -> None:
         super().__init__()
         self.body, self.skip = body, skip
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return what the block makes of images (N, C, height, width), in the shape that the body gives."""
+        """Return what the block makes of images."""
         return self.body(x).add_(self.skip(x)).relu_()  # eq: residual-block
 
 
 class PreActivation(nn.Module):
     """A residual block with norm and ReLU before each convolution, :eq:`pre-activation`.
 
-    Parameters
-    ----------
-    channels : (int, int)
-        Of the input and of the output.
-    stride : int
-        Step of the output pixels.
-
-    Notes
-    -----
-    Where the shape stays the skip is x itself; where it changes, a 1×1 convolution of relu(norm(x)).
-
-    References
-    ----------
-    He, Zhang, Ren, Sun, 'Identity mappings in deep residual networks', 2016.
+    Where the shape stays the skip is x itself; where it changes, a 1×1 convolution of relu(norm(x)). From He,
+    Zhang, Ren, Sun, 'Identity mappings in deep residual networks', 2016.
     """
 
     def __init__(self, channels: tuple[int, int], stride: int) -> None:
@@ -87,14 +55,10 @@ class PreActivation(nn.Module):
         self.projection = convolution(channels, 1, stride) if changes else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return images (N, output channels, height/stride, width/stride), made of (N, C, height, width)."""
+        """Return what the block makes of images."""
         activated = self.norm(x).relu_()
         # eq: pre-activation
         return self.body(activated).add_(x if self.projection is None else self.projection(activated))
-
-
-# From the channels of the input, the width of the stage and the stride to a block and its channels.
-Block = Callable[[int, int, int], tuple[nn.Module, int]]
 
 
 def _thin(inputs: int, width: int, stride: int) -> tuple[nn.Module, int]:
@@ -119,14 +83,9 @@ def _bottleneck(inputs: int, width: int, stride: int) -> tuple[nn.Module, int]:
     return Residual(body, _projection(inputs, 4 * width, stride)), 4 * width
 
 
-def _preactivation(inputs: int, width: int, stride: int) -> tuple[nn.Module, int]:
-    return PreActivation((inputs, width), stride), width
-
-
 def _plain(inputs: int, width: int, stride: int) -> nn.Sequential:
-    return nn.Sequential(
-        conv_norm((inputs, width), 3, stride), conv_norm((width, width), 3, activation=False)
-    )
+    last = conv_norm((width, width), 3, activation=False)
+    return nn.Sequential(conv_norm((inputs, width), 3, stride), last)
 
 
 def _projection(inputs: int, outputs: int, stride: int) -> nn.Module:
@@ -135,11 +94,12 @@ def _projection(inputs: int, outputs: int, stride: int) -> nn.Module:
     return conv_norm((inputs, outputs), 1, stride, activation=False)
 
 
-BLOCKS: dict[str, Block] = {
+# From the channels of the input, the width of the stage and the stride to a block and its channels.
+BLOCKS: dict[str, Callable[[int, int, int], tuple[nn.Module, int]]] = {
     "thin": _thin,
     "wide": _wide,
     "bottleneck": _bottleneck,
-    "preactivation": _preactivation,
+    "preactivation": lambda inputs, width, stride: (PreActivation((inputs, width), stride), width),
 }
 
 
@@ -150,12 +110,9 @@ class ResNet(nn.Sequential):
 
     Parameters
     ----------
-    num_classes : int, default 10
-        Length of the answer.
-    in_channels : int, default 3
-        Channels of an image.
-    image_size : int, default 32
-        Its width and height, at least the product of all strides: 4 for three stages, 8 for four.
+    num_classes, in_channels, image_size : int, default 10, 3 and 32
+        Length of the answer; channels of an image, its width and height, at least the product of all strides:
+        4 for three stages, 8 for four.
     repeats : tuple of int, default (3, 3, 3)
         Blocks in each stage.
     widths : tuple of int, default (16, 32, 64)

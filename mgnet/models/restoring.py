@@ -68,13 +68,10 @@ def _require_small(name: str, value: Any, seen: list[None]) -> None:
     if isinstance(value, list | tuple | dict):
         for key, entry in value.items() if isinstance(value, dict) else enumerate(value):
             _require_small(f"{name}[{shown(key)}]", entry, seen)
-    elif (isinstance(value, int) and abs(value) > INTEGER) or (
-        isinstance(value, str) and len(value) > LETTERS
-    ):
-        raise ValueError(
-            f"{name}: got {shown(value)}; accepted from a file: integers up to {INTEGER:,}, and {LETTERS:,}"
-            " letters"
-        )
+    too_large = isinstance(value, int) and abs(value) > INTEGER
+    if too_large or (isinstance(value, str) and len(value) > LETTERS):
+        accepted = f"integers up to {INTEGER:,}, and {LETTERS:,} letters"
+        raise ValueError(f"{name}: got {shown(value)}; accepted from a file: {accepted}")
 
 
 def _outlined(spec: Mapping[str, Any]) -> nn.Module:
@@ -109,11 +106,8 @@ def _few_parts() -> Iterator[None]:
             raise ValueError(f"spec: asks for more than {PARTS:,} modules and parameters; accepted: fewer")
 
     with ExitStack() as hooks:
-        for register in (
-            module.register_module_module_registration_hook,
-            module.register_module_parameter_registration_hook,
-            module.register_module_buffer_registration_hook,
-        ):
+        for kind in ("module", "parameter", "buffer"):
+            register = getattr(module, f"register_module_{kind}_registration_hook")
             hooks.callback(register(count).remove)
         yield
 

@@ -21,12 +21,8 @@ class VGG(nn.Sequential):
 
     Parameters
     ----------
-    num_classes : int, default 10
-        Length of the answer.
-    in_channels : int, default 3
-        Channels of an image.
-    image_size : int, default 32
-        Its width and height, at least 32: five poolings halve it.
+    num_classes, in_channels, image_size : int, default 10, 3 and 32
+        Length of the answer; channels of an image, its width and height, at least 32: five poolings halve it.
     depth : {11, 13, 16, 19}, default 16
         Number of layers in the original network.
 

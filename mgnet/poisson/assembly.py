@@ -36,8 +36,7 @@ def operator(problem: Poisson, dtype: torch.dtype, device: torch.device) -> Oper
 
     That is a ``Stiffness``, :eq:`stiffness` and :eq:`tensor-stiffness`. Where cells differ it is on an
     interval a ``VaryingStiffness``, differences, :eq:`conductance`, and in a box a ``CellStiffness``, sums
-    over cells, :eq:`cell-energy`. The problem's f is not used. For a coefficient that is out of its bounds,
-    the ValueError names the cell.
+    over cells, :eq:`cell-energy`.
     """
     like: dict[str, Any] = {"dtype": dtype, "device": device}
     a, c = problem.a, reaction(problem, device)
@@ -50,10 +49,7 @@ def operator(problem: Poisson, dtype: torch.dtype, device: torch.device) -> Oper
 
 
 def form(problem: Poisson, dtype: torch.dtype) -> Differences | None:
-    """Return the form of the operator of a line whose cells are alike, whose two numbers say all of it.
-
-    None elsewhere, and where the precision may not hold them: assembling the operator says so.
-    """
+    """Return the two numbers that say all of a line whose cells are alike, if the precision may hold them."""
     if problem.dim > 1 or not problem.alike or not isinstance(problem.c, float):
         return None
     (axis,) = problem.space.axes
@@ -63,12 +59,7 @@ def form(problem: Poisson, dtype: torch.dtype) -> Differences | None:
 
 
 def reaction(problem: Poisson, device: torch.device) -> Any:
-    """Return c as it goes through the integrals: by its nodal values, where f does, in any dimension.
-
-    It is a number, a tensor of shape ``(*nodes)``, or a function, only where that is integrated by
-    quadrature. A function that takes tensors only is asked on the device. When it fails, or returns something
-    else than finite numbers of at least 0, that is a TypeError or a ValueError.
-    """
+    """Return c as it goes through the integrals: by its nodal values, where f does, in any dimension."""
     if not (callable(problem.c) and problem.nodal):
         return problem.c
     c = coefficient_at("c", problem, device, *np.ix_(*(grid.x.copy() for grid in problem.grids)))
@@ -88,18 +79,14 @@ def _averages(problem: Poisson, cells: slice, device: torch.device) -> Tensor:
     return sent(problem.a[cells], device)
 
 
-# An interval whose cells differ.
-
-
 def _of_differences(problem: Poisson, c: Any, like: dict[str, Any]) -> VaryingStiffness:
     """Assemble the operator of an interval as conductances and row sums."""
     n, device, robin = problem.n, like["device"], problem.robin
     # On a GPU, where each piece is a launch, only a function's values are made in pieces.
     whole = device.type != "cpu" and not callable(problem.a) and not callable(c)
     cells = [slice(0, n)] if whole else Quadrature.of(problem).pieces()
-    pieces = (
-        (part, [x.to(like["dtype"]) for x in _conductances(problem, c, part, device)]) for part in cells
-    )
+    dtype = like["dtype"]
+    pieces = ((part, [x.to(dtype) for x in _conductances(problem, c, part, device)]) for part in cells)
     k, *s = gathered(pieces, n, -1)
     if tracked(*robin):  # as row sums, which are numbers that derivatives are taken by
         low, high = (torch.as_tensor(alpha, **like).reshape(1) for alpha in robin)
@@ -120,7 +107,10 @@ def _conductances(problem: Poisson, c: Any, cells: slice, device: torch.device) 
     if callable(c):
         values = rule.sampled("c", problem, cells, device)
     else:
-        low, high = _at_both_ends(c, cells, widths)
+        constant = isinstance(c, float)
+        nodal = widths.new_full((len(widths) + 1,), c) if constant else c[cells.start : cells.stop + 1]
+        nodal = sent(nodal, device)
+        low, high = nodal[:-1], nodal[1:]
         if problem.lumped:
             yield k
             yield overlap(low * widths / 2, high * widths / 2, -1)  # eq: mass-lumped
@@ -128,18 +118,6 @@ def _conductances(problem: Poisson, c: Any, cells: slice, device: torch.device) 
         values = (low[:, None] * (1 - t) + high[:, None] * t).flatten()
     yield k - (rule.apart(values, -1) @ (w * (t * (1 - t)))) * widths  # eq: weak-form, conductance
     yield rule.against_hats(cells, values)
-
-
-def _at_both_ends(c: float | Tensor, cells: slice, widths: Tensor) -> tuple[Tensor, Tensor]:
-    """Give c at the two ends of some cells."""
-    if isinstance(c, float):
-        everywhere = torch.full_like(widths, c)
-        return everywhere, everywhere
-    nodal = sent(c[cells.start : cells.stop + 1], widths.device)
-    return nodal[:-1], nodal[1:]
-
-
-# A box whose cells differ.
 
 
 def _of_cells(problem: Poisson, c: Any, like: dict[str, Any]) -> CellStiffness:
@@ -155,21 +133,18 @@ def _of_cells(problem: Poisson, c: Any, like: dict[str, Any]) -> CellStiffness:
 def _mass(problem: Poisson, c: Any, like: dict[str, Any]) -> StencilStiffness:
     """Give the mass matrix with the weight c, at all nodes: where it is lumped, a diagonal."""
     rule, dim, n = Quadrature.of(problem), problem.dim, problem.cells[0]
-    nodal = (
-        torch.full(problem.node_shape, c, dtype=torch.float64, device="cpu") if isinstance(c, float) else c
-    )
+    if isinstance(c, float):
+        c = torch.full(problem.node_shape, c, dtype=torch.float64, device="cpu")
     if problem.lumped:
-        return StencilStiffness(
-            problem.space, sent(integrate_nodal(problem.grids, nodal, lumped=True), **like), {}
-        )
+        diagonal = sent(integrate_nodal(problem.grids, c, lumped=True), **like)
+        return StencilStiffness(problem.space, diagonal, {})
     steps = [step for step in itertools.product((-1, 0, 1), repeat=dim) if step >= (0,) * dim]
 
     def entries(rows: slice) -> Iterator[Tensor]:
-        values = (
-            rule.sampled("c", problem, rows, like["device"])
-            if callable(c)
-            else nodal[rows.start : rows.stop + 1]
-        )
+        if callable(c):
+            values = rule.sampled("c", problem, rows, like["device"])
+        else:
+            values = c[rows.start : rows.stop + 1]
         found = _against_products(rule, rows, values, callable(c))
         for step in steps:
             yield _shifted(found[tuple(map(abs, step))], step).to(like["dtype"])
@@ -182,10 +157,7 @@ def _mass(problem: Poisson, c: Any, like: dict[str, Any]) -> StencilStiffness:
 def _against_products(
     rule: Quadrature, rows: slice, values: Tensor, sampled: bool
 ) -> dict[tuple[int, ...], Tensor]:
-    """Integrate c against products of two hats, those of a node and of the next along some axes.
-
-    What c is between nodal values is linear along each axis; else it has been sampled.
-    """
+    """Integrate c, linear between nodal values or sampled, against hats of a node times those of the next."""
     t, w = rule.points, rule.weights
     of_points = w[:, None] * np.stack(((1 - t) ** 2, t * (1 - t), t**2), -1)
     fields: dict[tuple[int, ...], Tensor] = {(): values}
@@ -213,36 +185,16 @@ def _shifted(field: Tensor, step: tuple[int, ...]) -> Tensor:
     return field
 
 
-# The load.
-
-
 class Load(NamedTuple):
-    """A load and where it came from.
+    """A load and where it came from."""
 
-    Attributes
-    ----------
-    b : torch.Tensor, shape ``(..., *unknowns)``
-        The load of the unknowns, boundary fluxes included.
-    name : str
-        The argument that it came from: ``"f"`` or ``"b"``.
-    given : torch.Tensor or None
-        That argument, where it was an array: to be searched when NaN or infinity turns up.
-    lumped : bool
-        Whether f at the nodes stands for its integrals.
-    speaks_torch : bool
-        Whether the solution is to be a tensor.
-    size : torch.Tensor, shape (...), or float, default 0.0
-        What the sum of the absolute values of the load may hide: the integral of that of a function f, and of
-        the boundary fluxes; of each row.
-    fluxes : torch.Tensor, shape (...), or float, default 0.0
-        What the boundary fluxes sum to.
-    """
-
-    b: Tensor
-    name: str
-    given: Tensor | None
-    lumped: bool
-    speaks_torch: bool
+    b: Tensor  # the load of the unknowns, boundary fluxes included, shape (..., *unknowns)
+    name: str  # the argument that it came from: "f" or "b"
+    given: Tensor | None  # that argument, where it was an array: to be searched when NaN or infinity turns up
+    lumped: bool  # whether f at the nodes stands for its integrals
+    speaks_torch: bool  # whether the solution is to be a tensor
+    # What the sum of the absolute values of the load may hide: the integral of that of a function f, and of
+    # the boundary fluxes; and what those sum to. Of each row, shape (...).
     size: Tensor | float = 0.0
     fluxes: Tensor | float = 0.0
 
@@ -251,8 +203,7 @@ def load(problem: Poisson, dtype: torch.dtype, device: torch.device, speaks_torc
     """Assemble the load of the unknowns, :eq:`load` and :eq:`load-box`, boundary fluxes included.
 
     A ready load without boundary data is handed on as it is. ``speaks_torch`` says whether the solution is to
-    be a tensor even if f is no function that returns one. When the function f fails, or returns something
-    else than finite numbers, that is a ValueError.
+    be a tensor even if f is no function that returns one.
     """
     f, given = problem.f, problem.b
     at_sides = fluxes(problem, dtype, device)
@@ -291,12 +242,10 @@ def _of_function(
 
 def _require_finite(problem: Poisson, f: Tensor) -> None:
     """Say where an array f is not finite; on an interval if that may not show later."""
-    if problem.dim == 1 and (
-        problem.floats or hidden(f) or bool((f[..., 0] + f[..., -1]).detach().isfinite().all())
-    ):
-        # What else is not finite shows in the answer; what a Dirichlet end makes of no account does not.
-        return
-    require_finite("f", f, problem.dim)
+    # What else is not finite shows in the answer; what a Dirichlet end makes of no account does not.
+    shows = problem.dim == 1 and (problem.floats or hidden(f))
+    if not shows and (problem.dim > 1 or not (f[..., 0] + f[..., -1]).detach().isfinite().all()):
+        require_finite("f", f, problem.dim)
 
 
 def _whole_period(problem: Poisson, f: Tensor) -> Tensor:

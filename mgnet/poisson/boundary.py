@@ -20,16 +20,8 @@ from .grid import Grid
 from .problem import Poisson
 from .quadrature import Quadrature, evaluate, integrate_nodal
 
-__all__ = [
-    "Held",
-    "Side",
-    "add_fluxes",
-    "boundary_values",
-    "common_batch",
-    "flux_sums",
-    "fluxes",
-    "side_values",
-]
+__all__ = ["Held", "Side", "add_fluxes", "boundary_values", "common_batch", "flux_sums", "fluxes"]
+__all__ += ["side_values"]
 
 # An axis, its low end 0 or its high end -1, and values on that side, shape ``(..., *nodes of the side)``.
 Side = tuple[int, int, Tensor]
@@ -38,20 +30,16 @@ ROOM = 2.0**20
 
 
 def fluxes(problem: Poisson, dtype: torch.dtype, device: torch.device) -> list[Side]:
-    """Return the integrals of the data of Neumann and Robin sides against the hats of their nodes.
-
-    Sides whose data are the number zero are left out. Data that are not what they should be, or are batches
-    that do not fit each other, are a TypeError or a ValueError.
-    """
+    """Return the integrals of the data of Neumann and Robin sides, but zeros, against hats of their nodes."""
     found: list[Side] = []
     batch: tuple[int, ...] = ()
     for name, axis, end, side in problem.sides():
         if isinstance(side, Dirichlet) or nothing(side.g):
             continue
-        along = _grids_along(problem, axis)
+        along, names = _along(problem, axis)
         if callable(side.g) and problem.load == "exact":
             g, rule = _on_side(problem, axis, end, side.g), Quadrature(along, problem.dim)
-            b, *_ = rule.integrate(f"{name}: g", g, dtype, device, _names_along(axis))
+            b, *_ = rule.integrate(f"{name}: g", g, dtype, device, names)
         else:
             values = _nodal_data(problem, name, axis, end, side.g, device).to(dtype)
             b = integrate_nodal(along, values, problem.load == "nodal")
@@ -61,10 +49,7 @@ def fluxes(problem: Poisson, dtype: torch.dtype, device: torch.device) -> list[S
 
 
 def flux_sums(problem: Poisson, sides: list[Side]) -> tuple[Tensor | float, Tensor | float]:
-    """Sum up the sizes of the fluxes, and the fluxes themselves, of each row; not those that are hidden.
-
-    Both sums have shape (...,); they are numbers where there are no fluxes.
-    """
+    """Sum up the sizes of the fluxes, and the fluxes themselves, of each row; not those that are hidden."""
     size: Tensor | float = 0.0
     total: Tensor | float = 0.0
     for *_, values in sides:
@@ -75,11 +60,7 @@ def flux_sums(problem: Poisson, sides: list[Side]) -> tuple[Tensor | float, Tens
 
 
 def add_fluxes(name: str, problem: Poisson, b: Tensor, sides: list[Side], own: bool = True) -> Tensor:
-    """Return a load of the unknowns with the fluxes, in memory of its own if there are some.
-
-    ``own`` says whether the load may be overwritten. When the two are batches that do not fit, a ValueError
-    calls it by its name.
-    """
+    """Return a load of the unknowns with the fluxes; ``own`` says whether it may be overwritten."""
     if not sides:
         return b
     dim, axes = problem.dim, problem.space.axes
@@ -109,11 +90,7 @@ def _at_end(values: Tensor, place: int, count: int, end: int) -> Tensor:
 
 
 def side_values(problem: Poisson, dtype: torch.dtype, device: torch.device) -> list[Side]:
-    """Return the values on the Dirichlet sides; nothing where all are the number zero.
-
-    They are in the order in which they count where two sides meet, the last most. Data that are not what they
-    should be, or are batches that do not fit each other, are a TypeError or a ValueError.
-    """
+    """Return the values on the Dirichlet sides in the order in which they count where two meet, last most."""
     given = [side for side in problem.sides() if isinstance(side[-1], Dirichlet)]
     if all(nothing(side.g) for *_, side in given):
         return []
@@ -127,10 +104,7 @@ def side_values(problem: Poisson, dtype: torch.dtype, device: torch.device) -> l
 
 
 def boundary_values(problem: Poisson, dtype: torch.dtype, device: torch.device) -> Tensor | None:
-    """Return the values at the Dirichlet nodes, and zeros at the others, :eq:`lifting`.
-
-    Their shape is ``(..., *nodes)``; None where all are zero.
-    """
+    """Return the values at the Dirichlet nodes, and zeros at the others, :eq:`lifting`, or None for zero."""
     total: Tensor | None = None
     for axis, end, values in side_values(problem, dtype, device):
         place, count = axis - problem.dim, problem.node_shape[axis]
@@ -141,31 +115,20 @@ def boundary_values(problem: Poisson, dtype: torch.dtype, device: torch.device) 
 
 
 def common_batch(name: str, values: Tensor, axes: int, batch: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the batch of values and of what came before them, or say that the two do not fit.
-
-    The values have the shape ``(..., *points)``, with as many ``axes`` of points; their leading axes and the
-    batch of before are broadcast. A ValueError says so where they cannot be.
-    """
+    """Return the batch of values, the leading axes before so many, and of others, broadcast if they fit."""
     own = tuple(values.shape[: values.ndim - axes])
     if own == batch or not batch:
         return own
     try:
         return tuple(torch.broadcast_shapes(own, batch))
     except RuntimeError:
-        raise ValueError(
-            f"{name}: got leading axes {own} beside {tuple(batch)} of other data;"
-            " accepted: a batch that all share"
-        ) from None
+        got = f"leading axes {own} beside {tuple(batch)} of other data"
+        raise ValueError(f"{name}: got {got}; accepted: a batch that all share") from None
 
 
-def _grids_along(problem: Poisson, axis: int) -> list[Grid]:
-    """Give the grids of a side."""
-    return problem.grids[:axis] + problem.grids[axis + 1 :]
-
-
-def _names_along(axis: int) -> str:
-    """Name the coordinates along a side."""
-    return "xyz".replace("xyz"[axis], "")
+def _along(problem: Poisson, axis: int) -> tuple[list[Grid], str]:
+    """Give the grids of a side, and the names of its coordinates."""
+    return problem.grids[:axis] + problem.grids[axis + 1 :], "xyz".replace("xyz"[axis], "")
 
 
 def _on_side(problem: Poisson, axis: int, end: int, g: Callable[..., Any]) -> Callable[..., Any]:
@@ -195,9 +158,9 @@ def _nodal_data(problem: Poisson, name: str, axis: int, end: int, g: Any, device
     """Give the data of a side at its nodes, shape ``(..., *side nodes)``, in float64."""
     shape = problem.side_shape(axis)
     if callable(g):
-        on_side = _on_side(problem, axis, end, g)
-        points = np.ix_(*(grid.x.copy() for grid in _grids_along(problem, axis)))
-        values, _ = evaluate(f"{name}: g", on_side, *points, device=device, names=_names_along(axis))
+        on_side, (grids, names) = _on_side(problem, axis, end, g), _along(problem, axis)
+        points = np.ix_(*(grid.x.copy() for grid in grids))
+        values, _ = evaluate(f"{name}: g", on_side, *points, device=device, names=names)
         return sent(values, device)
     if isinstance(g, float):
         return torch.full(shape, g, dtype=torch.float64, device=device)
@@ -211,21 +174,14 @@ def _nodal_data(problem: Poisson, name: str, axis: int, end: int, g: Any, device
 
 
 class Held:
-    """The values at the Dirichlet nodes; at others, where they do not count, zero.
-
-    They are an array, shape ``(..., *nodes)``, or those at the two ends of a line, which need no array of all
-    its nodes.
-    """
+    """The values at the Dirichlet nodes, elsewhere zero: an array, or at the ends of a line two numbers."""
 
     def __init__(self, box: Box, nodes: Tensor | None = None, ends: tuple[Any, Any] = (0.0, 0.0)) -> None:
         self.box, self._nodes, self.ends = box, nodes, ends
 
     @classmethod
     def of(cls, problem: Poisson, dtype: torch.dtype, device: torch.device) -> Held:
-        """Return those of a problem.
-
-        Numbers that the precision cannot hold, and values that are none, are a ValueError.
-        """
+        """Return those of a problem; numbers that the precision cannot hold are a ValueError."""
         for name, *_, side in problem.sides():
             if isinstance(side, Dirichlet) and isinstance(side.g, float):
                 held(f"{name}: Dirichlet g", side.g, dtype, ROOM)
@@ -261,11 +217,7 @@ class Held:
         return Held(self.box, nodes, (ends[0], ends[1]))
 
     def beside(self, b: Tensor) -> tuple[tuple[int, ...], Tensor, Held]:
-        """Return the batch, and loads and values with one axis for it.
-
-        The batch is the leading axes of both; the loads get the shape ``(rows, *unknowns)``, the values
-        likewise.
-        """
+        """Return the batch, the leading axes of loads and values, and both with one axis for it."""
         shape, batch = self.box.shape, tuple(b.shape[: b.ndim - self.box.dim])
         if self._nodes is None:
             return batch, b.reshape(math.prod(batch), *shape), self
@@ -275,10 +227,7 @@ class Held:
         return batch, rows, Held(self.box, nodes.reshape(len(rows), *nodes.shape[-self.box.dim :]))
 
     def lifted(self, b: Tensor, A: Operator) -> Tensor:
-        """Move the values to the right-hand side, :eq:`lifting`; derivatives can be taken.
-
-        From loads, shape ``(..., *unknowns)``, it makes those of what is unknown.
-        """
+        """Move the values to the right-hand side, :eq:`lifting`; derivatives can be taken."""
         if self.zero or not b.numel():
             return b
         g = self.nodes(b)

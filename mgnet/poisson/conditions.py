@@ -20,7 +20,14 @@ ACCEPTED = "Dirichlet(g), Neumann(g) or Robin(alpha, g)"
 
 
 class _Condition:
-    """What conditions share: they show arrays by their shape."""
+    """What conditions share: their data are checked, and arrays shown by their shape."""
+
+    g: Any
+
+    def __post_init__(self) -> None:
+        name, g = f"{type(self).__name__} g", self.g  # checked as far as it can be without a grid
+        if not callable(g):
+            object.__setattr__(self, "g", data(name, g) if is_array(g) else _tracked_number(name, g))
 
     def __repr__(self) -> str:
         values = ", ".join(f"{name}={shown(value)}" for name, value in vars(self).items())
@@ -41,9 +48,6 @@ class Dirichlet(_Condition):
 
     g: Any = 0.0
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "g", _given("Dirichlet g", self.g))
-
 
 @dataclass(frozen=True, repr=False)
 class Neumann(_Condition):
@@ -56,9 +60,6 @@ class Neumann(_Condition):
     """
 
     g: Any = 0.0
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "g", _given("Neumann g", self.g))
 
 
 @dataclass(frozen=True, repr=False)
@@ -78,19 +79,12 @@ class Robin(_Condition):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "alpha", _tracked_number("Robin alpha", self.alpha))
-        object.__setattr__(self, "g", _given("Robin g", self.g))
+        super().__post_init__()
         if not hidden(self.alpha) and self.alpha < 0:
             raise ValueError(f"Robin alpha: got {shown(self.alpha)}; accepted: a number of at least 0")
 
 
 Condition = Dirichlet | Neumann | Robin
-
-
-def _given(name: str, g: Any) -> Any:
-    """Check the data of a condition as far as it can be without a grid."""
-    if callable(g):
-        return g
-    return data(name, g) if is_array(g) else _tracked_number(name, g)
 
 
 def _tracked_number(name: str, value: Any) -> Any:
@@ -114,17 +108,10 @@ ZERO = Dirichlet()
 def conditions_of(
     boundary: Any, left: Any, right: Any, joined: tuple[bool, ...], node_shape: tuple[int, ...]
 ) -> list[tuple[Condition, Condition]]:
-    """Return the conditions at the low and at the high end of each axis, with as many nodes as said.
-
-    ``joined`` says whether the two sides of an axis are. Sides that are not named, and joined ones, have
-    Dirichlet(0). What is no condition, or on no side, is a TypeError or a ValueError.
-    """
+    """Return the conditions at the low and at the high end of each axis: Dirichlet(0) where none is named."""
     sides = SIDES[: len(joined)]
     given = {name: side for name, side in (("left", left), ("right", right)) if side is not None}
-    if len(joined) == 1:
-        given = _at_ends(given, boundary)
-    else:
-        given = _on_sides(given, boundary, joined)
+    given = _at_ends(given, boundary) if len(joined) == 1 else _on_sides(given, boundary, joined)
     for axis, pair in enumerate(sides):
         for name in pair:
             if name in given and len(joined) == 1:
@@ -137,7 +124,6 @@ def conditions_of(
 
 
 def _at_ends(given: dict[str, Any], boundary: Any) -> dict[str, Any]:
-    """Give the conditions at the ends of an interval by their names."""
     if boundary is None:
         return given
     if given:
@@ -147,22 +133,19 @@ def _at_ends(given: dict[str, Any], boundary: Any) -> dict[str, Any]:
         if unknown:
             raise ValueError(f"boundary: got the side {shown(unknown.pop())}; accepted: 'left', 'right'")
         return {name: side for name, side in boundary.items() if side is not None}
-    instance(
-        "boundary", boundary, (Dirichlet, Neumann, Robin), f"{ACCEPTED}, or a dictionary of them by side"
-    )
+    instance("boundary", boundary, Condition, f"{ACCEPTED}, or a dictionary of them by side")
     return {"left": boundary, "right": boundary}
 
 
 def _require_at_end(name: str, end: Any, joined: bool) -> None:
     if joined:
         raise ValueError(f"{name}: got {shown(end)} and periodic=True; accepted: one of them")
-    instance(name, end, (Dirichlet, Neumann, Robin), ACCEPTED)
+    instance(name, end, Condition, ACCEPTED)
     if not (isinstance(end.g, float) or (isinstance(end.g, Tensor) and not end.g.ndim)):
         raise TypeError(f"{name}: got {type(end).__name__}(g) with g = {shown(end.g)}; accepted: a number")
 
 
 def _on_sides(given: dict[str, Any], boundary: Any, joined: tuple[bool, ...]) -> dict[str, Any]:
-    """Give the conditions on the sides of a box by their names."""
     names = [name for pair in SIDES[: len(joined)] for name in pair]
     if isinstance(boundary, Mapping):
         for name in boundary:
@@ -181,9 +164,8 @@ def _require_on_side(name: str, side: Any, joined: bool, axis: int, node_shape: 
     if not isinstance(side, Dirichlet | Neumann | Robin):
         raise TypeError(f"boundary: got {shown(side)} for the side {name!r}; accepted: {ACCEPTED}")
     if joined:
-        raise ValueError(
-            f"boundary: got {shown(side)} for the side {name!r} of a periodic axis; accepted: none"
-        )
+        got = f"{shown(side)} for the side {name!r} of a periodic axis"
+        raise ValueError(f"boundary: got {got}; accepted: none")
     if is_array(side.g) or (isinstance(side.g, Tensor) and side.g.ndim):
         what = f"nodal values on the side {name!r}, or on the whole box"
         array(f"{name}: {type(side).__name__} g", side.g, (node_shape, side_shape(node_shape, axis)), what)

@@ -29,15 +29,17 @@ class Constants:
 
     def __init__(self, problem: Poisson) -> None:
         self.problem, self.space = problem, problem.space
+        self.volume = math.prod(grid.length for grid in problem.grids)
+        # The measure of the sides that are not joined.
+        self.border = sum(self.volume / problem.grids[axis].length for _, axis, *_ in problem.sides())
         self.axes = tuple(range(-problem.dim, 0))
 
     def compatible(self, b: Tensor, load: Load) -> Tensor:
         """Return the load without the defect that rounding or lumping left, :eq:`compatibility`.
 
-        ``b`` has the boundary fluxes; ``load`` says where it came from. A constant right-hand side is
-        subtracted that takes the defect away. What quadrature leaves of a kink, or lumping of any f, is
-        removed too, and so is what rounding leaves of data of the size of 1: they are zero. When the defect
-        is more than that, a ValueError gives it, and what to subtract.
+        A constant right-hand side is subtracted that takes the defect away. What quadrature leaves of a kink,
+        or lumping of any f, is removed too, and so is what rounding leaves of data of the size of 1: they are
+        zero. When the defect is more than that, a ValueError gives it, and what to subtract.
         """
         given = load.given if load.given is not None else b  # of which the rounding may be the larger
         allowed = 1e-4 if torch.float32 in (b.dtype, given.dtype) else 1e-8
@@ -46,7 +48,9 @@ class Constants:
             allowed = max(allowed, min(0.1 if load.lumped else 0.01, 2 / coarsest**2))
         defect, size = b.sum(self.axes), b.abs().sum(self.axes)  # eq: compatibility
         size = torch.maximum(size, self._of_rows(load.size, load, size))
-        bad = defect.abs() > (allowed * size).clamp_min(ROUNDED * torch.finfo(b.dtype).eps * self._ones(load))
+        # What a load and fluxes of 1 everywhere sum to.
+        ones = self.border + (self.problem.unknowns if load.name == "b" else self.volume)
+        bad = defect.abs() > (allowed * size).clamp_min(ROUNDED * torch.finfo(b.dtype).eps * ones)
         if bad.any():
             row = int(bad.int().argmax())
             fluxes = self._of_rows(load.fluxes, load, defect)[row]
@@ -60,33 +64,17 @@ class Constants:
             return sent(x, like.device, like.dtype).expand(batch or (1,)).reshape(-1)
         return torch.full_like(like, x)
 
-    @property
-    def _volume(self) -> float:
-        return math.prod(grid.length for grid in self.problem.grids)
-
-    @property
-    def _border(self) -> float:
-        """The measure of the sides that are not joined."""
-        return sum(self._volume / self.problem.grids[axis].length for _, axis, *_ in self.problem.sides())
-
-    def _ones(self, load: Load) -> float:
-        """What a load and fluxes of 1 everywhere sum to."""
-        return self._border + (self.problem.unknowns if load.name == "b" else self._volume)
-
     def _refuse(self, load: Load, row: int, defect: float, fluxes: float, size: float) -> NoReturn:
         """Say what is incompatible, by how much, and what to subtract from it."""
         sides = [name for name, *_, condition in self.problem.sides() if not nothing(condition.g)]
         names = [load.name] if abs(defect - fluxes) > 0.1 * abs(defect) else []
         names += [f"the fluxes g of {', '.join(sides)}"] if abs(fluxes) > 0.1 * abs(defect) else []
         where = f" in row {row}" if load.b.ndim > self.problem.dim and load.b.shape[0] > 1 else ""
-        if load.name == "f":
-            mean = defect / self._volume
-            why = (
-                " (its mean, in which nodes on a border count by half)" if not fluxes and load.lumped else ""
-            )
-        else:
-            mean, why = defect / self.problem.unknowns, ""
-        flux = f", or {defect / self._border!r} from g on every side" if fluxes else ""
+        of_f = load.name == "f"
+        mean = defect / (self.volume if of_f else self.problem.unknowns)
+        halved = of_f and load.lumped and not fluxes
+        why = " (its mean, in which nodes on a border count by half)" if halved else ""
+        flux = f", or {defect / self.border!r} from g on every side" if fluxes else ""
         raise ValueError(
             f"{' and '.join(names)}: got data that sum to {defect:.3e}{where}, the defect, of {size:.3e} in"
             " absolute value; accepted: a load and boundary fluxes that sum to zero, since u is determined up"
@@ -94,20 +82,14 @@ class Constants:
         )
 
     def project(self, b: Tensor) -> Tensor:
-        """Return the load less a constant right-hand side, so that it sums to zero.
-
-        Of a load that is nothing but a constant, zero is left.
-        """
+        """Return the load less a constant right-hand side, so that it sums to zero; zero of a constant."""
         weights = self.space.hat_integrals(b)
         rest = b - b.sum(self.axes, keepdim=True) / weights.sum() * weights
         rounding = ROUNDED * torch.finfo(b.dtype).eps * b.abs().amax(self.axes, keepdim=True)
         return rest.mul_(rest.abs().amax(self.axes, keepdim=True) > rounding)
 
     def remove(self, u: Tensor) -> Tensor:
-        """Return the function with zero mean that differs from another by a constant, :eq:`zero-mean`.
-
-        Both are nodal values, shape ``(batch, *nodes)``.
-        """
+        """Return the function with zero mean that differs from another by a constant, :eq:`zero-mean`."""
         weights = self.space.hat_integrals(u)
         # eq: zero-mean
         mean = (self.space.unknowns(u) * weights).sum(self.axes, keepdim=True) / weights.sum()
@@ -125,10 +107,7 @@ class LooseConstants:
         self.axes = tuple(range(-image.ndim, 0))
 
     def corrected(self, cycle: Callable[[Tensor], Tensor], r: Tensor) -> Tensor:
-        """Return what a cycle makes of a residual that sums to zero, between two corrections by constants.
-
-        The constant part of what the cycle gives does not count; the whole is symmetric if the cycle is.
-        """
+        """Return what a cycle, less constants, makes of a residual between two corrections by constants."""
         image, energy = self.image.to(r), self.energy.to(r)
         mean = r.sum(self.axes, keepdim=True) / energy
         e = cycle(r - mean * image)

@@ -173,18 +173,13 @@ def increasing(nodes: Any) -> np.ndarray:
     rising = (widths > 0) & np.isfinite(widths)
     if not rising.all():
         i = int(np.argmin(rising))
-        raise ValueError(
-            f"nodes: got {float(x[i])}, {float(x[i + 1])} at index {i}; accepted: increasing coordinates"
-        )
+        got = f"{float(x[i])}, {float(x[i + 1])} at index {i}"
+        raise ValueError(f"nodes: got {got}; accepted: increasing coordinates")
     return x
 
 
 def grids_of(n: Any, domain: Any, nodes: Any, dim: int) -> list[Grid]:
-    """Return the grid of each axis, once it is known that there is memory for the cells.
-
-    The arguments are as for :class:`mgnet.Poisson`. What makes no grid is a TypeError or a ValueError, and a
-    problem that needs more memory than the machine has a :class:`mgnet.ResourceError`.
-    """
+    """Return the grid of each axis, once it is known that there is memory for the cells."""
     if nodes is not None:
         if dim > 1:
             raise ValueError(f"nodes: got nodes with dim={dim}; accepted: n and domain, or dim=1")
@@ -194,10 +189,8 @@ def grids_of(n: Any, domain: Any, nodes: Any, dim: int) -> list[Grid]:
     grids = [_uniform_grid(k, ends) for k, ends in zip(cells, _domains(domain, dim), strict=True)]
     volume = math.prod(grid.length / grid.n for grid in grids)
     if dim > 1 and not 1e-300 < volume < 1e300:
-        raise ValueError(
-            f"domain: got {shown(domain)}, whose cells have the volume {volume:.0e};"
-            " accepted: cells of a volume between 1e-300 and 1e300"
-        )
+        got = f"{shown(domain)}, whose cells have the volume {volume:.0e}"
+        raise ValueError(f"domain: got {got}; accepted: cells of a volume between 1e-300 and 1e300")
     return grids
 
 
@@ -224,13 +217,11 @@ def _cells(n: Any, dim: int) -> tuple[int, ...]:
 
 
 def _uniform_grid(cells: int, domain: Any) -> Grid:
-    """Return a grid of equal cells, if the domain has room for them."""
     low, high = ends_of(domain)
     h = (high - low) / cells
     if not (low + h > low and high - h < high):
-        raise ValueError(
-            f"domain: got {domain!r}, where {cells} cells are lost to rounding; accepted: a longer one"
-        )
+        got = f"{domain!r}, where {cells} cells are lost to rounding"
+        raise ValueError(f"domain: got {got}; accepted: a longer one")
     return Grid(cells, (low, high))
 
 

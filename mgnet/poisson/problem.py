@@ -17,7 +17,7 @@ from ..core.checks import flag, number, shown
 from ..core.kinds import hidden, is_array, is_number, tracked
 from ..operators.axes import Axis
 from ..operators.boxes import Box
-from .conditions import SIDES, Condition, Dirichlet, Robin, conditions_of, side_shape
+from .conditions import SIDES, Condition, Dirichlet, conditions_of, side_shape
 from .grid import Grid, grids_of
 
 __all__ = ["Poisson"]
@@ -120,7 +120,6 @@ class Poisson:
         self.nodal = array_f or self.lumped
 
     def _right_hand_side(self, f: Any, b: Any) -> tuple[Any, Any]:
-        """Check f, or b where that is given, and return both."""
         if (f is None) == (b is None):
             if f is None:
                 return 0.0, None
@@ -176,15 +175,13 @@ class Poisson:
     def space(self) -> Box:
         """The axes, and which nodes are unknowns; Robin's alpha is divided by a, where cells are alike."""
         axes = []
-        for grid, pair, joined, alphas in zip(
+        for grid, pair, joined, (low, high) in zip(
             self.grids, self.conditions, self.joined, self.alphas, strict=True
         ):
-            low, high = (
-                "periodic" if joined else "dirichlet" if isinstance(side, Dirichlet) else "natural"
-                for side in pair
-            )
-            robin = (alphas[0] / self.a, alphas[1] / self.a) if self.alike else (0.0, 0.0)
-            axes.append(Axis(grid.n, grid.length / grid.n, (low, high), robin, nodes=grid.nodes))
+            ends = ["dirichlet" if isinstance(side, Dirichlet) else "natural" for side in pair]
+            ends = ["periodic"] * 2 if joined else ends
+            robin = (low / self.a, high / self.a) if self.alike else (0.0, 0.0)
+            axes.append(Axis(grid.n, grid.length / grid.n, (ends[0], ends[1]), robin, nodes=grid.nodes))
         return Box(axes)
 
     @property
@@ -201,10 +198,8 @@ class Poisson:
     @cached_property
     def alphas(self) -> list[tuple[Any, Any]]:
         """Robin's alpha on the two sides of each axis, floats or tensors by which derivatives are taken."""
-        pairs = [
-            [side.alpha if isinstance(side, Robin) else 0.0 for side in pair] for pair in self.conditions
-        ]
-        return [(low, high) for low, high in pairs]
+        alphas = [getattr(side, "alpha", 0.0) for pair in self.conditions for side in pair]
+        return list(zip(alphas[::2], alphas[1::2], strict=True))
 
     def sides(self) -> list[tuple[str, int, int, Condition]]:
         """Return the sides that are not joined: name, axis, 0 or -1 for the low or high end, condition."""
@@ -287,15 +282,14 @@ def _coefficient(name: str, value: Any, shape: tuple[int, ...], what: str) -> An
         if result < 0 or (name == "a" and result == 0):
             raise ValueError(f"{name}: got {shown(value)}; accepted: {BOUNDS[name]}")
         return result
-    result = array(name, value, (shape,), what, batch=False)
-    return result.double()
+    return array(name, value, (shape,), what, batch=False).double()
 
 
 def require_bounds(place: str = "", start: int = 0, **coefficients: Any) -> None:
     """Raise the error that names the first cell or node where a ≤ 0, c < 0, or either is not finite.
 
-    ``place`` is what has a value each, "cell" or "node", by default as a and c come as arrays, and ``start``
-    the number of the first of them along the first axis. What is no tensor, or cannot be looked at, is not.
+    ``place`` is what has a value each, by default as a and c come as arrays, and ``start`` the number of the
+    first along the first axis.
     """
     known = {name: x for name, x in coefficients.items() if isinstance(x, Tensor) and not hidden(x)}
     if not known:

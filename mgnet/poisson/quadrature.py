@@ -30,10 +30,7 @@ MOST = 5 * 2**16
 
 
 class Quadrature:
-    """Gauss points in the cells of a box, some cells of the first axis after others.
-
-    ``dim`` is the number of axes of the problem, by which the points are chosen: a side has those of its box.
-    """
+    """Gauss points, those of a box on its sides too, in some cells of the first axis after others."""
 
     def __init__(self, grids: Sequence[Grid], dim: int) -> None:
         self.grids, self.dim = list(grids), dim
@@ -53,13 +50,9 @@ class Quadrature:
 
     def coordinates(self, cells: slice) -> tuple[np.ndarray, ...]:
         """Give the coordinates of the points of some cells along the first axis, to be broadcast."""
-        axes = [grid.inside(part.start, part.stop, self.points) for grid, part in self._parts(cells)]
-        return (axes[0],) if len(axes) == 1 else np.ix_(*axes)
-
-    def _parts(self, cells: slice) -> Iterator[tuple[Grid, slice]]:
-        """Give each axis and which of its cells are meant."""
-        for i, grid in enumerate(self.grids):
-            yield grid, cells if i == 0 else slice(0, grid.n)
+        first, *others = self.grids
+        x = first.inside(cells.start, cells.stop, self.points)
+        return np.ix_(x, *(grid.inside(0, grid.n, self.points) for grid in others)) if others else (x,)
 
     def apart(self, values: Tensor, place: int) -> Tensor:
         """Move the points of each cell of an axis to an axis of their own, at the end."""
@@ -69,11 +62,7 @@ class Quadrature:
         return values if place == -1 else values.movedim(place, -1)
 
     def sampled(self, name: str, problem: Poisson, cells: slice, device: torch.device) -> Tensor:
-        """Give the values in float64 of a function, "a" or "c", at the points of some cells, checked.
-
-        The cells are some along the first axis, and the device is where the function may have numbers of its
-        own. When it fails, or gives something else than numbers in its bounds, the error names the cell.
-        """
+        """Give the values in float64 of a function, "a" or "c", at the points of some cells, checked."""
         values = coefficient_at(name, problem, device, *self.coordinates(cells))
         least = values
         for place in range(-problem.dim, 0):
@@ -120,25 +109,18 @@ class Quadrature:
 
     def widths(self, place: int, cells: slice, device: torch.device) -> Tensor:
         """Give the widths of an axis's cells, to be multiplied with what has an entry for each."""
-        first = place == -len(self.grids)
         grid = self.grids[place]
-        part = cells if first else slice(0, grid.n)
+        part = cells if place == -len(self.grids) else slice(0, grid.n)
         widths = sent(torch.from_numpy(grid.widths(part.start, part.stop)), device)
         return widths.reshape(-1, *[1] * (-1 - place))
 
     def integrate(
-        self,
-        name: str,
-        f: Callable[..., Any],
-        dtype: torch.dtype,
-        device: torch.device,
-        names: str = "xyz",
+        self, name: str, f: Callable[..., Any], dtype: torch.dtype, device: torch.device, names: str = "xyz"
     ) -> tuple[Tensor, bool, Tensor]:
-        """Integrate a function against the hats of all nodes, and its absolute value; over cells in float64.
+        """Integrate a function against the hats of all nodes, and its absolute value over cells in float64.
 
-        Return the integrals, shape ``(..., *nodes)``, where the function left its values; whether it returned
-        a tensor; and the integral of the absolute value, zero where it cannot be looked at. What the function
-        takes is said at ``evaluate``.
+        Return the integrals where the function left its values, whether it returned a tensor, and the
+        integral of the absolute value, zero where it cannot be looked at.
         """
         speaks_torch, size = False, torch.zeros((), dtype=torch.float64, device="cpu")
         lookout = Lookout(len(self.grids))
@@ -163,8 +145,8 @@ class Quadrature:
 def integrate_nodal(grids: Sequence[Grid], f: Tensor, lumped: bool) -> Tensor:
     """Integrate the function through nodal values against the hats, along each axis in turn.
 
-    Values and integrals have the shape ``(..., *nodes)``. Lumped values stand for the function all over their
-    hats, :eq:`load-nodal`; else it is linear along each axis of a cell, :eq:`load-consistent`.
+    Lumped values stand for it all over their hats, :eq:`load-nodal`; else it is linear along each axis of a
+    cell, :eq:`load-consistent`.
     """
     for place, grid in enumerate(grids, -len(grids)):
         f = _lumped(f, grid.h, place) if lumped else integrate_linear(f, grid.h, place)
@@ -187,31 +169,26 @@ def evaluate(
 ) -> tuple[Tensor, bool]:
     """Call a user's function; return float64 values and whether they came as a tensor.
 
-    It takes one array for each coordinate, of shapes that broadcast and as many axes as there are
-    coordinates: NumPy arrays, and if it does not take those, tensors, on the device, where it may have
-    numbers of its own, or on the CPU. Its values, shape ``(..., *points)``, are where it left them, on the
-    CPU if they are no tensor. Of ``names`` a message makes the coordinates. When it fails, or returns
-    something else than as many finite numbers, or one, that is a TypeError or a ValueError.
+    It takes one array for each coordinate, of shapes that broadcast: NumPy arrays, and if it does not take
+    those, tensors, on the device, where it may have numbers of its own, or on the CPU. Its values, shape
+    ``(..., *points)``, are where it left them. Of ``names`` a message makes the coordinates.
     """
     try:
         values = _called(function, x, device)
     except MemoryError:
         raise
     except Exception as error:
-        raise ValueError(
-            f"{name}: the function raised {type(error).__name__}: {error}; accepted: a function of"
-            f" {', '.join(names[: len(x)])} that returns numbers"
-        ) from error
+        said = f"the function raised {type(error).__name__}: {error}"
+        accepted = f"a function of {', '.join(names[: len(x)])} that returns numbers"
+        raise ValueError(f"{name}: {said}; accepted: {accepted}") from error
     shape = _returned_shape(name, values)
     points = np.broadcast_shapes(*(axis.shape for axis in x))
     last = shape[max(len(shape) - len(points), 0) :]
     fits = len(points) > 1 and len(last) == len(points)
     fits = fits and all(size in (1, full) for size, full in zip(last, points, strict=True))
     if shape and not fits and last != points:
-        accepted = ", ".join(map(str, points))
-        raise ValueError(
-            f"{name}: the function returned shape {shape}; accepted: (..., {accepted}) or a number"
-        )
+        accepted = f"(..., {', '.join(map(str, points))}) or a number"
+        raise ValueError(f"{name}: the function returned shape {shape}; accepted: {accepted}")
     speaks_torch = isinstance(values, Tensor)
     result = array(name, values, (last,), "one value per point")
     batch = shape[: max(len(shape) - len(points), 0)]
@@ -250,10 +227,8 @@ def _require_finite_at(name: str, values: Tensor, x: Sequence[np.ndarray], names
         bad = ~values.isfinite()
         if bad.any():
             index = bad.nonzero()[0].tolist()[-len(x) :]
-            points = np.broadcast_arrays(*x)
-            at = ", ".join(
-                f"{axis} = {float(point[tuple(index)])!r}" for axis, point in zip(names, points, strict=False)
-            )
+            points = [float(axis[tuple(index)]) for axis in np.broadcast_arrays(*x)]
+            at = ", ".join(f"{axis} = {point!r}" for axis, point in zip(names, points, strict=False))
             first = first_bad(values, bad, len(x))
             raise ValueError(f"{name}: the function returned {first}, {at}; accepted: finite numbers")
 
@@ -262,7 +237,6 @@ def coefficient_at(name: str, problem: Poisson, device: torch.device, *x: np.nda
     """Evaluate the function a or c, which has no batch, as ``evaluate`` does."""
     values, _ = evaluate(name, getattr(problem, name), *x, device=device)
     if values.ndim != problem.dim:
-        raise ValueError(
-            f"{name}: the function returned {values.ndim} axes; accepted: {problem.dim}, one value per point"
-        )
+        accepted = f"{problem.dim}, one value per point"
+        raise ValueError(f"{name}: the function returned {values.ndim} axes; accepted: {accepted}")
     return values

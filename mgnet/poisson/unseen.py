@@ -35,22 +35,19 @@ class Lookout:
         self.dim, self.largest, self.alone = dim, 0.0, False
 
     def look(self, sizes: Tensor) -> None:
-        """Take the next absolute values into account.
-
-        They are in the order of the points; leading axes are a batch.
-        """
+        """Take the next absolute values into account, in the order of the points, whatever their batch."""
         top = float(sizes.max()) if sizes.numel() else 0.0
         if top > self.largest:
             self.largest = top
             self.alone = _around_largest(sizes, self.dim) and _share_alone(sizes, self.dim) > 0.5
 
     def warn(self, name: str, function: Callable[..., Tensor], grids: Sequence[Grid]) -> None:
-        """Warn, if there is a reason.
-
-        The function takes one array for each coordinate, to be broadcast; the warning calls it by the name.
-        """
-        if not self.largest:
-            self.alone = bool(function(*_closer(grids)).any())
+        """Warn of a function, called as ``evaluate`` does, if there is a reason."""
+        if not self.largest:  # in the middle of many equal parts of each axis
+            count = round(CLOSER ** (1 / len(grids)))
+            middles = (np.arange(count) + 0.5) / count
+            points = np.ix_(*(grid.domain[0] + grid.length * middles for grid in grids))
+            self.alone = bool(function(*points).any())
         if self.alone:
             warnings.warn(
                 f"{name}: quadrature does not see this function, which has a peak between the points of a"
@@ -84,10 +81,3 @@ def _share_alone(sizes: Tensor, dim: int) -> float:
             near = torch.maximum(around.narrow(axis, 0, n), around.narrow(axis, 4, n))
             alone |= near < ALONE * sizes
     return float((sizes * alone).sum() / sizes.sum())
-
-
-def _closer(grids: Sequence[Grid]) -> list[np.ndarray]:
-    """Give points in the middle of many equal parts of each axis, as a function is called with."""
-    count = round(CLOSER ** (1 / len(grids)))
-    middles = (np.arange(count) + 0.5) / count
-    return list(np.ix_(*(grid.domain[0] + grid.length * middles for grid in grids)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 import os
 from typing import Any
 
@@ -15,14 +14,8 @@ from ..core.files import replacing
 __all__ = ["History"]
 
 COLUMNS = (
-    "epoch",
-    "lr",
-    "train_loss",
-    "train_accuracy",
-    "val_loss",
-    "val_accuracy",
-    "seconds",
-    "images_per_second",
+    *("epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy"),
+    *("seconds", "images_per_second"),
 )
 
 
@@ -64,13 +57,11 @@ class History:
         self.rows.append({name: figures.get(name) for name in COLUMNS})
 
     def __getitem__(self, column: str) -> list[Any]:
-        """Return a column."""
         if column not in COLUMNS:
             raise KeyError(f"{column}: no column; accepted: one of {COLUMNS}")
         return [row[column] for row in self.rows]
 
     def __len__(self) -> int:
-        """Return the number of epochs."""
         return len(self.rows)
 
     @property
@@ -115,7 +106,8 @@ class History:
         path : path
             Where.
         """
-        text = json.dumps(_without_nan(self.state_dict()), indent=1, allow_nan=False)
+        plain = json.loads(json.dumps(self.state_dict()), parse_constant=lambda _: None)
+        text = json.dumps(plain, indent=1)
         with replacing(path) as file:
             file.write((text + "\n").encode())
 
@@ -136,8 +128,11 @@ class History:
         TypeError, ValueError
             When it is something else; the message says where.
         """
-        rows = enumerate(entry(state, "rows", list, "a list of rows", "history"), 1)
-        self.rows = [_row(f"history: row {i}", row) for i, row in rows]
+        rows = []
+        for i, row in enumerate(entry(state, "rows", list, "a list of rows", "history"), 1):
+            instance(where := f"history: row {i}", row, dict, "a dictionary")
+            rows.append({name: _figure(row, name, where) for name in COLUMNS})
+        self.rows = rows
         self.test_accuracy = _figure(state, "test_accuracy", "history")
         self.stopped_early = entry(state, "stopped_early", bool, "True or False", "history")
 
@@ -149,23 +144,9 @@ class History:
         return f"History({len(self)} epochs; the last: {last}{test})"
 
 
-def _row(where: str, row: Any) -> dict[str, Any]:
-    """Return the figures of an epoch as they are; refuse what is something else."""
-    instance(where, row, dict, "a dictionary")
-    return {name: _figure(row, name, where) for name in COLUMNS}
-
-
 def _figure(state: dict[str, Any], name: str, where: str) -> float | None:
     """Return a number or None as it is; refuse what is neither."""
     value: float | None = entry(state, name, int | float | None, "a number", where)
     if value is not None:
         (probability if "accuracy" in name else number)(f"{where}: {name}", value)
     return value
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _without_nan(entry) for name, entry in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -17,9 +17,6 @@ from .preflight import evaluating, place_of, require_answer
 
 __all__ = ["DivergedError", "diverged", "evaluate", "judge", "not_finite", "predict"]
 
-# Images at a time where they are judged, in training and afterwards.
-JUDGED = 1000
-
 
 class DivergedError(ArithmeticError):
     """The loss is not finite; the checkpoint that was saved last is still there."""
@@ -65,12 +62,8 @@ def predict(model: nn.Module, split: Split, *, batch_size: int = 1000) -> Tensor
 
     Parameters
     ----------
-    model : torch.nn.Module
-        Maps images to scores; used in evaluation mode.
-    split : Split
-        The images.
-    batch_size : int, default 1000
-        Images at a time.
+    model, split, batch_size
+        As for :func:`evaluate`.
 
     Returns
     -------
@@ -78,9 +71,8 @@ def predict(model: nn.Module, split: Split, *, batch_size: int = 1000) -> Tensor
         Scores, float32, on the model's device.
     """
     split = _ready(model, split)
-    batches = _in_order(model, split, batch_size, Processes.alone())
     with evaluating(model):
-        return torch.cat([model(x).float() for x, _ in batches])
+        return torch.cat([model(x).float() for x, _ in _in_order(model, split, batch_size)])
 
 
 def _ready(model: Any, split: Any) -> Split:
@@ -95,13 +87,13 @@ def _ready(model: Any, split: Any) -> Split:
 
 
 def judge(
-    model: nn.Module, split: Split, processes: Processes, batch_size: int = JUDGED, bfloat16: bool = False
+    model: nn.Module, split: Split, processes: Processes, batch_size: int = 1000, bfloat16: bool = False
 ) -> tuple[float, float]:
     """Return mean loss and accuracy over all images of all processes, in evaluation mode."""
     device = split.images.device
     loss, correct = (torch.zeros((), dtype=torch.float64, device=device) for _ in range(2))
     with evaluating(model), brain_float(device, bfloat16):
-        for x, y in _in_order(model, split, batch_size, processes):
+        for x, y in _in_order(model, split, batch_size, processes.rank, processes.world):
             scores = model(x).float()
             loss += F.cross_entropy(scores, y, reduction="sum")  # eq: softmax-cross-entropy
             correct += (scores.argmax(1) == y).sum()  # eq: accuracy
@@ -109,25 +101,17 @@ def judge(
     return sums[0] / len(split), sums[1] / len(split)
 
 
-def _in_order(model: nn.Module, split: Split, batch_size: int, processes: Processes) -> Batches:
+def _in_order(model: nn.Module, split: Split, batch_size: int, rank: int = 0, world: int = 1) -> Batches:
     """Return the batches of a split as they are, in the memory order of the model's kernels."""
     order = {"memory_format": torch.channels_last}
-    return Batches(
-        split,
-        batch_size,
-        shuffle=False,
-        rank=processes.rank,
-        world=processes.world,
-        channels_last=any(p.ndim == 4 and p.is_contiguous(**order) for p in model.parameters()),
-    )
+    last = any(p.ndim == 4 and p.is_contiguous(**order) for p in model.parameters())
+    return Batches(split, batch_size, shuffle=False, rank=rank, world=world, channels_last=last)
 
 
 def diverged(what: str, lr: float) -> DivergedError:
     """Return the error for a training that has left the finite numbers; it says what to do."""
-    return DivergedError(
-        f"{what} at learning rate {lr:.3g}; take a smaller one, or clip the gradient; the last checkpoint is"
-        " as it was"
-    )
+    advice = "take a smaller one, or clip the gradient; the last checkpoint is as it was"
+    return DivergedError(f"{what} at learning rate {lr:.3g}; {advice}")
 
 
 def not_finite(model: nn.Module) -> list[str]:

@@ -7,8 +7,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,15 +20,13 @@ from ..core.precision import brain_float
 from ..core.progress import Progress, telling
 from ..core.signals import StoppedError, gently
 from ..data import Data
-from . import judging, recipes
+from . import judging, optimizers, recipes
 from .history import History
 from .judging import DivergedError, diverged, evaluate, not_finite, predict
 from .preflight import place_of, require_data, require_fit, require_scores
-from .randomness import own_random_numbers
 from .recipes import Recipe
 from .run_folder import claimed, folder
-from .state import State
-from .sums import LOOK
+from .state import LOOK, State, own_random_numbers
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -121,7 +118,9 @@ def fit(
     instance("data", data, Data, "a Data of tensors, as mgnet.data.cifar10() and Data(train, ...) are")
     require_data(data)
     if isinstance(recipe, str):
-        recipe = recipes.recipe(recipe, data.shape[0], *_has(model, nn.BatchNorm2d, nn.Conv2d))
+        layers = [*model.modules()]
+        has = (any(isinstance(layer, kind) for layer in layers) for kind in (nn.BatchNorm2d, nn.Conv2d))
+        recipe = recipes.recipe(recipe, data.shape[0], *has)
     instance("recipe", recipe, Recipe, "a Recipe, or the name of one")
     recipe = recipe.changed(**changes, **({} if epochs is None else {"epochs": epochs}))
     seed, target = count("seed", seed, 0, SEEDS), folder(out)
@@ -134,7 +133,7 @@ def fit(
         held.enter_context(torch.enable_grad())
         with own_random_numbers(place, seed):
             findings = require_fit(model, data, recipe)
-        run = State(model, data, recipe, seed, place, target, findings)
+        run = State(model, data, recipe, seed, target, findings)
         run.save_every = None if save_every is None else int(save_every)
         log = held.enter_context(_log(tensorboard))
         if target is not None:
@@ -156,8 +155,11 @@ def train(run: State, stop: list[int], show: bool | None, log: SummaryWriter | N
             train_epoch(run, stop, report)
             close_epoch(run)
             run.save()
-            report.epoch(run.history.rows[-1])
-            _write_log(log, run.history.rows[-1])
+            row = run.history.rows[-1]
+            report.epoch(row)
+            for name, value in row.items():
+                if log and name != "epoch" and value is not None:
+                    log.add_scalar(name, value, row["epoch"])
         finish(run)
 
 
@@ -194,7 +196,9 @@ def train_step(run: State, x: Tensor, y: Tensor) -> None:
         raise ValueError("model: its scores do not depend on its parameters; accepted: scores that do")
     # eq: label-smoothing
     losses = F.cross_entropy(scores.float(), y, reduction="sum", label_smoothing=recipe.label_smoothing)
-    loss = losses / global_size(run)  # eq: batch-loss
+    before = (run.batches.position - 1) * recipe.batch_size
+    images = min(recipe.batch_size, len(run.data.train) - before)  # of all processes
+    loss = losses / images  # eq: batch-loss
     step = len(run.history) * len(run.batches) + run.batches.position
     lr = run.optimizer.param_groups[0]["lr"]
     run.sums.note(step, lr, losses, (scores.detach().argmax(1) == y).sum(), len(y))
@@ -209,13 +213,7 @@ def train_step(run: State, x: Tensor, y: Tensor) -> None:
         if "overflow" not in str(error):
             raise
         raise diverged(f"step {step} is beyond the numbers of its weights", lr) from error
-    run.schedule.step()
-
-
-def global_size(run: State) -> int:
-    """Return the number of images of this step, of all processes."""
-    before = (run.batches.position - 1) * run.recipe.batch_size
-    return min(run.recipe.batch_size, len(run.data.train) - before)
+    optimizers.set_rate(run.optimizer, recipe, step, len(run.batches))
 
 
 def is_stopped(run: State, stop: list[int]) -> bool:
@@ -229,24 +227,20 @@ def close_epoch(run: State) -> None:
     """Look at the validation set, note the figures, and keep the weights if they are the best."""
     run.processes.same(run.model.buffers())
     require_finite(run)
-    loss, accuracy = None, None
-    if len(run.data.validation):
-        loss, accuracy = judged(run, "validation")
-    loss_sum, correct, seen = run.processes.total(
-        run.sums.loss, run.sums.correct, run.sums.seen, device=run.device
-    )
-    before = run.history.best
+    loss, accuracy = judged(run, "validation") if len(run.data.validation) else (None, None)
+    sums, before = run.sums, run.history.best
+    loss_sum, correct, seen = run.processes.total(sums.loss, sums.correct, sums.seen, device=run.device)
     run.history.append(
         epoch=len(run.history) + 1,
-        lr=run.schedule.get_last_lr()[0],
+        lr=run.optimizer.param_groups[0]["lr"],
         train_loss=loss_sum / seen,
         train_accuracy=correct / seen,
         val_loss=loss,
         val_accuracy=accuracy,
-        seconds=run.sums.seconds,
-        images_per_second=seen / run.sums.seconds,
+        seconds=sums.seconds,
+        images_per_second=seen / sums.seconds,
     )
-    run.sums.clear()
+    sums.clear()
     if run.history.best is not before:
         run.best = {name: x.detach().clone() for name, x in run.model.state_dict().items()}
     best = run.history.best
@@ -282,12 +276,7 @@ def require_finite(run: State) -> None:
 
 
 def _require_sense(
-    out: Path | None,
-    resume: bool,
-    overwrite: bool,
-    save_every: int | None,
-    progress: bool | None,
-    tensorboard: str | os.PathLike[str] | None,
+    out: Path | None, resume: bool, overwrite: bool, save_every: Any, progress: Any, tensorboard: Any
 ) -> None:
     if progress is not None:
         flag("progress", progress)
@@ -296,33 +285,16 @@ def _require_sense(
     if flag("resume", resume) and flag("overwrite", overwrite):
         raise ValueError("overwrite: got True; accepted with resume: False")
     if (resume or flag("overwrite", overwrite) or save_every) and out is None:
-        raise ValueError(
-            "out: got None; accepted: a folder, where resume, overwrite or save_every is asked for"
-        )
+        asked = "resume, overwrite or save_every is asked for"
+        raise ValueError(f"out: got None; accepted: a folder, where {asked}")
     if tensorboard is not None and importlib.util.find_spec("tensorboard") is None:
-        raise ImportError(
-            "tensorboard: not installed; accepted: pip install 'mgnet-companion[tensorboard]'",
-            name="tensorboard",
-        )
+        needed = "pip install 'mgnet-companion[tensorboard]'"
+        raise ImportError(f"tensorboard: not installed; accepted: {needed}", name="tensorboard")
 
 
-def _has(model: nn.Module, *kinds: type[nn.Module]) -> list[bool]:
-    return [any(isinstance(module, kind) for module in model.modules()) for kind in kinds]
-
-
-@contextmanager
-def _log(folder: str | os.PathLike[str] | None) -> Iterator[SummaryWriter | None]:
+def _log(folder: str | os.PathLike[str] | None) -> AbstractContextManager[SummaryWriter | None]:
     if folder is None:
-        yield None
-        return
+        return nullcontext()
     from torch.utils.tensorboard import SummaryWriter
 
-    with SummaryWriter(str(folder)) as writer:
-        yield writer
-
-
-def _write_log(log: SummaryWriter | None, row: dict[str, Any]) -> None:
-    if log is not None:
-        for name, value in row.items():
-            if name != "epoch" and value is not None:
-                log.add_scalar(name, value, row["epoch"])
+    return SummaryWriter(str(folder))

@@ -10,14 +10,11 @@ from torch import Tensor, nn
 
 from .recipes import Recipe
 
-__all__ = ["create", "go_to", "load", "schedule"]
+__all__ = ["create", "load", "set_rate"]
 
 
 def create(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Return the optimiser; norms and biases are not pulled towards zero.
-
-    Lazy layers know their shapes by then.
-    """
+    """Return the optimiser; norms and biases are not pulled towards zero."""
     numbers = [p for p in model.parameters() if p.requires_grad]
     groups = [
         # eq: weight-decay
@@ -33,10 +30,7 @@ def create(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def load(optimizer: torch.optim.Optimizer, moments: dict[int, dict[str, Any]]) -> None:
-    """Take up the ``state`` of another's ``state_dict()``; rates and decay stay those of the recipe.
-
-    Moments that belong to other parameters are a ValueError.
-    """
+    """Take up the ``state`` of another's ``state_dict()``; rates and decay stay those of the recipe."""
     optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
     for p, state in optimizer.state.items():
         for name, x in state.items():
@@ -44,22 +38,10 @@ def load(optimizer: torch.optim.Optimizer, moments: dict[int, dict[str, Any]]) -
                 raise ValueError(f"{name} has shape {tuple(x.shape)}, its parameter {tuple(p.shape)}")
 
 
-def schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> Any:
-    """Return the schedule of the learning rate, a new value for every step.
-
-    ``steps`` are those of an epoch.
-    """
-    total = recipe.epochs * steps
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share(recipe, step, total))
-
-
-def go_to(schedule: Any, step: int) -> None:
-    """Put a new schedule where it is after some steps."""
-    schedule.last_epoch = step
-    rates = zip(schedule.base_lrs, schedule.lr_lambdas, strict=True)
-    schedule._last_lr = [base * share(step) for base, share in rates]
-    for group, lr in zip(schedule.optimizer.param_groups, schedule._last_lr, strict=True):
-        group["lr"] = lr
+def set_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, step: int, steps: int) -> None:
+    """Set the learning rate after so many steps of a run, where an epoch has ``steps``."""
+    for group in optimizer.param_groups:
+        group["lr"] = recipe.lr * _share(recipe, step, recipe.epochs * steps)
 
 
 def _share(recipe: Recipe, step: int, total: int) -> float:

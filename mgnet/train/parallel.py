@@ -16,21 +16,11 @@ __all__ = ["Processes", "together"]
 
 
 class Processes:
-    """The processes of ``torchrun``, or this one alone.
-
-    This is the one of the number ``rank``, of as many as ``world`` says.
-    """
+    """The processes of ``torchrun``, ``world`` of them, or this one alone."""
 
     def __init__(self) -> None:
         active = dist.is_available() and dist.is_initialized()
         self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if active else (0, 1)
-
-    @classmethod
-    def alone(cls) -> Processes:
-        """Return this process without the others, for what each does by itself."""
-        processes = cls()
-        processes.rank, processes.world = 0, 1
-        return processes
 
     @property
     def writes(self) -> bool:
@@ -85,10 +75,7 @@ class Processes:
             raise error
 
     def same(self, tensors: Iterable[Tensor]) -> None:
-        """Overwrite tensors with those of the first process.
-
-        They are weights, or running statistics, which differ between processes.
-        """
+        """Overwrite weights or running statistics, which differ between processes, by those of the first."""
         if self.world == 1:
             return
         for tensor in tensors:
@@ -99,10 +86,7 @@ class Processes:
 
 @contextmanager
 def together(device: torch.device) -> Iterator[None]:
-    """Join the processes that ``torchrun`` started, if it did; by gloo on CPUs and NCCL on GPUs.
-
-    When the environment says only in part what torchrun says, that is a ValueError.
-    """
+    """Join the processes that ``torchrun`` started, if it did; by gloo on CPUs and NCCL on GPUs."""
     if "WORLD_SIZE" not in os.environ or dist.is_initialized():
         yield
         return
@@ -120,16 +104,10 @@ def _require_environment() -> None:
     for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
         value = os.environ.get(name, "")
         if not value or (name != "MASTER_ADDR" and not (value.isascii() and value.isdigit())):
-            raise ValueError(
-                f"{name}: got {value or 'nothing'!r} in the environment, where WORLD_SIZE is set; accepted:"
-                " what torchrun sets, or no WORLD_SIZE"
-            )
-    if not int(os.environ["MASTER_PORT"]) < 2**16:
-        raise ValueError(
-            f"MASTER_PORT: got {os.environ['MASTER_PORT']} in the environment; accepted: below 65536"
-        )
-    if not int(os.environ["RANK"]) < int(os.environ["WORLD_SIZE"]):
-        raise ValueError(
-            f"RANK: got {os.environ['RANK']} in the environment; accepted: below WORLD_SIZE, which is"
-            f" {os.environ['WORLD_SIZE']}"
-        )
+            got = f"{value or 'nothing'!r} in the environment, where WORLD_SIZE is set"
+            raise ValueError(f"{name}: got {got}; accepted: what torchrun sets, or no WORLD_SIZE")
+    world = os.environ["WORLD_SIZE"]
+    limits = {"MASTER_PORT": (2**16, "65536"), "RANK": (int(world), f"WORLD_SIZE, which is {world}")}
+    for name, (limit, said) in limits.items():
+        if int(os.environ[name]) >= limit:
+            raise ValueError(f"{name}: got {os.environ[name]} in the environment; accepted: below {said}")

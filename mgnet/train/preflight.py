@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +15,8 @@ from ..core.precision import brain_float
 from ..data import Data, Split
 from .recipes import Recipe
 
-__all__ = [
-    *("Findings", "evaluating", "place_of", "require_answer", "require_data", "require_finite"),
-    *("require_fit", "require_scores"),
-]
+__all__ = ["Findings", "evaluating", "place_of", "require_answer", "require_data", "require_finite"]
+__all__ += ["require_fit", "require_scores"]
 
 PARTS = ("train", "validation", "test")
 
@@ -50,16 +48,15 @@ def require_data(data: Data) -> None:
         for what in ("shape", "mean", "std") if len(part) else ():
             own, others = getattr(part, what), getattr(data.train, what)
             if own != others:
-                raise ValueError(
-                    f"data: got {what} {own} in data.{name} and {others} in data.train; accepted: the same"
-                )
+                got = f"{what} {own} in data.{name} and {others} in data.train"
+                raise ValueError(f"data: got {got}; accepted: the same")
 
 
 def require_fit(model: nn.Module, data: Data, recipe: Recipe) -> Findings:
     """Refuse a model that cannot be trained on a data set; return what the run has to heed.
 
-    It is asked once, in evaluation mode; the data are on its device. Lazy layers take their shapes here, and
-    their numbers from torch's generators.
+    It is asked once, in evaluation mode. Lazy layers take their shapes here, and their numbers from torch's
+    generators.
     """
     if recipe.patience is not None and not len(data.validation):
         raise ValueError(f"patience: got {recipe.patience}; accepted without a validation set: None")
@@ -71,15 +68,14 @@ def require_fit(model: nn.Module, data: Data, recipe: Recipe) -> Findings:
         scores = _answer(model, data.train)
     for name in PARTS:
         _require_labels(scores, getattr(data, name), f"data.{name}")
-    _require_parameters(model)
+    if not any(p.requires_grad for p in model.parameters()):
+        raise ValueError("model: got no parameter to train; accepted: at least one that requires a gradient")
+    require_finite(model)
     return Findings(still, 0 if not norms else 2 if min(values, default=2) < 2 else 1)
 
 
 def require_answer(model: nn.Module, split: Split) -> None:
-    """Refuse a model that does not give scores for the images of a split, or not for its labels.
-
-    It is asked once, in evaluation mode; the split is on its device.
-    """
+    """Refuse a model that does not give scores for the images of a split, or not for its labels."""
     if len(split):
         _require_labels(_answer(model, split), split, "split")
 
@@ -109,13 +105,12 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 def _still(model: nn.Module) -> list[nn.Module]:
     """Return the modules that training mode is not for: set apart by the caller, or norms that are frozen."""
     apart = [module for module in model.modules() if model.training and not module.training]
-    return apart + [module for module in model.modules() if _is_frozen_norm(module)]
-
-
-def _is_frozen_norm(module: nn.Module) -> bool:
-    numbers = list(module.parameters(recurse=False))
-    norm = isinstance(module, nn.modules.batchnorm._NormBase)
-    return norm and bool(numbers) and not any(p.requires_grad for p in numbers)
+    for module in model.modules():
+        numbers = list(module.parameters(recurse=False))
+        frozen = bool(numbers) and not any(p.requires_grad for p in numbers)
+        if frozen and isinstance(module, nn.modules.batchnorm._NormBase):
+            apart.append(module)
+    return apart
 
 
 def _answer(model: nn.Module, split: Split) -> Tensor:
@@ -127,10 +122,8 @@ def _answer(model: nn.Module, split: Split) -> Tensor:
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
-        size = "×".join(map(str, split.shape))
-        raise ValueError(
-            f"model: does not take images of {size} ({type(error).__name__}: {error})"
-        ) from error
+        size, said = "×".join(map(str, split.shape)), f"{type(error).__name__}: {error}"
+        raise ValueError(f"model: does not take images of {size} ({said})") from error
     require_scores(scores, 2)
     return scores
 
@@ -140,19 +133,16 @@ def require_scores(scores: Any, images: int) -> None:
     if not isinstance(scores, Tensor) or not scores.is_floating_point():
         raise TypeError(f"model: gave {shown(scores)} for images; accepted: a tensor of scores")
     if scores.ndim != 2 or len(scores) != images:
-        raise ValueError(
-            f"model: gave shape {tuple(scores.shape)} for {images} images; accepted: ({images}, classes)"
-        )
+        got = f"shape {tuple(scores.shape)} for {images} images"
+        raise ValueError(f"model: gave {got}; accepted: ({images}, classes)")
 
 
 def _require_labels(scores: Tensor, split: Split, name: str) -> None:
     wrong = ((split.labels < 0) | (split.labels >= scores.shape[1])).nonzero()
     if len(wrong):
         i = int(wrong[0])
-        raise ValueError(
-            f"labels: got {int(split.labels[i])} in {name}, image {i} (from 0); accepted: 0 to"
-            f" {scores.shape[1] - 1}, since the model gives {scores.shape[1]} scores"
-        )
+        got, most = f"{int(split.labels[i])} in {name}, image {i} (from 0)", scores.shape[1]
+        raise ValueError(f"labels: got {got}; accepted: 0 to {most - 1}, since the model gives {most} scores")
 
 
 def require_finite(model: nn.Module) -> None:
@@ -160,12 +150,6 @@ def require_finite(model: nn.Module) -> None:
     for name, p in model.named_parameters():
         if not p.isfinite().all():
             raise ValueError(f"model: got {name} with numbers that are not finite; accepted: finite ones")
-
-
-def _require_parameters(model: nn.Module) -> None:
-    if not any(p.requires_grad for p in model.parameters()):
-        raise ValueError("model: got no parameter to train; accepted: at least one that requires a gradient")
-    require_finite(model)
 
 
 def _require_compiler(device: torch.device) -> None:
@@ -185,9 +169,7 @@ def _values_of_an_image(norms: Sequence[nn.Module]) -> Iterator[list[float]]:
     def note(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         values.append(inputs[0].numel() / inputs[0].shape[1] / 2)
 
-    hooks = [norm.register_forward_pre_hook(note) for norm in norms]
-    try:
+    with ExitStack() as hooks:
+        for norm in norms:
+            hooks.callback(norm.register_forward_pre_hook(note).remove)
         yield values
-    finally:
-        for hook in hooks:
-            hook.remove()

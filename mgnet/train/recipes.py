@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any, Literal
 
 from ..core.checks import choice, count, flag, number, positive, shown
@@ -137,86 +139,56 @@ class Recipe:
             For a name that is no field; the message lists them.
         """
         known = [field.name for field in fields(self)]
-        for name in changes:
+        for name, value in changes.items():
             if name not in known:
-                raise TypeError(
-                    f"{name}: got {changes[name]!r}, and is no part of a recipe; accepted: {', '.join(known)}"
-                )
+                accepted = ", ".join(known)
+                raise TypeError(f"{name}: got {value!r}, and is no part of a recipe; accepted: {accepted}")
         return replace(self, **changes)
 
 
-def _word(accepted: tuple[str, ...]) -> Callable[[str, Any], str]:
-    def plain(name: str, value: Any) -> str:
-        choice(name, value, accepted)
-        return str(value)
-
-    return plain
-
-
-def _share(name: str, value: Any) -> float:
-    """Return a number from 0 to below 1; none is 0."""
-    share = number(name, 0.0 if value is None else value)
-    if not 0 <= share < 1:
-        raise ValueError(f"{name}: got {shown(value)}; accepted: at least 0, below 1")
+def _share(name: str, value: Any, limit: float = 1.0) -> float:
+    share = number(name, value)
+    if not 0 <= share < limit:
+        below = ", below 1" if limit == 1 else ""
+        raise ValueError(f"{name}: got {shown(value)}; accepted: at least 0{below}")
     return share
 
 
-def _decay(name: str, value: Any) -> float:
-    decay = number(name, 0.0 if value is None else value)
-    if decay < 0:
-        raise ValueError(f"{name}: got {shown(value)}; accepted: at least 0")
-    return decay
-
-
 def _milestones(name: str, value: Any) -> tuple[float, ...]:
+    accepted = "shares of the run, between 0 and 1"
     if not is_array(value):
-        raise TypeError(
-            f"{name}: got {shown(value)}; accepted: a tuple of shares of the run, between 0 and 1"
-        )
+        raise TypeError(f"{name}: got {shown(value)}; accepted: a tuple of {accepted}")
     shares = tuple(number(name, share) for share in value)
     if not all(0 < share < 1 for share in shares):
-        raise ValueError(f"{name}: got {shown(value)}; accepted: shares of the run, between 0 and 1")
+        raise ValueError(f"{name}: got {shown(value)}; accepted: {accepted}")
     return shares
 
 
-def _some(name: str, value: Any) -> int:
-    return count(name, value, 1, MOST)
+def _optional(plain: Callable[[str, Any], Any], none: Any = None) -> Callable[[str, Any], Any]:
+    return lambda name, value: none if value is None else plain(name, value)
 
 
-def _pixels(name: str, value: Any) -> int:
-    return 0 if value is None else count(name, value, 0)
-
-
-def _optional(plain: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
-    return lambda name, value: None if value is None else plain(name, value)
-
-
+_some = partial(count, most=MOST)
 # How each field is checked and made plain.
 _PLAIN: dict[str, Callable[[str, Any], Any]] = {
-    "epochs": _some,
-    "batch_size": _some,
-    "optimizer": _word(OPTIMIZERS),
+    **dict.fromkeys(("epochs", "batch_size"), _some),
+    **dict.fromkeys(("momentum", "warmup", "label_smoothing"), _optional(_share, 0.0)),
+    **dict.fromkeys(("crop", "cutout"), _optional(partial(count, least=0), 0)),
+    **dict.fromkeys(("nesterov", "replacement", "drop_last", "bfloat16", "channels_last", "compile"), flag),
+    "optimizer": partial(choice, accepted=OPTIMIZERS),
     "lr": positive,
-    "momentum": _share,
-    "nesterov": flag,
-    "weight_decay": _decay,
-    "schedule": _word(SCHEDULES),
+    "weight_decay": _optional(partial(_share, limit=math.inf), 0.0),
+    "schedule": partial(choice, accepted=SCHEDULES),
     "milestones": _milestones,
-    "warmup": _share,
-    "label_smoothing": _share,
-    "crop": _pixels,
-    "flip": _optional(_word(FLIPS)),
-    "cutout": _pixels,
-    "replacement": flag,
-    "drop_last": flag,
-    "bfloat16": flag,
-    "channels_last": flag,
-    "compile": flag,
+    "flip": _optional(partial(choice, accepted=FLIPS)),
     "clip": _optional(positive),
     "patience": _optional(_some),
 }
 
 
+PAPER = Recipe(epochs=200, nesterov=False, weight_decay=1e-4, schedule="milestones", crop=4, flip="random")
+FAST = Recipe(epochs=5, batch_size=64, drop_last=True)
+PHOTOGRAPHS = replace(FAST, batch_size=128, lr=0.4, label_smoothing=0.1, crop=2, flip="alternating")
 PLAIN = Recipe(epochs=10, batch_size=64, lr=0.01, nesterov=False, weight_decay=0.0, schedule="constant")
 
 # "paper": what the articles on these networks did. "fast": the most that few epochs give on a CPU.
@@ -225,59 +197,26 @@ PLAIN = Recipe(epochs=10, batch_size=64, lr=0.01, nesterov=False, weight_decay=0
 # "flat" ones, without convolutions, which a shifted image confuses.
 RECIPES: dict[str, dict[str, Recipe]] = {
     "paper": {
-        "photographs": Recipe(
-            epochs=200,
-            lr=0.1,
-            nesterov=False,
-            weight_decay=1e-4,
-            schedule="milestones",
-            crop=4,
-            flip="random",
-        ),
-        "bare": Recipe(
-            epochs=200,
-            lr=0.01,
-            nesterov=False,
-            weight_decay=5e-4,
-            schedule="milestones",
-            crop=4,
-            flip="random",
-        ),
-        "digits": Recipe(epochs=20, lr=0.01, nesterov=False, weight_decay=0.0, schedule="constant"),
-        "flat": Recipe(epochs=20, lr=0.01, nesterov=False, weight_decay=0.0, schedule="constant"),
+        "photographs": PAPER,
+        "bare": replace(PAPER, lr=0.01, weight_decay=5e-4),
+        "digits": replace(PLAIN, epochs=20, batch_size=128),
+        "flat": replace(PLAIN, epochs=20, batch_size=128),
     },
     "fast": {
-        "photographs": Recipe(
-            epochs=5,
-            lr=0.4,
-            label_smoothing=0.1,
-            crop=2,
-            flip="alternating",
-            bfloat16=True,
-            channels_last=True,
-            drop_last=True,
-        ),
-        "bare": Recipe(
-            epochs=5, batch_size=64, optimizer="adamw", lr=3e-3, flip="alternating", drop_last=True
-        ),
-        "digits": Recipe(epochs=5, batch_size=64, lr=0.05, crop=2, drop_last=True),
-        "flat": Recipe(epochs=5, batch_size=64, lr=0.02, weight_decay=1e-4, drop_last=True),
+        "photographs": replace(PHOTOGRAPHS, bfloat16=True, channels_last=True),
+        "bare": replace(FAST, optimizer="adamw", lr=3e-3, flip="alternating"),
+        "digits": replace(FAST, lr=0.05, crop=2),
+        "flat": replace(FAST, lr=0.02, weight_decay=1e-4),
     },
     "lecture": {
-        "photographs": PLAIN,
-        "bare": PLAIN,
+        **dict.fromkeys(("photographs", "bare", "flat"), PLAIN),
         "digits": replace(PLAIN, epochs=15, batch_size=32),
-        "flat": PLAIN,
     },
 }
 
 
 def recipe(name: str, channels: int = 3, normalised: bool = True, convolutional: bool = True) -> Recipe:
-    """Return a recipe by name, "paper", "fast" or "lecture"; another is a ValueError.
-
-    It depends on the channels of the images, one for grey digits, else photographs, and on whether the
-    network has batch normalisation, and convolutions.
-    """
+    """Return a recipe by name, for grey digits or photographs, and networks with or without those layers."""
     if name not in RECIPES:
         raise ValueError(f"recipe: got {name!r}; accepted: one of {tuple(RECIPES)}")
     if not convolutional:

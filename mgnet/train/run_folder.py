@@ -21,10 +21,7 @@ LACKING = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 def folder(out: Any) -> Path | None:
-    """Return the folder that an argument names, None for None.
-
-    What is no path, or the empty one, is a TypeError or a ValueError.
-    """
+    """Return the folder that an argument names, None for None."""
     if out is None:
         return None
     if not isinstance(out, str | os.PathLike) or not isinstance(os.fspath(out), str):
@@ -38,10 +35,8 @@ def folder(out: Any) -> Path | None:
 def claimed(out: Path, resume: bool = False, overwrite: bool = False) -> Iterator[None]:
     """Hold a folder for one run; make it where it is not there, and see that it can be written to.
 
-    What a run that was killed has left half-written in it is removed. ``resume`` goes on with the run that
-    the folder holds, ``overwrite`` removes that. What cannot be one run's folder is a ValueError: no folder,
-    not writable, in use, or with another run. When the machine lacks what is needed, as space on the disk,
-    that is an OSError.
+    What a run that was killed has left half-written in it is removed. What cannot be one run's folder is a
+    ValueError; when the machine lacks what is needed, as space on the disk, that is an OSError.
     """
     with ExitStack() as held:
         with _named(out):
@@ -66,16 +61,12 @@ def _named(out: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in LACKING:
             raise
-        raise ValueError(
-            f"out: got {out}; accepted: a folder that can be written to ({error.strerror})"
-        ) from error
+        accepted = f"a folder that can be written to ({error.strerror})"
+        raise ValueError(f"out: got {out}; accepted: {accepted}") from error
 
 
 def require_free(out: Path, resume: bool = False, overwrite: bool = False) -> None:
-    """Refuse a folder with another run in it; the ValueError names what is there.
-
-    The folder need not be there, and ``resume`` and ``overwrite`` are as of :func:`claimed`.
-    """
+    """Refuse a folder with another run in it; the ValueError names what is there."""
     for name in FILES:
         # A run that was gathered from links would write over what they lead to.
         path = out / name
@@ -86,15 +77,11 @@ def require_free(out: Path, resume: bool = False, overwrite: bool = False) -> No
     if not there or overwrite:
         return
     if not resume:
-        raise ValueError(
-            f"out: got {out}, which holds a run ({', '.join(there)}); accepted: another folder,"
-            " resume to go on with that run, or overwrite to remove it"
-        )
+        accepted = "another folder, resume to go on with that run, or overwrite to remove it"
+        raise ValueError(f"out: got {out}, which holds a run ({', '.join(there)}); accepted: {accepted}")
     if LAST not in there:
-        raise ValueError(
-            f"out: got {out}, which holds {', '.join(there)} and no {LAST} to resume from; accepted: the"
-            " folder of a run, or another one"
-        )
+        got = f"{out}, which holds {', '.join(there)} and no {LAST} to resume from"
+        raise ValueError(f"out: got {got}; accepted: the folder of a run, or another one")
 
 
 def _try(out: Path) -> None:

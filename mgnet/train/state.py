@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .. import checkpoint
-from ..core.checks import instance, shown
+from ..checkpoint import blamed
+from ..core.checks import count, instance, number, shown
 from ..data import Batches, Data
 from . import optimizers
 from .history import History
-from .judging import not_finite
+from .judging import diverged, not_finite
 from .parallel import Processes
 from .preflight import PARTS, Findings
-from .randomness import generator
 from .recipes import Recipe
 from .run_folder import BEST, CSV, JSON, LAST
-from .runs import blamed
-from .sums import Sums
 
-__all__ = ["State"]
+__all__ = ["LOOK", "State", "Sums", "generator", "own_random_numbers"]
 
 # As many rows of figures a checkpoint holds.
 EPOCHS = 30_000
@@ -42,33 +44,65 @@ KINDS: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("digests", "recipe", "model", "optimizer", "batches", "history"), dict),
 }
 SAME = ("spec", "trained", "still", "dataset", "classes", "seed", "processes")
+# Steps between two looks at the losses on a GPU; each look waits for it.
+LOOK = 25
+
+
+class Sums:
+    """The losses, correct answers, images and seconds of the steps of an epoch, in one process."""
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin an epoch."""
+        self.loss, self.correct, self.seen, self.seconds = 0.0, 0, 0, 0.0
+        # Steps whose losses nobody has looked at: number, learning rate, images, loss and correct ones.
+        self._unseen: list[tuple[int, float, int, Tensor]] = []
+
+    def note(self, step: int, lr: float, losses: Tensor, correct: Tensor, images: int) -> None:
+        """Take the figures of a step; on a CPU, and every so often on a GPU, look at them."""
+        self._unseen.append((step, lr, images, torch.stack((losses.detach().double(), correct.double()))))
+        if losses.device.type == "cpu" or len(self._unseen) >= LOOK:
+            self.look()
+
+    def look(self) -> None:
+        """Add up the losses since the last look; one that is not finite is a :class:`mgnet.DivergedError`."""
+        # One look at all of them.
+        figures = torch.stack([figure for *_, figure in self._unseen]).tolist() if self._unseen else []
+        for (step, lr, images, _), (loss, correct) in zip(self._unseen, figures, strict=True):
+            if not math.isfinite(loss):
+                raise diverged(f"the loss of step {step} is {loss}", lr)
+            self.loss += loss
+            self.correct += int(correct)
+            self.seen += images
+        self._unseen.clear()
+
+    def state(self) -> list[Any]:
+        """Return the sums as a checkpoint holds them."""
+        return [self.loss, self.correct, self.seen, self.seconds]
+
+    def load(self, state: list[Any]) -> None:
+        """Take up what :meth:`state` returned."""
+        loss, correct, seen, seconds = state
+        self.loss, self.seconds = number("loss", loss), number("seconds", seconds)
+        self.correct, self.seen = count("correct", correct, 0), count("seen", seen, 0)
 
 
 class State:
-    """A training run between two steps; ``mgnet.train.loop.train`` takes it from there to its end.
-
-    Model and data are on the device. The seed is that of the order of the images and of their augmentation,
-    ``out`` the folder for checkpoints and figures, and ``findings`` what was seen of the model beforehand.
-    """
+    """A training run between two steps, on its device; ``mgnet.train.loop.train`` takes it to its end."""
 
     def __init__(
-        self,
-        model: nn.Module,
-        data: Data,
-        recipe: Recipe,
-        seed: int,
-        device: torch.device,
-        out: Path | None,
-        findings: Findings,
+        self, model: nn.Module, data: Data, recipe: Recipe, seed: int, out: Path | None, findings: Findings
     ) -> None:
         self.model, self.data, self.recipe, self.seed = model, data, recipe, seed
-        self.device, self.out, self.still = device, out, findings.still
+        self.device, self.out, self.still = data.train.images.device, out, findings.still
         self.processes = Processes()
         if recipe.channels_last:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.batches = self._batches(findings.least)
         self.optimizer = optimizers.create(self.model, recipe)
-        self.schedule = optimizers.schedule(self.optimizer, recipe, len(self.batches))
+        optimizers.set_rate(self.optimizer, recipe, 0, len(self.batches))
         self.save_every: int | None = None
         self.history, self.sums = History(), Sums()
         self.best: dict[str, Tensor] | None = None
@@ -83,10 +117,8 @@ class State:
     def _batches(self, least: int) -> Batches:
         recipe, processes, images = self.recipe, self.processes, len(self.data.train)
         if images < least * processes.world:
-            raise ValueError(
-                f"data: got {images} images in data.train; accepted: at least {least * processes.world}, for"
-                " batch normalisation"
-            )
+            accepted = f"at least {least * processes.world}, for batch normalisation"
+            raise ValueError(f"data: got {images} images in data.train; accepted: {accepted}")
         batches = Batches(
             self.data.train,
             recipe.batch_size,
@@ -122,7 +154,8 @@ class State:
             "spec": copy.deepcopy(getattr(self.model, "spec", None)),
             "trained": [name for name, p in self.model.named_parameters() if p.requires_grad],
             "still": [name for name, module in self.model.named_modules() if module in self.still],
-            "layers": _layers(self.model),
+            # What a model prints of itself, without addresses, which every process has others of.
+            "layers": [re.sub(r"0x[0-9a-f]+", "", line).strip() for line in repr(self.model).splitlines()],
             "dataset": str(self.data.name),
             "classes": [str(name) for name in self.data.classes],
             "mean": list(self.data.mean),
@@ -191,10 +224,8 @@ class State:
         theirs |= _shapes(state["model"])
         for name in {**mine, **theirs}:
             if mine.get(name) != theirs.get(name):
-                return (
-                    f"{name}: got {shown(mine.get(name))}, but {self.out} was begun with"
-                    f" {shown(theirs.get(name))}; accepted: the same, or another folder"
-                )
+                begun = f"but {self.out} was begun with {shown(theirs.get(name))}"
+                return f"{name}: got {shown(mine.get(name))}, {begun}; accepted: the same, or another folder"
         return ""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -208,7 +239,9 @@ class State:
             raise ValueError("the best weights have other shapes than the last ones")
         self.model.load_state_dict(state["model"])
         optimizers.load(self.optimizer, state["optimizer"])
-        optimizers.go_to(self.schedule, self.batches.epoch * len(self.batches) + self.batches.position)
+        steps = len(self.batches)
+        done = self.batches.epoch * steps + self.batches.position
+        optimizers.set_rate(self.optimizer, self.recipe, done, steps)
         torch.set_rng_state(own["cpu"])
         numbers = generator(self.device)
         if numbers and own["device"] is not None:
@@ -224,11 +257,23 @@ def _flat(configuration: dict[str, Any]) -> dict[str, Any]:
     return {**whole, **parts, **fields, **layers, "milestones": tuple(fields["milestones"])}
 
 
-def _layers(model: nn.Module) -> list[str]:
-    """Return what a model prints of itself, without addresses, which every process has others of."""
-    return [re.sub(r"0x[0-9a-f]+", "", line).strip() for line in repr(model).splitlines()]
-
-
 def _shapes(weights: dict[str, Any]) -> dict[str, str]:
     """Return what kind of tensor each of a model's is."""
     return {f"model.{name}": f"{x.dtype} of shape {tuple(x.shape)}" for name, x in weights.items()}
+
+
+@contextmanager
+def own_random_numbers(device: torch.device, seed: int) -> Iterator[None]:
+    """Seed the generators of the CPU and of the device; torch.manual_seed would seed those of all devices."""
+    own = generator(device)
+    with torch.random.fork_rng([device] if own else [], device_type=device.type):
+        torch.default_generator.manual_seed(seed)
+        if own:
+            with own.device(device):
+                own.manual_seed(seed)
+        yield
+
+
+def generator(device: torch.device) -> ModuleType | None:
+    """Return the part of torch that has the random numbers of a device, if it is not the CPU."""
+    return None if device.type == "cpu" else torch.get_device_module(device)

@@ -15,7 +15,7 @@ from torch import nn
 import mgnet
 from mgnet.data import Data, Split
 from mgnet.train import LAST, loop, optimizers
-from mgnet.train.randomness import own_random_numbers
+from mgnet.train.state import own_random_numbers
 
 OPTIONS: dict[str, Any] = {"recipe": "lecture", "epochs": 1, "batch_size": 32, "progress": False}
 
