@@ -1,278 +1,358 @@
-"""Chains of cells by elimination: blocks of them, several at a time, so that their recurrences overlap.
+"""Chains of cells by elimination: eight cells become one, level after level, and all values are found again.
 
-A chain has a conductance k for each cell and a row sum s for each node; a single number stands for all.
-Blocks of up to 64 cells are condensed to one, their inner nodes eliminated from the left to the right. Pivots
-are sums of conductances and row sums, so nothing is subtracted and no small row sum is lost. All is computed
-in float64, whatever the loads are.
+A chain has a conductance k for each cell and a row sum s for each node, or all cells are alike. In a block of
+eight cells every second node is eliminated, three times over, which leaves the two ends. Pivots are sums of
+conductances and row sums, so nothing is subtracted and no small row sum is lost. All is computed in float64,
+whatever the loads are, in several blocks at a time: their steps are the same.
 
 Level 0 has the given cells, and each level the blocks of the one before, the last a single cell. A solve
 reads the loads of a level to give those of the next, and once more to give its values from those of the next.
+Where cells differ weights are worth a division when they are used, not their memory.
+
+The last block of a level may be short. It is filled up with cells of infinite conductance: all their nodes
+have the value of the right end.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
+from numba.core import types
+from numba.core.cgutils import int32_t, ir, voidptr_t
+from numba.extending import intrinsic
 
-from .compiling import compiled
+from .compiling import lean, part
 from .sharing import LEAST, share, shares
 
-__all__ = ["Line"]
+__all__ = ["CELLS", "Line"]
 
-# Most cells of a block, and blocks that are worked on at a time.
-CELLS, LANES, HALF = 64, 16, 8
-# A little more, or a node would have the same place in a page in two parts, for which a processor waits.
-WIDE = CELLS + 4
-# Values that are worked on together where there are many loads, so that they stay in a processor's cache.
-CHUNK = 2**16
-# Parts of the room of a group of blocks, each (LANES, WIDE): conductances to the right and row sums of the
-# inner nodes, inverse pivots, their products with the conductances to the left and to the right, the hats of
-# the two ends, loads or values.
-K, S, PIVOT, LEFT, RIGHT, LOW, HIGH, Y = range(8)
+# How many times less than elsewhere a number costs here, which counts where threads are to pay.
+QUICK = 4
+# Cells of a block, and blocks that a share has a multiple of: the same are worked on at a time in any share.
+CELLS, TOGETHER = 8, 64
+# Blocks from which on loads are not thought to be in a cache, those for which they are requested at a time,
+# and how many bytes before they are needed: while it computes, a processor asks for few by itself.
+FAR, SOME, AHEAD, LINE = 2**17, 32, 2**13, 64
+# The first of something; for a plain 0 Numba would compile all that is called with it once more.
+FIRST = np.int64(0)
 # What holds at an end.
 ENDS = ("dirichlet", "natural", "periodic")
 FREE, JOINED = 1, 2
 
 
-@compiled
-def _edge(cells, blocks, j):
-    """Give the first cell of a block: the first ones have one cell more than the others, if need be."""
-    return j * (cells // blocks) + min(j, cells % blocks)
+# One block. Its nodes 1 to 7 are eliminated; each has its two neighbours' weights, and 1 over its pivot.
 
 
-@compiled
-def _group(cells, blocks, j, stop):
-    """Give how many blocks from one on have its size, no more than there are lanes, and that size."""
-    longer = cells % blocks
-    last = min(stop, longer) if j < longer else stop
-    return min(LANES, last - j), cells // blocks + (j < longer)
+@part
+def _node(k_left, k_right, s):
+    """Eliminate a node; give also the conductance of the cell that its two become."""
+    inverse = 1 / (k_left + k_right + s)
+    left, right = k_left * inverse, k_right * inverse  # eq: interpolation
+    return (left, right, inverse), k_left * right  # eq: elimination
 
 
-@compiled
-def _rows(x, at, count, size, room):
-    """Give what blocks have, one in a row, without their high ends: one for each lane, zeros in idle ones.
+@part
+def _given(x, left, x_left, right, x_right):
+    """Give what a node has of loads, or of row sums, with what it receives from two eliminated ones."""
+    return x + left[1] * x_left + right[0] * x_right  # eq: coarse-row-sums
 
-    There is nothing before the first number. The room is for what is not there as it is.
+
+@part
+def _block(k, s, i):
+    """Eliminate the inner nodes of the block whose first cell is k[i] and whose node 1 has s[i], if any."""
+    s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
+    if s is not None:
+        s1, s2, s3, s4, s5, s6, s7 = s[i], s[i + 1], s[i + 2], s[i + 3], s[i + 4], s[i + 5], s[i + 6]
+    one, k1 = _node(k[i], k[i + 1], s1)
+    three, k3 = _node(k[i + 2], k[i + 3], s3)
+    five, k5 = _node(k[i + 4], k[i + 5], s5)
+    seven, k7 = _node(k[i + 6], k[i + 7], s7)
+    s2, s6 = _given(s2, one, s1, three, s3), _given(s6, five, s5, seven, s7)
+    two, k2 = _node(k1, k3, s2)
+    six, k6 = _node(k5, k7, s6)
+    four, k4 = _node(k2, k6, _given(_given(s4, three, s3, five, s5), two, s2, six, s6))
+    return (one, two, three, four, five, six, seven), k4
+
+
+@part
+def _three(x):
+    return x[0], x[1], x[2]
+
+
+@part
+def _of(weights):
+    """Give the nodes of a block whose weights are kept."""
+    one, two, three, four = _three(weights[0]), _three(weights[1]), _three(weights[2]), _three(weights[3])
+    return one, two, three, four, _three(weights[4]), _three(weights[5]), _three(weights[6])
+
+
+@part
+def _alike(weights):
+    """Give the nodes of a block whose cells are alike, of the same form."""
+    one, two, four = _three(weights[0]), _three(weights[1]), _three(weights[3])
+    one, two, four = (one[0], one[0], one[2]), (two[0], two[0], two[2]), (four[0], four[0], four[2])
+    return one, two, one, four, one, two, one
+
+
+@part
+def _halves(nodes, x, i):
+    """Give the loads of the nodes 2, 4 and 6 once the others are eliminated; node 1 has x[i]."""
+    one, two, three, _, five, six, seven = nodes
+    x2 = _given(x[i + 1], one, x[i], three, x[i + 2])
+    x6 = _given(x[i + 5], five, x[i + 4], seven, x[i + 6])
+    return x2, _given(_given(x[i + 3], three, x[i + 2], five, x[i + 4]), two, x2, six, x6), x6
+
+
+@part
+def _sums(nodes, x, i):
+    """Give what the two ends receive of loads, the right one with its own."""
+    x2, x4, x6 = _halves(nodes, x, i)
+    low = nodes[0][0] * x[i] + nodes[1][0] * x2 + nodes[3][0] * x4
+    return low, x[i + 7] + nodes[6][1] * x[i + 6] + nodes[5][1] * x6 + nodes[3][1] * x4
+
+
+@part
+def _value(node, x, left, right):
+    return node[2] * x + node[0] * left + node[1] * right
+
+
+@part
+def _fill(nodes, x, left, right, i, u):
+    """Write the values of a block, without its right end, and give a number that is not finite if one is not.
+
+    That number may also be too large; then somebody has to look.
     """
-    if at >= 0 and count == LANES:
-        return x[at : at + LANES * size].reshape(LANES, size)
-    here = room[: LANES * size]
-    for i in range(here.size):
-        here[i] = x[at + i] if at + i >= 0 and i < count * size else 0
-    return here.reshape(LANES, size)
+    x2, x4, x6 = _halves(nodes, x, i)
+    u4 = _value(nodes[3], x4, left, right)
+    u2, u6 = _value(nodes[1], x2, left, u4), _value(nodes[5], x6, u4, right)
+    kind = u.dtype.type
+    v0, v2, v4, v6 = kind(left), kind(u2), kind(u4), kind(u6)
+    v1, v3 = kind(_value(nodes[0], x[i], left, u2)), kind(_value(nodes[2], x[i + 2], u2, u4))
+    v5, v7 = kind(_value(nodes[4], x[i + 4], u4, u6)), kind(_value(nodes[6], x[i + 6], u6, right))
+    u[i], u[i + 1], u[i + 2], u[i + 3] = v0, v1, v2, v3
+    u[i + 4], u[i + 5], u[i + 6], u[i + 7] = v4, v5, v6, v7
+    # Loads that are read all, in a row, are read several at a time.
+    return (v0 + v1) + (v2 + v3) + (v4 + v5) + (v6 + v7) + x[i + 7]
 
 
-@compiled
-def _update(x, at, count, size, y):
-    """Write what some blocks have into the first rows of y, and say whether that changes anything."""
-    changed = 0
-    for lane in range(count):
-        row, start = y[lane], at + lane * size
-        for i in range(size):
-            new = x[start + i]
-            changed |= row[i] != new
-            row[i] = new
-    return changed
+# Blocks of a level.
 
 
-@compiled
-def _weigh(k, s, at, count, size, changed, room, cell):
-    """Eliminate the inner nodes of some blocks, which begin with the cell and the node at ``at``.
+@intrinsic
+def _request(typing, x, i):
+    """Have memory with x[i] brought to the cache, without waiting for it; i may be past the end."""
 
-    Fills the room, but for the values, and writes the conductances that the blocks become; nothing need be
-    done where neither their size has changed nor their numbers are others than before.
+    def generate(context, builder, signature, arguments):
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        place = builder.bitcast(builder.gep(array.data, [arguments[1]]), voidptr_t)
+        kind = ir.FunctionType(ir.VoidType(), [voidptr_t, int32_t, int32_t, int32_t])
+        prefetch = builder.module.declare_intrinsic("llvm.prefetch", [voidptr_t], kind)
+        # To be read, to the second cache, and data.
+        builder.call(prefetch, [place, int32_t(0), int32_t(2), int32_t(1)])
+        return context.get_dummy_value()
+
+    return types.void(x, types.intp), generate
+
+
+@part
+def _from(x, i):
+    # Only for loops that count no references, as this one.
+    if x is not None:
+        return x[i:]
+    return None
+
+
+@part
+def _request_some(x, i):
+    """Request what a block and some after it will need, which are not the next."""
+    for at in range(AHEAD, AHEAD + SOME * CELLS * x.itemsize, LINE):
+        _request(x, i + at // x.itemsize)
+
+
+@part
+def _restrict(x, k, s, weights, before, out):
+    """Write the loads of the left ends of blocks, and give what the right end of the last one has so far.
+
+    x and s begin with the first inner node.
     """
-    if changed:  # idle lanes have numbers too
-        room[K].fill(k[0])
-        room[S].fill(s[0])
-    if k.size > 1:
-        changed |= _update(k, at, count, size, room[K])
-    if s.size > 1:
-        changed |= _update(s, at, count, size, room[S])
-    if changed:
-        for lane in range(0, 1 if k.size == s.size == 1 else count, HALF):
-            _eliminate(room, size, cell, lane)
+    nodes = _alike(weights)
+    for j in range(out.size):
+        if k is not None:
+            nodes, _ = _block(k, s, CELLS * j)
+        low, high = _sums(nodes, x, CELLS * j)  # eq: splitting
+        out[j] = before + low
+        before = high
+    return before
 
 
-@compiled
-def _eliminate(room, size, cell, first):
-    """Fill the rest of the room, in half of the lanes: divisions take so long that more would not overlap."""
-    to_left = np.empty(LANES)
-    for half in range(HALF):
-        lane = first + half
-        to_left[lane] = cell[lane] = room[K, lane, 0]
-        room[PIVOT, lane, 0], room[LOW, lane, 0], room[HIGH, lane, 0] = 0.0, 1.0, 0.0
-    for i in range(1, size):
-        for half in range(HALF):
-            lane = first + half
-            ground = to_left[lane] + room[S, lane, i]
-            pivot = 1 / (ground + room[K, lane, i])
-            passed = room[K, lane, i] * pivot
-            room[PIVOT, lane, i], room[RIGHT, lane, i] = pivot, passed
-            room[LEFT, lane, i] = room[K, lane, i - 1] * pivot
-            room[LOW, lane, i], room[HIGH, lane, i] = cell[lane] * pivot, passed
-            to_left[lane] = passed * ground
-            cell[lane] *= passed
-    for i in range(size - 2, 0, -1):
-        for half in range(HALF):
-            lane = first + half
-            room[LOW, lane, i] += room[RIGHT, lane, i] * room[LOW, lane, i + 1]
-            room[HIGH, lane, i] = room[RIGHT, lane, i] * room[HIGH, lane, i + 1]
+@part
+def _finish(x, k, s, weights, c, u):
+    """Write the values of blocks whose ends have the values c, and say whether they may not be finite."""
+    bad = 0
+    nodes = _alike(weights)
+    for j in range(c.size - 1):
+        if k is not None:
+            nodes, _ = _block(k, s, CELLS * j)
+        found = _fill(nodes, x, c[j], c[j + 1], CELLS * j, u)  # eq: exact
+        bad |= found - found != 0
+    return bad
 
 
-def _sums(x, low, high, alike, sums):
-    """Sum up the loads of blocks, without their high ends, against the hats of the two ends."""
-    step = 0 if alike else 1
-    for lane in range(x.shape[0]):
-        to_low = 0.0
-        to_high = 0.0
-        for i in range(x.shape[1]):
-            to_low += low[lane * step, i] * x[lane, i]
-            to_high += high[lane * step, i] * x[lane, i]
-        sums[0, lane], sums[1, lane] = to_low, to_high
+@part
+def _last(x, at, cells, blocks, room):
+    """Copy the loads of the last block's nodes, from its first inner one on; zeros where it is short."""
+    first = CELLS * (blocks - 1) + 1
+    for i in range(CELLS):
+        node = first + i
+        room[i] = x[at + node] if node <= cells and at + node < x.size else 0
 
 
-# Within a block the order is the processor's, which takes several at a time.
-_sums = compiled(_sums, "reassoc")
+@lean
+def _down(x, at, cells, blocks, k, s, weights, last, start, stop, room, out):
+    """Write the loads of the left ends of some blocks, and of the last node of all.
 
-
-@compiled
-def _restrict(b, at_b, k, s, at, cells, blocks, start, stop, coarse, to, coarse_k):
-    """Write the loads of the low ends of some blocks, and of the last node of all.
-
-    Node i has column ``at_b + i`` of b, or no load if there is none. Their columns in ``coarse`` begin at
-    ``to``; there the conductances of the blocks are written too, if there is room. The block before the
-    first is looked at as well, so that no two shares write to one node.
+    Node i has the load ``x[at + i]``, or none if there is none. What the right end of these blocks receives
+    is returned, if that is not the last node.
     """
-    room, cell, sums = np.zeros((Y, LANES, WIDE)), np.empty(LANES), np.empty((2, LANES))
-    own, low, high = np.empty(LANES * CELLS, b.dtype), room[LOW], room[HIGH]
-    alike = k.size == s.size == 1
-    for row in range(b.shape[0]):
-        for j in range(start, stop):
-            coarse[row, to + j] = 0.0
-        if stop == blocks:
-            coarse[row, to + blocks] = b[row, at_b + cells] if at_b + cells < b.shape[1] else 0.0
-    last = stop + (stop == blocks)
-    j, known = max(start - 1, 0), 0
-    while j < stop:
-        count, size = _group(cells, blocks, j, stop)
-        first = _edge(cells, blocks, j)
-        _weigh(k, s, at + first, count, size, size != known, room, cell)
-        known = size
-        for row in range(b.shape[0]):
-            _sums(_rows(b[row], at_b + first, count, size, own), low, high, alike, sums)
-            for lane in range(count):
-                node = to + j + lane
-                if j + lane >= start:
-                    coarse[row, node] += sums[0, lane]
-                if j + lane + 1 < last:
-                    coarse[row, node + 1] += sums[1, lane]
-        for lane in range(min(count, coarse_k.size)):
-            coarse_k[to + j + lane] = cell[lane]
-        j += count
+    before = x[at] + 0.0 if start == 0 and at == 0 else 0.0
+    full = min(stop, blocks - 1)
+    step = SOME if full - start >= FAR else max(1, full - start)
+    for j in range(start, full, step):
+        i, to = CELLS * j, out[j : min(j + step, full)]
+        if step == SOME:
+            _request_some(x, i)
+        before = _restrict(x[at + i + 1 :], _from(k, i), _from(s, i + 1), weights, before, to)
+    if stop < blocks:
+        return before
+    _last(x, at, cells, blocks, room)
+    low, high = _sums(_of(last), room, FIRST)
+    out[blocks - 1], out[blocks] = before + low, high
+    return 0.0
 
 
-@compiled
-def _inside(x, pivot, left, right, y):
-    """Write the values that loads have between ends that are zero, in all lanes.
+@lean
+def _up(x, at, cells, blocks, k, s, weights, last, start, stop, room, c, u):
+    """Write the values of some blocks, and of the last node of all; say whether they may not be finite."""
+    full, bad = min(stop, blocks - 1), False
+    step = SOME if full - start >= FAR else max(1, full - start)
+    for j in range(start, full, step):
+        i, ends = CELLS * j, c[j : min(j + step, full) + 1]
+        if step == SOME:
+            _request_some(x, i)
+        bad |= _finish(x[at + i + 1 :], _from(k, i), _from(s, i + 1), weights, ends, u[i:])
+    if stop < blocks:
+        return bad
+    _last(x, at, cells, blocks, room)
+    first, found = CELLS * full, room[CELLS:]
+    _fill(_of(last), room, c[full], c[blocks], FIRST, found)
+    for i in range(first, cells + 1):
+        u[i] = found[i - first] if i < cells else c[blocks]
+        bad |= u[i] - u[i] != 0
+    return bad
 
-    Each inner node takes its own load and shares of its neighbours' values: first of the left, then of the
-    right.
+
+# All of a chain.
+
+
+@lean
+def _condense(blocks, k, s, start, stop, coarse_k, coarse_s):
+    """Write what blocks conduct, and the row sums of their left ends, but for the last block.
+
+    What the right end of these blocks receives is returned.
     """
-    size = x.shape[1]
-    for lane in range(LANES):
-        y[lane, 0] = 0.0
-    for i in range(1, size):
-        for lane in range(LANES):
-            y[lane, i] = pivot[lane, i] * x[lane, i] + left[lane, i] * y[lane, i - 1]
-    for i in range(size - 2, 0, -1):
-        for lane in range(LANES):
-            y[lane, i] += right[lane, i] * y[lane, i + 1]  # eq: block-green
+    full, first, before = min(stop, blocks - 1), CELLS * start, 0.0
+    own_k, own_s = _from(k, first), _from(s, first + 1)
+    if s is not None:
+        before = s[0] + 0.0 if start == 0 else 0.0
+    for j in range(full - start):
+        nodes, coarse_k[start + j] = _block(own_k, own_s, CELLS * j)
+        if s is not None:
+            low, high = _sums(nodes, own_s, CELLS * j)
+            coarse_s[start + j] = before + low
+            before = high
+    return before
 
 
-@compiled
-def _inside_alike(x, pivot, share, y):
-    """Do the same where all blocks, and all their cells, are alike."""
-    size = x.shape[1]
-    for lane in range(LANES):
-        y[lane, 0] = 0.0
-    for i in range(1, size):
-        for lane in range(LANES):
-            y[lane, i] = pivot[i] * x[lane, i] + share[i] * y[lane, i - 1]
-    for i in range(size - 2, 0, -1):
-        for lane in range(LANES):
-            y[lane, i] += share[i] * y[lane, i + 1]
+def _eliminate(
+    k: list[float], s: list[float]
+) -> tuple[list[tuple[float, float, float]], float, float, float]:
+    """Eliminate one block, which may be short, by the conductances of its cells and its inner row sums.
 
-
-@compiled
-def _between(x, ends, low, high, alike, out):
-    """Write the values of blocks: those between zero ends, which are small, and then what the ends add.
-
-    Return whether they are finite.
+    Give the weights of its inner nodes, its conductance, and what the row sums give to its two ends. It is
+    not compiled: that takes longer than all blocks of which a chain needs the weights.
     """
-    bad, step = 0, 0 if alike else 1
-    for lane in range(out.shape[0]):
-        left, right = ends[lane], ends[lane + 1]
-        for i in range(out.shape[1]):
-            # eq: block-solution
-            out[lane, i] = x[lane, i] + high[lane * step, i] * right + low[lane * step, i] * left
-            bad |= out[lane, i] - out[lane, i] != 0
-    return not bad
+    k = [*k, *[math.inf] * (CELLS - len(k))]
+    s = [0.0, *s, *[0.0] * (CELLS - len(s))]
+    weights, step = [(0.0, 0.0, 0.0)] * (CELLS - 1), 1
+    while step < CELLS:
+        for i in range(step, CELLS, 2 * step):
+            pivot = k[i - step] + k[i] + s[i]
+            inverse = 1 / pivot if pivot else math.inf
+            joined = k[i] == math.inf
+            left, right = (0.0, 1.0) if joined else (k[i - step] * inverse, k[i] * inverse)
+            k[i - step] *= right  # eq: elimination
+            s[i - step] += left * s[i]  # eq: coarse-row-sums
+            s[i + step] += right * s[i]
+            weights[i - 1] = left, right, inverse
+        step *= 2
+    return weights, k[0], s[0], s[CELLS]
 
 
-@compiled
-def _finish(b, at_b, k, s, at, cells, blocks, start, stop, coarse, at_c, u, to):
-    """Write the values of some blocks without their high ends, and of the last node of all.
-
-    The values of the ends have columns of ``coarse`` from ``at_c`` on; u may be b. Return whether all values
-    are finite.
-    """
-    room, cell, good = np.zeros((Y + 1, LANES, WIDE)), np.empty(LANES), True
-    own, alike = np.empty(LANES * CELLS, b.dtype), k.size == s.size == 1
-    pivot, left, right, low, high, y = room[PIVOT], room[LEFT], room[RIGHT], room[LOW], room[HIGH], room[Y]
-    j, known = start, 0
-    while j < stop:
-        count, size = _group(cells, blocks, j, stop)
-        first = _edge(cells, blocks, j)
-        _weigh(k, s, at + first, count, size, size != known, room, cell)
-        known = size
-        for row in range(b.shape[0]):
-            x = _rows(b[row], at_b + first, count, size, own)
-            if alike:
-                _inside_alike(x, pivot[0], right[0], y)
-            else:
-                _inside(x, pivot, left, right, y)
-            out = u[row, to + first : to + first + count * size].reshape(count, size)
-            good &= _between(y, coarse[row, at_c + j : at_c + j + count + 1], low, high, alike, out)
-        j += count
-    if stop == blocks:
-        for row in range(b.shape[0]):
-            u[row, to + cells] = coarse[row, at_c + blocks]
-    return good
-
-
-@compiled
-def _close(work, at, numbers):
-    """Solve the last chain, a single cell, with what holds at its ends; loads become values."""
+@part
+def _close(b_left, b_right, numbers):
+    """Solve the last chain, a single cell, with what holds at its ends."""
     left, right, end_left, end_right = numbers[0], numbers[1], numbers[2], numbers[3]
     k, s_left, s_right = numbers[4], numbers[5], numbers[6]
-    for row in range(work.shape[0]):
-        b_left, b_right = work[row, at], work[row, at + 1]
-        if end_left == JOINED:
-            total = s_left + s_right
-            left = right = (b_left + b_right) / total if total else 0.0
-        elif end_left == FREE and end_right == FREE:
-            # The right end eliminated: what of its load and of its row sum the left end receives.
-            passed = k / (k + s_right)
-            total = s_left + passed * s_right
-            left = (b_left + passed * b_right) / total if total else 0.0
-            right = (b_right + k * left) / (k + s_right)
-        elif end_left == FREE:
-            left = (b_left + k * right) / (k + s_left)
-        elif end_right == FREE:
-            right = (b_right + k * left) / (k + s_right)
-        work[row, at], work[row, at + 1] = left, right
+    if end_left == JOINED:
+        total = s_left + s_right
+        left = right = (b_left + b_right) / total if total else 0.0
+    elif end_left == FREE and end_right == FREE:
+        # The right end eliminated: what of its load and of its row sum the left end receives.
+        passed = k / (k + s_right)
+        total = s_left + passed * s_right
+        left = (b_left + passed * b_right) / total if total else 0.0
+        right = (b_right + k * left) / (k + s_right)
+    elif end_left == FREE:
+        left = (b_left + k * right) / (k + s_left)
+    elif end_right == FREE:
+        right = (b_right + k * left) / (k + s_right)
+    return left, right
+
+
+@lean
+def _solve(b, at, cells, starts, k, s, coarse_k, coarse_s, weights, last, numbers, start, stop, room, u):
+    """Solve for some rows of loads; say whether values may not be finite.
+
+    The chain is cut into blocks ``len(last)`` times; the nodes of level i + 1 begin at ``starts[i]`` among
+    those of all levels but the first. For these the room has loads and values, and some more.
+    """
+    levels, bad = len(last), False
+    total = starts[levels]
+    loads, values, room = room[:total], room[total:], room[2 * total :]
+    w, z, top, m = weights[0], last[0], starts[levels - 1], cells[1]
+    for row in range(start, stop):
+        _down(b[row], at, cells[0], m, k, s, w, z, FIRST, m, room, loads)
+        for i in range(1, levels):
+            low, high, n = starts[i - 1], starts[i], cells[i + 1]
+            x, kc, sc = loads[low:high], _from(coarse_k, low), _from(coarse_s, low)
+            _down(x, FIRST, cells[i], n, kc, sc, weights[i], last[i], FIRST, n, room, loads[high:])
+        values[top], values[top + 1] = _close(loads[top], loads[top + 1], numbers)
+        for i in range(levels - 1, 0, -1):
+            low, high, n = starts[i - 1], starts[i], cells[i + 1]
+            x, kc, sc, c = loads[low:high], _from(coarse_k, low), _from(coarse_s, low), values[high:]
+            _up(x, FIRST, cells[i], n, kc, sc, weights[i], last[i], FIRST, n, room, c, values[low:])
+        bad |= _up(b[row], at, cells[0], m, k, s, w, z, FIRST, m, room, values, u[row])
+    return bad
+
+
+def _within(u: np.ndarray, count: int) -> np.ndarray:
+    """Give room for numbers in float64 within a vector that is not in use yet."""
+    start, long = u.ctypes.data % 8 // u.itemsize, 8 // u.itemsize
+    return u[start : start + count * long].view(np.float64)
 
 
 class Line:
@@ -282,9 +362,9 @@ class Line:
     ----------
     cells : int
         Number of cells.
-    k, s : numpy.ndarray
-        Conductance of each cell and row sum of each node, or a single number of all, of which the two ends
-        have half a row sum.
+    k, s : numpy.ndarray or float
+        Conductance of each cell and row sum of each node; s is None where all are zero. Two numbers where
+        all cells are alike: then the two ends have half a row sum.
     ends : (str, str)
         ``"dirichlet"``, ``"natural"`` or ``"periodic"`` at the left and at the right.
     robin : (float, float)
@@ -299,67 +379,83 @@ class Line:
     """
 
     def __init__(
-        self,
-        cells: int,
-        k: np.ndarray,
-        s: np.ndarray,
-        ends: tuple[str, str],
-        robin: tuple[float, float],
-        threads: int,
+        self, cells: int, k: Any, s: Any, ends: tuple[str, str], robin: tuple[float, float], threads: int
     ) -> None:
-        self.k, self.s = k, s
-        self.cells, self.first = [cells], int(ends[0] == "dirichlet")
+        self.cells, self.at = [cells], -int(ends[0] == "dirichlet")
         while len(self.cells) < 2 or self.cells[-1] > 1:
             self.cells.append(-(-self.cells[-1] // CELLS))
-        # Where the nodes of a level begin among those of all but the first.
-        self.starts = [0, 0]
-        for blocks in self.cells[1:]:
-            self.starts.append(self.starts[-1] + blocks + 1)
-        self.coarse_k, sums = np.empty(self.starts[-1]), np.zeros((1, self.starts[-1]))
-        self.coarse_s = sums[0]
-        alike = k.size == s.size == 1
-        if alike:
-            self._condense_alike()
-        for level in range(int(alike), len(self.cells) - 1):
-            # Row sums are restricted as loads are.
-            here = sums if level else s[None] if s.size > 1 else s[:0].reshape(0, 0)
-            to = sums, self.starts[level + 1], self.coarse_k
-            self._share(threads, level, _restrict, (here, self.starts[level]), to)
-        s_left, s_right = self.coarse_s[-2] + robin[0], self.coarse_s[-1] + robin[1]
+        # Where the nodes of each level but the first begin among those of all of these.
+        self.starts = np.array([0, *accumulate(blocks + 1 for blocks in self.cells[1:])])
+        self.sizes, self.size = np.array(self.cells), int(self.starts[-1])
+        self.weights, self.last = np.zeros((2, len(self.cells) - 1, CELLS - 1, 3))
+        # Those of level 0, and of all others.
+        self.k: Any = None
+        self.s: Any = None
+        self.coarse: Any = (None, None)
+        if isinstance(k, float):
+            found = self._condense_alike(k, s)
+        else:
+            self.k, self.s = k, s
+            self.coarse = np.empty(self.size), None if s is None else np.empty(self.size)
+            found = self._condense(threads)
         kinds = ENDS.index(ends[0]), ENDS.index(ends[1])
-        self.numbers = np.array([0.0, 0.0, *kinds, self.coarse_k[-2], s_left, s_right])
+        self.levels = self._from(0)
+        self.numbers = np.array([0.0, 0.0, *kinds, found[0], found[1] + robin[0], found[2] + robin[1]])
 
-    def _condense_alike(self) -> None:
-        """Condense the first level where all cells are alike: two kinds of blocks at most."""
-        cells, blocks = self.cells[:2]
-        size, longer = divmod(cells, blocks)
-        for start, stop, some in ((0, longer, size + 1), (longer, blocks, size)):
-            if start < stop:
-                sums, k, both = np.full((1, some + 1), self.s[0]), np.empty(1), np.empty((1, 2))
-                sums[0, 0] = sums[0, -1] = self.s[0] / 2
-                _restrict(sums, 0, self.k, self.s, 0, some, 1, 0, 1, both, 0, k)
-                self.coarse_k[start:stop] = k
-                self.coarse_s[start:stop] += both[0, 0]
-                self.coarse_s[start + 1 : stop + 1] += both[0, 1]
+    def _chain(self, level: int) -> tuple[Any, Any]:
+        """Give the conductances and the row sums of a level; None where all are alike, or zero."""
+        if level == 0:
+            return self.k, self.s
+        nodes = slice(*self.starts[level - 1 : level + 1])
+        k, s = (None if x is None else x[nodes] for x in self.coarse)
+        return k, s
 
-    def _share(
-        self, threads: int, level: int, loop: Any, here: tuple[Any, ...], to: tuple[Any, ...]
-    ) -> list[Any]:
-        """Run a loop over the blocks of a level, in several threads if they are many."""
-        cells, blocks = self.cells[level], self.cells[level + 1]
-        chain = (self.coarse_k, self.coarse_s, self.starts[level]) if level else (self.k, self.s, 0)
-        if cells < 2 * LEAST:
-            return [loop(*here, *chain, cells, blocks, 0, blocks, *to)]
-        found: list[Any] = []
+    def _condense_alike(self, k: float, s: float) -> tuple[float, float, float]:
+        """Condense cells that are alike; give the conductance of the last one, and its row sums."""
+        # Of the last cell, the node before it, and the two ends.
+        k_last, s_last, s_left, s_right = k, s, s / 2, s / 2
+        for level, (cells, blocks) in enumerate(pairwise(self.cells)):
+            count = cells - CELLS * (blocks - 1)
+            inner = [*[s] * (count - 2), s_last][: count - 1]
+            self.last[level], to_end, low_end, high_end = _eliminate([*[k] * (count - 1), k_last], inner)
+            self.weights[level], k, low, high = _eliminate([k] * CELLS, [s] * (CELLS - 1))
+            s_left += low if blocks > 1 else low_end
+            s_last = (s if count > 1 else s_last) + high + low_end
+            k_last, s, s_right = to_end, s + low + high, s_right + high_end
+        return k_last, s_left, s_right
 
-        def work(start: int, stop: int) -> None:
-            found.append(loop(*here, *chain, cells, blocks, start, stop, *to))
+    def _condense(self, threads: int) -> tuple[float, float, float]:
+        """Condense cells that differ; give the same."""
+        for level in range(len(self.last)):
+            self._condense_level(level, threads)
+        k, s = self._chain(len(self.last))
+        return (k[0], 0.0, 0.0) if s is None else (k[0], *s)
 
-        share(work, shares(blocks, cells, threads))
+    def _condense_level(self, level: int, threads: int) -> None:
+        (cells, blocks), (k, s) = self.cells[level : level + 2], self._chain(level)
+        to_k, to_s = self._chain(level + 1)
+        found = self._share(threads, level, lambda i, j: _condense(blocks, k, s, i, j, to_k, to_s))
+        first = CELLS * (blocks - 1)
+        inner = [] if s is None else s[first + 1 : cells].tolist()
+        self.last[level], to_k[blocks - 1], low, high = _eliminate(k[first:cells].tolist(), inner)
+        if s is not None:
+            to_s[-2:] = low, s[cells] + high
+            for stop, more in found:
+                to_s[min(stop, blocks - 1)] += more
+
+    def _share(self, threads: int, level: int, loop: Callable[[int, int], Any]) -> list[tuple[int, Any]]:
+        """Run a loop over the blocks of a level in threads; give where each stopped, and what it found."""
+        (cells, blocks), found = self.cells[level : level + 2], []
+
+        def work(i: int, j: int) -> None:
+            stop = min(TOGETHER * j, blocks)
+            found.append((stop, loop(TOGETHER * i, stop)))
+
+        share(work, shares(-(-blocks // TOGETHER), cells // QUICK, threads))
         return found
 
     def solve(self, b: np.ndarray, u: np.ndarray, left: float, right: float, threads: int) -> bool:
-        """Solve, and say whether all values are finite.
+        """Solve, and say whether all values are finite for sure.
 
         Parameters
         ----------
@@ -373,34 +469,53 @@ class Line:
             How many may share the work.
         """
         rows, nodes = u.shape
-        numbers = self.numbers.copy()
-        numbers[0], numbers[1] = left, right
-        # Some short rows after others, so that what is read twice stays in a processor's cache.
-        step = max(1, CHUNK // nodes)
-        if rows <= step or nodes > 2 * LEAST:
-            return self._solve(b, u, numbers, threads)
-        good: list[bool] = []
+        numbers, bad = self.numbers, []
+        if left or right:
+            numbers = numbers.copy()
+            numbers[0], numbers[1] = left, right
+        if nodes > 2 * QUICK * LEAST:
+            for x, y in zip(b, u, strict=True):
+                bad.append(self._long(0, x, self.at, y, numbers, threads))
+            return not any(bad)
 
         def work(start: int, stop: int) -> None:
-            for i in range(start, stop, step):
-                some = slice(i, min(i + step, stop))
-                good.append(self._solve(b[some], u[some], numbers, 1))
+            bad.append(_solve(b, self.at, *self.levels, numbers, start, stop, self._room(0), u))
 
-        share(work, shares(rows, rows * nodes, threads))
-        return all(good)
+        if rows == 1:
+            work(0, 1)
+        else:
+            share(work, shares(rows, rows * nodes // QUICK, threads))
+        return not any(bad)
 
-    def _solve(self, b: np.ndarray, u: np.ndarray, numbers: np.ndarray, threads: int) -> bool:
-        """Solve for some rows: to coarser and coarser levels, and back."""
-        work, last = np.empty((len(b), self.starts[-1])), len(self.cells) - 1
-        for level in range(last):
-            here = (work, self.starts[level]) if level else (b, -self.first)
-            self._share(threads, level, _restrict, here, (work, self.starts[level + 1], NOWHERE))
-        _close(work, self.starts[last], numbers)
-        for level in reversed(range(1, last)):
-            here = work, self.starts[level]
-            self._share(threads, level, _finish, here, (work, self.starts[level + 1], *here))
-        return all(self._share(threads, 0, _finish, (b, -self.first), (work, 0, u, 0)))
+    def _from(self, level: int) -> tuple[Any, ...]:
+        """Give the levels from one on, as the compiled loops take them."""
+        begin = self.starts[level]
+        coarse = (None if x is None else x[begin:] for x in self.coarse)
+        kept = self.weights[level:], self.last[level:]
+        return self.sizes[level:], self.starts[level:] - begin, *self._chain(level), *coarse, *kept
 
+    def _room(self, level: int) -> np.ndarray:
+        """Make room for the loads and values of all levels after one, and for a block."""
+        return np.empty(2 * (self.size - int(self.starts[level]) + CELLS))
 
-# For conductances that are known.
-NOWHERE = np.empty(0)
+    def _long(
+        self, level: int, b: np.ndarray, at: int, u: np.ndarray, numbers: np.ndarray, threads: int
+    ) -> bool:
+        """Solve for a row of loads that is worth several threads; say whether values may not be finite."""
+        cells, blocks = self.cells[level : level + 2]
+        if cells < 2 * QUICK * LEAST:
+            return _solve(b[None], at, *self._from(level), numbers, 0, 1, self._room(level), u[None])
+        chain = b, at, cells, blocks, *self._chain(level), self.weights[level], self.last[level]
+        loads, values = _within(u, blocks + 1), np.empty(blocks + 1)
+
+        def down(start: int, stop: int) -> float:
+            return _down(*chain, start, stop, np.empty(CELLS), loads)
+
+        def up(start: int, stop: int) -> bool:
+            return _up(*chain, start, stop, np.empty(2 * CELLS), values, u)
+
+        for stop, more in self._share(threads, level, down):
+            if stop < blocks:
+                loads[stop] += more
+        self._long(level + 1, loads, 0, values, numbers, threads)
+        return any(bad for _, bad in self._share(threads, level, up))

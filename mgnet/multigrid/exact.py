@@ -1,13 +1,12 @@
 """The exact cycle: relax the new nodes, restrict, solve, interpolate; once, and the answer is there.
 
 In one dimension the hats of all levels are orthogonal in the energy, so the level corrections add up to
-the solution, :eq:`exact`. This is static condensation: a level eliminates the nodes inside its blocks of
-m cells, and what is left is the same problem on the block ends, :eq:`block-solution`. With 64 cells in a
-block that is six levels at a time. The last coarse grid is a single cell, and the boundary conditions live
-there.
+the solution, :eq:`exact`. This is static condensation: every second node is eliminated, :eq:`elimination`,
+and what is left is the same problem on the others. The last coarse grid is a single cell, and the boundary
+conditions live there.
 
-On a CPU that is :class:`mgnet.kernels.line.Line`. What torch does elsewhere is written here: it eliminates
-every second node, :eq:`elimination`, level by level.
+On a CPU that is :class:`mgnet.kernels.line.Line`, which takes three levels at a time, blocks of eight cells,
+:eq:`block-solution`. What torch does elsewhere is written here, level by level.
 """
 
 from __future__ import annotations
@@ -33,8 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Condensation"]
 
-# Cells per block; chains of no more cells are kept, as those of the last calls.
-FACTOR, KEPT = 64, 2**15
+# Cells per block, and chains that are kept, as those of the last calls.
+FACTOR, KEPT = 8, 64
 
 
 class Cell(NamedTuple):
@@ -106,11 +105,9 @@ class Condensation:
         from ..kernels.line import Line
 
         if self.form:
-            make = _kept_line if self.cells <= KEPT else _line
-            return make(self.cells, self.form.k, self.form.row_sum, self.ends, self.robin)
-        k, s = self._varying.k, self._varying.s
-        of_cells, of_nodes = loops.arrays(k, k.new_zeros(1) if s is None else s)
-        return Line(self.cells, of_cells, of_nodes, self.ends, self.robin, torch.get_num_threads())
+            return _line(self.cells, self.form.k, self.form.row_sum, self.ends, self.robin)
+        k, *s = loops.arrays(*self.numbers)
+        return Line(self.cells, k, s[0] if s else None, self.ends, self.robin, torch.get_num_threads())
 
     def _chain(self, like: Tensor) -> tuple[list[Pairs], Cell]:
         """Give the levels of torch for loads like these, and the last coarse grid; the last ones are kept."""
@@ -141,9 +138,19 @@ class Condensation:
             # NumPy asks for huge pages; touching small ones for the first time costs more than a solve.
             u = np.empty((len(loads), self.cells + 1), loads.dtype)
             if not self.line.solve(loads, u, left, right, torch.get_num_threads()) and self.looks:
-                raise NonFiniteError
+                self._look(loads, u, left, right)
             return torch.from_numpy(u)
         return self._solve(b, b.new_empty((len(b), self.cells + 1)), left, right)
+
+    def _look(self, b: np.ndarray, u: np.ndarray, left: float, right: float) -> None:
+        """Solve again for a part of the loads, whose sums may leave the range where the values do not."""
+        if np.isfinite(b).all():
+            wide, part = np.empty(u.shape), 2.0**-64
+            self.line.solve(part * b.astype(float), wide, part * left, part * right, torch.get_num_threads())
+            with np.errstate(over="ignore", invalid="ignore"):
+                u[:] = wide / part
+        if not np.isfinite(u).all():
+            raise NonFiniteError
 
     def _solve(self, b: Tensor, u: Tensor, left: Any, right: Any) -> Tensor:
         """Solve by torch, in place."""
@@ -210,14 +217,12 @@ def levels_of(cells: int) -> list[int]:
     return [cells] if cells == 1 else [cells, *levels_of(-(-cells // FACTOR))]
 
 
+@lru_cache(maxsize=KEPT)
 def _line(cells: int, k: float, row_sum: float, ends: tuple[str, str], robin: tuple[float, float]) -> Line:
     """Set up the compiled loops of equal cells."""
     from ..kernels.line import Line
 
-    return Line(cells, np.array([k]), np.array([row_sum]), ends, robin, torch.get_num_threads())
-
-
-_kept_line = lru_cache(maxsize=64)(_line)
+    return Line(cells, k, row_sum, ends, robin, torch.get_num_threads())
 
 
 def _pairs(k: Tensor, s: Tensor | None) -> tuple[list[Pairs], Cell]:

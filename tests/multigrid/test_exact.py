@@ -345,7 +345,10 @@ def test_threads_change_no_bit(path: str, rows: int, n: int, dtype: torch.dtype)
     A: Any = Stiffness(1 / n, c=3.0, boundary=("natural", "dirichlet"), dtype=dtype)
     A = A.on(n) if path == "equal" else A.varying(n)
     b = torch.rand(rows, n, dtype=dtype)
-    shared = [Condensation(A).solve(b) for _ in range(2)]
+    shared = []
+    for threads in (2, 2, 3, 5):
+        torch.set_num_threads(threads)
+        shared.append(Condensation(A).solve(b))
     torch.set_num_threads(1)
     for u in shared:
         torch.testing.assert_close(u, Condensation(A).solve(b), rtol=0, atol=0)
@@ -379,3 +382,26 @@ def test_sums_may_overflow_where_values_do_not() -> None:
     u = Condensation(Stiffness(1.0, 1e3).on(1000)).solve(b)
     i = np.arange(1001)
     np.testing.assert_allclose(u[0], i * (1000 - i) * 0.5e303, rtol=1e-13)
+
+
+def test_values_at_the_end_of_the_range_are_found_and_those_beyond_it_refused() -> None:
+    i = np.arange(101.0)
+    exact = Condensation(Stiffness(1.0, dtype=torch.float32).on(100))
+    b = torch.full((2, 99), 1e35, dtype=torch.float32)
+    close(exact.solve(b, 3e38), b[:, :1].double().numpy() * i * (100 - i) / 2 + 3e38 * (1 - i / 100), 4)
+    for node in (1, 50, 99):
+        loads = b.clone().index_fill_(1, torch.tensor(node - 1), 3e38)
+        with pytest.raises(NonFiniteError):
+            exact.solve(loads, *((2e38, 2e38) if node != 50 else ()))
+
+
+@pytest.mark.parametrize("n", [10**5 + 3, 2**20, 2**22 + 9])
+def test_loads_that_cancel_lose_no_digit(n: int) -> None:
+    """The flux is a sum of loads, and the solution one of fluxes, here in long double."""
+    b = (-1.0) ** np.arange(1, n) * np.random.default_rng(n).random(n - 1)
+    for dtype, most in ((torch.float64, 8), (torch.float32, 1)):
+        loads = tensor(b, dtype)
+        sums = np.append(0, np.cumsum(loads.numpy(), dtype=np.longdouble))
+        expected = np.append(0, np.cumsum(sums.sum() / n - sums))
+        for A in (Stiffness(1.0, dtype=dtype).on(n), Stiffness(1.0, dtype=dtype).varying(n)):
+            close(Condensation(A).solve(loads[None])[0], expected.astype(float), most)
