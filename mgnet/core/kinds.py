@@ -35,11 +35,12 @@ def hidden(x: Any) -> bool:
 
 def tracked(*tensors: Any) -> bool:
     """Say whether derivatives by one of these tensors, or a vmap over it, are under way."""
-    known = [x for x in tensors if isinstance(x, Tensor)]
-    if torch.is_grad_enabled() and any(x.requires_grad for x in known):
-        return True
-    if _functorch.peek_interpreter_stack() is None and forward_ad._current_level < 0:
+    graded = torch.is_grad_enabled()
+    if not graded and _functorch.peek_interpreter_stack() is None and forward_ad._current_level < 0:
         return False  # nothing is under way at all
+    known = [x for x in tensors if isinstance(x, Tensor)]
+    if graded and any(x.requires_grad for x in known):
+        return True
     return any(forward_ad.unpack_dual(x).tangent is not None or hidden(x) for x in known)
 
 

@@ -12,27 +12,19 @@ import numpy as np
 
 from .compiling import compiled, part
 from .entries import add_diagonal as add_entries_of_diagonal
-from .entries import product as add_entries
+from .entries import add_row as add_entries
 from .entries import step_of
 
-__all__ = ["add_diagonal", "assemble", "diagonal", "product"]
+__all__ = ["add_diagonal", "assemble", "diagonal", "plane"]
 
 
 @part
-def _add_row(a, straight, slant, x, own, out):
-    """Add what a row of cells, or a sum of some, gives by a row of neighbours; differences keep digits."""
+def _add_row(p, q, straight, slant, x, own, out):
+    """Add what the sum of two rows of cells gives by a row of neighbours; differences keep digits."""
     for k in range(len(out)):
-        c = own[k + 1]
-        ends = a[k] * (x[k] - c) + a[k + 1] * (x[k + 2] - c)
-        out[k] += slant * ends + straight * (a[k] + a[k + 1]) * (x[k + 1] - c)
-
-
-@part
-def _add_ends(a, slant, x, out):
-    """Add what cells around a row tie its neighbours along it to each other."""
-    for k in range(len(out)):
-        c = x[k + 1]
-        out[k] += slant * (a[k] * (x[k] - c) + a[k + 1] * (x[k + 2] - c))
+        c, left, right = own[k + 1], p[k] + q[k], p[k + 1] + q[k + 1]
+        ends = left * (x[k] - c) + right * (x[k + 2] - c)
+        out[k] += slant * ends + straight * (left + right) * (x[k + 1] - c)
 
 
 @part
@@ -50,73 +42,109 @@ def _between(a, i, d, j, s, total):
 
 
 @part
-def _flat_row(low, high, K, below, here, above, out):
-    """Write A x on a row of a plane problem, all in one loop."""
-    along, across, slant = K[0, 0, 1], K[1, 0, 0], K[1, 0, 1]
+def _flat_row(low, high, K, below, here, above, own, out):
+    """Write A x on a row of a plane problem, and the diagonal, all in one loop."""
+    centre, along, across, slant = K[0, 0, 0], K[0, 0, 1], K[1, 0, 0], K[1, 0, 1]
     for k in range(len(out)):
         c, p, q, r, s = here[k + 1], low[k], low[k + 1], high[k], high[k + 1]
         far = p * (below[k] - c) + q * (below[k + 2] - c) + (r * (above[k] - c) + s * (above[k + 2] - c))
-        ends = (p + r) * (here[k] - c) + (q + s) * (here[k + 2] - c)
-        out[k] = (
-            slant * far
-            + along * ends
-            + across * ((p + q) * (below[k + 1] - c) + (r + s) * (above[k + 1] - c))
-        )
+        left, right, lower, upper = p + r, q + s, p + q, r + s
+        ends = left * (here[k] - c) + right * (here[k + 2] - c)
+        middle = lower * (below[k + 1] - c) + upper * (above[k + 1] - c)
+        own[k] = centre * (left + right)
+        out[k] = slant * far + along * ends + across * middle
 
 
 @part
-def _deep_row(a, K, below, here, above, i, j, total, out):
-    """Write A x on a row in space."""
-    out[:] = 0
-    x = here[j + 1]
-    for d in range(-1, 2):
-        plane = below if d < 0 else here if d == 0 else above
-        for s in range(-1, 2):
-            _between(a, i, d, j, s, total)
-            if d == 0 and s == 0:
-                _add_ends(total, K[0, 0, 1], x, out)
-            else:
-                _add_row(total, K[abs(d), abs(s), 0], K[abs(d), abs(s), 1], plane[j + 1 + s], x, out)
+def _deep_row(a, K, below, here, above, i, j, total, own, out):
+    """Write A x on a row in space, and the diagonal."""
+    x, half, centre, along = here[j + 1], a.dtype.type(1 / 2), K[0, 0, 0], K[0, 0, 1]
+    rows = a[i, j], a[i, j + 1], a[i + 1, j], a[i + 1, j + 1]
+    p, q, r, s = rows
+    for k in range(len(total)):
+        total[k] = (p[k] + q[k]) + (r[k] + s[k])
+    for k in range(len(out)):
+        c = x[k + 1]
+        own[k] = centre * (total[k] + total[k + 1])
+        out[k] = along * (total[k] * (x[k] - c) + total[k + 1] * (x[k + 2] - c))
+    for side in range(2):
+        plane, m = above if side else below, 2 * side
+        _add_row(rows[m], rows[m + 1], K[1, 0, 0], K[1, 0, 1], plane[j + 1], x, out)
+        _add_row(rows[side], rows[side + 2], K[0, 1, 0], K[0, 1, 1], here[j + m], x, out)
+        for t in range(2):
+            cells = rows[m + t]  # one row, which counts twice
+            _add_row(cells, cells, half * K[1, 1, 0], half * K[1, 1, 1], plane[j + 2 * t], x, out)
 
 
 @part
-def product(cells, below, here, above, i, total, out):
-    """Write A x on plane i from three padded planes of x; ``total`` has room for a row of cells.
+def _row(cells, task, below, here, above, load, i, j, work, out):
+    """Write a sum of x, b and A x on row j of plane i, from three padded planes of x.
 
     ``cells`` are a, K, c and, where there is more to the operator, entries as :mod:`mgnet.kernels.entries`
-    has them.
+    has them; of the rest see :func:`mgnet.kernels.tensor.plane`.
     """
     a, K, c, rest = cells
-    for j in range(out.shape[0]):
-        y, x = out[j], here[j + 1]
-        if a.shape[1] == 1:
-            _flat_row(a[i, 0], a[i + 1, 0], K, below[1], x, above[1], y)
-        else:
-            _deep_row(a, K, below, here, above, i, j, total, y)
-        if len(c):
-            reaction = c[i, j]
-            for k in range(len(y)):
-                y[k] += reaction[k] * x[k + 1]
+    keep, of_load, of_image = task
+    n, one, x = len(out), a.dtype.type(1), here[j + 1]
+    y, own, total = work[0, :n], work[1, :n], work[2, : n + 1]
+    if of_image == 0:
+        for k in range(n):
+            own[k] = 0
+        add_diagonal(cells, i, j, own)
+        for k in range(n):
+            out[k] = of_load * (one / own[k] if own[k] != 0 else own[k]) * load[k]
+        return
+    if a.shape[1] == 1:
+        _flat_row(a[i, 0], a[i + 1, 0], K, below[1], x, above[1], own, y)
+    else:
+        _deep_row(a, K, below, here, above, i, j, total, own, y)
+    _add_reaction(cells, i, j, own)
+    if len(c):
+        reaction = c[i, j]
+        for k in range(n):
+            y[k] += reaction[k] * x[k + 1]
     if len(rest[0]):
-        add_entries(rest, True, below, here, above, i, out)
+        add_entries(rest, below, here, above, i, j, total[:n], y)
+    if keep != 0:
+        for k in range(n):
+            inverse = one / own[k] if own[k] != 0 else own[k]
+            out[k] = x[k + 1] + inverse * (of_load * load[k] + of_image * y[k])
+    else:
+        for k in range(n):
+            out[k] = of_load * load[k] + of_image * y[k]
 
 
 @part
-def add_diagonal(cells, i, j, row):
-    """Add the diagonal at row j of plane i, without what ties lone joined nodes to themselves."""
-    a, K, c, rest = cells
-    flat, own = a.shape[1] == 1, K[0, 0, 0]
-    for plane in range(i, i + 2):
-        for s in range(1 if flat else 2):
-            given = a[plane, 0 if flat else j + s]
-            for k in range(len(row)):
-                row[k] += own * (given[k] + given[k + 1])
+def _add_reaction(cells, i, j, row):
+    """Add to the diagonal at row j of plane i what there is more to the operator."""
+    _, _, c, rest = cells
     if len(c):
         reaction = c[i, j]
         for k in range(len(row)):
             row[k] += reaction[k]
     if len(rest[0]):
         add_entries_of_diagonal(rest, i, j, row)
+
+
+@part
+def plane(cells, task, below, here, above, load, i, work, target, pad):
+    """Write a sum of x, b and A x on plane i; see :func:`mgnet.kernels.tensor.plane`."""
+    n = target.shape[1] - 2 * pad
+    for j in range(target.shape[0] - 2 * pad):
+        _row(cells, task, below, here, above, load[j], i, j, work, target[j + pad, pad : pad + n])
+
+
+@part
+def add_diagonal(cells, i, j, row):
+    """Add the diagonal at row j of plane i, without what ties lone joined nodes to themselves."""
+    a, K, _, _ = cells
+    flat, own = a.shape[1] == 1, K[0, 0, 0]
+    for plane in range(i, i + 2):
+        for s in range(1 if flat else 2):
+            given = a[plane, 0 if flat else j + s]
+            for k in range(len(row)):
+                row[k] += own * (given[k] + given[k + 1])
+    _add_reaction(cells, i, j, row)
 
 
 @compiled

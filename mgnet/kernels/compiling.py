@@ -18,8 +18,9 @@ from typing import Any
 import numba
 from numba.core import event
 from numba.core.caching import FunctionCache
+from numba.core.compiler import Compiler
 
-__all__ = ["compiled", "lean", "part", "require"]
+__all__ = ["compiled", "glue", "lean", "part", "require"]
 
 # Seconds of compiling that nobody wonders about, all functions together.
 QUIET = 1.0
@@ -45,10 +46,25 @@ def lean(function: Callable[..., Any], *more: str) -> Any:
     return compiled(function, *more, _nrt=False)
 
 
-def part(function: Callable[..., Any]) -> Any:
-    """Compile a loop that takes no memory and that only other loops call."""
-    bare: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "error_model": "numpy"}
-    return numba.njit(nogil=True, fastmath={"contract", "nsz"}, _nrt=False, **bare)(function)
+class _Raw(Compiler):
+    """A compiler that leaves it to the callers of a loop to optimise it with themselves: twice takes long."""
+
+    def __init__(self, typing: Any, target: Any, library: Any, *others: Any) -> None:
+        super().__init__(typing, target, library, *others)
+        if library is None:
+            self.state.library = self.state.targetctx.codegen().create_library("part")
+            self.state.library._optimize_final_module = lambda: None
+
+
+def part(function: Callable[..., Any], more: tuple[str, ...] = (), **options: Any) -> Any:
+    """Compile a loop that takes no memory and that only other loops call; ``more`` is as for others."""
+    bare = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "error_model": "numpy", **options}
+    return numba.njit(nogil=True, fastmath={"contract", "nsz", *more}, _nrt=False, **bare)(function)
+
+
+def glue(function: Callable[..., Any]) -> Any:
+    """Compile a part that takes no time of its own, since it calls others or has few numbers to work on."""
+    return part(function, pipeline_class=_Raw)
 
 
 def require() -> None:

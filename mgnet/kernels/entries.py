@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from .compiling import compiled, part
 
-__all__ = ["add_diagonal", "is_flat", "product", "row_sums", "step_of"]
+__all__ = ["add_diagonal", "add_row", "is_flat", "plane", "row_sums", "step_of"]
 
 
 @part
@@ -35,30 +35,87 @@ def _add_taps(left, middle, right, x, out):
 
 
 @part
-def product(entries, more, below, here, above, i, out):
-    """Write A x on plane i of the unknowns from three padded planes of x, or add it to what is there.
+def _add_around(E, plane, at, start, below, here, above, j, out):
+    """Add what the rows around give in space."""
+    for d in range(2):
+        for s in range(-d, 2):
+            if d == 0 and s <= 0:
+                continue
+            m = 9 * d + 3 * s
+            # An entry stands at the first of its two nodes.
+            x, z = (above if d else here)[j + 1 + s], (below if d else here)[j + 1 - s]
+            p, q, k = (plane, at), (plane - d, at - s), 1 + start
+            _add_taps(E[m - 1][p][k:], E[m][p][k:], E[m + 1][p][k:], x, out)
+            _add_taps(E[m + 1][q][start:], E[m][q][k:], E[m - 1][q][k + 1 :], z, out)
 
-    ``entries`` are E and the first unknown among the nodes of each axis.
+
+@part
+def _flat_row(E, plane, start, below, here, above, out):
+    """Write A x on a row of a plane problem, all in one loop."""
+    tie, own, low, high = E[1, plane, 0][start:], E[0, plane, 0][1 + start :], plane - 1, plane
+    # An entry stands at the first of its two nodes.
+    a, b, c = E[4, low, 0][start:], E[3, low, 0][1 + start :], E[2, low, 0][2 + start :]
+    d, e, f = E[2, high, 0][1 + start :], E[3, high, 0][1 + start :], E[4, high, 0][1 + start :]
+    for k in range(len(out)):
+        lower = a[k] * below[k] + (b[k] * below[k + 1] + c[k] * below[k + 2])
+        upper = d[k] * above[k] + (e[k] * above[k + 1] + f[k] * above[k + 2])
+        out[k] = tie[k] * here[k] + (own[k] * here[k + 1] + tie[k + 1] * here[k + 2]) + (lower + upper)
+
+
+@part
+def _row(entries, task, below, here, above, load, i, j, work, out):
+    """Write a sum of x, b and A x on row j of plane i of the unknowns, from three padded planes of x.
+
+    ``entries`` are E and the first unknown among the nodes of each axis; of the rest see
+    :func:`mgnet.kernels.tensor.plane`.
     """
     E, first = entries
-    flat = is_flat(E)
-    wide, plane, start = 0 if flat else 1, i + 1 + first[0], first[2]
-    for j in range(out.shape[0]):
-        y, at, x = out[j], j + wide + first[1], here[j + 1]
-        if not more:
-            y[:] = 0
-        tie = E[1, plane, at]
-        _add_taps(tie[start:], E[0, plane, at][1 + start :], tie[1 + start :], x, y)
-        for d in range(2):
-            for s in range(-wide * d, wide + 1):
-                if d == 0 and s <= 0:
-                    continue
-                m = (3 if flat else 9) * d + 3 * s
-                # An entry stands at the first of its two nodes.
-                x, z = (above if d else here)[j + 1 + s], (below if d else here)[j + 1 - s]
-                p, q, k = (plane, at), (plane - d, at - s), 1 + start
-                _add_taps(E[m - 1][p][k:], E[m][p][k:], E[m + 1][p][k:], x, y)
-                _add_taps(E[m + 1][q][start:], E[m][q][k:], E[m - 1][q][k + 1 :], z, y)
+    keep, of_load, of_image = task
+    flat, n, one = is_flat(E), len(out), E.dtype.type(1)
+    y, x = work[0, :n], here[j + 1]
+    plane, at, start = i + 1 + first[0], j + first[1] + (0 if flat else 1), first[2]
+    tie, own = E[1, plane, at][start:], E[0, plane, at][1 + start :]
+    if of_image == 0:
+        for k in range(n):
+            out[k] = of_load * (one / own[k] if own[k] != 0 else own[k]) * load[k]
+        return
+    if flat:
+        _flat_row(E, plane, start, below[1], x, above[1], y)
+    else:
+        for k in range(n):
+            y[k] = tie[k] * x[k] + (own[k] * x[k + 1] + tie[k + 1] * x[k + 2])
+        _add_around(E, plane, at, start, below, here, above, j, y)
+    if keep != 0:
+        for k in range(n):
+            inverse = one / own[k] if own[k] != 0 else own[k]
+            out[k] = x[k + 1] + inverse * (of_load * load[k] + of_image * y[k])
+    else:
+        for k in range(n):
+            out[k] = of_load * load[k] + of_image * y[k]
+
+
+@part
+def plane(entries, task, below, here, above, load, i, work, target, pad):
+    """Write a sum of x, b and A x on plane i; see :func:`mgnet.kernels.tensor.plane`."""
+    n = target.shape[1] - 2 * pad
+    for j in range(target.shape[0] - 2 * pad):
+        _row(entries, task, below, here, above, load[j], i, j, work, target[j + pad, pad : pad + n])
+
+
+@part
+def add_row(entries, below, here, above, i, j, y, out):
+    """Add A x on row j of plane i of the unknowns; ``y`` is a row to work in."""
+    E, first = entries
+    flat, x = is_flat(E), here[j + 1]
+    plane, at, start = i + 1 + first[0], j + first[1] + (0 if flat else 1), first[2]
+    tie, own = E[1, plane, at], E[0, plane, at][1 + start :]
+    if flat:
+        _flat_row(E, plane, start, below[1], x, above[1], y)
+        for k in range(len(out)):
+            out[k] += y[k]
+    else:
+        _add_taps(tie[start:], own, tie[1 + start :], x, out)
+        _add_around(E, plane, at, start, below, here, above, j, out)
 
 
 @part

@@ -5,14 +5,27 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from functools import lru_cache
+from queue import SimpleQueue
+from typing import Any
+
+import numpy as np
+from numba.core import types
+from numba.extending import intrinsic
+
+from .compiling import lean
 
 __all__ = ["share", "shares"]
 
 # Numbers that are worth a thread of their own: waking it takes as long as working through some thousands.
 LEAST = 2**15
+# Numbers beside which handing out another share costs nothing.
+MANY = 2**17
+# Looks at a number that take as long as to fall asleep and to be woken, and as a few lines of Python.
+LOOKS, AFTER = 2**18, 2**13
+# Threads that there may be beside those that ask.
+MOST = os.cpu_count() or 1
 
 
 class _Here(threading.local):
@@ -24,18 +37,26 @@ class _Here(threading.local):
 _here = _Here()
 
 
-def shares(rows: int, size: int, threads: int) -> list[tuple[int, int]]:
+@lru_cache(maxsize=256)
+def shares(rows: int, size: int, threads: int, least: int = 0) -> tuple[tuple[int, int], ...]:
     """Cut rows into shares of about the same length, (start, stop) each, in all of so many numbers.
 
-    There are no more than ``threads``, and only as many as are worth it.
+    There are only as many as are worth it: one for each thread or, if they are long and have ``least`` rows,
+    if that is given, two, so that a thread that is late has less to do.
     """
     count = max(1, min(threads, rows, size // LEAST))
+    if count > 1 and least and size >= MANY * 2 * threads and rows >= least * 2 * threads:
+        count = 2 * threads
     edges = [rows * i // count for i in range(count + 1)]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return tuple(zip(edges[:-1], edges[1:], strict=True))
 
 
-def share(work: Callable[[int, int], object], parts: list[tuple[int, int]]) -> None:
+def share(
+    work: Callable[[int, int], object], parts: Sequence[tuple[int, int]], threads: int | None = None
+) -> None:
     """Call ``work(start, stop)`` for every part, in this thread and in others that are free.
+
+    There are as many threads as parts, or ``threads`` of them.
 
     This thread never waits for another to begin: what that has not begun it does itself. So a processor that
     others use costs no more than the end of the part that it works on, unlike a barrier that spins.
@@ -44,7 +65,7 @@ def share(work: Callable[[int, int], object], parts: list[tuple[int, int]]) -> N
         for part in parts:
             work(*part)
         return
-    todo = iter(parts)
+    todo = iter(parts)  # threads take the next one each, with Python's lock
 
     def run() -> None:
         _here.within = True
@@ -57,25 +78,103 @@ def share(work: Callable[[int, int], object], parts: list[tuple[int, int]]) -> N
             for _ in todo:
                 pass
 
-    helpers = []
-    # Past the interpreter's last line there are no new threads.
-    with contextlib.suppress(RuntimeError):
-        for _ in parts[1:]:
-            helpers.append(_pool().submit(run))
+    calls = [_Call(run) for _ in parts[1:threads]]
+    _helpers[0].ask(calls)
     try:
         run()
     finally:
         # Nobody works on when this function is left, whatever comes of it.
-        errors = [helper.exception() for helper in helpers if not helper.cancel()]
+        errors = [call.error for call in calls if not call.claim() and call.wait()]
     for error in filter(None, errors):
         raise error
 
 
-@lru_cache(maxsize=1)
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(thread_name_prefix="mgnet")
+class _Call:
+    """What some helper is to do, unless who asked for it has done it by then."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self.work: Callable[[], None] | None = work
+        self.error: BaseException | None = None
+        self.free, self.ended, self.flag = threading.Lock(), threading.Lock(), np.zeros(1, np.int64)
+        self.ended.acquire()
+
+    def claim(self) -> Callable[[], None] | None:
+        """Give the work, to the first who asks."""
+        if not self.free.acquire(False):
+            return None
+        work, self.work = self.work, None  # a call that is found late keeps nothing
+        return work
+
+    def answer(self) -> None:
+        """Do it, if nobody else has begun with it."""
+        work = self.claim()
+        if work:
+            try:
+                work()
+            except BaseException as error:
+                self.error = error
+            self.ended.release()
+            self.flag[0] = 1
+
+    def wait(self) -> bool:
+        """Wait until it is done; to be woken takes longer than that mostly does, so look for a moment."""
+        look(self.flag, LOOKS)
+        return self.ended.acquire()
 
 
-# A forked child has none of the threads; what waits for them there would be kept for ever.
+class _Helpers:
+    """The threads that wait for calls, as many as any caller has asked for at a time."""
+
+    def __init__(self) -> None:
+        self.calls: SimpleQueue[_Call] = SimpleQueue()
+        self.count = 0
+
+    def ask(self, calls: Sequence[_Call]) -> None:
+        """Hand out calls, to threads that are begun where there are too few."""
+        # Past the interpreter's last line there are no new threads.
+        with contextlib.suppress(RuntimeError):
+            while self.count < min(len(calls), MOST):
+                threading.Thread(target=self._live, name="mgnet", daemon=True).start()
+                self.count += 1
+        for call in calls[: self.count]:
+            self.calls.put(call)
+
+    def _live(self) -> None:
+        while True:  # without a name for a call, which would be kept until the next one comes
+            self.calls.get().answer()
+
+
+_helpers = [_Helpers()]
+
+
+def _begin_anew() -> None:
+    """Do without the threads that a forked child does not have."""
+    _helpers[0] = _Helpers()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)
+    os.register_at_fork(after_in_child=_begin_anew)
+
+
+@intrinsic
+def _seen(typing: Any, x: Any) -> Any:
+    """Read a number that another thread may write, each time anew."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        return builder.load_atomic(pointer, "monotonic", 8)
+
+    return types.int64(x), generate
+
+
+@lean
+def look(flag: Any, count: Any) -> Any:
+    """Look at a number until it is not zero, or so many times; then a little longer.
+
+    Whoever has written it has Python's lock for so long, and to wait for that is to be woken again.
+    """
+    for _ in range(count):
+        if _seen(flag):
+            break
+    for _ in range(AFTER):
+        _seen(flag)

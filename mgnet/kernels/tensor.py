@@ -13,154 +13,206 @@ hats or of cubics, and the coarse unknown where they begin.
 
 from __future__ import annotations
 
-from .compiling import part
+import numpy as np
 
-__all__ = ["clear", "inverse_row", "interpolate", "product", "restrict", "wrap"]
+from . import transfers as weighted
+from .compiling import glue, part
 
-# How far past the ends cubic interpolation reaches, in coarse nodes.
-MARGIN = 2
+__all__ = ["clear", "interpolate", "plane", "restrict", "wrap"]
 
-
-@part
-def along_first(axis, i, below, here, above, p, q):
-    """Write K x and M x of the first axis on a row of plane i; differences keep their digits."""
-    low, high, s = axis[0, i], axis[0, i + 1], axis[1, i]
-    m_low, m_high = axis[2, i], axis[2, i + 1]
-    own = axis[3, i] - m_low - m_high
-    for k in range(len(here)):
-        x = here[k]
-        p[k] = s * x + (low * (x - below[k]) + high * (x - above[k]))
-        q[k] = own * x + (m_low * below[k] + m_high * above[k])
+# How far past the ends cubic interpolation reaches, in coarse nodes, and a sweep, in its own.
+MARGIN, ONE = np.int64(2), np.int64(1)  # literals would be types of their own, and compiled apart
+# Numbers of a row of a plane that are done at a time, so that what is in work fits the nearest cache.
+CHUNK = 512
+# What is known of a row: six numbers of each axis but the last, whether they are the same to both sides, the
+# factors of the load and of A x, those of K and M of the last axis and of lumped masses in the diagonal, and
+# the row sums and the entries with nine neighbours of two sums u and v.
+ALIKE, LOAD, IMAGE, STIFF, MASS, LUMPED, ROWS, ENTRIES = 12, 13, 14, 15, 16, 17, 18, 20
+KNOWN = ENTRIES + 18
 
 
-@part
-def along_middle(axis, j, p, q, p_row, q_row):
-    """Write M p + K q and M q of the middle axis on row j, as padded rows."""
-    low, high, s = axis[0, j], axis[0, j + 1], axis[1, j]
-    m_low, m_high = axis[2, j], axis[2, j + 1]
-    own = axis[3, j] - m_low - m_high
-    p0, p1, p2, q0, q1, q2 = p[j], p[j + 1], p[j + 2], q[j], q[j + 1], q[j + 2]
-    for k in range(len(p1)):
-        x = q1[k]
-        p_row[k] = own * p1[k] + (m_low * p0[k] + m_high * p2[k])
-        p_row[k] += s * x + (low * (x - q0[k]) + high * (x - q2[k]))
-        q_row[k] = own * x + (m_low * q0[k] + m_high * q2[k])
+@glue
+def _learn(axes, i, j, mix, more, known):
+    """Write what a row of two sums, by numbers ``mix``, of K and M of all axes but the last has.
 
-
-@part
-def along_last(axis, p, q, out):
-    """Write M p + K q of the last axis."""
-    k_, s, m, w = axis[0], axis[1], axis[2], axis[3]
-    for k in range(len(out)):
-        x = q[k + 1]
-        mass = (w[k] - m[k] - m[k + 1]) * p[k + 1] + (m[k] * p[k] + m[k + 1] * p[k + 2])
-        out[k] = mass + (s[k] * x + (k_[k] * (x - q[k]) + k_[k + 1] * (x - q[k + 2])))
-
-
-@part
-def _tied_row(first, even, i, below, here, above, out):
-    """Write A x on a row of a plane problem whose last axis has cells that are alike, but at its ends."""
-    low, high, s = first[0, i], first[0, i + 1], first[1, i]
-    m_low, m_high, w = first[2, i], first[2, i + 1], first[3, i]
-    k, r, m, v = even[0], even[1], even[2], even[3]
-    own = s * v + w * r
-    beside = (w - m_low - m_high) * k - (s + low + high) * m
-    across, inside = v - (m + m), r + (k + k)  # whole numbers would make float64 of them
-    under, over = low * across - m_low * inside, high * across - m_high * inside
-    slant, steep = low * m + m_low * k, high * m + m_high * k
-    for j in range(len(out)):
-        x = here[j + 1]
-        ends = (x - here[j]) + (x - here[j + 2])
-        lower, upper = (x - below[j]) + (x - below[j + 2]), (x - above[j]) + (x - above[j + 2])
-        middle = under * (x - below[j + 1]) + over * (x - above[j + 1])
-        out[j] = own * x + (beside * ends + (slant * lower + steep * upper) + middle)
-
-
-@part
-def _even_row(even, p, q, out):
-    """Write M p + K q of a last axis whose cells are alike, but at its ends."""
-    k, r, m, v = even[0], even[1], even[2], even[3]
-    own = v - (m + m)
-    for j in range(len(out)):
-        x = q[j + 1]
-        mass = own * p[j + 1] + m * (p[j] + p[j + 2])
-        out[j] = mass + (r * x + k * ((x - q[j]) + (x - q[j + 2])))
-
-
-@part
-def _at_ends(last, p, q, out):
-    """Write M p + K q of the last axis at its two ends."""
-    for j in (0, len(out) - 1):
-        x, m, k = q[j + 1], (last[2, j], last[2, j + 1]), (last[0, j], last[0, j + 1])
-        mass = (last[3, j] - m[0] - m[1]) * p[j + 1] + (m[0] * p[j] + m[1] * p[j + 2])
-        out[j] = mass + (last[1, j] * x + (k[0] * (x - q[j]) + k[1] * (x - q[j + 2])))
-
-
-@part
-def _last(last, even, p, q, out):
-    """Write M p + K q of the last axis, whose cells may be alike."""
-    if len(even):
-        _even_row(even, p, q, out)
-        _at_ends(last, p, q, out)
-    else:
-        along_last(last, p, q, out)
-
-
-@part
-def product(axes, even, lump, flat, exact, below, here, above, i, work, out):
-    """Write A x on plane i from three padded planes; ``work`` has room for three more.
-
-    ``even`` are k, s, m and w inside the last axis, where they are the same everywhere, and ``flat`` says
-    that there is no middle axis. ``exact`` sums lose nothing to rounding that a small c holds constants by;
-    corrections can do without.
+    The row sums of the first have so much of lumped masses ``more``.
     """
-    first, middle, last = axes
-    p, q = work[0], work[1]
-    if flat and len(even) and not exact:
-        _tied_row(first, even, i, below[1], here[1], above[1], out[0])
-        for at in (0, here.shape[1] - 3):
-            x, y, z = below[1, at:], here[1, at:], above[1, at:]
-            along_first(first, i, x[:3], y[:3], z[:3], p[1, at:], q[1, at:])
-        _at_ends(last, p[1], q[1], out[0])
+    for which in range(2):
+        for t in range(6):
+            row, right = (0, 0, 1, 2, 2, 3)[t], 1 if t == 1 or t == 4 else 0
+            known[6 * which + t] = axes[which][row, right + (j if which else i)]
+    low0, high0, s0, m_low0, m_high0, w0 = known[0], known[1], known[2], known[3], known[4], known[5]
+    low1, high1, s1, m_low1, m_high1, w1 = known[6], known[7], known[8], known[9], known[10], known[11]
+    k0, m0, k1, m1 = s0 + low0 + high0, w0 - m_low0 - m_high0, s1 + low1 + high1, w1 - m_low1 - m_high1
+    known[ALIKE] = low0 == high0 and m_low0 == m_high0 and low1 == high1 and m_low1 == m_high1
+    known[STIFF], known[MASS], known[LUMPED] = k0 * m1 + m0 * k1, m0 * m1, w0 * w1
+    stiff, mass = s0 * w1 + w0 * s1, w0 * w1
+    known[ROWS] = mix[0] * stiff + mix[1] * mass + more * mass
+    known[ROWS + 1] = mix[2] * stiff + mix[3] * mass
+    for m in range(9):
+        K0, M0 = (-low0, k0, -high0)[m // 3], (m_low0, m0, m_high0)[m // 3]
+        K1, M1 = (-low1, k1, -high1)[m % 3], (m_low1, m1, m_high1)[m % 3]
+        stiff, mass, at = K0 * M1 + M0 * K1, M0 * M1, ENTRIES + 2 * m
+        known[at], known[at + 1] = mix[0] * stiff + mix[1] * mass, mix[2] * stiff + mix[3] * mass
+
+
+@part
+def _blend(known, flat, below, here, above, j, at, u, v):
+    """Write two sums of x on row j, from a column on, and of what rows around differ by (digits stay)."""
+    planes, x = (below, here, above), here[j + 1, at:]
+    own, of_own = known[ROWS], known[ROWS + 1]
+    for k in range(len(u)):
+        u[k] = own * x[k]
+        v[k] = of_own * x[k]
+    for m in range(4):
+        if flat and m != 1:
+            continue
+        low, high = planes[m // 3][j + m % 3, at:], planes[2 - m // 3][j + 2 - m % 3, at:]
+        left, right = ENTRIES + 2 * m, ENTRIES + 2 * (8 - m)
+        low_u, low_v, high_u, high_v = known[left], known[left + 1], known[right], known[right + 1]
+        for k in range(len(u)):
+            to_low, to_high = low[k] - x[k], high[k] - x[k]
+            u[k] += low_u * to_low + high_u * to_high
+            v[k] += low_v * to_low + high_v * to_high
+
+
+@glue
+def _learn_cells(axes, numbers, lump, task, i, j, known):
+    """Write what is known of row j of plane i inside of cells that are alike, or at an end of the row."""
+    keep, of_load, of_image = task
+    k, s, m, w, sides = numbers[0], numbers[1], numbers[2], numbers[3], numbers[5]
+    _learn(axes, i, j, (w, s, m, -k), lump * numbers[4], known)
+    if keep != 0 or of_image == 0:
+        entry = known[STIFF] * (w - sides * m) + known[MASS] * (s + sides * k)
+        entry += lump * known[LUMPED] * numbers[4]
+        inverse = known.dtype.type(1) / entry if entry != 0 else entry
+        of_load *= inverse
+        of_image *= inverse
+    known[LOAD], known[IMAGE] = of_load, of_image
+    known[ROWS] = of_image * known[ROWS] + keep
+    known[ROWS + 1] *= of_image
+    for t in range(ENTRIES, KNOWN):
+        known[t] *= of_image
+
+
+@glue
+def _uneven_row(axes, lump, flat, task, below, here, above, load, j, work, known, out):
+    """Write a row by numbers of each column."""
+    keep, of_load, of_image = task
+    n, last, one = len(out), axes[2], load.dtype.type(1)
+    p, q, x = work[0, : n + 2], work[1, : n + 2], here[j + 1, 1:]
+    k_, s, m, w = last[0], last[1], last[2], last[3]
+    stiff, mass, lumped = known[STIFF], known[MASS], lump * known[LUMPED]
+    if of_image != 0:
+        _blend(known, flat, below, here, above, j, 0 * n, p, q)
+        for k in range(n):
+            c = q[k + 1]
+            y = (w[k] - m[k] - m[k + 1]) * p[k + 1] + (m[k] * p[k] + m[k + 1] * p[k + 2])
+            y += lumped * w[k] * x[k]
+            out[k] = y + (s[k] * c + (k_[k] * (c - q[k]) + k_[k + 1] * (c - q[k + 2])))
     else:
-        for j in range(flat, here.shape[0] - flat):
-            along_first(first, i, below[j], here[j], above[j], p[j], q[j])
-        for j in range(out.shape[0]):
-            if flat:
-                _last(last, even, p[1], q[1], out[0])
-            else:
-                along_middle(middle, j, p, q, work[2, 0], work[2, 1])
-                _last(last, even, work[2, 0], work[2, 1], out[j])
-    if lump != 0:
-        for j in range(out.shape[0]):
-            factor, row, x = lump * first[3, i] * middle[3, j], out[j], here[j + 1]
-            for k in range(len(row)):
-                row[k] += factor * last[3, k] * x[k + 1]
+        for k in range(n):
+            out[k] = 0
+    scaled = keep != 0 or of_image == 0
+    for k in range(n):
+        entry = stiff * (w[k] - m[k] - m[k + 1]) + mass * (s[k] + k_[k] + k_[k + 1]) + lumped * w[k]
+        # A zero, as that of a lone joined node may be, stays one.
+        factor = (one / entry if entry != 0 else entry) if scaled else one
+        out[k] = factor * (of_load * load[k] + of_image * out[k])
+    if keep != 0:
+        for k in range(n):
+            out[k] += x[k]
 
 
 @part
-def inverse_row(axes, lump, i, j, known, row):
-    """Write the inverse of the diagonal at row j of plane i, where it is not ``known`` from the row before.
+def _sums(known, flat, below, here, above, j, at, u, v):
+    """Write two sums of x and of what rows around differ by, in a plane from a column on, in one loop."""
+    own, of_own, corner, of_corner = known[ROWS], known[ROWS + 1], known[ENTRIES], known[ENTRIES + 1]
+    far, of_far, near, of_near = ENTRIES + 2, ENTRIES + 3, known[ENTRIES + 6], known[ENTRIES + 7]
+    low_u, low_v, high_u, high_v = known[far], known[of_far], known[ENTRIES + 14], known[ENTRIES + 15]
+    if flat:
+        b1, h1, a1 = below[1, at:], here[1, at:], above[1, at:]
+        for k in range(len(u)):
+            c = h1[k]
+            to_low, to_high = b1[k] - c, a1[k] - c
+            u[k] = own * c + (low_u * to_low + high_u * to_high)
+            v[k] = of_own * c + (low_v * to_low + high_v * to_high)
+    elif known[ALIKE] != 0:
+        b0, b1, b2, h0, h1, h2 = below[j], below[j + 1], below[j + 2], here[j], here[j + 1], here[j + 2]
+        a0, a1, a2 = above[j], above[j + 1], above[j + 2]
+        for k in range(len(u)):
+            c = h1[k]
+            corners = ((b0[k] - c) + (b2[k] - c)) + ((a0[k] - c) + (a2[k] - c))
+            on_first, on_middle = (b1[k] - c) + (a1[k] - c), (h0[k] - c) + (h2[k] - c)
+            u[k] = own * c + corner * corners + (low_u * on_first + near * on_middle)
+            v[k] = of_own * c + of_corner * corners + (low_v * on_first + of_near * on_middle)
+    else:
+        _blend(known, flat, below, here, above, j, at, u, v)
 
-    A row that is zero, as that of a lone joined node may be, gets zero.
+
+@glue
+def _end(even, flat, side, task, below, here, above, load, j, fluxes, room, known, out):
+    """Write an end of a row, where u is another sum than inside, but v is not.
+
+    So what leaves a column for the next one is the same there to the last digit, and no digit is lost of what
+    holds constants where A is all but singular.
     """
-    first, middle, last = axes
-    m0 = first[3, i] - first[2, i] - first[2, i + 1]
-    m1 = middle[3, j] - middle[2, j] - middle[2, j + 1]
-    k0 = first[1, i] + first[0, i] + first[0, i + 1]
-    k1 = middle[1, j] + middle[0, j] + middle[0, j + 1]
-    stiff, mass, reacting = k0 * m1 + m0 * k1, m0 * m1, lump * first[3, i] * middle[3, j]
-    if known[0] == stiff and known[1] == mass and known[2] == reacting:
-        return
-    known[0], known[1], known[2] = stiff, mass, reacting
-    for k in range(row.shape[0]):
-        m2 = last[3, k] - last[2, k] - last[2, k + 1]
-        k2 = last[1, k] + last[0, k] + last[0, k + 1]
-        entry = stiff * m2 + mass * k2 + reacting * last[3, k]
-        row[k] = 1 / entry if entry != 0 else entry
+    end, numbers, u = side * (len(out) - 1), known[1 + side], room[:1]
+    value = numbers[LOAD] * load[end]
+    if task[2] != 0:
+        _blend(numbers, flat, below, here, above, j, end + 1, u, room[1:2])
+        flux = fluxes[2 * side]
+        if even[1 + side, 5] > 1:
+            flux += fluxes[2 * side + 1]
+        value += u[0] + numbers[IMAGE] / known[0, IMAGE] * flux
+    out[end] = value
 
 
 @part
+def plane(products, task, below, here, above, load, i, work, known, target, pad):
+    """Write a sum of x, b and A x on plane i, from three padded planes of x, into one with so many ghosts.
+
+    ``task`` are three numbers: if x counts, the factors of b and A x times the inverse of the diagonal; or
+    the factors themselves, where that of A x is not zero; or the factor of b times the inverse. ``products``
+    are the axes, numbers of the last axis where they are the same everywhere inside, the lumped c, and
+    whether there is no middle axis. The numbers are, inside and at each end, k, s, m, w, that for lumped
+    masses, how many neighbours count and, inside, whether the ends are no different. ``work`` has room for
+    four rows, and ``known`` what rows of this task have found out before, inside and at both ends.
+    """
+    axes, even, lump, flat = products
+    n, inside, one, zero = target.shape[1] - 2 * pad, known[0], load.dtype.type(1), load.dtype.type(0)
+    chunk, fluxes = min(CHUNK, n) if flat else n, work[2]
+    u, v = work[0, : chunk + 2], work[1, : chunk + 2]
+    for j in range(target.shape[0] - 2 * pad):
+        given, out, same = load[j], target[j + pad, pad : pad + n], True
+        for t in range(6):
+            row, right = (0, 0, 1, 2, 2, 3)[t], 1 if t == 1 or t == 4 else 0
+            same = same and inside[t] == axes[0][row, i + right] and inside[6 + t] == axes[1][row, j + right]
+        for which in range(0 if same else len(even)):
+            _learn_cells(axes, even[which], lump, task, i, j, known[which])
+        if not len(even):
+            if not same:
+                _learn(axes, i, j, (one, zero, zero, one), zero, inside)
+            _uneven_row(axes, lump, flat, task, below, here, above, given, j, work, inside, out)
+            continue
+        of_load = inside[LOAD]
+        if task[2] == 0:
+            for k in range(n):
+                out[k] = of_load * given[k]
+        for at in range(0, n if task[2] != 0 else 0, chunk):
+            count, some, there = min(chunk, n - at), given[at:], out[at:]
+            _sums(inside, flat, below, here, above, j, at, u[: count + 2], v)
+            for k in range(count):
+                c = v[k + 1]
+                there[k] = (u[k + 1] + of_load * some[k]) + ((v[k] - c) + (v[k + 2] - c))
+            if at == 0:
+                fluxes[0], fluxes[1] = v[2] - v[1], v[0] - v[1]
+            fluxes[2], fluxes[3] = v[count - 1] - v[count], v[count + 1] - v[count]
+        for side in range(0 if even[0, 6] else 2):
+            _end(even, flat, side, task, below, here, above, given, j, fluxes, work[3], known, out)
+
+
+@glue
 def clear(plane):
     """Write zeros."""
     for j in range(plane.shape[0]):
@@ -169,7 +221,7 @@ def clear(plane):
             row[k] = 0
 
 
-@part
+@glue
 def wrap(plane, width, joined_middle, joined_last):
     """Fill the ghosts of a plane that is padded by a width, past joined ends; others are zero and stay so."""
     rows, columns = plane.shape[0] - 2 * width, plane.shape[1] - 2 * width
@@ -185,7 +237,7 @@ def wrap(plane, width, joined_middle, joined_last):
                 plane[width + rows + j, k] = plane[width + j % rows, k]
 
 
-@part
+@glue
 def _fold(plane, width, joined_middle, joined_last):
     """Apply the transpose of :func:`wrap`, where only the first ghosts have something."""
     rows, columns = plane.shape[0] - 2 * width, plane.shape[1] - 2 * width
@@ -221,18 +273,24 @@ def _spread_row(row, base, weights, regular, out):
 
 
 @part
-def _gather_row(r, base, weights, regular, out):
-    """Write the padded row of coarse loads from fine ones: the transpose of :func:`_spread_row`."""
+def _gather_row(r, base, weights, regular, halves, out):
+    """Write the padded row of coarse loads from fine ones: the transpose of :func:`_spread_row`.
+
+    ``halves`` is a row to work in.
+    """
     start, pairs, coarse = regular
-    half = r.dtype.type(1 / 2)
-    for K in range(len(out)):
+    half, fine, loads = r.dtype.type(1 / 2), r[start:], out[coarse + MARGIN :]
+    for K in range(coarse + MARGIN):
         out[K] = 0
-    fine, loads = r[start:], out[coarse + MARGIN :]
-    if pairs:
-        loads[0], loads[pairs] = fine[0] + half * fine[1], half * fine[2 * pairs - 1]
-    inner, between = loads[1:], fine[1:]
-    for c in range(pairs - 1):
-        inner[c] = between[2 * c + 1] + half * (between[2 * c] + between[2 * c + 2])
+    for K in range(pairs, len(loads)):
+        loads[K] = 0
+    # Pairs of numbers, side by side, are what goes in lanes.
+    for c in range(pairs):
+        halves[c] = half * fine[2 * c + 1]
+        loads[c] = fine[2 * c] + halves[c]
+    after = loads[1:]
+    for c in range(pairs):
+        after[c] += halves[c]
     for piece in ((0, start), (start + 2 * pairs, len(r))):
         for k in range(piece[0], piece[1]):
             out[base[k] + MARGIN] += weights[0, k] * r[k]
@@ -240,61 +298,80 @@ def _gather_row(r, base, weights, regular, out):
 
 
 @part
-def interpolate(hats, joined, e, i, work, plane):
-    """Add to the inside of a padded plane i what coarse values, (N0, N1, N2), are between their nodes."""
-    bases, weights, regular = hats
-    coarse, row, size = work[0], work[1, 0], e.shape[0]
-    for J in range(e.shape[1]):
-        inner = coarse[J + MARGIN, MARGIN:-MARGIN]
-        for K in range(len(inner)):
-            inner[K] = 0
-        for t in range(len(weights[0])):
-            weight, place = weights[0][t, i], bases[0][i] + t
-            if joined[0]:
-                place %= size
-            if 0 <= place < size and weight != 0:
-                given = e[place, J]
-                for K in range(len(given)):
-                    inner[K] += weight * given[K]
-    wrap(coarse, MARGIN, joined[1], joined[2])
-    for j in range(plane.shape[0] - 2):
-        for K in range(len(row)):
-            row[K] = 0
-        for t in range(len(weights[1])):
-            weight = weights[1][t, j]
-            if weight != 0:
-                given = coarse[bases[1][j] + t + MARGIN]
-                for K in range(len(row)):
-                    row[K] += weight * given[K]
-        _spread_row(row, bases[2], weights[2], regular[2], plane[j + 1, 1:-1])
+def interpolate(hats, given, joined, e, i, work, plane):
+    """Add to the inside of a padded plane i what coarse values, (N0, N1, N2), are between their nodes.
+
+    That is by hats or, where there are none, by what :mod:`mgnet.kernels.transfers` has been given.
+    """
+    if given is not None:
+        numbers, start, axes = given
+        weighted.interpolate(numbers, start, axes, e, i, work[1], plane)
+    if hats is not None:
+        bases, weights, regular = hats
+        coarse, row, size = work[0], work[1, 0], e.shape[0]
+        for J in range(e.shape[1]):
+            inner = coarse[J + MARGIN, MARGIN:-MARGIN]
+            for K in range(len(inner)):
+                inner[K] = 0
+            for t in range(len(weights[0])):
+                weight, place = weights[0][t, i], bases[0][i] + t
+                if joined[0]:
+                    place %= size
+                if 0 <= place < size and weight != 0:
+                    there = e[place, J]
+                    for K in range(len(there)):
+                        inner[K] += weight * there[K]
+        wrap(coarse, MARGIN, joined[1], joined[2])
+        alone = e.shape[1] == 1 and plane.shape[0] == 3
+        if alone:
+            _spread_row(coarse[MARGIN], bases[2], weights[2], regular[2], plane[1, 1:-1])
+        for j in range(0 if alone else plane.shape[0] - 2):
+            for K in range(len(row)):
+                row[K] = 0
+            for t in range(len(weights[1])):
+                weight = weights[1][t, j]
+                if weight != 0:
+                    there = coarse[bases[1][j] + t + MARGIN]
+                    for K in range(len(row)):
+                        row[K] += weight * there[K]
+            _spread_row(row, bases[2], weights[2], regular[2], plane[j + 1, 1:-1])
 
 
 @part
-def restrict(hats, joined, r, i, turns, low, high, work, coarse):
+def restrict(hats, given, joined, r, i, turns, low, high, work, coarse):
     """Add what plane i of residuals gives to the coarse planes from ``low`` to ``high``.
 
     ``turns`` says how often i has gone around a joined first axis.
     """
-    bases, weights, regular = hats
-    at = bases[0][i] + turns * coarse.shape[0]
-    reaches = (low <= at < high and weights[0][0, i] != 0) or (low <= at + 1 < high and weights[0][1, i] != 0)
-    if not reaches:
-        return
-    plane, row = work[2], work[1, 0]  # the ghosts of the first one stay zero
-    clear(plane)
-    for j in range(r.shape[0]):
-        _gather_row(r[j], bases[2], weights[2], regular[2], row)
+    if given is not None:
+        numbers, start, axes = given
+        weighted.restrict(numbers, start, axes, r, i, turns, low, high, work[1], coarse)
+    if hats is not None:
+        bases, weights, regular = hats
+        at = bases[0][i] + turns * coarse.shape[0]
+        reaches = (low <= at < high and weights[0][0, i] != 0) or (
+            low <= at + 1 < high and weights[0][1, i] != 0
+        )
+        if not reaches:
+            return
+        plane, row, room = work[2], work[1, 0], work[0, 0]  # the ghosts of the first one stay zero
+        if coarse.shape[1] == 1 and r.shape[0] == 1:
+            _gather_row(r[0], bases[2], weights[2], regular[2], room, plane[MARGIN])
+        else:
+            clear(plane)
+            for j in range(r.shape[0]):
+                _gather_row(r[j], bases[2], weights[2], regular[2], room, row)
+                for side in range(2):
+                    weight = weights[1][side, j]
+                    if weight != 0:
+                        there = plane[bases[1][j] + side + MARGIN]
+                        for K in range(row.shape[0]):
+                            there[K] += weight * row[K]
+        _fold(plane, MARGIN, joined[1], joined[2])
         for side in range(2):
-            weight = weights[1][side, j]
-            if weight != 0:
-                there = plane[bases[1][j] + side + MARGIN]
-                for K in range(row.shape[0]):
-                    there[K] += weight * row[K]
-    _fold(plane, MARGIN, joined[1], joined[2])
-    for side in range(2):
-        place, weight = at + side, weights[0][side, i]
-        if low <= place < high and weight != 0:
-            for J in range(coarse.shape[1]):
-                there, given = coarse[place, J], plane[J + MARGIN]
-                for K in range(there.shape[0]):
-                    there[K] += weight * given[K + MARGIN]
+            place, weight = at + side, weights[0][side, i]
+            if low <= place < high and weight != 0:
+                for J in range(coarse.shape[1]):
+                    there, row = coarse[place, J], plane[J + MARGIN]
+                    for K in range(there.shape[0]):
+                        there[K] += weight * row[K + MARGIN]

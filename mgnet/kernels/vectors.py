@@ -6,28 +6,42 @@ threads is not seen in a result.
 
 from __future__ import annotations
 
+from functools import partial
+
 from .compiling import lean, part
 
-__all__ = ["combine", "dot", "multiply", "rescale", "survey"]
+__all__ = ["combine", "invert", "multiply", "products", "rescale", "scale", "survey"]
 
 
-def _dot_row(x, y):
-    """Sum the products of two rows, in as many lanes as the processor has."""
-    total = x[0] * 0
-    for k in range(len(x)):
-        total += x[k] * y[k]
+@partial(part, more=("reassoc",))
+def products(r, z, e, y):
+    """Sum the products r z, z y, r e and e y of rows, in as many lanes as the processor has."""
+    rz, zy, re, ey = r[0] * z[0], z[0] * y[0], r[0] * e[0], e[0] * y[0]
+    for k in range(1, len(r)):
+        rz += r[k] * z[k]
+        zy += z[k] * y[k]
+        re += r[k] * e[k]
+        ey += e[k] * y[k]
+    return rz, zy, re, ey
+
+
+@partial(part, more=("reassoc",))
+def scale(x, factor, out):
+    """Write x times a factor, and sum up the squares."""
+    total = 0.0
+    for k in range(len(out)):
+        y = x[k] * factor
+        out[k] = y
+        total += y * y
     return total
 
 
-dot_row = lean(_dot_row, "reassoc")
-
-
-@part
-def dot(x, y):
-    """Sum the products of two planes."""
+@partial(part, more=("reassoc",))
+def dot_row(x, y):
+    """Sum the products of two rows, in float64."""
     total = 0.0
-    for j in range(x.shape[0]):
-        total += dot_row(x[j], y[j])
+    for k in range(len(x)):
+        total += x[k] * y[k]
     return total
 
 
@@ -74,12 +88,12 @@ def rescale(x, given, factors, y, target, shape, start, stop):
 
 
 @lean
-def combine(lengths, gains, first, z, of_z, e, image, r, u, where, bits, masks, sums, tops, start, stop):
-    """Make the next correction e and its image A e, add it to u and take it off the residual r.
+def combine(lengths, gains, first, z, e, u, where, bits, masks, tops, start, stop):
+    """Make the next correction e, and add it to u.
 
     ``lengths`` has for each row the factors of z and of the e before, which on the ``first`` call counts for
-    nothing, and ``gains`` that of e in u, which stands in an array as for :func:`survey`. The squares of r
-    are summed up for each plane, and the largest bits of e and of u found, by their masks.
+    nothing, and ``gains`` that of e in u, which stands in an array as for :func:`survey`. The largest bits
+    of e and of u are found, (batch, 2, n0), by their masks.
     """
     batch, _, n1, n2 = z.shape
     for row in range(batch):
@@ -87,13 +101,12 @@ def combine(lengths, gains, first, z, of_z, e, image, r, u, where, bits, masks, 
         for i in range(start, stop):
             of_e, of_u = bits[0][0, 0, 0, 0] & 0, bits[1][0] & 0
             for j in range(n1):
-                _mixed(along_z, along_e, first, z[row, i, j], e[row, i, j])
-                _mixed(along_z, along_e, first, of_z[row, i, j], image[row, i, j])
                 at = where[0] + row * where[1] + i * where[2] + j * where[3]
-                _updated(gain, e[row, i, j], u[at : at + n2], image[row, i, j], r[row, i, j])
+                _mixed(along_z, along_e, first, z[row, i, j], e[row, i, j])
+                _added(gain, e[row, i, j], u[at : at + n2])
                 of_e = max(of_e, top(bits[0][row, i, j], masks[0]))
                 of_u = max(of_u, top(bits[1][at : at + n2], masks[1]))
-            sums[row, i], tops[row, 0, i], tops[row, 1, i] = dot(r[row, i], r[row, i]), of_e, of_u
+            tops[row, 0, i], tops[row, 1, i] = of_e, of_u
 
 
 @lean
@@ -102,6 +115,24 @@ def multiply(matrix, x, y):
     for row in range(len(x)):
         for i in range(len(matrix)):
             y[row, i] = dot_row(matrix[i], x[row])
+
+
+@lean
+def invert(matrix):
+    """Invert a symmetric positive definite matrix in its own memory, by Gauss and Jordan."""
+    one = matrix.dtype.type(1)
+    for i in range(len(matrix)):
+        pivot = one / matrix[i, i]
+        matrix[i, i] = one
+        chosen = matrix[i]
+        for k in range(len(chosen)):
+            chosen[k] *= pivot
+        for j in range(len(matrix)):
+            if j != i:
+                row, factor = matrix[j], matrix[j, i]
+                row[i] *= 0
+                for k in range(len(row)):
+                    row[k] -= factor * chosen[k]
 
 
 @part
@@ -115,8 +146,6 @@ def _mixed(along_z, along_e, first, z, e):
 
 
 @part
-def _updated(gain, e, u, image, r):
+def _added(gain, e, u):
     for k in range(len(e)):
         u[k] += gain * e[k]
-    for k in range(len(r)):
-        r[k] -= image[k]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,8 @@ from .exact import Condensation
 
 __all__ = ["TensorSolver", "coarse_solver"]
 
-# Most multiplications along an axis for which NumPy's BLAS starts no threads, which torch's would.
-FEW = 2**18
+# Unknowns for which a LAPACK's threads would take longer, above all where they wait for one another.
+FEW = 512
 # Largest coarse grid that is solved as a dense matrix.
 DENSE = 4096
 
@@ -73,8 +73,14 @@ def _inverse(A: Tensor, loose: bool) -> Tensor:
     first = int(loose)
     inverse = torch.zeros_like(A, dtype=torch.float64)
     inner = A.double()[first:, first:]
-    if loops.apply_to(A):  # torch's threads would wait for one another
-        inverse[first:, first:] = torch.from_numpy(np.linalg.inv(inner.numpy()))
+    if loops.apply_to(A) and len(A) <= FEW:
+        from ..kernels.vectors import invert
+
+        found = inner.numpy().copy()
+        invert(found)
+        if not np.isfinite(found).all():
+            raise np.linalg.LinAlgError("Singular matrix")
+        inverse[first:, first:] = torch.from_numpy(found)
     else:
         inverse[first:, first:] = torch.linalg.inv(inner)
     return inverse.to(A.dtype)
@@ -103,13 +109,22 @@ class TensorSolver:
             # That of constants is zero where nothing holds them, or lost in the rounding of the others.
             constants = (0,) * box.dim
             inverse[constants].masked_fill_(total[constants] <= 0, 0.0)
-        self.inverse, *self.vectors = (sent(x, **like) for x in (inverse, *(vectors for _, vectors in pairs)))
+        matrices = [sent(V, **like) for _, V in pairs]
+        self._matrices: Any = [V.T.contiguous() for V in matrices], sent(inverse, **like), matrices
 
     def __call__(self, b: Tensor) -> Tensor:
         """Solve for loads of shape ``(..., *unknowns)``."""
-        transposed = [V.T for V in self.vectors]
-        # eq: fast-diagonalization
-        return _along_axes(self.vectors, _along_axes(transposed, b) * self.inverse)
+        transposed, inverse, vectors = self._matrices
+        if not loops.apply_to(b):
+            return _along_axes(vectors, _along_axes(transposed, b) * inverse)  # eq: fast-diagonalization
+        with np.errstate(all="ignore"):  # NaN is looked for elsewhere
+            x = _along_axes(self._arrays[0], b.numpy()) * self._arrays[1]
+            return torch.from_numpy(_along_axes(self._arrays[2], x))
+
+    @cached_property
+    def _arrays(self) -> Any:
+        """Give the matrices as arrays: BLAS starts no threads for products as small as these."""
+        return [x.numpy() if isinstance(x, Tensor) else [V.numpy() for V in x] for x in self._matrices]
 
 
 @lru_cache(maxsize=4)
@@ -130,12 +145,10 @@ def _eigenpairs(axis: Axis) -> tuple[np.ndarray, np.ndarray]:
     return values.numpy(), torch.linalg.solve_triangular(L.T, vectors, upper=True).numpy()
 
 
-def _along_axes(matrices: Sequence[Tensor], x: Tensor) -> Tensor:
+def _along_axes(matrices: Sequence[Any], x: Any) -> Any:
     """Apply one matrix along each of the last axes."""
-    few = x[:1].numel() * max(len(matrix) for matrix in matrices) <= FEW and loops.apply_to(x)
-    y: Any = x.contiguous().numpy() if few else x
-    for place, given in enumerate(matrices, -len(matrices)):
-        rows = len(given), math.prod(y.shape[place + 1 :] if place < -1 else ())
-        with np.errstate(all="ignore"):  # NaN is looked for elsewhere
-            y = ((given.numpy() if few else given) @ y.reshape(-1, *rows)).reshape(x.shape)
-    return torch.from_numpy(y) if few else y
+    *others, last = matrices
+    x = x @ last.T
+    for place, matrix in enumerate(others, -len(matrices)):
+        x = (matrix @ x.swapaxes(place, -2)).swapaxes(place, -2)
+    return x

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from ..core.arrays import sent
-from ..operators.contract import Map, fused, residual
+from ..operators import loops
+from ..operators.contract import Map, residual
 from ..operators.fused import Fused
 from ..operators.smoothers import chebyshev_weights
 
-__all__ = ["Level", "ascend", "cycle", "cycled", "descend", "full_multigrid", "repeat_cycles"]
+__all__ = ["Level", "ascend", "cycle", "cycled", "descend", "full_multigrid", "fully_cycled", "repeat_cycles"]
 
 # What corrections by a coarse grid may leave of an error, most cycles for that, and the slowest part that
 # they are for; fewest and most steps to see what one cycle does.
@@ -60,7 +61,7 @@ class Level:
     def fused(self, *vectors: Tensor | None) -> Any:
         """Return the grid as compiled passes have it, where they may work on some vectors."""
         own = self.passes and self.passes.inverse is getattr(self.smoother, "inverse", None)
-        return self.passes if own and fused(self.A, *vectors) else None
+        return self.passes if own and loops.apply_to(*self.A.numbers, *vectors) else None  # type: ignore[attr-defined]
 
 
 def cycle(
@@ -98,10 +99,18 @@ def cycled(
     levels: Sequence[Level], b: Tensor, x: Tensor | None, sweeps: tuple[int, int], kind: str = "V"
 ) -> Tensor:
     """Return the same; where passes are compiled, the next cycle overwrites it."""
-    level, coarser = levels[0], levels[1:]
+    level = levels[0]
     if level.solve:
         return level.solve(b) if x is None else x + level.solve(b - level.A(x))
     x, r = descend(level, b, x, sweeps[0])
+    return _corrected(levels, x, r, b, sweeps, kind)
+
+
+def _corrected(
+    levels: Sequence[Level], x: Tensor, r: Tensor, b: Tensor, sweeps: tuple[int, int], kind: str
+) -> Tensor:
+    """Correct what was smoothed by the coarse grids, and smooth again."""
+    level, coarser = levels[0], levels[1:]
     e = _correction(coarser, r, sweeps, kind)  # eq: cycle
     if kind != "V" and len(coarser) > 1:
         e = cycled(coarser, r, e, sweeps, "W" if kind == "W" else "V")
@@ -268,10 +277,19 @@ def full_multigrid(
     torch.Tensor, shape ``(batch, 1, *unknowns)``
         Approximation on the finest grid.
     """
-    if levels[0].solve:
-        return levels[0].solve(b)
-    passes, level = levels[0].fused(b), levels[0]
-    R = passes.restrict if passes else level.R
-    lift = level.P if level.lift is None else passes.lift if passes else level.lift
-    x = lift(full_multigrid(levels[1:], R(b), sweeps, kind))  # eq: full-multigrid
-    return cycle(levels, b, x, sweeps, kind)
+    x = fully_cycled(levels, b, sweeps, kind)
+    return x.clone() if levels[0].fused(b) else x
+
+
+def fully_cycled(levels: Sequence[Level], b: Tensor, sweeps: tuple[int, int], kind: str) -> Tensor:
+    """Return the same; where passes are compiled, the next cycle overwrites it."""
+    level = levels[0]
+    if level.solve:
+        return level.solve(b)
+    passes = level.fused(b) if level.lift else None
+    if passes:
+        e = fully_cycled(levels[1:], passes.restrict(b), sweeps, kind)
+        x, r = passes.descend(b, None, level.smoother.weights(sweeps[0]), e)
+        return _corrected(levels, x, r, b, sweeps, kind)
+    x = (level.lift or level.P)(fully_cycled(levels[1:], level.R(b), sweeps, kind))  # eq: full-multigrid
+    return cycled(levels, b, x, sweeps, kind)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..operators.contract import Map
-from ..operators.fused import Fused, Survey
+from ..operators.fused import Fused
 
 __all__ = ["ConjugateGradients"]
 
@@ -33,8 +33,9 @@ class ConjugateGradients:
 
     def __init__(self, A: Map, precondition: Map) -> None:
         self.A, self.precondition = A, precondition
-        # The last correction and its image.
-        self.last: tuple[Tensor, Tensor] | None = None
+        # The last correction, and its energy: its image would be one vector more to read and to write.
+        self.last: Tensor | None = None
+        self.energy = torch.zeros(())
 
     def __call__(self, r: Tensor) -> Tensor:
         """Return the next correction, :eq:`conjugate-gradients`.
@@ -49,31 +50,22 @@ class ConjugateGradients:
         torch.Tensor, shape ``(batch, 1, *unknowns)``
             Correction; the next step needs it, so it is not to be overwritten.
         """
-        z = self.precondition(r).clone()  # it is kept
-        Az = self.A(z)
-        product, energy = _dot(r, z), _dot(z, Az)
-        # Where this points upwards the preconditioner is not positive definite, in its precision, and small
-        # corrections would mean nothing.
-        product = product.masked_fill((product < 0) | (energy < 0), math.nan)
-        if self.last is None:
-            length = _ratio(product, energy)
-            self.last = z.mul_(length), Az.mul_(length)
-        else:
-            e, Ae = self.last
-            along_z, along_e = _best((product, _dot(r, e)), (energy, _dot(z, Ae), _dot(e, Ae)))
-            e.mul_(along_e).addcmul_(z, along_z)  # eq: conjugate-gradients
-            Ae.mul_(along_e).addcmul_(Az, along_z)
-        return self.last[0]
+        z = self.precondition(r)
+        image, e = self.A(z), z if self.last is None else self.last
+        along_z, along_e = self._lengths(*(_dot(x, y) for x, y in ((r, z), (z, image), (r, e), (e, image))))
+        # eq: conjugate-gradients
+        self.last = z * along_z if self.last is None else e.mul_(along_e).addcmul_(z, along_z)
+        return self.last
 
-    def advance(self, passes: Fused, r: Tensor, u: Tensor, gain: Tensor) -> tuple[Survey, Tensor]:
-        """Add a correction times a gain to u, and take its image off the residual, in compiled passes.
+    def advance(self, passes: Fused, r: Tensor, u: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
+        """Add the next correction times a gain to u, in compiled passes.
 
         Parameters
         ----------
         passes : Fused
             The operator as these have it.
         r : torch.Tensor, shape ``(batch, 1, *unknowns)``
-            Residual; what the correction leaves of it is written there.
+            Residual.
         u : torch.Tensor, shape ``(batch, 1, *unknowns)``
             Approximation, of any precision; it is overwritten.
         gain : torch.Tensor, shape (batch,)
@@ -81,46 +73,39 @@ class ConjugateGradients:
 
         Returns
         -------
-        (Survey, torch.Tensor)
-            Norm of what is left of the residual and largest entry of the correction, and of u.
+        (torch.Tensor, torch.Tensor)
+            The largest entries of the correction and of u, shape (batch,).
         """
         z = self.precondition(r)
-        Az, products = passes.energies(z, r, self.last)
-        rz, zz, re, ze, ee = products.unbind(1)
+        lengths = self._lengths(*passes.energies(z, r, self.last).unbind(1))
+        self.last, of_e, of_u = passes.combine(lengths, gain, z, self.last is None, u)
+        return of_e, of_u
+
+    def _lengths(self, rz: Tensor, zz: Tensor, re: Tensor, ez: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the factors of z and of the last correction e, from products and energies, in each row."""
+        # Where z points upwards the preconditioner is not positive definite, in its precision, and small
+        # corrections would mean nothing.
         rz = rz.masked_fill((rz < 0) | (zz < 0), math.nan)
         if self.last is None:
-            lengths = _ratio(rz, zz), torch.zeros_like(rz)
+            along_z, along_e = _ratio(rz, zz), torch.zeros_like(rz)
         else:
-            lengths = _best((rz, re), (zz, ze, ee))
-        self.last, seen, scale = passes.combine(torch.stack(lengths, 1), gain, (z, Az, r), self.last, u)
-        return seen, scale
+            along_z, along_e = _best((rz, re), (zz, ez, self.energy))
+        both = along_z * zz + 2 * along_e * ez
+        self.energy = along_z * both + along_e * (along_e * self.energy if self.last is not None else 0.0)
+        return along_z, along_e
 
     def forget(self, rows: Tensor) -> None:
         """Begin anew in some rows of the batch.
 
         Parameters
         ----------
-        rows : torch.Tensor of bool, shape ``(batch, 1, ..., 1)``
+        rows : torch.Tensor of bool, shape (batch,)
             Which.
         """
-        for direction in self.last or ():
-            direction.masked_fill_(rows, 0.0)
-
-    def residual(self, r: Tensor) -> Tensor:
-        """Return what the last correction leaves of a residual, without another product with A.
-
-        Parameters
-        ----------
-        r : torch.Tensor, shape ``(batch, 1, *unknowns)``
-            What the correction was made from; it is overwritten.
-
-        Returns
-        -------
-        torch.Tensor, shape ``(batch, 1, *unknowns)``
-            r − A e.
-        """
-        assert self.last
-        return r.sub_(self.last[1])
+        if self.last is not None:
+            column = rows.reshape(-1, *[1] * (self.last.ndim - 1))
+            self.last.masked_fill_(column.to(self.last.device), 0.0)
+            self.energy.masked_fill_(rows.reshape(self.energy.shape).to(self.energy.device), 0.0)
 
 
 def _best(products: tuple[Tensor, Tensor], energies: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:

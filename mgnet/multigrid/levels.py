@@ -30,7 +30,7 @@ COARSE = ("exact", "direct", "smoother")
 
 # Unknowns of the largest coarse grid that is solved at once, although it could be coarsened, where speed is
 # all: as a dense matrix, or by the eigenvectors of its axes, by number of axes.
-SMALL, SMALL_BOX = 256, {1: 256, 2: 32**2, 3: 16**3}
+SMALL, SMALL_BOX = 256, {1: 256, 2: 64**2, 3: 16**3}
 # A ratio of couplings up to which cycles are as good as where all are alike.
 ALIKE = 100.0
 

@@ -82,19 +82,18 @@ class CellStiffness(NodalOperator):
     @cached_property
     def smooth(self) -> bool:
         """Whether c is zero and a of neighbouring cells differs by a factor of two at most."""
-        a, inside = self.a, (slice(1, -1),) * self.dim
+        a, inside = loops.plain(self.a), (slice(1, -1),) * self.dim
         if self.reaction is not None and bool(self.reaction.centre[inside].any()):
             return False
-        pairs = [
-            (a.narrow(axis, 0, n - 1), a.narrow(axis, 1, n - 1)) for axis, n in enumerate(self.box.cells)
-        ]
-        ends = [(a.select(i, 0), a.select(i, -1)) for i, axis in enumerate(self.box.axes) if axis.periodic]
+        along = [a.swapaxes(0, axis) for axis in range(self.dim)]
+        pairs = [(x[:-1], x[1:]) for x in along]
+        ends = [(x[0], x[-1]) for x, axis in zip(along, self.box.axes, strict=True) if axis.periodic]
         return not any(bool(((x > 2 * y) | (y > 2 * x)).any()) for x, y in (*pairs, *ends))
 
     @property
     def contrast(self) -> float:
         """How many times stronger a coupling between neighbours is than another, anywhere in the box."""
-        a = self.a if any(self.a.stride()) else self.a[(0,) * self.dim]
+        a = loops.plain(self.a if any(self.a.stride()) else self.a[(0,) * self.dim])
         return float(a.max() / a.min()) * (max(self.h) / min(self.h)) ** 2
 
     @property

@@ -241,7 +241,7 @@ class StencilStiffness(NodalOperator):
     def largest(self) -> float:
         """A bound of the eigenvalues of D⁻¹ A: its row sums or, where entries jump, what is found."""
         diagonal = self.diagonal()
-        bound = float((self.row_sums() / diagonal).max())
+        bound = float((loops.plain(self.row_sums()) / loops.plain(diagonal)).max())
         # Of large row sums most is not true, and a smoother for an interval that wide does little.
         return bound if bound < DOUBTED else min(bound, 1.1 * self._found(diagonal.rsqrt()))
 
@@ -288,7 +288,7 @@ class StencilStiffness(NodalOperator):
     def fitted(self) -> StencilStiffness:
         """Return itself, on cells as wide as its ties say: their sums are the energies of the coordinates."""
         ties = [
-            -sum(float(field.sum()) for step, field in self.pairs.items() if step[i])
+            -sum(float(loops.plain(field).sum()) for step, field in self.pairs.items() if step[i])
             for i in range(self.box.dim)
         ]
         self.box = self.box.stretched(ties)
@@ -319,6 +319,9 @@ def rounded(x: Tensor, factor: float, dtype: torch.dtype) -> Tensor:
     """Multiply and round; one number for all stays one."""
     if not any(x.stride()):
         return (factor * x[(0,) * x.ndim]).to(dtype).expand(x.shape)
+    if loops.apply_to(x):
+        with np.errstate(all="ignore"):  # what is out of range is looked for later
+            return torch.from_numpy((x.numpy() * factor).astype(loops.kind(dtype)))
     return (x * factor).to(dtype)
 
 

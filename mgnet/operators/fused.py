@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import threading
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -32,6 +33,10 @@ BITS: dict[Any, Any] = {
 }
 
 
+# Planes of a share that work of its neighbours' planes again does not matter beside.
+LONG = 128
+
+
 class Survey(NamedTuple):
     """What a pass has seen of vectors, in float64, shape (batch,): Euclidean norm and largest entry."""
 
@@ -44,6 +49,12 @@ class _Rooms(threading.local):
 
     def __init__(self) -> None:
         self.of: WeakKeyDictionary[Fused, dict[Any, Any]] = WeakKeyDictionary()
+
+    def __call__(self, grid: Fused) -> dict[Any, Any]:
+        known = self.of.get(grid)
+        if known is None:
+            known = self.of[grid] = {}
+        return known
 
 
 _rooms = _Rooms()
@@ -114,84 +125,75 @@ class Fused:
         alone = (np.zeros(1, np.int64), np.eye(4, 1, dtype=self.kind), np.zeros(3, np.int64))
         return tuple(zip(*three(found, alone), strict=True))
 
+    @property
+    def lifting(self) -> tuple[Any, ...]:
+        """More exact interpolation, by cubics where there are no weights that know better."""
+        return self.transfers if self.transfers[1] else (self.cubics, None)
+
     @cached_property
     def coarse(self) -> tuple[int, ...]:
         """The shape of the next coarser grid."""
         return three(self.box.coarse(self.box.coarsening()).shape, 1)
 
     @cached_property
-    def _centres(self) -> np.ndarray:
+    def _centres(self) -> list[int]:
         """Where the planes of the coarse grid lie among those of this one."""
-        return np.flatnonzero(self.hats[1][0][1] == 0)
-
-    def descend(self, b: Tensor, x: Tensor | None, weights: Sequence[float]) -> tuple[Tensor, Tensor]:
-        """Smooth by one sweep for each weight, and restrict the residual; both results are used again.
-
-        Shapes are ``(N, 1, *unknowns)``; x that is None is zero.
-        """
-        r, y = self.room("load", (len(b), *self.coarse)), self.room("down", (len(b), *self.shape))
-        self._improved(y, self._array(b), x, None, r, weights, self.transfers)
-        return self._tensor(y), torch.from_numpy(r).reshape(len(r), 1, *self._coarse_box)
-
-    def ascend(self, x: Tensor, e: Tensor, b: Tensor, weights: Sequence[float]) -> Tensor:
-        """Add the interpolation of coarse values, and smooth; the result is used again."""
-        y = self.room("up", (len(b), *self.shape))
-        self._improved(y, self._array(b), x, e, None, weights, self.transfers)
-        return self._tensor(y)
+        return np.flatnonzero(self.hats[1][0][1] == 0).tolist()
 
     @cached_property
     def _coarse_box(self) -> tuple[int, ...]:
         return self.box.coarse(self.box.coarsening()).shape
 
+    def descend(
+        self, b: Tensor, x: Tensor | None, weights: Sequence[float], coarse: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Smooth by one sweep for each weight, and restrict the residual; both results are used again.
+
+        Shapes are ``(N, 1, *unknowns)``; x that is None is zero, or what cubic polynomials make of coarse
+        values.
+        """
+        r, load = self.room("load", b.shape[0], coarse=True)
+        y, found = self.room("down", b.shape[0])
+        self._improved(y, self._array(b), x, coarse, r, weights, self.lifting)
+        return found, load
+
+    def ascend(self, x: Tensor, e: Tensor, b: Tensor, weights: Sequence[float]) -> Tensor:
+        """Add the interpolation of coarse values, and smooth; the result is used again."""
+        y, found = self.room("up", b.shape[0])
+        self._improved(y, self._array(b), x, e, None, weights)
+        return found
+
     def restrict(self, b: Tensor) -> Tensor:
         """Restrict loads; the result is used again."""
-        r = np.empty((len(b), *self.coarse), self.kind)
-        self._improved(
-            self.room("down", (len(b), *self.shape)), self._array(b), None, None, r, (), self.transfers
-        )
-        return torch.from_numpy(r).reshape(len(r), 1, *self._coarse_box)
-
-    def lift(self, e: Tensor) -> Tensor:
-        """Interpolate coarse values by cubic polynomials."""
-        y = np.empty((len(e), *self.shape), self.kind)
-        self._improved(
-            y, None, None, e, None, (), self.transfers if self.transfers[1] else (self.cubics, None)
-        )
-        return self._tensor(y)
+        r, load = self.room("restricted", b.shape[0], coarse=True)
+        y, _ = self.room("down", b.shape[0])
+        self._improved(y, self._array(b), None, None, r, ())
+        return load
 
     def _coarse_planes(self, start: int, stop: int) -> tuple[int, int]:
         """Give the first coarse plane among some of this grid, and the one behind the last."""
         if self.shape[0] == 1:
             return 0, 1
-        low, high = np.searchsorted(self._centres, (start, stop))
-        return int(low), int(high)
+        return bisect_left(self._centres, start), bisect_left(self._centres, stop)
 
-    def _improved(self, y: Any, b: Any, x: Any, e: Any, r: Any, weights: Sequence[float], by: Any) -> None:
+    def _improved(
+        self, y: Any, b: Any, x: Any, e: Any, r: Any, weights: Sequence[float], lifting: Any = None
+    ) -> None:
         from ..kernels.passes import improve
 
-        none = _NONE[self.kind]
+        none, op, coarse = _NONE[self.kind], self.smoothed, self.coarse
         flags = (x is not None, e is not None, r is not None)
-        before, where = (none.ravel(), _NOWHERE) if x is None else _placed(x)
-        given = self._coarse_array(e) if flags[1] else none
-        rest, loads = given if r is None else r, y if b is None else b
-        numbers = np.array(weights, self.kind)
+        before, where = (none.reshape(-1), _NOWHERE) if x is None else _placed(x)
+        given = none if e is None else e.detach().contiguous().numpy().reshape(e.shape[0], *coarse)
+        by = lifting or self.transfers, self.transfers
+        numbers, rest = np.array(weights, self.kind), given if r is None else r
 
         def work(rows: slice, start: int, stop: int) -> None:
-            of_x = before, _from(where, rows)
-            some = _some(loads, rows), *of_x, _some(given, rows), y[rows], _some(rest, rows)
-            improve(
-                self.smoothed,
-                by,
-                self._space(len(weights), self.coarse),
-                numbers,
-                flags,
-                *some,
-                start,
-                stop,
-                *self._coarse_planes(start, stop),
-            )
+            some = before, _from(where, rows), _some(given, rows), y[rows], _some(rest, rows)
+            planes = start, stop, *self._coarse_planes(start, stop)
+            improve(op, *by, self._space(len(numbers), coarse), numbers, flags, b[rows], *some, *planes)
 
-        _shared(work, len(y), self.shape)
+        _shared(work, len(y), self.shape, 2)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return A x, shape ``(N, 1, *unknowns)``, in memory of its own."""
@@ -222,84 +224,71 @@ class Fused:
             parts = _some(loads, rows), gains[rows], y[rows], sums[rows]
             apply(self.op, self._space(0, (1, 1, 1)), memory, _from(where, rows), *parts, start, stop)
 
-        _shared(work, len(x), self.shape)
+        _shared(work, len(x), self.shape, 2)
         return sums
 
-    def energies(self, z: Tensor, r: Tensor, last: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
-        """Return A z, which is used again, and the products r z, z A z, r e, z A e and e A e, (N, 5).
-
-        ``last`` are e and A e, if there are any.
-        """
+    def energies(self, z: Tensor, r: Tensor, e: Tensor | None) -> Tensor:
+        """Return the products r z, z A z, r e and e A z of each row, shape (N, 4)."""
         from ..kernels.passes import energies
 
         memory, where = _placed(z)
-        given = [self._array(x) for x in (r, *(last or (z, z)))]
-        # What was smoothed on the way down is not needed any more.
-        of_z = self.room("down", given[0].shape)
-        sums = np.empty((len(z), 5, self.shape[0]))
+        given = [self._array(x) for x in (r, z if e is None else e)]
+        sums = np.empty((len(given[0]), 4, self.shape[0]))
 
         def work(rows: slice, start: int, stop: int) -> None:
-            some = [x[rows] for x in (*given, of_z, sums)]
+            some = [x[rows] for x in (*given, sums)]
             energies(self.op, self._space(0, (1, 1, 1)), memory, _from(where, rows), *some, start, stop)
 
-        _shared(work, len(z), self.shape)
-        return self._tensor(of_z), torch.from_numpy(sums.sum(-1))
+        _shared(work, len(sums), self.shape, 4)
+        return torch.from_numpy(sums.sum(-1))
 
     def combine(
-        self,
-        lengths: Tensor,
-        gains: Tensor,
-        given: Sequence[Tensor],
-        last: tuple[Tensor, Tensor] | None,
-        u: Tensor,
-    ) -> tuple[tuple[Tensor, Tensor], Survey, Tensor]:
-        """Make the next direction e, add it to u times the gain of each row, and take A e off the residual.
+        self, lengths: tuple[Tensor, Tensor], gains: Tensor, z: Tensor, first: bool, u: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Make the next direction e of z and the one before, and add it to u times the gain of each row.
 
-        ``given`` are z, A z and the residual r, ``lengths`` the factors of z and of the last e, (N, 2).
-        What comes back are e and A e, what is known of r and of e, and the largest entries of u.
+        ``lengths`` are the factors of z and of the last e, (N,) each, which on the ``first`` call counts for
+        nothing. What comes back is e, which is used again, and the largest entries of e and of u.
         """
         from ..kernels.vectors import combine
 
-        arrays = [self._array(x) for x in given]
-        shape = arrays[0].shape
-        e, image = (self.room(name, shape) for name in ("direction", "its image"))
-        memory, where = _placed(u)
+        given, (memory, where) = self._array(z), _placed(u)
+        e, direction = self.room("direction", len(given))
         kinds = [BITS[x.dtype] for x in (e, memory)]
-        sums, tops = np.empty((len(e), self.shape[0])), np.empty((len(e), 2, self.shape[0]), np.int64)
-        factors, gain = lengths.numpy().astype(self.kind), gains.numpy().astype(memory.dtype)
-        masks = (kinds[0][1], kinds[1][1])
+        bits, masks = (e.view(kinds[0][0]), memory.view(kinds[1][0])), (kinds[0][1], kinds[1][1])
+        tops = np.empty((len(e), 2, self.shape[0]), np.int64)
+        factors, gain = torch.stack(lengths, 1).numpy().astype(self.kind), gains.numpy().astype(memory.dtype)
 
         def work(rows: slice, start: int, stop: int) -> None:
-            z, of_z, r, mine, of_mine = (x[rows] for x in (*arrays, e, image))
-            bits = mine.view(kinds[0][0]), memory.view(kinds[1][0])
-            parts = last is None, z, of_z, mine, of_mine, r, memory, _from(where, rows)
-            combine(factors[rows], gain[rows], *parts, bits, masks, sums[rows], tops[rows], start, stop)
+            parts = first, given[rows], e[rows], memory, _from(where, rows), (bits[0][rows], bits[1])
+            combine(factors[rows], gain[rows], *parts, masks, tops[rows], start, stop)
 
-        _shared(work, len(e), self.shape)
-        seen = _seen(sums, tops[:, 0], self.kind)
-        return (self._tensor(e), self._tensor(image)), seen, _largest(tops[:, 1], memory.dtype)
+        _shared(work, len(e), self.shape, 4)
+        return direction, _largest(tops[:, 0], self.kind), _largest(tops[:, 1], memory.dtype)
 
-    def room(self, name: str, shape: Sequence[int]) -> np.ndarray:
-        """Return memory that this thread has used before for the same; what was in it is lost."""
-        rooms, size = _rooms.of.setdefault(self, {}), math.prod(shape)
-        if name not in rooms or rooms[name].size < size:
-            rooms[name] = np.empty(size, self.kind)
-        return rooms[name][:size].reshape(shape)
+    def room(self, name: str, batch: int, coarse: bool = False) -> tuple[np.ndarray, Tensor]:
+        """Return memory that this thread has used before for the same, as an array and as a tensor.
+
+        What was in it is lost, but where a vector of the same name is asked for by its owner again.
+        """
+        rooms, size = _rooms(self), (batch, coarse)
+        if name not in rooms or rooms[name][0] != size:
+            array = np.empty((batch, *(self.coarse if coarse else self.shape)), self.kind)
+            shape = self._coarse_box if coarse else self.box.shape
+            rooms[name] = size, (array, torch.from_numpy(array).reshape(batch, 1, *shape))
+        return rooms[name][1]
 
     def _space(self, sweeps: int, coarse: Sequence[int]) -> Any:
         """Give the memory that passes of this thread work in."""
         from ..kernels.passes import rooms
 
-        known: dict[Any, Any] = _rooms.of.setdefault(self, {})
+        known = _rooms(self)
         if (sweeps, coarse) not in known:
             known[sweeps, coarse] = rooms(self.shape, coarse, sweeps, self.kind)
         return known[sweeps, coarse]
 
     def _array(self, x: Tensor) -> np.ndarray:
-        return x.detach().contiguous().numpy().reshape(len(x), *self.shape)
-
-    def _coarse_array(self, e: Tensor) -> np.ndarray:
-        return e.detach().contiguous().numpy().reshape(len(e), *self.coarse)
+        return x.detach().contiguous().numpy().reshape(x.shape[0], *self.shape)
 
     def _tensor(self, y: np.ndarray) -> Tensor:
         return torch.from_numpy(y).reshape(len(y), 1, *self.box.shape)
@@ -319,7 +308,7 @@ def survey(x: Tensor) -> Survey:
         some = whole.view(bits), mask, _from(where, rows), shape, sums[rows], tops[rows]
         surveyed(whole, *some, start, stop)
 
-    _shared(work, len(x), shape)
+    _shared(work, len(x), shape, 8)
     return _seen(sums, tops, whole.dtype)
 
 
@@ -334,12 +323,16 @@ def rescale(x: Tensor, factors: Tensor, out: Tensor) -> Tensor:
         some = numbers[rows], target, _from(of_y, rows), shape, start, stop
         rescaled(given, _from(of_x, rows), *some)
 
-    _shared(work, len(x), shape)
+    _shared(work, len(x), shape, 8)
     return out
 
 
 def _placed(x: Tensor) -> tuple[np.ndarray, Where]:
     """Give the memory that vectors, (N, 1, *unknowns), stand in, and where they do."""
+    if x.is_contiguous():
+        sizes = three(x.shape[2:], 1)
+        plane = sizes[1] * sizes[2]
+        return x.detach().numpy().reshape(-1), (0, sizes[0] * plane, plane, sizes[2])
     x = x.detach() if x.stride(-1) == 1 else x.detach().contiguous()
     steps = three(x.stride()[2:], 0)
     length = x.untyped_storage().nbytes() // x.element_size()
@@ -352,15 +345,16 @@ def _from(where: Where, rows: slice) -> Where:
     return (where[0] + (rows.start or 0) * where[1], *where[1:])
 
 
-def _shared(work: Callable[[slice, int, int], None], batch: int, shape: Sequence[int]) -> None:
-    """Let threads do some planes each or, of many vectors, some vectors."""
+def _shared(work: Callable[[slice, int, int], None], batch: int, shape: Sequence[int], quick: int) -> None:
+    """Let threads do some planes each or, of many, some vectors; ``quick`` says how little a number takes."""
     from ..kernels.sharing import share, shares
 
-    threads, size = torch.get_num_threads(), batch * math.prod(shape)
+    threads, size = torch.get_num_threads(), batch * math.prod(shape) // quick
     if batch >= 2 * threads:
-        share(lambda i, j: work(slice(i, j), 0, shape[0]), shares(batch, size, threads))
+        share(lambda i, j: work(slice(i, j), 0, shape[0]), shares(batch, size, threads), threads)
     else:
-        share(lambda i, j: work(slice(0, batch), i, j), shares(shape[0], size, threads))
+        whole, parts = slice(0, batch), shares(shape[0], size, threads, LONG)
+        share(lambda i, j: work(whole, i, j), parts, threads)
 
 
 def _some(x: np.ndarray, rows: slice) -> np.ndarray:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..core.kinds import tracked
 
-__all__ = ["apply_to", "arrays", "kind", "shared", "there_are", "without"]
+__all__ = ["apply_to", "arrays", "kind", "plain", "shared", "there_are", "without"]
 
 TYPES = (torch.float32, torch.float64)
 
@@ -50,15 +50,25 @@ def there_are() -> bool:
 
 def apply_to(*tensors: Tensor | None) -> bool:
     """Say whether loops may work on some tensors; None counts for nothing."""
-    given = [x for x in tensors if x is not None]
-    if _here.off or not all(x.is_cpu and x.dtype in TYPES for x in given):
+    if _here.off:
         return False
-    return not tracked(*given) and there_are()
+    for x in tensors:
+        if x is not None and not (x.is_cpu and x.dtype in TYPES):
+            return False
+    return not tracked(*tensors) and there_are()
 
 
 def arrays(*tensors: Tensor) -> tuple[np.ndarray, ...]:
     """Return tensors as contiguous arrays, which share their memory where they are that already."""
     return tuple(x.detach().contiguous().numpy() for x in tensors)
+
+
+def plain(x: Tensor) -> Any:
+    """Return an array of a tensor on a CPU, itself elsewhere, for what NumPy and torch say alike.
+
+    Of torch's threads each waits for the others, which takes long where others are at work.
+    """
+    return x.numpy() if apply_to(x) else x
 
 
 def shared(loop: Callable[..., None], planes: int, size: int, *numbers: Any) -> None:

@@ -249,7 +249,7 @@ class Stiffness(Stencil, Operator):
             axes = three(self.form.couplings(self.box), trivial)
             lump = dtype.type(self.form.c if self.form.lumped else 0.0)
             axes = tuple(x.astype(dtype) for x in axes)
-            return 0, (axes, _even(axes[-1]), lump, self.dim < 3)
+            return 0, (axes, _even(axes[-1], self.box.axes[-1].periodic), lump, self.dim < 3)
 
     def scaled(self, factor: float, dtype: torch.dtype) -> Stiffness:
         """Return a multiple of the operator in another precision, for corrections.
@@ -329,11 +329,27 @@ class Stiffness3d(Stiffness, nn.Conv3d):
 Stiffness.members = (Stiffness1d, Stiffness2d, Stiffness3d)
 
 
-def _even(axis: np.ndarray) -> np.ndarray:
-    """Give k, s, m and w inside an axis where they are the same everywhere, or else nothing."""
-    ends, inner = axis[[0, 2], 1:-1], axis[[1, 3], 1:-2]
-    alike = inner.shape[1] > 0 and all((row == row[0]).all() for row in (*ends, *inner))
-    return np.array([ends[0, 0], inner[0, 0], ends[1, 0], inner[1, 0]] if alike else [], axis.dtype)
+def _even(axis: np.ndarray, joined: bool) -> np.ndarray:
+    """Give the numbers of an axis that are the same everywhere inside, as loops have them, or else nothing.
+
+    Past an end that is given there are zeros, so that it may have the couplings of those inside.
+    """
+    couplings, sums = axis[[0, 2], 1:-1], axis[[1, 3], 1:-2]
+    if not sums.shape[1] or not all((row == row[0]).all() for row in (*couplings, *sums)):
+        return np.empty((0, 7), axis.dtype)
+    (k, m), (s, w) = couplings[:, 0], sums[:, 0]
+    if joined and any(axis[0, [0, -1]] != k):
+        return np.empty((0, 7), axis.dtype)  # nor are the two ends, which are neighbours
+    found = [(k, s, m, w, w, 2, 0)]
+    for coupling, unknown in ((0, 0), (-1, -2)):
+        k_end, m_end, s_end, w_end = *axis[[0, 2], coupling], *axis[[1, 3], unknown]
+        if k_end or m_end:
+            found.append((k, s_end + (k_end - k), m, w_end - (m_end - m), w_end, 2, 0))
+        else:
+            found.append((k, s_end, m, w_end, w_end, 1, 0))
+    numbers = np.array(found, axis.dtype)
+    numbers[0, 6] = (numbers[1:] == numbers[0]).all()
+    return numbers
 
 
 def _each(sizes: int | Sequence[int]) -> tuple[int, ...]:

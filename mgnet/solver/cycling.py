@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..core.arrays import NonFiniteError
-from ..multigrid.cycles import Level, cycled, full_multigrid
+from ..multigrid.cycles import Level, cycled, fully_cycled
 from ..multigrid.krylov import ConjugateGradients
 from ..multigrid.levels import build_levels
 from ..operators.boxes import Box
@@ -153,22 +153,21 @@ class Cycles(Method):
         lost = lost_in_entries(image.sum(), diagonal, self.precision)
         return LooseConstants(factor * image) if lost else None
 
-    def guess(self, load: Tensor, out: Tensor) -> bool:
+    def guess(self, load: Tensor, out: Tensor, sizes: Tensor) -> bool:
         """Write what full multigrid makes of a load, where that comes first."""
         if self.plan.full and self.mixed:
             # For a first guess V-cycles will do.
-            self.scaled(lambda b: full_multigrid(self.levels, b, self.options.sweeps, "V"), load, out)
+            solve = partial(fully_cycled, self.levels, sweeps=self.options.sweeps, kind="V")
+            self.scaled(solve, load, out, sizes)
         elif self.plan.full:
-            out.copy_(full_multigrid(self.levels, load.to(self.system.dtype), self.options.sweeps))
+            out.copy_(fully_cycled(self.levels, load.to(self.system.dtype), self.options.sweeps, "F"))
         return self.plan.full
 
-    def step(self, system: System, load: Tensor, refine: bool) -> Step:
-        """Return the step of the iteration."""
+    def step(self, system: System, load: Tensor, refine: bool, bound: Tensor) -> Step:
+        """Return the step of the iteration, whose residuals are hardly larger than ``bound``, (batch,)."""
         if not self.plan.krylov:
-            return super().step(system, load, refine)
+            return super().step(system, load, refine, bound)
         if self.mixed:
-            project = self.system.without_mean
-            return MixedStep(
-                system.A, load, self.levels[0].A, self.system.scale, self._preconditioned, project
-            )
+            cycle, project, low = self._preconditioned, self.system.without_mean, self.levels[0].A
+            return MixedStep(system.A, load, bound, low, self.system.scale, lambda r: project(cycle(r)))
         return SingleStep(system.A, load, ConjugateGradients(system.A, self.corrector(refine)))

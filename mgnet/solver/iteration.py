@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..operators import loops
 from ..operators.contract import Map, residual
-from ..operators.fused import survey
+from ..operators.fused import Survey, survey
 from .stopping import Outcome, Status
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "norms",
     "relative_norm",
     "slowness",
+    "surveyed",
 ]
 
 # An iteration whose smallest correction shrinks by less than this over this many steps has stagnated;
@@ -47,29 +48,30 @@ ENOUGH = 3
 LONG = 2**15
 # No iteration is believed to shrink its error by more than this.
 QUICKEST = 0.05
+# The least that an error is believed to be, in units of its last correction, by what cycles are known to do.
+KNOWN = 0.25
+# A part of a random error that is smaller than any shape that an error may have.
+SEEN = 1e-5
 
 
 @dataclass
 class Progress:
-    """What a step has done to an approximation, by one correction or several.
+    """What a correction has done to an approximation.
 
-    ``norms`` are, each of shape (batch,), the Euclidean norm of the residual before each correction,
-    ``sizes`` the largest absolute value of each correction. ``scale`` is that of what came out, if known.
+    Of each row, shape (batch,), the Euclidean norm of the residual before it, the largest absolute value of
+    the correction and, if known, of what came out.
     """
 
-    norms: list[Tensor] = field(default_factory=list)
-    sizes: list[Tensor] = field(default_factory=list)
+    norm: Tensor
+    size: Tensor
     scale: Tensor | None = None
 
 
 class Step(Protocol):
     """What :func:`iterate` repeats."""
 
-    def __call__(self, u: Tensor, most: int) -> Progress:
-        """Improve an approximation, shape ``(batch, 1, *unknowns)``, in its own memory.
-
-        Corrections are added to it, ``most`` at most.
-        """
+    def __call__(self, u: Tensor) -> Progress:
+        """Correct an approximation, shape ``(batch, 1, *unknowns)``, in its own memory."""
 
     def norm(self, u: Tensor) -> Tensor:
         """Return the Euclidean norm of the residual of each row."""
@@ -84,13 +86,13 @@ class SingleStep:
     def __init__(self, A: Map, b: Tensor, correct: Map) -> None:
         self.A, self.b, self.correct = A, b, correct
 
-    def __call__(self, u: Tensor, most: int) -> Progress:
+    def __call__(self, u: Tensor) -> Progress:
         """Add a correction to u; see :class:`Step`."""
         r = residual(self.A, u, self.b)
         norm = norms(r)
         e = self.correct(r)
         u.add_(e)
-        return Progress([norm], [largest(e)])
+        return Progress(norm, largest(e))
 
     def norm(self, u: Tensor) -> Tensor:
         """Return the norm of the residual of each row of u."""
@@ -131,6 +133,19 @@ class _Corrections:
         rest = _tail(size, self.settled.clamp_min(0.5))
         return torch.where(quiet, torch.minimum(tail, rest), tail) + noise  # eq: error-estimate
 
+    def corrected(self, error: Tensor, scale: Tensor, hidden: float) -> Tensor:
+        """Correct an estimate by what cycles are known to leave of an error, in units of its last correction.
+
+        It may be that much; and conjugate gradients, whose corrections are at least as good as a cycle's in
+        energy, leave hardly more.
+        """
+        size = self.sizes[-1]
+        error = torch.maximum(error, hidden * size)
+        if self.steady or len(self.sizes) < ENOUGH - 1:
+            return error
+        known = max(2 * hidden, KNOWN) * size + self.rounding * scale  # eq: known
+        return torch.minimum(error, known)
+
     def factor(self) -> float:
         """Return the mean factor of the last corrections of the slowest row."""
         last = self.sizes[-6:]
@@ -167,8 +182,9 @@ def _tail(size: Tensor, factor: Tensor) -> Tensor:
 
 def iterate(
     step: Step,
-    b: Tensor,
+    loads: Survey,
     u: Tensor,
+    start: Tensor,
     tol: float,
     maxiter: int,
     rounding: float,
@@ -178,69 +194,76 @@ def iterate(
     """Improve u by corrections until the estimated error is small enough, :eq:`error-estimate`.
 
     u, shape ``(batch, 1, *unknowns)``, becomes the last approximation, in its own memory; what comes with it
-    says how the iteration ended, and its history. ``tol`` is the accepted error and ``rounding`` what
+    says how the iteration ended, and its history. ``start`` are its largest entries, and ``loads`` what is
+    known of the load. ``tol`` is the accepted error and ``rounding`` what
     rounding alone leaves of one, both relative to the largest nodal value of each row. ``steady`` says
     whether corrections shrink evenly, as those of cycles do and those of conjugate gradients do not.
 
     ``hidden`` gives how many times the last correction an error may be, whatever the corrections before it
     say: see :func:`slowness`. It is asked when the iteration would end; of conjugate gradients, which look
-    for the slow parts of an error, only when that is early.
+    for the slow parts of an error, only while that is early, and when a correction is small.
     """
-    start, unloaded = largest(u), largest(b) == 0
+    unloaded = loads.largest == 0
     corrections = _Corrections(rounding, start, steady)
     error, good = torch.full_like(start, math.inf), torch.zeros_like(unloaded)
-    status, bad = Status.MAXITER, ~good
+    status, bad, scale = Status.MAXITER, ~good, start
     found: list[Tensor] = []
     while len(corrections.sizes) < maxiter:
-        progress = step(u, maxiter - len(corrections.sizes))
-        found += progress.norms
-        corrections.sizes += progress.sizes
+        progress = step(u)
+        found.append(progress.norm)
+        corrections.sizes.append(progress.size)
         scale = largest(u) if progress.scale is None else progress.scale
         # A correction of nothing beside a residual is no convergence.
-        idle = (progress.sizes[-1] == 0) & (progress.norms[-1] > 0)
-        error = corrections.estimate(scale).masked_fill(idle, math.inf)
+        idle = (progress.size == 0) & (progress.norm > 0)
+        error = corrections.estimate(scale)
         # A row without a load has converged when nothing is left of the guess.
         gone = unloaded & (scale + corrections.sizes[-1] <= torch.finfo(u.dtype).eps * start)
-        error = torch.where(gone, scale, error)
+        error = torch.where(gone, scale, error.masked_fill(idle, math.inf))
         good = (error <= tol * scale) | gone  # eq: stopping
         stagnated = corrections.stagnated(scale)
         diverged = corrections.diverged(scale, stagnated)
-        status, bad = _verdict(good, stagnated, diverged)
-        if status is Status.CONVERGED and (steady or len(corrections.sizes) < WINDOW):
-            error = torch.maximum(error, hidden() * corrections.sizes[-1])
+        small = ((progress.size <= tol * scale) & ~idle) | gone
+        status, bad, ends = _verdict(good, stagnated, diverged, good if steady else good | small)
+        if ends and (steady or len(corrections.sizes) < WINDOW):
+            error = corrections.corrected(error, scale, hidden()).masked_fill(idle & ~gone, math.inf)
             good = (error <= tol * scale) | gone
-            status, bad = _verdict(good, stagnated, diverged)
+            status, bad, _ = _verdict(good, stagnated, diverged, good)
         if status is not Status.MAXITER:
             break
     found.append(step.norm(u))
     # Without a load, from a guess, residuals are relative to the first one.
-    unit = torch.where(unloaded.all(), found[0], norms(b))
+    unit = torch.where(unloaded.all(), found[0], loads.norm)
     residuals = _relative(torch.stack(found), unit).amax(1).tolist()
-    factor, row = corrections.factor(), int(bad.int().argmax())
-    return u, Outcome(status, len(corrections.sizes), residuals, float(error.max()), factor, row, error)
+    figures = float(error.max()), corrections.factor(), int(bad.int().argmax())
+    return u, Outcome(status, len(corrections.sizes), residuals, *figures, error, scale)
 
 
-def _verdict(good: Tensor, stagnated: Tensor, diverged: Tensor) -> tuple[Status, Tensor]:
-    """Say how an iteration ends, if it does, and which rows are to blame; one look, which waits for a GPU."""
+def _verdict(good: Tensor, stagnated: Tensor, diverged: Tensor, small: Tensor) -> tuple[Status, Tensor, bool]:
+    """Say how an iteration ends, if it does, and which rows are to blame; one look, which waits for a GPU.
+
+    What comes with it says whether it would end if what is small had converged.
+    """
     stuck = stagnated & ~good
-    diverges, sticks, converges = torch.stack((diverged.any(), stuck.any(), good.all())).tolist()
+    figures = torch.stack((diverged.any(), stuck.any(), good.all(), small.all()))
+    diverges, sticks, converges, ends = figures.tolist()
     if diverges:
-        return Status.DIVERGED, diverged
+        return Status.DIVERGED, diverged, False
     if sticks:
-        return Status.STAGNATED, stuck
-    return Status.CONVERGED if converges else Status.MAXITER, ~good
+        return Status.STAGNATED, stuck, False
+    return Status.CONVERGED if converges else Status.MAXITER, ~good, ends
 
 
 def slowness(cycle: Map, A: Map, e: Tensor, project: Map) -> float:
     """Return how many times its last correction an error may be, seen on an error that is known.
 
     The parts of an error that shrink slowest are small among the first corrections, :eq:`hidden`; after some
-    steps nothing else is left, so that the largest ratio of the last three of ten steps tells. The cycle
+    steps nothing else is left, so that the largest ratio of the last three of ten steps tells, or of fewer
+    where nothing is left to see. The cycle
     makes corrections of residuals, always the same. The error e has something of everything, and is
     overwritten. ``project`` takes away what no correction can: constants, in a singular problem.
     """
-    sizes = []
-    e = project(e)
+    sizes, e = [], project(e)
+    start = float(largest(e))
     for _ in range(WINDOW):
         c = project(cycle(A(e)))
         if loops.apply_to(e, c):
@@ -250,6 +273,8 @@ def slowness(cycle: Map, A: Map, e: Tensor, project: Map) -> float:
         # What rounding leaves of constants would stay while all else shrinks.
         e = project(e)
         sizes.append(torch.cat((largest(e), largest(c))))
+        if float(sizes[-1][0]) <= SEEN * start:  # of a slow part there is more than this, at first
+            break
     pairs = torch.stack(sizes[-3:]).tolist()
     return max(left / shrunk if shrunk else 0.0 for left, shrunk in pairs)  # eq: hidden
 
@@ -274,6 +299,11 @@ def relative_norm(r: Tensor, b: Tensor) -> float:
     size = largest(b)
     size = torch.where(size > 0, size, 1.0).reshape(-1, *[1] * (b.ndim - 1))
     return float(_relative(norms(r / size), norms(b / size)).max())
+
+
+def surveyed(x: Tensor) -> Survey:
+    """Return the Euclidean norm and the largest absolute value of each row, shape (batch,) each."""
+    return Survey(*(of.to(x.dtype) for of in survey(x))) if _long(x) else Survey(norms(x), largest(x))
 
 
 def norms(x: Tensor) -> Tensor:

@@ -17,12 +17,13 @@ from ..core.precision import full_precision
 from ..core.resources import within_memory
 from ..multigrid.levels import Options
 from ..operators.contract import Map, residual
+from ..operators.fused import Survey
 from ..poisson.boundary import Held
 from ..poisson.constants import Constants
-from .iteration import SingleStep, Step, iterate, largest, lost_below_normal, slowness
-from .mixed import multiplied, row_sizes
+from .iteration import SingleStep, Step, iterate, largest, lost_below_normal, slowness, surveyed
+from .mixed import column, multiplied, to_divide_by
 from .second_look import MULTIPLES, SecondLook
-from .stopping import Outcome, Status, Stopping
+from .stopping import NONE, Outcome, Status, Stopping
 from .system import Lazy, System
 
 __all__ = ["Found", "Method", "attempt"]
@@ -53,6 +54,7 @@ class _Task:
     """A load in the unit in which it is iterated for, and what is asked of the solution."""
 
     load: Tensor  # (batch, 1, *unknowns), boundary values lifted
+    loads: Survey
     held: Held
     unit: Tensor | None
     stopping: Stopping
@@ -90,8 +92,11 @@ class Method(Lazy):
         """Return a correction that also meets what a cycle may lose."""
         return self.cycle(r)
 
-    def guess(self, load: Tensor, out: Tensor) -> bool:
-        """Write a first guess that is better than zero, and say whether there is one."""
+    def guess(self, load: Tensor, out: Tensor, sizes: Tensor) -> bool:
+        """Write a first guess that is better than zero, and say whether there is one.
+
+        ``sizes`` are the largest entries of the load, shape (batch,).
+        """
         return False
 
     @property
@@ -175,7 +180,7 @@ class Method(Lazy):
 
     def _judged(self, u: Tensor, outcome: Outcome, b: Tensor, tol: float, refine: bool) -> Found:
         """Add to the estimate what the rounding of the answer costs."""
-        size, loads = largest(u), largest(b)
+        size, loads = outcome.scale if len(outcome.scale) else largest(u), largest(b)
         rounded = (torch.finfo(self.system.dtype).eps * size).to(outcome.errors)
         lost, accepted = lost_below_normal(loads, size).to(outcome.errors), tol * size
         if refine:  # tol is asked of what is rounded
@@ -194,26 +199,30 @@ class Method(Lazy):
         if not load.numel() and stopping.maxiter:
             outcome = Outcome(Status.CONVERGED, 0, [0.0], 0.0, errors=b.new_zeros(b.shape[0]))
             return held.complete(b), outcome
-        unit = _unit(load, guess, self.system)
+        loads = surveyed(load)
+        unit = _unit(loads.largest, load, guess, self.system)
         if unit is not None:
             load = load / unit
-            guess = None if guess is None else guess / unit
-        task = _Task(load, held, unit, stopping, tol, self._rounding(b, self._measures))
+            guess, loads = None if guess is None else guess / unit, surveyed(load)
+        task = _Task(load, loads, held, unit, stopping, tol, self._rounding(b, self._measures))
         whole = roomy((load.shape[0], *self.system.problem.node_shape), load)
         u = self.system.box.unknowns(whole)[:, None]
         if guess is None:
             self._start(u, whole, system, task)
         else:
-            _take(guess, u, system, load)
+            _take(guess, u, system, loads.largest)
         if self.system.constants:
             u.copy_(self.system.without_mean(u))
-        step = self.step(system, load, stopping.refine)
-        u, outcome = iterate(
-            step, load, u, tol, stopping.maxiter, task.rounding, self.steady, lambda: self.slowness
-        )
+        start = largest(u)
+        step = self.step(system, load, stopping.refine, loads.largest + start / self.system.scale)
+        ending = tol, stopping.maxiter, task.rounding, self.steady, lambda: self.slowness
+        u, outcome = iterate(step, loads, u, start, *ending)
         self._look_at(outcome, u, system, task)
         if unit is not None:
             u.mul_(unit)
+            outcome.scale = outcome.scale * unit.flatten()
+        if not (held.zero and self.system.constants is None):
+            outcome.scale = NONE  # that of the solution is another one
         return self.system.remove_mean(held.filled(whole)), outcome
 
     def _start(self, u: Tensor, whole: Tensor, system: System, task: _Task) -> None:
@@ -225,13 +234,13 @@ class Method(Lazy):
                 whole.div_(task.unit[:, 0])
             if guesses:
                 r = residual(system.A, u, task.load)
-                if self.guess(r, r):
+                if self.guess(r, r, largest(r)):
                     u.add_(r)
-        elif not (guesses and self.guess(task.load, u)):
+        elif not (guesses and self.guess(task.load, u, task.loads.largest)):
             u.zero_()
 
-    def step(self, system: System, load: Tensor, refine: bool) -> Step:
-        """Return the step of the iteration."""
+    def step(self, system: System, load: Tensor, refine: bool, bound: Tensor) -> Step:
+        """Return the step of the iteration, whose residuals are hardly larger than ``bound``, (batch,)."""
         return SingleStep(system.A, load, self.corrector(refine))
 
     def corrector(self, refine: bool) -> Map:
@@ -242,11 +251,11 @@ class Method(Lazy):
 
     def scaled_correction(self, r: Tensor) -> Tensor:
         """Return a correction for a residual of another precision; late ones would underflow in float32."""
-        return self.scaled(self.correct, r, torch.empty_like(r))
+        return self.scaled(self.correct, r, torch.empty_like(r), largest(r))
 
-    def scaled(self, solve: Map, r: Tensor, out: Tensor) -> Tensor:
+    def scaled(self, solve: Map, r: Tensor, out: Tensor, sizes: Tensor) -> Tensor:
         """Apply what takes the precision of corrections to residuals of the size of 1."""
-        size = row_sizes(r)
+        size = column(to_divide_by(sizes), r)
         e = solve(multiplied(r, 1 / size, torch.empty_like(r, dtype=self.precision)))
         return multiplied(e, self.factor * size, out)
 
@@ -289,7 +298,7 @@ class Method(Lazy):
 
     def _look_at(self, outcome: Outcome, u: Tensor, system: System, task: _Task) -> None:
         """Add to the estimate what the iteration does not see, and judge it again."""
-        scale, loads, errors = largest(u), largest(task.load), outcome.errors
+        scale, loads, errors = outcome.scale, task.loads.largest, outcome.errors
         finite = bool(scale.isfinite().all()) and outcome.iterations > 0
         if self.system.box.dim == 1:
             missed = self.look.missed(u, task.load).to(errors) if finite else errors
@@ -316,7 +325,8 @@ class Method(Lazy):
         for factor in MULTIPLES:
             other = residual(system.A, factor * u, factor * task.load).div_(factor)
             e = torch.zeros_like(u)
-            self.step(system, own - other, task.stopping.refine)(e, 1)  # eq: rounding
+            r = own - other
+            self.step(system, r, task.stopping.refine, largest(r))(e)  # eq: rounding
             worst = torch.maximum(worst, largest(e))
         return 2 * worst + torch.finfo(u.dtype).eps * largest(u)
 
@@ -365,12 +375,11 @@ def _guess(x0: Any, rows: Tensor, system: System) -> Tensor:
     return system.box.unknowns(guess.expand(rows.shape[0], *nodes))[:, None].clone()
 
 
-def _unit(load: Tensor, guess: Tensor | None, system: System) -> Tensor | None:
-    """Give a power of two for each row to divide it by, so that products of its values can be held.
+def _unit(size: Tensor, load: Tensor, guess: Tensor | None, system: System) -> Tensor | None:
+    """Give a power of two for each row of a size to divide it by, so that products of its values can be held.
 
     It makes loads and solutions of one size where the operator is of the size 1; None for common numbers.
     """
-    size = largest(load)
     if guess is not None:
         size = torch.where(size > 0, size, largest(guess))
     low, high = COMMON[load.dtype]
@@ -381,16 +390,15 @@ def _unit(load: Tensor, guess: Tensor | None, system: System) -> Tensor | None:
         raise NonFiniteError
     exponent, one = torch.frexp(size * math.sqrt(system.scale))[1], torch.ones_like(size)
     unit = torch.where(common, one, torch.ldexp(one, exponent))
-    return unit.reshape(-1, *[1] * (load.ndim - 1))
+    return column(unit, load)
 
 
-def _take(guess: Tensor, u: Tensor, system: System, load: Tensor) -> None:
+def _take(guess: Tensor, u: Tensor, system: System, loads: Tensor) -> None:
     """Write a given first guess, or zero in rows where its residual would drown the load in rounding."""
     u.copy_(guess)
-    loads = largest(load)
     # Without any load the guess is all there is, and how it vanishes is what is asked for.
     drowned = (torch.finfo(u.dtype).eps * largest(system.A(u)) > loads) & (loads > 0).any()
-    u.masked_fill_(drowned.reshape(-1, *[1] * (u.ndim - 1)), 0.0)
+    u.masked_fill_(column(drowned, u), 0.0)
 
 
 def _failed(outcome: Outcome, u: Tensor, rounding: float) -> bool:

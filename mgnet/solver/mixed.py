@@ -9,76 +9,59 @@ from ..multigrid.krylov import ConjugateGradients
 from ..operators import loops
 from ..operators.contract import Map, fused, residual
 from ..operators.fused import rescale
-from .iteration import ENOUGH, Progress, largest, norms
+from .iteration import Progress, largest, norms
 
-__all__ = ["MixedStep", "multiplied", "row_sizes"]
+__all__ = ["MixedStep", "column", "multiplied", "to_divide_by"]
 
 # Residuals that have shrunk this far are given another size, or their products would leave float32.
 FADED = 1e-12
+# A first residual of this size is large enough as it is.
+SMALL = 1e-6
 
 
 class MixedStep:
     """A step of :func:`mgnet.solver.iteration.iterate` by conjugate gradients in float32.
 
     Only how fast they converge depends on the precision of their products. All residuals are divided by the
-    size of the first one, since products of residuals must be comparable. Of as many corrections as an
-    estimate of the error needs, all but the last come at once. That one, from a residual in float64, meets
-    what they left.
+    size of the first one, since products of residuals must be comparable.
 
-    A and b are the system in float64. ``low`` is A in float32, times ``scale``, the reciprocal of its largest
-    entry, and ``precondition`` a cycle for that. ``project`` takes the mean off a correction, where it is no
-    part of the solution.
+    A and b are the system in float64, and ``bound`` what its residuals are hardly larger than, shape
+    (batch,). ``low`` is A in float32, times ``scale``, the reciprocal of its largest entry, and
+    ``precondition`` a cycle for that.
     """
 
-    def __init__(
-        self,
-        A: Map,
-        b: Tensor,
-        low: Map,
-        scale: float,
-        precondition: Map,
-        project: Map,
-    ) -> None:
+    def __init__(self, A: Map, b: Tensor, bound: Tensor, low: Map, scale: float, precondition: Map) -> None:
         self.A, self.b, self.scale, self.low = A, b, scale, low
-        self.gradients = ConjugateGradients(low, lambda r: project(precondition(r)))
+        self.gradients = ConjugateGradients(low, precondition)
+        self.bound = bound.double()
         self.size: Tensor | None = None  # of the first residual, (batch,)
-        self.room = torch.empty_like(b, dtype=torch.float32, memory_format=torch.contiguous_format)
+        passes = fused(low, b)
+        # What a solve has used the next one may use again: pages that are new cost more than a pass.
+        self.room = passes.room("residual", len(b))[1] if passes else torch.empty_like(b, dtype=torch.float32)
 
-    def __call__(self, u: Tensor, most: int) -> Progress:
-        """Add up to ``most`` corrections to u; see :class:`mgnet.solver.iteration.Step`."""
-        count = 1 if self.size is not None else min(ENOUGH - 1, most)
+    def __call__(self, u: Tensor) -> Progress:
+        """Add a correction to u; see :class:`mgnet.solver.iteration.Step`."""
         r, size, norm = self._residual(u)  # eq: mixed
-        progress = Progress()
-        for i in range(count):
-            progress.norms.append(norm * size)
-            faded = (norm < FADED) & (norm > 0)
-            if not i and bool(faded.any()):
-                r, size = self._enlarged(r, faded)
-            found, norm, progress.scale = self._advance(r, u, self.scale * size)
-            if i:
-                # Of a residual that was not computed afresh, float32 knows no smaller part.
-                found = torch.maximum(found, torch.finfo(torch.float32).eps * progress.sizes[-1])
-            progress.sizes.append(found)
-        return progress
-
-    def _advance(self, r: Tensor, u: Tensor, gain: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Add a correction to u: its size, the norm of what it leaves of r, and the size of u."""
-        passes = fused(self.low, r)
+        before = norm * size
+        faded = (norm < FADED) & (norm > 0)
+        if bool(faded.any()):
+            size = self._enlarged(r, faded)
+        gain, passes = self.scale * size, fused(self.low, r)
         if passes and u.device.type == "cpu":
-            seen, largest_u = self.gradients.advance(passes, r, u, gain)
-            return gain * seen.largest, seen.norm, largest_u
+            of_e, scale = self.gradients.advance(passes, r, u, gain)
+            return Progress(before, gain * of_e, scale)
         e = self.gradients(r)
-        u.add_(e.to(u.dtype) * _column(gain, u))
-        self.gradients.residual(r)
-        return gain * largest(e), norms(r).double(), None
+        u.add_(e.to(u.dtype) * column(gain, u))
+        return Progress(before, gain * largest(e))
 
-    def _enlarged(self, r: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def _enlarged(self, r: Tensor, rows: Tensor) -> Tensor:
         """Divide some rows of the residual by their own sizes from here on, and begin anew there."""
         assert self.size is not None
-        own = torch.where(rows, _sizes(r), 1.0)
-        self.size = (self.size * own).clamp_min(torch.finfo(self.size.dtype).tiny)
-        self.gradients.forget(_column(rows, r))
-        return multiplied(r, 1 / own, r), self.size
+        own = torch.where(rows, to_divide_by(largest(r)).double(), 1.0)
+        self.size = to_divide_by(self.size * own)
+        self.gradients.forget(rows)
+        multiplied(r, 1 / own, r)
+        return self.size
 
     def norm(self, u: Tensor) -> Tensor:
         """Return the norm of the residual of each row of u."""
@@ -91,39 +74,32 @@ class MixedStep:
         """Give the residual, rounded to float32, what it was divided by, and its norm."""
         if self.size is not None:
             return self.room, self.size, self._rounded(u, self.size)
-        # No residual is much larger than this, but it may be much smaller.
-        loads = _sizes(self.b)
-        bound = loads + _sizes(u) / self.scale
-        bound = torch.where(bound.isfinite(), bound, loads)
-        norm, own = self._rounded(u, bound), _sizes(self.room)
-        self.size = (bound * own).clamp_min(torch.finfo(bound.dtype).tiny)
-        return multiplied(self.room, 1 / own, self.room), self.size, norm / own
+        # The first residual is not much larger than the bound, but it may be much smaller.
+        bound = to_divide_by(torch.where(self.bound.isfinite(), self.bound, 1.0))
+        norm = self._rounded(u, bound)
+        own = to_divide_by(torch.where((norm > 0) & (norm < SMALL), norm, 1.0))
+        self.size = to_divide_by(bound * own)
+        if bool((own != 1).any()):
+            multiplied(self.room, 1 / own, self.room)
+        return self.room, self.size, norm / own
 
     def _rounded(self, u: Tensor, size: Tensor) -> Tensor:
         """Write the residual over a size in float32, and give its norm."""
         r, passes = self.room, fused(self.A, u, self.b)
         if passes:
             return passes.residual(u, self.b, 1 / size, out=r).norm
-        r.copy_(residual(self.A, u, self.b) / _column(size, r))
+        r.copy_(residual(self.A, u, self.b) / column(size, r))
         return norms(r).double()
 
 
-def _column(x: Tensor, like: Tensor) -> Tensor:
+def column(x: Tensor, like: Tensor) -> Tensor:
     """Give one number for each row, to be multiplied with them."""
     return x.to(like.device).reshape(-1, *[1] * (like.ndim - 1))
 
 
-def _sizes(x: Tensor) -> Tensor:
-    """Give the largest absolute value of each row, to be divided by: not zero; in float64."""
-    return row_sizes(x).flatten().double()
-
-
-def row_sizes(r: Tensor) -> Tensor:
-    """Return the largest absolute value of each row, to be divided by: not zero.
-
-    Its shape is ``(batch, 1, ..., 1)``.
-    """
-    return largest(r).clamp_min(torch.finfo(r.dtype).tiny).reshape(-1, *[1] * (r.ndim - 1))
+def to_divide_by(sizes: Tensor) -> Tensor:
+    """Return sizes that are not zero."""
+    return sizes.clamp_min(torch.finfo(sizes.dtype).tiny)
 
 
 def multiplied(x: Tensor, factor: Tensor, out: Tensor) -> Tensor:
@@ -133,4 +109,4 @@ def multiplied(x: Tensor, factor: Tensor, out: Tensor) -> Tensor:
         return x
     if loops.apply_to(x, out):
         return rescale(x, factor.flatten(), out)
-    return out.copy_(x * _column(factor, x))
+    return out.copy_(x * column(factor, x))

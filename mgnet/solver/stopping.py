@@ -101,6 +101,8 @@ class Outcome:
         The row that decided a status other than ``CONVERGED``.
     errors : torch.Tensor, shape (batch,)
         The estimates of all rows; none where nothing was iterated.
+    scale : torch.Tensor, shape (batch,)
+        The largest unknown of each row; none where nothing was iterated.
     """
 
     status: Status
@@ -110,6 +112,7 @@ class Outcome:
     convergence_factor: float = math.nan
     row: int = 0
     errors: Tensor = field(default_factory=lambda: NONE)
+    scale: Tensor = field(default_factory=lambda: NONE)
 
     def judge(self, errors: Tensor, accepted: Tensor) -> None:
         """Take other estimates of the rows' errors, and see whether they are small enough, :eq:`stopping`.

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..operators import loops
 from ..operators.contract import Operator
 from ..poisson import assembly
 from ..poisson.constants import Constants
@@ -91,7 +92,7 @@ class System(Lazy):
         """The reciprocal of the largest diagonal entry; 1 where nothing is unknown."""
         diagonal = self.A.diagonal()
         # A lone joined node may have nothing on it.
-        return 1 / (float(diagonal.max()) or 1.0) if diagonal.numel() else 1.0
+        return 1 / (float(loops.plain(diagonal).max()) or 1.0) if diagonal.numel() else 1.0
 
     def remove_mean(self, u: Tensor) -> Tensor:
         """Take the mean off nodal values, shape ``(batch, *nodes)``, where the problem leaves it open."""

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from processes import TIMEOUT, finished
 
-from mgnet.kernels.sharing import LEAST, share, shares
+from mgnet.kernels.sharing import LEAST, MANY, share, shares
 
 PARTS = [(i, i + 1) for i in range(200)]
 
@@ -42,6 +42,25 @@ def test_shares_cover_the_rows_and_are_about_alike(rows: int, threads: int) -> N
 @pytest.mark.parametrize(("size", "count"), [(0, 1), (2 * LEAST - 1, 1), (2 * LEAST, 2), (100 * LEAST, 8)])
 def test_only_as_many_shares_as_are_worth_it(size: int, count: int) -> None:
     assert len(shares(1000, size, 8)) == count
+
+
+def test_long_shares_are_two_for_each_thread() -> None:
+    """One that is late has less to do; where they are short, what they do again of each other counts."""
+    size = 4 * MANY
+    assert len(shares(1000, size, 2, least=250)) == 4
+    assert len(shares(999, size, 2, least=250)) == len(shares(1000, size - 1, 2, least=250)) == 2
+    assert len(shares(1000, size, 1, least=250)) == 1
+
+
+def test_no_more_threads_than_asked_for() -> None:
+    ran: set[int] = set()
+
+    def work(start: int, stop: int) -> None:
+        ran.add(threading.get_ident())
+        time.sleep(0.01)
+
+    share(work, PARTS[:20], threads=2)
+    assert len(ran) == 2
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 200])

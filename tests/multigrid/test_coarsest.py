@@ -11,6 +11,7 @@ import torch
 from operator_list import ENDS, product
 from random_boxes import as_matrix, random_boxes
 
+from mgnet.kernels.vectors import invert
 from mgnet.multigrid.coarsest import TensorSolver
 from mgnet.operators.axes import Axis
 from mgnet.operators.boxes import Box
@@ -73,3 +74,16 @@ def test_the_tensor_solver_knows_a_small_eigenvalue_from_none() -> None:
         solve = TensorSolver(box, 1.0, c, {"dtype": torch.float64})
         x = solve(box.hat_integrals(torch.zeros(1, dtype=torch.float64)))
         np.testing.assert_allclose(x, np.broadcast_to(expected, box.shape), rtol=digits)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 17, 300])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_inverse_of_a_matrix(dtype: type, n: int) -> None:
+    B = np.random.default_rng(n).normal(size=(n, n))
+    A = B @ B.T + n * np.eye(n)
+    inverse = A.astype(dtype)
+    invert(inverse)
+    np.testing.assert_allclose(inverse, np.linalg.inv(A), rtol=0, atol=100 * np.finfo(dtype).eps)
+    singular = np.ones((2, 2), dtype)
+    invert(singular)
+    assert not np.isfinite(singular).all()

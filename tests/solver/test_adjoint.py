@@ -630,9 +630,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         calls.append(b.shape[0])
         return exact(self, b, *values)
 
-    def note_iterate(step: Any, b: Tensor, *others: Any, **more: Any) -> Any:
-        calls.append(b.shape[0])
-        return iterate(step, b, *others, **more)
+    def note_iterate(step: Any, loads: Any, *others: Any, **more: Any) -> Any:
+        calls.append(len(loads.norm))
+        return iterate(step, loads, *others, **more)
 
     monkeypatch.setattr(Condensation, "solve", note_exact)
     monkeypatch.setattr(mgnet.solver.method, "iterate", note_iterate)

@@ -22,7 +22,7 @@ from mgnet.multigrid import ConjugateGradients
 from mgnet.operators.blocks import BlockDiagonal
 from mgnet.poisson.constants import LooseConstants
 from mgnet.solver.cycling import HELD
-from mgnet.solver.iteration import SingleStep, iterate
+from mgnet.solver.iteration import SingleStep, iterate, surveyed
 
 FREE = Neumann(0.0)
 METHODS = ("auto", "pcg", "vcycle", "wcycle", "fcycle", "fmg", "direct")
@@ -87,7 +87,8 @@ def test_a_preconditioner_that_is_not_positive_definite_is_no_way_down() -> None
     b = torch.ones(1, 1, 7, dtype=torch.float64)
     for B, status in ((lambda r: r, Status.CONVERGED), (lambda r: -r, Status.DIVERGED)):
         step = SingleStep(A, b, ConjugateGradients(A, B))
-        _, outcome = iterate(step, b, torch.zeros_like(b), 1e-10, 50, 1e-15, steady=False)
+        rest = surveyed(b), torch.zeros_like(b), torch.zeros(1), 1e-10, 50, 1e-15
+        _, outcome = iterate(step, *rest, steady=False)
         assert outcome.status is status
 
 
@@ -95,7 +96,7 @@ def test_a_correction_of_nothing_beside_a_residual_is_no_convergence() -> None:
     A = mgnet.Stiffness(1 / 8, boundary="dirichlet")
     b = torch.ones(1, 1, 7, dtype=torch.float64)
     step = SingleStep(A, b, torch.zeros_like)
-    _, outcome = iterate(step, b, torch.ones_like(b), 1e-10, 50, 1e-15)
+    _, outcome = iterate(step, surveyed(b), torch.ones_like(b), torch.ones(1), 1e-10, 50, 1e-15)
     assert outcome.status is not Status.CONVERGED
 
 
