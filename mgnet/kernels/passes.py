@@ -19,7 +19,7 @@ import numpy as np
 from . import cells as cells_of
 from . import entries as entries_of
 from . import tensor, vectors
-from .compiling import glue, lean, part
+from .compiling import glue, lean
 
 __all__ = ["CELLS", "ENTRIES", "PRODUCTS", "apply", "energies", "improve", "rooms"]
 
@@ -98,15 +98,6 @@ def _guess(x, start, stride, e, transfers, joined, flags, i, work, plane):
         tensor.clear(plane)
     if flags[1]:
         tensor.interpolate(transfers[0], transfers[1], joined, e, i, work, plane)
-
-
-@part
-def _subtract(load, out):
-    """Write what is missing of a load."""
-    for j in range(out.shape[0]):
-        given, here = load[j], out[j]
-        for k in range(len(here)):
-            here[k] = given[k] - here[k]
 
 
 @lean

@@ -9,7 +9,7 @@ import math
 import threading
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache, wraps
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -35,6 +35,10 @@ BITS: dict[Any, Any] = {
 
 # Planes of a share that work of its neighbours' planes again does not matter beside.
 LONG = 128
+
+
+# Cells of an axis of which is kept what transfers need.
+KEPT = 2**13
 
 
 class Survey(NamedTuple):
@@ -377,6 +381,13 @@ _NOWHERE = (0, 0, 0, 0)
 _NONE = {kind: np.empty((0, 0, 0, 0), kind) for kind in map(loops.kind, loops.TYPES)}
 
 
+def _kept(found: Callable[[Axis, bool, Any], Any]) -> Callable[[Axis, bool, Any], Any]:
+    """Keep what is found of the last axes, which are alike in many a box, but not of long ones."""
+    known = lru_cache(maxsize=32)(found)
+    return wraps(found)(lambda axis, *rest: (known if axis.cells <= KEPT else found)(axis, *rest))
+
+
+@_kept
 def _transfer(axis: Axis, chosen: bool, dtype: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Give where the unknowns of an axis lie among the coarse ones; see :mod:`mgnet.kernels.tensor`."""
     unknowns = np.arange(axis.unknowns)
@@ -394,6 +405,7 @@ def _transfer(axis: Axis, chosen: bool, dtype: Any) -> tuple[np.ndarray, np.ndar
     return base - first, np.stack((1 - place, place)).astype(dtype), regular
 
 
+@_kept
 def _cubic(axis: Axis, chosen: bool, dtype: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Give the same of cubic interpolation, found by what it makes of every eighth coarse value at a time."""
     base, weights, regular = _transfer(axis, chosen, np.dtype(np.float64))

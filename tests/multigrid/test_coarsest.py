@@ -12,7 +12,7 @@ from operator_list import ENDS, product
 from random_boxes import as_matrix, random_boxes
 
 from mgnet.kernels.vectors import invert
-from mgnet.multigrid.coarsest import TensorSolver
+from mgnet.multigrid.coarsest import FEW, TensorSolver, _inverse
 from mgnet.operators.axes import Axis
 from mgnet.operators.boxes import Box
 
@@ -84,6 +84,10 @@ def test_the_inverse_of_a_matrix(dtype: type, n: int) -> None:
     inverse = A.astype(dtype)
     invert(inverse)
     np.testing.assert_allclose(inverse, np.linalg.inv(A), rtol=0, atol=100 * np.finfo(dtype).eps)
-    singular = np.ones((2, 2), dtype)
-    invert(singular)
-    assert not np.isfinite(singular).all()
+
+
+def test_a_matrix_without_an_inverse_is_told() -> None:
+    """By torch and by loops; who sets up grids goes on in float64 then."""
+    for size in (2, FEW + 1):
+        with pytest.raises((torch.linalg.LinAlgError, np.linalg.LinAlgError)):
+            _inverse(torch.ones(size, size, dtype=torch.float64), False)
