@@ -44,14 +44,14 @@ FREE, JOINED = 1, 2
 def _node(k_left, k_right, s):
     """Eliminate a node; give also the conductance of the cell that its two become."""
     inverse = 1 / (k_left + k_right + s)
-    left, right = k_left * inverse, k_right * inverse  # eq: interpolation
-    return (left, right, inverse), k_left * right  # eq: elimination
+    left, right = k_left * inverse, k_right * inverse
+    return (left, right, inverse), k_left * right
 
 
 @part
 def _given(x, left, x_left, right, x_right):
     """Give what a node has of loads, or of row sums, with what it receives from two eliminated ones."""
-    return x + left[1] * x_left + right[0] * x_right  # eq: coarse-row-sums
+    return x + left[1] * x_left + right[0] * x_right
 
 
 @part
@@ -110,7 +110,7 @@ def _sums(nodes, x, i):
 
 @part
 def _value(node, x, left, right):
-    return node[2] * x + node[0] * left + node[1] * right
+    return node[2] * x + node[0] * left + node[1] * right  # eq: block-green
 
 
 @part
@@ -176,7 +176,7 @@ def _restrict(x, k, s, weights, before, out):
     for j in range(out.size):
         if k is not None:
             nodes, _ = _block(k, s, CELLS * j)
-        low, high = _sums(nodes, x, CELLS * j)  # eq: splitting
+        low, high = _sums(nodes, x, CELLS * j)
         out[j] = before + low
         before = high
     return before
@@ -190,7 +190,7 @@ def _finish(x, k, s, weights, c, u):
     for j in range(c.size - 1):
         if k is not None:
             nodes, _ = _block(k, s, CELLS * j)
-        found = _fill(nodes, x, c[j], c[j + 1], CELLS * j, u)  # eq: exact
+        found = _fill(nodes, x, c[j], c[j + 1], CELLS * j, u)  # eq: block-solution
         bad |= found - found != 0
     return bad
 
@@ -285,8 +285,8 @@ def eliminate(k: list[float], s: list[float]) -> tuple[list[tuple[float, float, 
             inverse = 1 / pivot if pivot else math.inf
             joined = k[i] == math.inf
             left, right = (0.0, 1.0) if joined else (k[i - step] * inverse, k[i] * inverse)
-            k[i - step] *= right  # eq: elimination
-            s[i - step] += left * s[i]  # eq: coarse-row-sums
+            k[i - step] *= right
+            s[i - step] += left * s[i]
             s[i + step] += right * s[i]
             weights[i - 1] = left, right, inverse
         step *= 2
