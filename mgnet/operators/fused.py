@@ -9,7 +9,7 @@ import math
 import threading
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from functools import cached_property, lru_cache, wraps
+from functools import cached_property
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -17,8 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import loops
-from .axes import Axis
+from . import loops, places
 from .boxes import Box, three
 
 __all__ = ["Fused", "Survey", "rescale", "survey"]
@@ -35,10 +34,6 @@ BITS: dict[Any, Any] = {
 
 # Planes of a share that work of its neighbours' planes again does not matter beside.
 LONG = 128
-
-
-# Cells of an axis of which is kept what transfers need.
-KEPT = 2**13
 
 
 class Survey(NamedTuple):
@@ -116,18 +111,17 @@ class Fused:
     @cached_property
     def hats(self) -> tuple[Any, ...]:
         """Where unknowns lie among the coarse ones."""
-        chosen = self.box.coarsening()
-        found = [_transfer(axis, some, self.kind) for axis, some in zip(self.box.axes, chosen, strict=True)]
-        alone = (np.zeros(1, np.int64), np.array([[1.0], [0.0]], self.kind), np.zeros(3, np.int64))
-        return tuple(zip(*three(found, alone), strict=True))
+        return self._places(places.hats, np.array([[1.0], [0.0]], self.kind))
 
     @cached_property
     def cubics(self) -> tuple[Any, ...]:
         """The same for cubic interpolation."""
-        chosen = self.box.coarsening()
-        found = [_cubic(axis, some, self.kind) for axis, some in zip(self.box.axes, chosen, strict=True)]
-        alone = (np.zeros(1, np.int64), np.eye(4, 1, dtype=self.kind), np.zeros(3, np.int64))
-        return tuple(zip(*three(found, alone), strict=True))
+        return self._places(places.cubics, np.eye(4, 1, dtype=self.kind))
+
+    def _places(self, of: Callable[..., Any], weights: np.ndarray) -> tuple[Any, ...]:
+        chosen = zip(self.box.axes, self.box.coarsening(), strict=True)
+        alone = (np.zeros(1, np.int64), weights, np.zeros(3, np.int64))
+        return tuple(zip(*three([of(axis, some, self.kind) for axis, some in chosen], alone), strict=True))
 
     @property
     def lifting(self) -> tuple[Any, ...]:
@@ -379,49 +373,3 @@ def _largest(tops: np.ndarray, kind: Any) -> Tensor:
 
 _NOWHERE = (0, 0, 0, 0)
 _NONE = {kind: np.empty((0, 0, 0, 0), kind) for kind in map(loops.kind, loops.TYPES)}
-
-
-def _kept(found: Callable[[Axis, bool, Any], Any]) -> Callable[[Axis, bool, Any], Any]:
-    """Keep what is found of the last axes, which are alike in many a box, but not of long ones."""
-    known = lru_cache(maxsize=32)(found)
-    return wraps(found)(lambda axis, *rest: (known if axis.cells <= KEPT else found)(axis, *rest))
-
-
-@_kept
-def _transfer(axis: Axis, chosen: bool, dtype: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Give where the unknowns of an axis lie among the coarse ones; see :mod:`mgnet.kernels.tensor`."""
-    unknowns = np.arange(axis.unknowns)
-    if not chosen:
-        weights = np.stack((np.ones(axis.unknowns), np.zeros(axis.unknowns)))
-        return unknowns, weights.astype(dtype), np.zeros(3, np.int64)
-    first, pairs = axis.chain.first, axis.pairs
-    nodes = unknowns + first
-    base, place = nodes // 2, (nodes % 2) / 2
-    for node, t in [*axis.new_in_last, (axis.cells, 0.0)]:
-        here = nodes == node
-        base[here], place[here] = (pairs, t) if t else (axis.coarse.cells, 0.0)
-    # The first unknown that is a coarse one as well is node 0 or node 2, coarse unknown 0.
-    regular = np.array([first, max(pairs - first, 0), 0], np.int64)
-    return base - first, np.stack((1 - place, place)).astype(dtype), regular
-
-
-@_kept
-def _cubic(axis: Axis, chosen: bool, dtype: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Give the same of cubic interpolation, found by what it makes of every eighth coarse value at a time."""
-    base, weights, regular = _transfer(axis, chosen, np.dtype(np.float64))
-    if not chosen or axis.pairs < 2:  # linear, and nowhere in the pattern of cubics
-        return base, np.concatenate((weights, 0 * weights)).astype(dtype), np.zeros(3, np.int64)
-    size, first, begin = axis.coarse.unknowns, base - 1, axis.chain.first
-    if not axis.periodic:  # at the ends the polynomials lie inside
-        high = size - 4 + (axis.ends[1] == "dirichlet")
-        first = np.clip(first, min(-begin, high), high)
-    found, step = np.zeros((4, axis.unknowns)), size if size < 16 else 8
-    for colour in range(step):
-        e = torch.zeros(size, dtype=torch.float64, device="cpu")
-        e[colour::step] = 1
-        made = axis.interpolate(e, -1, cubic=True).numpy()
-        for t in range(min(4, size) if axis.periodic else 4):
-            at = (first + t) % size if axis.periodic else first + t
-            here = (at % step == colour) & (at >= 0) & (at < size)
-            found[t, here] = made[here]
-    return first, found.astype(dtype), np.array([2 - begin, max(axis.pairs - 2, 0), 1 - begin], np.int64)
