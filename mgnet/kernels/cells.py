@@ -13,7 +13,7 @@ import numpy as np
 from .compiling import compiled, part
 from .entries import add_diagonal as add_entries_of_diagonal
 from .entries import add_row as add_entries
-from .entries import step_of
+from .entries import finish, step_of
 
 __all__ = ["add_diagonal", "assemble", "diagonal", "plane"]
 
@@ -84,15 +84,13 @@ def _row(cells, task, below, here, above, load, i, j, work, out):
     has them; of the rest see :func:`mgnet.kernels.tensor.plane`.
     """
     a, K, c, rest = cells
-    keep, of_load, of_image = task
-    n, one, x = len(out), a.dtype.type(1), here[j + 1]
+    n, x = len(out), here[j + 1]
     y, own, total = work[0, :n], work[1, :n], work[2, : n + 1]
-    if of_image == 0:
+    if task[2] == 0:
         for k in range(n):
             own[k] = 0
         add_diagonal(cells, i, j, own)
-        for k in range(n):
-            out[k] = of_load * (one / own[k] if own[k] != 0 else own[k]) * load[k]
+        finish(task, own, x, load, y, out)
         return
     if a.shape[1] == 1:
         _flat_row(a[i, 0], a[i + 1, 0], K, below[1], x, above[1], own, y)
@@ -105,13 +103,7 @@ def _row(cells, task, below, here, above, load, i, j, work, out):
             y[k] += reaction[k] * x[k + 1]
     if len(rest[0]):
         add_entries(rest, below, here, above, i, j, total[:n], y)
-    if keep != 0:
-        for k in range(n):
-            inverse = one / own[k] if own[k] != 0 else own[k]
-            out[k] = x[k + 1] + inverse * (of_load * load[k] + of_image * y[k])
-    else:
-        for k in range(n):
-            out[k] = of_load * load[k] + of_image * y[k]
+    finish(task, own, x, load, y, out)
 
 
 @part

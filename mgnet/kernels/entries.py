@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from .compiling import compiled, part
 
-__all__ = ["add_diagonal", "add_row", "is_flat", "plane", "row_sums", "step_of"]
+__all__ = ["add_diagonal", "add_row", "finish", "is_flat", "plane", "row_sums", "step_of"]
 
 
 @part
@@ -63,6 +63,23 @@ def _flat_row(E, plane, start, below, here, above, out):
 
 
 @part
+def finish(task, own, x, load, y, out):
+    """Write what a task makes of a padded row of x, of b and of A x, y; ``own`` is the diagonal there."""
+    keep, of_load, of_image = task
+    n, one = len(out), load.dtype.type(1)
+    if of_image == 0:
+        for k in range(n):
+            out[k] = of_load * (one / own[k] if own[k] != 0 else own[k]) * load[k]
+    elif keep != 0:
+        for k in range(n):
+            inverse = one / own[k] if own[k] != 0 else own[k]
+            out[k] = x[k + 1] + inverse * (of_load * load[k] + of_image * y[k])
+    else:
+        for k in range(n):
+            out[k] = of_load * load[k] + of_image * y[k]
+
+
+@part
 def _row(entries, task, below, here, above, load, i, j, work, out):
     """Write a sum of x, b and A x on row j of plane i of the unknowns, from three padded planes of x.
 
@@ -70,14 +87,12 @@ def _row(entries, task, below, here, above, load, i, j, work, out):
     :func:`mgnet.kernels.tensor.plane`.
     """
     E, first = entries
-    keep, of_load, of_image = task
-    flat, n, one = is_flat(E), len(out), E.dtype.type(1)
+    flat, n = is_flat(E), len(out)
     y, x = work[0, :n], here[j + 1]
     plane, at, start = i + 1 + first[0], j + first[1] + (0 if flat else 1), first[2]
     tie, own = E[1, plane, at][start:], E[0, plane, at][1 + start :]
-    if of_image == 0:
-        for k in range(n):
-            out[k] = of_load * (one / own[k] if own[k] != 0 else own[k]) * load[k]
+    if task[2] == 0:
+        finish(task, own, x, load, y, out)
         return
     if flat:
         _flat_row(E, plane, start, below[1], x, above[1], y)
@@ -85,13 +100,7 @@ def _row(entries, task, below, here, above, load, i, j, work, out):
         for k in range(n):
             y[k] = tie[k] * x[k] + (own[k] * x[k + 1] + tie[k + 1] * x[k + 2])
         _add_around(E, plane, at, start, below, here, above, j, y)
-    if keep != 0:
-        for k in range(n):
-            inverse = one / own[k] if own[k] != 0 else own[k]
-            out[k] = x[k + 1] + inverse * (of_load * load[k] + of_image * y[k])
-    else:
-        for k in range(n):
-            out[k] = of_load * load[k] + of_image * y[k]
+    finish(task, own, x, load, y, out)
 
 
 @part
