@@ -145,6 +145,29 @@ def element(h: Sequence[float], a: float = 1.0, c: float = 0.0, lumped: bool = F
     return a * sum(parts[1:], parts[0]) + c * reacting
 
 
+def elements(axes: int) -> list[np.ndarray]:
+    """Return the matrices of a cell of width 1 with a = 1 along one axis and zero along the others.
+
+    Parameters
+    ----------
+    axes : int
+        Number of axes.
+
+    Returns
+    -------
+    list of numpy.ndarray, shape (2**axes, 2**axes)
+        One for each axis, :eq:`weighted-cells`; the corners as for :func:`element`.
+
+    Examples
+    --------
+    >>> elements(1)
+    [array([[ 1., -1.],
+           [-1.,  1.]])]
+    """
+    stiff, mass = np.array([[1.0, -1.0], [-1.0, 1.0]]), np.array([[2.0, 1.0], [1.0, 2.0]]) / 6
+    return [reduce(np.kron, [stiff if i == axis else mass for i in range(axes)]) for axis in range(axes)]
+
+
 def galerkin(kernel: np.ndarray) -> np.ndarray:
     """Return the kernel of ``R A P`` for the stencil ``A`` and the hats' ``R`` and ``P``, :eq:`galerkin`.
 

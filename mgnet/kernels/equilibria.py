@@ -105,7 +105,7 @@ def _balance(E, sums, i, j, along, before, here, after, work, found):
     for c in range(len(found)):
         y = found[c]
         for k in range(len(y)):
-            y[k] /= own[k]
+            y[k] = y[k] / own[k] if own[k] != 0 else own[k]  # one without an equation takes nothing
 
 
 @part

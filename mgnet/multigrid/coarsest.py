@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from ..core.arrays import sent
 from ..operators import loops
 from ..operators.axes import Axis
 from ..operators.boxes import Box
-from ..operators.contract import Map, Operator
+from ..operators.contract import LOST, Map, Operator
 from ..operators.smoothers import Smoother
 from ..operators.stiffness import Stiffness
 from .exact import Condensation
@@ -53,7 +54,8 @@ def _dense_solver(A: Operator) -> Map:
             f"levels: got a coarsest grid of {size} unknowns, too many for a dense factorisation;"
             f" accepted: at most {DENSE}; take more levels, or coarse='exact' where a and c are constant"
         )
-    inverse = _inverse(A.to_dense(), A.loose)
+    matrix = A.to_dense()
+    inverse = _inverse_of_pieces(matrix) if A.gaps else _inverse(matrix, A.loose)
     return lambda b: _product(inverse, b)
 
 
@@ -84,6 +86,23 @@ def _inverse(A: Tensor, loose: bool) -> Tensor:
     else:
         inverse[first:, first:] = torch.linalg.inv(inner)
     return inverse.to(A.dtype)
+
+
+def _inverse_of_pieces(A: Tensor) -> Tensor:
+    """Invert in float64 what may fall into pieces: of each that nothing holds the first unknown is held.
+
+    Unknowns without an equation are zero.
+    """
+    matrix = A.double().cpu().numpy()
+    count, piece = connected_components(matrix != 0, directed=False)
+    energies = np.bincount(piece, matrix.sum(1), count)
+    sizes = np.bincount(piece, matrix.diagonal(), count)
+    loose = energies <= LOST * torch.finfo(A.dtype).eps * sizes
+    held = np.zeros(len(matrix), bool)
+    held[np.unique(piece, return_index=True)[1]] = loose
+    inverse, free = np.zeros_like(matrix), np.flatnonzero(~held)
+    inverse[np.ix_(free, free)] = np.linalg.inv(matrix[np.ix_(free, free)])
+    return torch.from_numpy(inverse).to(A)
 
 
 class TensorSolver:

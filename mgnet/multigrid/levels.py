@@ -178,8 +178,8 @@ def _smoother(A: Operator, options: Options) -> Smoother:
     if any(box.thin):
         return SMOOTHERS[options.smoother](BlockDiagonal(A, box.thin), **extra)
     diagonal = A.diagonal()
-    if any(axis.periodic and axis.cells == 1 for axis in box.axes):
-        # A lone joined node has no neighbour but itself: where its row is zero there is nothing to relax.
+    if A.gaps or any(axis.periodic and axis.cells == 1 for axis in box.axes):
+        # A lone joined node has no neighbour but itself: where a row is zero there is nothing to relax.
         diagonal = diagonal.masked_fill(diagonal == 0, math.inf)
     return SMOOTHERS[options.smoother](diagonal, **extra)
 

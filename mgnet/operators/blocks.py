@@ -70,7 +70,10 @@ class BlockInverse:
 
     def __init__(self, D: BlockDiagonal) -> None:
         self.D = D
-        self.inverse = torch.linalg.inv(D.matrices).to(**D.like)
+        matrices, own = D.matrices, torch.diagonal(D.matrices, dim1=-2, dim2=-1)
+        # Where a row is zero there is nothing to relax.
+        matrices = matrices + torch.diag_embed((own == 0).to(own))
+        self.inverse = torch.linalg.inv(matrices).to(**D.like)
         self.inside = [i - D.box.dim for i in D.inside]
 
     def __call__(self, r: Tensor) -> Tensor:

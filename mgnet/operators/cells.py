@@ -24,8 +24,7 @@ from ..core.kinds import hidden
 from . import frames, loops
 from .boxes import Box, three
 from .contract import fused
-from .entries import NodalOperator, StencilStiffness, at_first, rounded
-from .sides import with_sides
+from .entries import NodalOperator, StencilStiffness, at_first, corner_of, rounded
 
 __all__ = ["CellStiffness"]
 
@@ -41,21 +40,12 @@ class CellStiffness(NodalOperator):
         Coefficient, positive.
     reaction : StencilStiffness, optional
         The mass matrix with the weight c, at all nodes: a diagonal where it is lumped. None where c is zero.
-    robin : sequence of (float, float), optional
-        Robin's alpha at the two ends of each axis, which goes into ``reaction``.
     """
 
-    def __init__(
-        self,
-        box: Box,
-        a: Tensor,
-        reaction: StencilStiffness | None = None,
-        robin: Sequence[tuple[Any, Any]] | None = None,
-    ) -> None:
+    def __init__(self, box: Box, a: Tensor, reaction: StencilStiffness | None = None) -> None:
         self.box, self.dim = box, box.dim
         self.corners = list(itertools.product((0, 1), repeat=box.dim))
-        like = {"dtype": a.dtype, "device": a.device}
-        self.a, self.reaction = a, reaction if robin is None else with_sides(reaction, box, robin, like)
+        self.a, self.reaction = a, reaction
         self.h = [axis.h for axis in box.axes]
 
     def at_nodes(self, u: Tensor) -> Tensor:
@@ -70,7 +60,7 @@ class CellStiffness(NodalOperator):
 
         They are all that counts, since the rows of the matrix of a cell sum to zero: so digits are kept.
         """
-        first, *others = (u[_corner(corner, self.box.cells)] for corner in self.corners)
+        first, *others = (u[corner_of(corner, self.box.cells)] for corner in self.corners)
         return torch.stack([x - first for x in others], -1)
 
     @cached_property
@@ -148,7 +138,7 @@ class CellStiffness(NodalOperator):
         for (i, low), (j, high) in itertools.product(enumerate(self.corners), repeat=2):
             step = tuple(q - p for p, q in zip(low, high, strict=True))
             if step in fields:
-                yield i, j, fields[step][_corner(low, self.box.cells)]
+                yield i, j, fields[step][corner_of(low, self.box.cells)]
 
     def _assemble(self, frame: Tensor) -> None:
         """Write what the cells give to all entries, by loops."""
@@ -209,7 +199,7 @@ class CellStiffness(NodalOperator):
             return self._looped_diagonal(passes.arrays[1])
         y = self.a.new_zeros([n + 1 for n in self.box.cells])
         for corner in self.corners:
-            y[_corner(corner, self.box.cells)].add_(self.a, alpha=float(self._unit_element[0, 0]))
+            y[corner_of(corner, self.box.cells)].add_(self.a, alpha=float(self._unit_element[0, 0]))
         if self.reaction is not None:
             y += self.reaction.centre
         return self.box.loads(y)
@@ -245,8 +235,3 @@ class CellStiffness(NodalOperator):
         if self.reaction is None:
             return True
         return not hidden(self.reaction.centre) and not bool(self.reaction.centre.any())
-
-
-def _corner(corner: Sequence[int], cells: Sequence[int]) -> tuple[Any, ...]:
-    """Give the index of one corner of all cells among the nodes."""
-    return (..., *(slice(low, low + n) for low, n in zip(corner, cells, strict=True)))

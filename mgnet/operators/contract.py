@@ -21,7 +21,7 @@ from .boxes import Box
 from .fused import Fused
 from .kernels import dense
 
-__all__ = ["Interpolation", "Map", "Operator", "Transpose", "fused", "lost_in_entries", "residual"]
+__all__ = ["LOST", "Interpolation", "Map", "Operator", "Transpose", "fused", "lost_in_entries", "residual"]
 
 # How many times the rounding of all diagonal entries the energy of constants may be, and yet be lost in them.
 LOST = 2**10
@@ -94,6 +94,11 @@ class Operator:
     """
 
     box: Box
+    gaps = False  # whether there are unknowns without an equation, whose entries are all zero
+
+    def kept(self, x: Tensor) -> Tensor:
+        """Return values or loads of the unknowns with zeros at those that have no equation."""
+        return x
 
     @property
     def like(self) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from .boxes import Box, three
 from .contract import Operator, fused
 from .interpolation import NodeProlongation, galerkin_product
 
-__all__ = ["NodalOperator", "StencilStiffness", "at_first", "rounded"]
+__all__ = ["NodalOperator", "StencilStiffness", "at_first", "corner_of", "ends_of", "rounded"]
 
 # Row sums above this say little of the eigenvalues of D⁻¹ A.
 DOUBTED = 3.0
@@ -82,10 +82,10 @@ class NodalOperator(Operator):
         rest = self.singular, self.hold
         if loops.apply_to(*self.numbers):
             E, sums = P.product()
-            return StencilStiffness.framed(P.coarse, E, *rest, sums).fitted(), P
+            return StencilStiffness.framed(P.coarse, E, *rest, sums, self.gaps).fitted(), P
         fields = galerkin_product(self.at_nodes, P, self.like)
         centre = fields.pop((0,) * self.box.dim)
-        return StencilStiffness(P.coarse, centre, fields, *rest, P.coarse_sums).fitted(), P
+        return StencilStiffness(P.coarse, centre, fields, *rest, P.coarse_sums, self.gaps).fitted(), P
 
 
 class StencilStiffness(NodalOperator):
@@ -107,6 +107,8 @@ class StencilStiffness(NodalOperator):
         The energy of constants, which may be lost in the entries as well.
     sums : torch.Tensor, shape ``(*nodes)``, optional
         The row sums, where they are so small that the entries may not know them.
+    gaps : bool, default False
+        Whether there may be unknowns without an equation: all their entries are zero.
     """
 
     def __init__(
@@ -117,9 +119,10 @@ class StencilStiffness(NodalOperator):
         singular: bool = False,
         hold: float = math.inf,
         sums: Tensor | None = None,
+        gaps: bool = False,
     ) -> None:
         self.box, self.centre, self.pairs, self._singular = box, centre, pairs, singular
-        self._hold, self._sums = hold, sums
+        self._hold, self._sums, self.gaps = hold, sums, gaps
 
     @classmethod
     def framed(cls, box: Box, frame: Tensor, *known: Any) -> StencilStiffness:
@@ -136,7 +139,7 @@ class StencilStiffness(NodalOperator):
         for step, field in zip(frames.steps(self.box.dim), frames.inside(frame, self.box), strict=True):
             given = self.pairs.get(step) if any(step) else self.centre
             if given is not None:
-                here, _ = _ends_of(step, field.shape)  # others count for nothing
+                here, _ = ends_of(step, field.shape)  # others count for nothing
                 field[here] = given[here]
         return frame
 
@@ -181,7 +184,7 @@ class StencilStiffness(NodalOperator):
         """Return the operator with other numbers."""
         centre, *entries = numbers
         pairs = dict(zip(self.pairs, entries, strict=True))
-        return StencilStiffness(self.box, centre, pairs, self._singular, self._hold)
+        return StencilStiffness(self.box, centre, pairs, self._singular, self._hold, gaps=self.gaps)
 
     def scaled(self, factor: float, dtype: torch.dtype) -> StencilStiffness:
         """Return a multiple of the operator in another precision."""
@@ -195,7 +198,7 @@ class StencilStiffness(NodalOperator):
         """Return the derivatives of v · A u by the numbers, for v and u of shape ``(..., *nodes)``."""
         found = [v * u]
         for step in self.pairs:
-            here, there = _ends_of(step, self.centre.shape)
+            here, there = ends_of(step, self.centre.shape)
             found.append(at_first(v[here] * u[there] + v[there] * u[here], step))
         return tuple(found)
 
@@ -203,7 +206,7 @@ class StencilStiffness(NodalOperator):
         """Return the loads of all nodes that belong to values at all nodes, shape ``(N, 1, *nodes)``."""
         y = u * self.centre  # gradients may flow
         for step, field in self.pairs.items():
-            here, there = _ends_of(step, field.shape)
+            here, there = ends_of(step, field.shape)
             y = y + at_first(field[here] * u[there], step)
             y = y + at_first(field[here] * u[here], tuple(-s for s in step))
         return y
@@ -215,7 +218,7 @@ class StencilStiffness(NodalOperator):
         at = self.box.nodes(numbers) - 1  # -1 at Dirichlet nodes
         found = [(at, at, self.centre)]
         for step, field in self.pairs.items():
-            here, there = _ends_of(step, field.shape)
+            here, there = ends_of(step, field.shape)
             found += [(at[here], at[there], field[here]), (at[there], at[here], field[here])]
         rows, columns, entries = (
             np.concatenate([part.cpu().numpy().ravel() for part in parts])
@@ -232,7 +235,7 @@ class StencilStiffness(NodalOperator):
         centre = self.centre.clone() if any(lone) else self.centre
         for step, field in self.pairs.items() if any(lone) else ():
             if all(alone or not s for s, alone in zip(step, lone, strict=True)):
-                here, there = _ends_of(step, field.shape)
+                here, there = ends_of(step, field.shape)
                 centre[here] += field[here]
                 centre[there] += field[here]
         return self.box.loads(centre)
@@ -241,9 +244,10 @@ class StencilStiffness(NodalOperator):
     def largest(self) -> float:
         """A bound of the eigenvalues of D⁻¹ A: its row sums or, where entries jump, what is found."""
         diagonal = self.diagonal()
-        bound = float((loops.plain(self.row_sums()) / loops.plain(diagonal)).max())
+        sizes, own = (loops.plain(x) for x in (self.row_sums(), diagonal))
+        bound = float((sizes / (own + (own == 0))).max())
         # Of large row sums most is not true, and a smoother for an interval that wide does little.
-        return bound if bound < DOUBTED else min(bound, 1.1 * self._found(diagonal.rsqrt()))
+        return bound if bound < DOUBTED else min(bound, 1.1 * self._found(diagonal.masked_fill(diagonal == 0, math.inf).rsqrt()))
 
     def _found(self, weight: Tensor) -> float:
         """Find the largest eigenvalue of D⁻¹ A roughly, with weight = D^(−1/2)."""
@@ -310,7 +314,7 @@ class StencilStiffness(NodalOperator):
         else:
             field = torch.zeros_like(self.centre)
             if opposite in self.pairs:
-                here, there = _ends_of(opposite, field.shape)
+                here, there = ends_of(opposite, field.shape)
                 field[there] = self.pairs[opposite][here]
         return self.joined(field)
 
@@ -331,7 +335,12 @@ def at_first(x: Tensor, step: Sequence[int]) -> Tensor:
     return nn.functional.pad(x, [width for pair in margins for width in pair])
 
 
-def _ends_of(step: Sequence[int], shape: Sequence[int]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+def corner_of(corner: Sequence[int], cells: Sequence[int]) -> tuple[Any, ...]:
+    """Give the index of one corner of all cells among the nodes."""
+    return (..., *(slice(low, low + n) for low, n in zip(corner, cells, strict=True)))
+
+
+def ends_of(step: Sequence[int], shape: Sequence[int]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """Give the nodes that have a neighbour in a direction, and those neighbours."""
     here = tuple(slice(max(-s, 0), n - max(s, 0)) for s, n in zip(step, shape, strict=True))
     there = tuple(slice(max(s, 0), n - max(-s, 0)) for s, n in zip(step, shape, strict=True))

@@ -292,7 +292,8 @@ def _equilibrium(
         for axis, s in zip(pulled, step, strict=True):
             nodes = source[axis]
             source = _replaced(source, axis, slice(nodes.start + s, nodes.stop + s, nodes.step))
-        found.append((source, pull.div_(total)))  # eq: equilibrium
+        # A node without an equation takes nothing.
+        found.append((source, pull.div_(total).masked_fill_(total == 0, 0.0)))  # eq: equilibrium
     return found
 
 

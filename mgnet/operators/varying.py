@@ -117,6 +117,11 @@ class VaryingStiffness(Operator):
         s[-1] += self.robin[1]
         return s
 
+    @property
+    def reacting(self) -> Tensor:
+        """At which nodes c or Robin's alpha hold something, shape (cells + 1,)."""
+        return self._row_sums().detach() > 0
+
     def __call__(self, x: Tensor) -> Tensor:
         """Return the loads that belong to values at the unknowns, both of shape (..., unknowns)."""
         return self.chain.loads(self.at_nodes(self.chain.nodes(x)))
@@ -153,6 +158,53 @@ class VaryingStiffness(Operator):
         e = eliminate(self.k, self.s)
         coarse = VaryingStiffness(e.k, e.s, self.ends, self.robin)
         return coarse, VaryingProlongation(e.left, e.right, self.ends, len(self.k))
+
+
+class HeldChain(VaryingStiffness):
+    """The operator of a chain of which some nodes have no equation: they are held, or have no cell.
+
+    There it has 1 on its diagonal and nothing beside it, and what ties the neighbours of a held node to it is
+    in their row sums.
+
+    Parameters
+    ----------
+    whole : VaryingStiffness
+        The operator of all nodes.
+    free : torch.Tensor of bool, shape (cells + 1,)
+        Which nodes have an equation.
+    first : torch.Tensor of bool, shape (cells + 1,)
+        One node of each piece that nothing holds: there something is added to the diagonal, which changes
+        nothing for loads that sum to zero there.
+    """
+
+    def __init__(self, whole: VaryingStiffness, free: Tensor, first: Tensor) -> None:
+        k, both = whole.k, free[:-1] & free[1:]
+        s = k.new_zeros(k.shape[-1] + 1) if whole.s is None else whole.s
+        to_held = overlap(k * ~free[1:], k * ~free[:-1], -1)
+        size = k.detach().max() if k.numel() else 1.0
+        s = torch.where(free, s + to_held, 1.0) + first * size
+        robin = tuple(alpha if held else 0.0 for alpha, held in zip(whole.robin, free[[0, -1]], strict=True))
+        super().__init__(k * both, s, whole.ends, (robin[0], robin[1]))
+        self.whole, self._free = whole, self.chain.unknowns(free)
+
+    gaps = True
+
+    def kept(self, x: Tensor) -> Tensor:
+        """Return values or loads of the unknowns with zeros at those that have no equation."""
+        return x * self._free
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return the loads that belong to values at the unknowns, both of shape (..., unknowns)."""
+        return self.chain.loads(VaryingStiffness.at_nodes(self, self.chain.nodes(x)))
+
+    def at_nodes(self, u: Tensor) -> Tensor:
+        """Return the loads of all nodes that belong to values at all nodes, whether they are free or not."""
+        return self.whole.at_nodes(u)
+
+    @property
+    def reacting(self) -> Tensor:
+        """At which nodes c or Robin's alpha hold something."""
+        return self.whole.reacting
 
 
 class VaryingProlongation(Interpolation):

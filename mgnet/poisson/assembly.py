@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
+from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,19 +12,23 @@ from torch import Tensor
 
 from ..core.arrays import require_finite, sent
 from ..core.checks import held
-from ..core.kinds import hidden, tracked
-from ..operators.axes import gathered, overlap
+from ..core.kinds import hidden, is_number, tracked
+from ..operators import frames, loops
+from ..operators.axes import Axis, gathered, overlap
+from ..operators.boxes import Box
 from ..operators.cells import CellStiffness
 from ..operators.contract import Operator
 from ..operators.differences import Differences
 from ..operators.entries import StencilStiffness
 from ..operators.stiffness import Stiffness
-from ..operators.varying import VaryingStiffness
-from .boundary import add_fluxes, flux_sums, fluxes
+from ..operators.varying import HeldChain, VaryingStiffness
+from ..operators.weighted import WeightedStiffness
+from .boundary import add_fluxes, at_end, flux_sums, fluxes, nodal_data, on_side, side_rule
+from .conditions import Dirichlet, Robin, nothing
 from .problem import Poisson, require_bounds
 from .quadrature import Quadrature, coefficient_at, evaluate, integrate_nodal
 
-__all__ = ["Load", "form", "load", "operator"]
+__all__ = ["Load", "floating", "form", "load", "operator"]
 
 # Integrals over the unit interval of a linear function times two hats, low and low, low and high, high and
 # high, from its values at the ends.
@@ -36,7 +40,8 @@ def operator(problem: Poisson, dtype: torch.dtype, device: torch.device) -> Oper
 
     That is a ``Stiffness``, :eq:`stiffness` and :eq:`tensor-stiffness`. Where cells differ it is on an
     interval a ``VaryingStiffness``, differences, :eq:`conductance`, and in a box a ``CellStiffness``, sums
-    over cells, :eq:`cell-energy`.
+    over cells, :eq:`cell-energy`; where axes differ too, or not all cells or nodes count, it is a
+    ``WeightedStiffness``, :eq:`weighted-cells`.
     """
     like: dict[str, Any] = {"dtype": dtype, "device": device}
     a, c = problem.a, reaction(problem, device)
@@ -45,7 +50,34 @@ def operator(problem: Poisson, dtype: torch.dtype, device: torch.device) -> Oper
         return Stiffness.of(problem.space, a, c, robin=problem.alphas, lumped=problem.lumped, **like)
     c = None if isinstance(c, float) and c == 0.0 else c
     # On an interval differences and row sums say what a matrix's entries would lose to rounding.
-    return _of_differences(problem, c, like) if problem.dim == 1 else _of_cells(problem, c, like)
+    if problem.dim == 1:
+        chain = _of_differences(problem, c, like)
+        return chain if problem.region.whole else HeldChain(chain, *_equations(problem, chain))
+    plain = problem.region.whole and all(grid.uniform for grid in problem.grids)
+    assemble = _of_cells if plain and not isinstance(problem.a, tuple) else _of_weights
+    return assemble(problem, c, like)
+
+
+def _equations(problem: Poisson, chain: VaryingStiffness) -> tuple[Tensor, Tensor]:
+    """Say which nodes of a chain have an equation, and of which one is held for a piece that nothing holds."""
+    device, free = chain.like["device"], problem.region.free
+    assert free is not None
+    pieces = floating(problem, chain)
+    first = torch.zeros_like(pieces, dtype=torch.bool)
+    for piece in range(1, int(pieces.max()) + 1):
+        first[(pieces == piece).nonzero()[0]] = True
+    return sent(free, device), sent(first, device)
+
+
+def floating(problem: Poisson, A: Any) -> Tensor:
+    """Number the pieces of the domain that nothing holds, shape ``(*nodes)``; see Region.pieces."""
+    holding = A.reacting.cpu()
+    for _, axis, end, side in problem.sides():
+        if isinstance(side, Dirichlet):
+            holding.select(axis, end).fill_(True)
+    if problem.region.fixed is not None:
+        holding |= problem.region.fixed
+    return problem.region.pieces(holding)
 
 
 def form(problem: Poisson, dtype: torch.dtype) -> Differences | None:
@@ -62,21 +94,29 @@ def reaction(problem: Poisson, device: torch.device) -> Any:
     """Return c as it goes through the integrals: by its nodal values, where f does, in any dimension."""
     if not (callable(problem.c) and problem.nodal):
         return problem.c
-    c = coefficient_at("c", problem, device, *np.ix_(*(grid.x.copy() for grid in problem.grids)))
+    c = coefficient_at("c", problem.c, device, *np.ix_(*(grid.x.copy() for grid in problem.grids)))
+    c = problem.region.inside(c, 0.0)
     require_bounds("node", c=c)
     return c
 
 
-def _averages(problem: Poisson, cells: slice, device: torch.device) -> Tensor:
-    """Give the mean of a over some cells along the first axis, in float64."""
-    if callable(problem.a):
+def _averages(problem: Poisson, a: Any, cells: slice, device: torch.device) -> Tensor:
+    """Give the mean of a coefficient over some cells along the first axis, in float64."""
+    if callable(a):
         rule = Quadrature.of(problem)
-        return rule.averages(rule.sampled("a", problem, cells, device))
-    if isinstance(problem.a, float):
+        return rule.averages(rule.sampled("a", a, cells, device))
+    if isinstance(a, float):
         shape = (cells.stop - cells.start, *problem.cells[1:])
         # In the memory of one number.
-        return torch.full((), problem.a, dtype=torch.float64, device=device).expand(shape)
-    return sent(problem.a[cells], device)
+        return torch.full((), a, dtype=torch.float64, device=device).expand(shape)
+    return sent(a[cells], device)
+
+
+def _averaged(problem: Poisson, a: Any, device: torch.device) -> Tensor:
+    """Give the mean of a coefficient over each cell."""
+    n = problem.cells[0]
+    cells = Quadrature.of(problem).pieces() if callable(a) else [slice(0, n)]
+    return gathered(((part, [_averages(problem, a, part, device)]) for part in cells), n, 0)[0]
 
 
 def _of_differences(problem: Poisson, c: Any, like: dict[str, Any]) -> VaryingStiffness:
@@ -97,15 +137,17 @@ def _of_differences(problem: Poisson, c: Any, like: dict[str, Any]) -> VaryingSt
 
 def _conductances(problem: Poisson, c: Any, cells: slice, device: torch.device) -> Iterator[Tensor]:
     """Give the conductances of some cells, and what they add to the row sums of their nodes."""
-    rule = Quadrature.of(problem)
+    rule, active = Quadrature.of(problem), problem.region.active
     widths = rule.widths(-1, cells, device)
-    k = _averages(problem, cells, device) / widths
+    k = _averages(problem, problem.a, cells, device) / widths
+    k = k if active is None else k * sent(active[cells], device)
     if c is None:
         yield k
         return
+    within = widths if active is None else widths * sent(active[cells], device)
     t, w = (sent(torch.from_numpy(x), device) for x in (rule.points, rule.weights))
     if callable(c):
-        values = rule.sampled("c", problem, cells, device)
+        values = rule.sampled("c", c, cells, device)
     else:
         constant = isinstance(c, float)
         nodal = widths.new_full((len(widths) + 1,), c) if constant else c[cells.start : cells.stop + 1]
@@ -113,45 +155,117 @@ def _conductances(problem: Poisson, c: Any, cells: slice, device: torch.device) 
         low, high = nodal[:-1], nodal[1:]
         if problem.lumped:
             yield k
-            yield overlap(low * widths / 2, high * widths / 2, -1)  # eq: mass-lumped
+            yield overlap(low * within / 2, high * within / 2, -1)  # eq: mass-lumped
             return
-        values = (low[:, None] * (1 - t) + high[:, None] * t).flatten()
+        values = rule.inside(cells, (low[:, None] * (1 - t) + high[:, None] * t).flatten())
     yield k - (rule.apart(values, -1) @ (w * (t * (1 - t)))) * widths  # eq: weak-form, conductance
     yield rule.against_hats(cells, values)
 
 
 def _of_cells(problem: Poisson, c: Any, like: dict[str, Any]) -> CellStiffness:
     """Assemble the operator of a box as averages of a over the cells, and the entries that c adds."""
-    n, device = problem.cells[0], like["device"]
-    cells = Quadrature.of(problem).pieces() if callable(problem.a) else [slice(0, n)]
-    pieces = ((part, [_averages(problem, part, device)]) for part in cells)
-    of_c = None if c is None else _mass(problem, c, like)
-    a = gathered(pieces, n, 0)[0]
-    return CellStiffness(problem.space, a.to(like["dtype"]), of_c, problem.alphas)
+    a = _averaged(problem, problem.a, like["device"])
+    return CellStiffness(problem.space, a.to(like["dtype"]), _reaction(problem, c, like))
+
+
+def _of_weights(problem: Poisson, c: Any, like: dict[str, Any]) -> WeightedStiffness:
+    """Assemble the operator of a box as a weight for each cell and axis, and the entries that c adds."""
+    device, region = like["device"], problem.region
+    several = problem.a if isinstance(problem.a, tuple) else (problem.a,)
+    averages = [_averaged(problem, a, device) for a in several] * (problem.dim // len(several))
+    widths = [sent(torch.from_numpy(grid.widths(0, grid.n)), device) for grid in problem.grids]
+    weights = []
+    for axis, a in enumerate(averages):
+        factors = [h.reciprocal() if i == axis else h for i, h in enumerate(widths)]
+        weight = a * reduce(torch.multiply, torch.meshgrid(*factors, indexing="ij"))
+        weights.append(weight if region.active is None else weight * sent(region.active, device))
+    ties = [float(loops.plain(weight.detach()).sum()) for weight in weights]
+    axes = [Axis(axis.cells, axis.h, axis.ends) for axis in problem.space.axes]
+    box, free = Box(axes).stretched(ties), None if region.free is None else sent(region.free, device)
+    of_c = _reaction(problem, c, like)
+    return WeightedStiffness(box, [weight.to(like["dtype"]) for weight in weights], of_c, free)
+
+
+def _reaction(problem: Poisson, c: Any, like: dict[str, Any]) -> StencilStiffness | None:
+    """Give the entries that c and Robin's alpha add, if there are any."""
+    parts = [] if c is None else [_mass(problem, c, like)]
+    for name, axis, end, side in problem.sides():
+        if isinstance(side, Robin) and not nothing(side.alpha):
+            parts.append(_side_mass(problem, f"{name}: Robin alpha", (axis, end), side.alpha, like))
+    fields: dict[tuple[int, ...], Tensor] = {}
+    for part in parts:
+        for step, field in {(0,) * problem.dim: part.centre, **part.pairs}.items():
+            fields[step] = fields[step] + field if step in fields else field
+    return StencilStiffness(problem.space, fields.pop((0,) * problem.dim), fields) if parts else None
+
+
+def _side_mass(
+    problem: Poisson, name: str, place: tuple[int, int], alpha: Any, like: dict[str, Any]
+) -> StencilStiffness:
+    """Give the mass matrix of a side with the weight alpha, at all nodes of the box."""
+    (axis, end), device = place, like["device"]
+    rule, names = side_rule(problem, axis, end)
+    sampled, lumped = callable(alpha) and problem.load == "exact", False
+    if sampled:
+        whole, function = slice(0, rule.grids[0].n), on_side(problem, axis, end, alpha)
+        values, _ = evaluate(name, function, *rule.coordinates(whole), device=device, names=names)
+        values = rule.inside(whole, values)
+    elif is_number(alpha):
+        values = torch.as_tensor(alpha, dtype=torch.float64, device=device).expand(problem.side_shape(axis))
+    else:
+        values, lumped = nodal_data(problem, name, axis, end, alpha, device), problem.load == "nodal"
+    _require_alpha(name, values)
+    if lumped:
+        found = {(0,) * (problem.dim - 1): integrate_nodal(rule.grids, values, True, rule.active)}
+    else:
+        found = _entries_of(rule, values, sampled, like)
+    whole_box = {
+        (*step[:axis], 0, *step[axis:]): at_end(x.to(**like), axis - problem.dim, problem.node_shape[axis], end)
+        for step, x in found.items()
+    }
+    return StencilStiffness(problem.space, whole_box.pop((0,) * problem.dim), whole_box)
+
+
+def _require_alpha(name: str, values: Tensor) -> None:
+    if not hidden(values) and bool((values < 0).any()):
+        raise ValueError(f"{name}: got {float(values.min())!r}; accepted: numbers of at least 0")
 
 
 def _mass(problem: Poisson, c: Any, like: dict[str, Any]) -> StencilStiffness:
     """Give the mass matrix with the weight c, at all nodes: where it is lumped, a diagonal."""
-    rule, dim, n = Quadrature.of(problem), problem.dim, problem.cells[0]
+    rule, dim = Quadrature.of(problem), problem.dim
     if isinstance(c, float):
         c = torch.full(problem.node_shape, c, dtype=torch.float64, device="cpu")
     if problem.lumped:
-        diagonal = sent(integrate_nodal(problem.grids, c, lumped=True), **like)
+        diagonal = sent(integrate_nodal(problem.grids, c, True, problem.region.active), **like)
         return StencilStiffness(problem.space, diagonal, {})
-    steps = [step for step in itertools.product((-1, 0, 1), repeat=dim) if step >= (0,) * dim]
+    fields = _entries_of(rule, c, callable(c), like)
+    return StencilStiffness(problem.space, fields.pop((0,) * dim), fields)
+
+
+def _entries_of(
+    rule: Quadrature, c: Any, sampled: bool, like: dict[str, Any]
+) -> dict[tuple[int, ...], Tensor]:
+    """Integrate c, a function, nodal values or those at all points, against the products of hats of nodes."""
+    steps = frames.steps(len(rule.grids))
 
     def entries(rows: slice) -> Iterator[Tensor]:
+        at_points = sampled or rule.active is not None
         if callable(c):
-            values = rule.sampled("c", problem, rows, like["device"])
+            values = rule.sampled("c", c, rows, like["device"])
+        elif sampled:
+            count = len(rule.points)
+            values = c[rows.start * count : rows.stop * count]
         else:
             values = c[rows.start : rows.stop + 1]
-        found = _against_products(rule, rows, values, callable(c))
+            values = rule.inside(rows, rule.between(values)) if at_points else values
+        found = _against_products(rule, rows, values, at_points)
         for step in steps:
             yield _shifted(found[tuple(map(abs, step))], step).to(like["dtype"])
 
     pieces = ((rows, list(entries(rows))) for rows in rule.pieces())
-    centre, *others = (sent(x, like["device"]) for x in gathered(pieces, n, 0))
-    return StencilStiffness(problem.space, centre, dict(zip(steps[1:], others, strict=True)))
+    whole = (sent(x, like["device"]) for x in gathered(pieces, rule.grids[0].n, 0))
+    return dict(zip(steps, whole, strict=True))
 
 
 def _against_products(
@@ -161,7 +275,7 @@ def _against_products(
     t, w = rule.points, rule.weights
     of_points = w[:, None] * np.stack(((1 - t) ** 2, t * (1 - t), t**2), -1)
     fields: dict[tuple[int, ...], Tensor] = {(): values}
-    for place in range(-1, -rule.dim - 1, -1):
+    for place in range(-1, -len(rule.grids) - 1, -1):
         widths, merged = rule.widths(place, rows, values.device), {}
         for step, field in fields.items():
             n = field.shape[place] - 1
@@ -217,12 +331,12 @@ def load(problem: Poisson, dtype: torch.dtype, device: torch.device, speaks_torc
         size, speaks_torch = size + of_f, speaks_torch or tensor
     elif isinstance(f, float):
         at_nodes = torch.full(problem.node_shape, held("f", f, dtype), dtype=dtype, device=device)
-        b = integrate_nodal(problem.grids, at_nodes, lumped=True)
+        b = integrate_nodal(problem.grids, at_nodes, True, problem.region.active)
     else:
         given = f
         _require_finite(problem, f)
         at_nodes = _whole_period(problem, sent(f, device, dtype))
-        b = integrate_nodal(problem.grids, at_nodes, problem.load == "nodal")
+        b = integrate_nodal(problem.grids, at_nodes, problem.load == "nodal", problem.region.active)
     b = add_fluxes("f", problem, problem.space.loads(b), at_sides)
     return Load(b, "f", given, problem.load == "nodal", speaks_torch, size, total)
 
@@ -237,7 +351,7 @@ def _of_function(
     points = np.ix_(*(grid.x.copy() for grid in problem.grids))
     values, speaks_torch = evaluate("f", problem.f, *points, device=device)
     at_nodes = _whole_period(problem, sent(values, device, dtype))
-    return integrate_nodal(problem.grids, at_nodes, lumped=True), speaks_torch, 0.0
+    return integrate_nodal(problem.grids, at_nodes, True, problem.region.active), speaks_torch, 0.0
 
 
 def _require_finite(problem: Poisson, f: Tensor) -> None:

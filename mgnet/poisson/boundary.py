@@ -16,12 +16,11 @@ from ..core.kinds import hidden, tracked
 from ..operators.boxes import Box
 from ..operators.contract import Operator
 from .conditions import Dirichlet, nothing
-from .grid import Grid
 from .problem import Poisson
 from .quadrature import Quadrature, evaluate, integrate_nodal
 
-__all__ = ["Held", "Side", "add_fluxes", "boundary_values", "common_batch", "flux_sums", "fluxes"]
-__all__ += ["side_values"]
+__all__ = ["Held", "Side", "add_fluxes", "at_end", "boundary_values", "common_batch", "flux_sums", "fluxes"]
+__all__ += ["nodal_data", "on_side", "side_rule", "side_values"]
 
 # An axis, its low end 0 or its high end -1, and values on that side, shape ``(..., *nodes of the side)``.
 Side = tuple[int, int, Tensor]
@@ -36,13 +35,13 @@ def fluxes(problem: Poisson, dtype: torch.dtype, device: torch.device) -> list[S
     for name, axis, end, side in problem.sides():
         if isinstance(side, Dirichlet) or nothing(side.g):
             continue
-        along, names = _along(problem, axis)
+        rule, names = side_rule(problem, axis, end)
         if callable(side.g) and problem.load == "exact":
-            g, rule = _on_side(problem, axis, end, side.g), Quadrature(along, problem.dim)
+            g = on_side(problem, axis, end, side.g)
             b, *_ = rule.integrate(f"{name}: g", g, dtype, device, names)
         else:
-            values = _nodal_data(problem, name, axis, end, side.g, device).to(dtype)
-            b = integrate_nodal(along, values, problem.load == "nodal")
+            values = nodal_data(problem, f"{name}: g", axis, end, side.g, device).to(dtype)
+            b = integrate_nodal(rule.grids, values, problem.load == "nodal", rule.active)
         batch = common_batch(f"{name}: g", b, problem.dim - 1, batch)
         found.append((axis, end, sent(b, device)))
     return found
@@ -73,14 +72,14 @@ def add_fluxes(name: str, problem: Poisson, b: Tensor, sides: list[Side], own: b
         # The node of a side that is not held is an unknown.
         values = Box(axes[:axis] + axes[axis + 1 :]).loads(values)
         if tracked(values) or whole != b.shape[: b.ndim - dim]:
-            b, own = b + _at_end(values, place, b.shape[place], end), True
+            b, own = b + at_end(values, place, b.shape[place], end), True
             continue
         b, own = b if own else b.clone(), True
         b.select(place, end).add_(values)
     return b
 
 
-def _at_end(values: Tensor, place: int, count: int, end: int) -> Tensor:
+def at_end(values: Tensor, place: int, count: int, end: int) -> Tensor:
     """Give values at all of so many nodes along an axis: those of one end, and zeros."""
     values = values.unsqueeze(place)
     shape = list(values.shape)
@@ -97,7 +96,7 @@ def side_values(problem: Poisson, dtype: torch.dtype, device: torch.device) -> l
     found: list[Side] = []
     batch: tuple[int, ...] = ()
     for name, axis, end, side in given:
-        values = _nodal_data(problem, name, axis, end, side.g, device)
+        values = nodal_data(problem, f"{name}: g", axis, end, side.g, device)
         batch = common_batch(f"{name}: g", values, problem.dim - 1, batch)
         found.append((axis, end, values.to(dtype)))
     return found
@@ -109,9 +108,28 @@ def boundary_values(problem: Poisson, dtype: torch.dtype, device: torch.device) 
     for axis, end, values in side_values(problem, dtype, device):
         place, count = axis - problem.dim, problem.node_shape[axis]
         ones = torch.ones(problem.side_shape(axis), dtype=torch.bool, device=device)
-        here, values = (_at_end(x, place, count, end) for x in (ones, values))
+        here, values = (at_end(x, place, count, end) for x in (ones, values))
         total = torch.where(here, values, values.new_zeros(()) if total is None else total)
-    return total
+    return _with_fixed(problem, total, dtype, device)
+
+
+def _with_fixed(
+    problem: Poisson, total: Tensor | None, dtype: torch.dtype, device: torch.device
+) -> Tensor | None:
+    """Write the values of nodes that are held wherever they are over those of the sides."""
+    region = problem.region
+    if region.fixed is None:
+        return total
+    values = region.values
+    if isinstance(values, float) and not values and total is None:
+        return None
+    if callable(values):
+        points = np.ix_(*(grid.x.copy() for grid in problem.grids))
+        values, _ = evaluate("fixed: the values", values, *points, device=device)
+    elif isinstance(values, float):
+        values = torch.full((), held("fixed: the values", values, dtype, ROOM), dtype=dtype)
+    values, mask = sent(values, device, dtype), sent(region.fixed, device)
+    return torch.where(mask, values, values.new_zeros(()) if total is None else total)
 
 
 def common_batch(name: str, values: Tensor, axes: int, batch: tuple[int, ...]) -> tuple[int, ...]:
@@ -126,16 +144,19 @@ def common_batch(name: str, values: Tensor, axes: int, batch: tuple[int, ...]) -
         raise ValueError(f"{name}: got {got}; accepted: a batch that all share") from None
 
 
-def _along(problem: Poisson, axis: int) -> tuple[list[Grid], str]:
-    """Give the grids of a side, and the names of its coordinates."""
-    return problem.grids[:axis] + problem.grids[axis + 1 :], "xyz".replace("xyz"[axis], "")
+def side_rule(problem: Poisson, axis: int, end: int) -> tuple[Quadrature, str]:
+    """Give the quadrature on a side, and the names of its coordinates."""
+    active = problem.region.active
+    active = None if active is None else active.select(axis, end)
+    grids = problem.grids[:axis] + problem.grids[axis + 1 :]
+    return Quadrature(grids, problem.dim, active), "xyz".replace("xyz"[axis], "")
 
 
-def _on_side(problem: Poisson, axis: int, end: int, g: Callable[..., Any]) -> Callable[..., Any]:
+def on_side(problem: Poisson, axis: int, end: int, g: Callable[..., Any]) -> Callable[..., Any]:
     """Turn a function of all coordinates into one of those along a side."""
     place = problem.grids[axis].domain[end]
 
-    def on_side(*along: Any) -> Any:
+    def of_side(*along: Any) -> Any:
         # Each coordinate is an array of as many axes as the box has; the side's own is one point.
         shapes = [(*x.shape[:axis], 1, *x.shape[axis:]) for x in along]
         full = [x.reshape(shape) for x, shape in zip(along, shapes, strict=True)]
@@ -151,33 +172,51 @@ def _on_side(problem: Poisson, axis: int, end: int, g: Callable[..., Any]) -> Ca
         broadcast: Any = torch.broadcast_to if isinstance(values, Tensor) else np.broadcast_to
         return broadcast(values, (*batch, *wanted))
 
-    return on_side
+    return of_side
 
 
-def _nodal_data(problem: Poisson, name: str, axis: int, end: int, g: Any, device: torch.device) -> Tensor:
+def nodal_data(problem: Poisson, name: str, axis: int, end: int, g: Any, device: torch.device) -> Tensor:
     """Give the data of a side at its nodes, shape ``(..., *side nodes)``, in float64."""
     shape = problem.side_shape(axis)
     if callable(g):
-        on_side, (grids, names) = _on_side(problem, axis, end, g), _along(problem, axis)
-        points = np.ix_(*(grid.x.copy() for grid in grids))
-        values, _ = evaluate(f"{name}: g", on_side, *points, device=device, names=names)
+        rule, names = side_rule(problem, axis, end)
+        points = np.ix_(*(grid.x.copy() for grid in rule.grids))
+        values, _ = evaluate(name, on_side(problem, axis, end, g), *points, device=device, names=names)
         return sent(values, device)
     if isinstance(g, float):
         return torch.full(shape, g, dtype=torch.float64, device=device)
     if isinstance(g, Tensor) and not g.ndim:
         return sent(g, device, torch.float64).expand(shape)
-    values = array(f"{name}: g", g, (problem.node_shape, shape), "nodal values")
-    require_finite(f"{name}: g", values, len(shape) + (values.shape[-problem.dim :] == problem.node_shape))
+    values = array(name, g, (problem.node_shape, shape), "nodal values")
+    values = _where_present(problem, axis, end, values)
+    require_finite(name, values, len(shape) + (values.shape[-problem.dim :] == problem.node_shape))
     if values.shape[-problem.dim :] == problem.node_shape:
         values = values.select(axis - problem.dim, end)
     return sent(values, device, torch.float64)
 
 
+def _where_present(problem: Poisson, axis: int, end: int, values: Tensor) -> Tensor:
+    """Return data of a side, or of the whole box, with zero at nodes that have no cell."""
+    present = problem.region.present
+    if present is None:
+        return values
+    whole = values.shape[-problem.dim :] == problem.node_shape
+    mask = present if whole else present.select(axis, end)
+    return torch.where(mask.to(values.device), values, values.new_zeros(()))
+
+
 class Held:
     """The values at the Dirichlet nodes, elsewhere zero: an array, or at the ends of a line two numbers."""
 
-    def __init__(self, box: Box, nodes: Tensor | None = None, ends: tuple[Any, Any] = (0.0, 0.0)) -> None:
+    def __init__(
+        self,
+        box: Box,
+        nodes: Tensor | None = None,
+        ends: tuple[Any, Any] = (0.0, 0.0),
+        inside: bool = False,
+    ) -> None:
         self.box, self._nodes, self.ends = box, nodes, ends
+        self.inside = inside  # whether nodes that are not on a side are held too, or have no cell
 
     @classmethod
     def of(cls, problem: Poisson, dtype: torch.dtype, device: torch.device) -> Held:
@@ -185,13 +224,14 @@ class Held:
         for name, *_, side in problem.sides():
             if isinstance(side, Dirichlet) and isinstance(side.g, float):
                 held(f"{name}: Dirichlet g", side.g, dtype, ROOM)
-        if problem.dim > 1:
-            return cls(problem.space, boundary_values(problem, dtype, device))
+        inside = not problem.region.whole
+        if problem.dim > 1 or problem.region.fixed is not None:
+            return cls(problem.space, boundary_values(problem, dtype, device), inside=inside)
         ends: list[Any] = [0.0, 0.0]
         for _, end, value in side_values(problem, dtype, device):
             here = value.device.type == "cpu"  # reading from elsewhere would wait
             ends[end] = float(value) if here and not (tracked(value) or hidden(value)) else value
-        return cls(problem.space, None, (ends[0], ends[1]))
+        return cls(problem.space, None, (ends[0], ends[1]), inside)
 
     @property
     def numbers(self) -> tuple[Any, ...]:
@@ -214,7 +254,7 @@ class Held:
         """Return the same in float64."""
         ends = [end.double() if isinstance(end, Tensor) else end for end in self.ends]
         nodes = None if self._nodes is None else self._nodes.double()
-        return Held(self.box, nodes, (ends[0], ends[1]))
+        return Held(self.box, nodes, (ends[0], ends[1]), self.inside)
 
     def beside(self, b: Tensor) -> tuple[tuple[int, ...], Tensor, Held]:
         """Return the batch, the leading axes of loads and values, and both with one axis for it."""
@@ -224,15 +264,16 @@ class Held:
         batch = common_batch("boundary", self._nodes, self.box.dim, batch)
         rows = b.expand(*batch, *shape).reshape(math.prod(batch), *shape)
         nodes = self._nodes.expand(*batch, *self._nodes.shape[-self.box.dim :])
-        return batch, rows, Held(self.box, nodes.reshape(len(rows), *nodes.shape[-self.box.dim :]))
+        nodes = nodes.reshape(len(rows), *nodes.shape[-self.box.dim :])
+        return batch, rows, Held(self.box, nodes, inside=self.inside)
 
     def lifted(self, b: Tensor, A: Operator) -> Tensor:
         """Move the values to the right-hand side, :eq:`lifting`; derivatives can be taken."""
         if self.zero or not b.numel():
-            return b
+            return A.kept(b)
         g = self.nodes(b)
         at_nodes = A.at_nodes(g.reshape(-1, 1, *g.shape[-self.box.dim :])).reshape(g.shape)
-        return b - self.box.loads(at_nodes)  # eq: lifting
+        return A.kept(b - self.box.loads(at_nodes))  # eq: lifting
 
     def complete(self, x: Tensor) -> Tensor:
         """Return all nodes of a solution from its unknowns, shape ``(..., *unknowns)``; see Box.nodes."""

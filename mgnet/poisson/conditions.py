@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..core.arrays import array, data
 from ..core.checks import instance, number, shown
-from ..core.kinds import hidden, is_array, tracked
+from ..core.kinds import hidden, is_array, is_number, tracked
 
 __all__ = ["SIDES", "Condition", "Dirichlet", "Neumann", "Robin", "conditions_of", "nothing", "side_shape"]
 
@@ -68,8 +68,11 @@ class Robin(_Condition):
 
     Parameters
     ----------
-    alpha : float
-        The transfer coefficient α, at least 0; a tensor that requires a gradient gets one.
+    alpha : float, callable or array
+        The transfer coefficient α, at least 0; a tensor that requires a gradient gets one. On the sides of a
+        box it may vary as g may, without a batch: where it is zero the side is one with a given flux. A
+        number is integrated against products of hats, and so is a function or an array where g is;
+        where ``load`` is "nodal" these are lumped as g is.
     g : float, callable or array, default 0.0
         The right-hand side; what varies on the side of a box as for :class:`Dirichlet`.
     """
@@ -78,10 +81,15 @@ class Robin(_Condition):
     g: Any = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "alpha", _tracked_number("Robin alpha", self.alpha))
+        name, alpha = "Robin alpha", self.alpha
+        if not callable(alpha):
+            alpha = data(name, alpha) if is_array(alpha) else _tracked_number(name, alpha)
+            object.__setattr__(self, "alpha", alpha)
         super().__post_init__()
-        if not hidden(self.alpha) and self.alpha < 0:
-            raise ValueError(f"Robin alpha: got {shown(self.alpha)}; accepted: a number of at least 0")
+        if callable(alpha) or is_array(alpha):
+            return
+        if not hidden(alpha) and alpha < 0:
+            raise ValueError(f"Robin alpha: got {shown(alpha)}; accepted: a number of at least 0")
 
 
 Condition = Dirichlet | Neumann | Robin
@@ -143,6 +151,9 @@ def _require_at_end(name: str, end: Any, joined: bool) -> None:
     instance(name, end, Condition, ACCEPTED)
     if not (isinstance(end.g, float) or (isinstance(end.g, Tensor) and not end.g.ndim)):
         raise TypeError(f"{name}: got {type(end).__name__}(g) with g = {shown(end.g)}; accepted: a number")
+    alpha = getattr(end, "alpha", 0.0)
+    if not is_number(alpha):
+        raise TypeError(f"{name}: got Robin(alpha, g) with alpha = {shown(alpha)}; accepted: a number")
 
 
 def _on_sides(given: dict[str, Any], boundary: Any, joined: tuple[bool, ...]) -> dict[str, Any]:
@@ -166,9 +177,12 @@ def _require_on_side(name: str, side: Any, joined: bool, axis: int, node_shape: 
     if joined:
         got = f"{shown(side)} for the side {name!r} of a periodic axis"
         raise ValueError(f"boundary: got {got}; accepted: none")
+    what, shapes = f"nodal values on the side {name!r}, or on the whole box", (node_shape, side_shape(node_shape, axis))
     if is_array(side.g) or (isinstance(side.g, Tensor) and side.g.ndim):
-        what = f"nodal values on the side {name!r}, or on the whole box"
-        array(f"{name}: {type(side).__name__} g", side.g, (node_shape, side_shape(node_shape, axis)), what)
+        array(f"{name}: {type(side).__name__} g", side.g, shapes, what)
+    alpha = getattr(side, "alpha", 0.0)
+    if is_array(alpha) or (isinstance(alpha, Tensor) and alpha.ndim):
+        array(f"{name}: Robin alpha", alpha, shapes, what, batch=False)
 
 
 def _require_one_way(name: str, side: Condition, axis: int, node_shape: tuple[int, ...]) -> None:

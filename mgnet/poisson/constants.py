@@ -15,8 +15,10 @@ from torch import Tensor
 
 from ..core.arrays import sent
 from .assembly import Load
+from .boundary import side_rule
 from .conditions import nothing
 from .problem import Poisson
+from .quadrature import hat_integrals
 
 __all__ = ["Constants", "LooseConstants"]
 
@@ -27,12 +29,50 @@ ROUNDED = 16
 class Constants:
     """The constants, where they solve the homogeneous problem: c = 0, and no end holds u."""
 
-    def __init__(self, problem: Poisson) -> None:
+    def __init__(self, problem: Poisson, pieces: Tensor | None = None) -> None:
         self.problem, self.space = problem, problem.space
-        self.volume = math.prod(grid.length for grid in problem.grids)
-        # The measure of the sides that are not joined.
-        self.border = sum(self.volume / problem.grids[axis].length for _, axis, *_ in problem.sides())
         self.axes = tuple(range(-problem.dim, 0))
+        self.pieces = None if pieces is None else self.space.unknowns(pieces)
+        self.nodes = pieces
+        self.weights = self._weights()
+        # Of each piece: its volume, and the measure of its sides that are not joined.
+        self.volume = self._sums(self.weights[None])[0]
+        self.border = self._borders()
+
+    def _weights(self) -> Tensor:
+        """Give the integrals of the hats, shape ``(*unknowns)``, in float64."""
+        region = self.problem.region
+        if region.active is None:
+            return self.space.hat_integrals(torch.zeros((), dtype=torch.float64, device="cpu"))
+        return self.space.loads(hat_integrals(self.problem.grids, region.active))
+
+    def _borders(self) -> Tensor:
+        """Give the measure of the sides of each piece."""
+        total = torch.zeros_like(self.volume)
+        for _, axis, end, _ in self.problem.sides():
+            rule, _ = side_rule(self.problem, axis, end)
+            parts = hat_integrals(rule.grids, rule.active) if rule.grids else torch.ones(())
+            if self.nodes is None:
+                total += parts.sum()
+                continue
+            pieces = self.nodes.select(axis, end).flatten()
+            total += torch.bincount(pieces, parts.double().flatten(), len(total) + 1)[1:]
+        return total
+
+    def _sums(self, x: Tensor) -> Tensor:
+        """Sum up each row, shape ``(batch, *unknowns)``, over each piece that nothing holds, (batch, pieces)."""
+        if self.pieces is None:
+            return x.sum(self.axes)[:, None]
+        pieces, rows = sent(self.pieces.flatten(), x.device), x.reshape(len(x), -1)
+        total = rows.new_zeros((len(rows), int(self.pieces.max()) + 1))
+        return total.index_add(1, pieces, rows)[:, 1:]
+
+    def _spread(self, x: Tensor, pieces: Tensor | None) -> Tensor:
+        """Give all places what their piece has, of shape (batch, pieces); zero where there is none."""
+        if pieces is None:
+            return x.reshape(-1, *[1] * len(self.axes))
+        padded = torch.cat((x.new_zeros((len(x), 1)), x), 1)
+        return padded[:, sent(pieces, x.device)]
 
     def compatible(self, b: Tensor, load: Load) -> Tensor:
         """Return the load without the defect that rounding or lumping left, :eq:`compatibility`.
@@ -46,35 +86,47 @@ class Constants:
         if load.name == "f":
             coarsest = min(self.problem.cells)
             allowed = max(allowed, min(0.1 if load.lumped else 0.01, 2 / coarsest**2))
-        defect, size = b.sum(self.axes), b.abs().sum(self.axes)  # eq: compatibility
+        defect, size = self._sums(b), self._sums(b.abs())  # eq: compatibility
         size = torch.maximum(size, self._of_rows(load.size, load, size))
         # What a load and fluxes of 1 everywhere sum to.
-        ones = self.border + (self.problem.unknowns if load.name == "b" else self.volume)
-        bad = defect.abs() > (allowed * size).clamp_min(ROUNDED * torch.finfo(b.dtype).eps * ones)
+        ones = sent(self.border + (self._counts if load.name == "b" else self.volume), b.device, b.dtype)
+        bad = defect.abs() > torch.maximum(allowed * size, ROUNDED * torch.finfo(b.dtype).eps * ones)
         if bad.any():
-            row = int(bad.int().argmax())
-            fluxes = self._of_rows(load.fluxes, load, defect)[row]
-            self._refuse(load, row, *(x.item() for x in (defect[row], fluxes, size[row])))
+            row, piece = bad.nonzero()[0].tolist()
+            fluxes = self._of_rows(load.fluxes, load, defect)[row, 0]
+            self._refuse(load, (row, piece), *(x.item() for x in (defect[row, piece], fluxes, size[row, piece])))
         return self.project(b)
+
+    @property
+    def _counts(self) -> Tensor:
+        """How many unknowns each piece has."""
+        return self._sums(torch.ones_like(self.weights)[None])[0]
 
     def _of_rows(self, x: Tensor | float, load: Load, like: Tensor) -> Tensor:
         """Give one number for each row of the load, from one for each or for all."""
         batch = load.b.shape[: load.b.ndim - self.problem.dim]
         if isinstance(x, Tensor):
-            return sent(x, like.device, like.dtype).expand(batch or (1,)).reshape(-1)
+            return sent(x, like.device, like.dtype).expand(batch or (1,)).reshape(-1, 1)
         return torch.full_like(like, x)
 
-    def _refuse(self, load: Load, row: int, defect: float, fluxes: float, size: float) -> NoReturn:
+    def _refuse(
+        self, load: Load, place: tuple[int, int], defect: float, fluxes: float, size: float
+    ) -> NoReturn:
         """Say what is incompatible, by how much, and what to subtract from it."""
+        row, piece = place
+        volume, border = float(self.volume[piece]), float(self.border[piece])
         sides = [name for name, *_, condition in self.problem.sides() if not nothing(condition.g)]
         names = [load.name] if abs(defect - fluxes) > 0.1 * abs(defect) else []
         names += [f"the fluxes g of {', '.join(sides)}"] if abs(fluxes) > 0.1 * abs(defect) else []
         where = f" in row {row}" if load.b.ndim > self.problem.dim and load.b.shape[0] > 1 else ""
+        if self.pieces is not None:
+            index = tuple((self.pieces == piece + 1).nonzero()[0].tolist())
+            where += f" in the piece of the domain around the unknown {index}"
         of_f = load.name == "f"
-        mean = defect / (self.volume if of_f else self.problem.unknowns)
+        mean = defect / (volume if of_f else float(self._counts[piece]))
         halved = of_f and load.lumped and not fluxes
         why = " (its mean, in which nodes on a border count by half)" if halved else ""
-        flux = f", or {defect / self.border!r} from g on every side" if fluxes else ""
+        flux = f", or {defect / border!r} from g on every side" if fluxes and border else ""
         raise ValueError(
             f"{' and '.join(names)}: got data that sum to {defect:.3e}{where}, the defect, of {size:.3e} in"
             " absolute value; accepted: a load and boundary fluxes that sum to zero, since u is determined up"
@@ -83,17 +135,17 @@ class Constants:
 
     def project(self, b: Tensor) -> Tensor:
         """Return the load less a constant right-hand side, so that it sums to zero; zero of a constant."""
-        weights = self.space.hat_integrals(b)
-        rest = b - b.sum(self.axes, keepdim=True) / weights.sum() * weights
+        weights = sent(self.weights, b.device, b.dtype)
+        means = self._sums(b) / sent(self.volume, b.device, b.dtype)
+        rest = b - self._spread(means, self.pieces) * weights
         rounding = ROUNDED * torch.finfo(b.dtype).eps * b.abs().amax(self.axes, keepdim=True)
         return rest.mul_(rest.abs().amax(self.axes, keepdim=True) > rounding)
 
     def remove(self, u: Tensor) -> Tensor:
         """Return the function with zero mean that differs from another by a constant, :eq:`zero-mean`."""
-        weights = self.space.hat_integrals(u)
-        # eq: zero-mean
-        mean = (self.space.unknowns(u) * weights).sum(self.axes, keepdim=True) / weights.sum()
-        return u - mean
+        weights = sent(self.weights, u.device, u.dtype)
+        means = self._sums(self.space.unknowns(u) * weights) / sent(self.volume, u.device, u.dtype)
+        return u - self._spread(means, self.nodes)  # eq: zero-mean
 
 
 class LooseConstants:

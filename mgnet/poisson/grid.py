@@ -11,7 +11,7 @@ import numpy as np
 
 from ..core.arrays import to_numpy
 from ..core.checks import count, number, shown
-from ..core.kinds import is_array, refuse_masked
+from ..core.kinds import is_array, refuse_masked, refuse_tracked
 from ..core.resources import require_memory
 
 __all__ = ["Grid", "grids_of"]
@@ -181,12 +181,11 @@ def increasing(nodes: Any) -> np.ndarray:
 def grids_of(n: Any, domain: Any, nodes: Any, dim: int) -> list[Grid]:
     """Return the grid of each axis, once it is known that there is memory for the cells."""
     if nodes is not None:
-        if dim > 1:
-            raise ValueError(f"nodes: got nodes with dim={dim}; accepted: n and domain, or dim=1")
-        return [_of_nodes(nodes, n, domain)]
-    cells = _cells(n, dim)
-    require_memory(math.prod(cells), n if dim > 1 else None)
-    grids = [_uniform_grid(k, ends) for k, ends in zip(cells, _domains(domain, dim), strict=True)]
+        grids = _of_all_nodes(nodes, n, domain, dim)
+    else:
+        cells = _cells(n, dim)
+        require_memory(math.prod(cells), n if dim > 1 else None)
+        grids = [_uniform_grid(k, ends) for k, ends in zip(cells, _domains(domain, dim), strict=True)]
     volume = math.prod(grid.length / grid.n for grid in grids)
     if dim > 1 and not 1e-300 < volume < 1e300:
         got = f"{shown(domain)}, whose cells have the volume {volume:.0e}"
@@ -194,11 +193,27 @@ def grids_of(n: Any, domain: Any, nodes: Any, dim: int) -> list[Grid]:
     return grids
 
 
-def _of_nodes(nodes: Any, n: Any, domain: Any) -> Grid:
-    (ends,) = _domains(domain, 1)
+def _of_all_nodes(nodes: Any, n: Any, domain: Any, dim: int) -> list[Grid]:
+    """Return the grids of given nodes, in more dimensions one array for each axis."""
+    if dim == 1:
+        (ends,) = _domains(domain, 1)
+        return [_of_nodes(nodes, n, ends)]
+    refuse_tracked("nodes", nodes)
+    axes = list(nodes) if is_array(nodes) else []
+    if len(axes) != dim or not all(map(is_array, axes)):
+        raise ValueError(f"nodes: got {shown(nodes)}; accepted: a tuple of {dim} arrays, one for each axis")
+    counts = list(n) if is_array(n) else [n] * dim
+    if len(counts) != dim:
+        raise ValueError(f"n: got {shown(n)}; accepted: a number of cells, or {dim} of them")
+    grids = [_of_nodes(*each) for each in zip(axes, counts, _domains(domain, dim), strict=True)]
+    require_memory(math.prod(grid.n for grid in grids), None)
+    return grids
+
+
+def _of_nodes(nodes: Any, n: Any, ends: Any) -> Grid:
     x = increasing(nodes)
     if ends_of(ends) not in ((0.0, 1.0), (x[0], x[-1])):
-        raise ValueError(f"domain: got {shown(domain)} and nodes; accepted: one of them")
+        raise ValueError(f"domain: got {shown(ends)} and nodes; accepted: one of them")
     if n is not None and count("n", n) != len(x) - 1:
         raise ValueError(f"n: got {shown(n)} and {len(x)} nodes; accepted: n = {len(x) - 1}, or nodes alone")
     return Grid(len(x) - 1, (float(x[0]), float(x[-1])), x)

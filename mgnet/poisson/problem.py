@@ -19,6 +19,7 @@ from ..operators.axes import Axis
 from ..operators.boxes import Box
 from .conditions import SIDES, Condition, Dirichlet, conditions_of, side_shape
 from .grid import Grid, grids_of
+from .region import Region
 
 __all__ = ["Poisson"]
 
@@ -48,16 +49,17 @@ class Poisson:
         Number of cells, at least 1, along all axes or along each; not with ``nodes``.
     domain : (float, float) or a sequence of them, default (0.0, 1.0)
         The two ends of all axes or of each.
-    nodes : array, shape (n + 1,), optional
-        Increasing node coordinates of a non-uniform grid, instead of ``n`` and ``domain``; only in one
-        dimension.
+    nodes : array, shape (n + 1,), or one for each axis, optional
+        Increasing node coordinates of a non-uniform grid, instead of ``n`` and ``domain``; in more
+        dimensions a tuple of arrays, one for each axis.
     boundary : Dirichlet, Neumann, Robin or dict, optional
         One condition for all sides, or a dictionary by side: left, right (x), bottom, top (y), back, front
         (z). A side that is not named is Dirichlet(0). At an edge that two Dirichlet sides share the one
         later in this list counts.
-    a : float, callable or array of shape (n,) or (n₁, n₂), default 1.0
+    a : float, callable or array of shape (n,) or (n₁, n₂), or a tuple of them, default 1.0
         Coefficient, positive; an array has one value per cell, a function is averaged over each cell by Gauss
-        quadrature: five points, in a box three along each axis.
+        quadrature: five points, in a box three along each axis. In a box a tuple (a_x, a_y) is a diagonal
+        tensor: the flux along each axis has a coefficient of its own.
     c : float, callable or array of shape (n + 1,) or (n₁ + 1, n₂ + 1), default 0.0
         Coefficient, not negative; an array has one value per node. It goes through the same integrals as f,
         so that f = c g with a constant g has the solution g: see ``load``.
@@ -75,7 +77,16 @@ class Poisson:
         loads are the same, and for ``b`` c is integrated unless it is "nodal".
     b : array, shape ``(..., *unknowns)``, optional
         The load vector itself, instead of ``f``, one entry per unknown: the nodes that are on no Dirichlet
-        side, those of joined sides once. The data of Neumann and Robin sides are still added.
+        side, those of joined sides once. The data of Neumann and Robin sides are still added. Entries at
+        nodes that are held by ``fixed``, or have no cell, do not count.
+    cells : array of bool, shape (n,) or (n₁, n₂), optional
+        The cells that are the domain: any set of them, all by default. Where its border is not on a side of
+        the box nothing flows through it, unless nodes are held there; sides hold where there are cells. Of
+        data at other cells and nodes nothing counts, but functions are called on the whole box.
+    fixed : (array of bool, data), optional
+        Nodes that are held, anywhere: a mask of shape (n + 1,) or (n₁ + 1, n₂ + 1), and the values there, a
+        number, a function of the coordinates, or an array of shape (..., n₁ + 1, n₂ + 1), or of shape
+        (..., k) for the k nodes that are held. On a side this counts, not the condition.
 
     Raises
     ------
@@ -101,16 +112,18 @@ class Poisson:
         periodic: bool | Sequence[bool] = False,
         load: str | None = None,
         b: Any = None,
+        cells: Any = None,
+        fixed: Any = None,
     ) -> None:
         self.dim = _dimension(dim)
         self.grids = grids_of(n, domain, nodes, self.dim)
         self.joined = _joined(periodic, self.dim)
+        self.region = Region(cells, fixed, self.joined, self.cells)
         self.conditions = conditions_of(boundary, left, right, self.joined, self.node_shape)
         if not isinstance(load, str | None) or load not in (None, "exact", "nodal"):
             raise ValueError(f"load: got {shown(load)}; accepted: 'exact', 'nodal' or None")
-        self.a = _coefficient("a", 1.0 if a is None else a, self.cells, "one value per cell")
-        self.c = _coefficient("c", 0.0 if c is None else c, self.node_shape, AT_NODES)
-        require_bounds(a=self.a, c=self.c)
+        self.a = self._coefficients(1.0 if a is None else a)
+        self.c = self._coefficient("c", 0.0 if c is None else c, self.node_shape, AT_NODES)
         self.f, self.b = self._right_hand_side(f, b)  # eq: strong-form, strong-form-box
         self.load = load or ("exact" if callable(self.f) else "nodal")
         # A number f is a constant, also where it became nodal values to take derivatives by.
@@ -118,6 +131,21 @@ class Poisson:
         # Whether f, and c with it, counts by its nodal values; and whether they are lumped.
         self.lumped = load == "nodal" or (load is None and array_f)
         self.nodal = array_f or self.lumped
+
+    def _coefficients(self, a: Any) -> Any:
+        """Return a, or one for each axis."""
+        if self.dim == 1 or not isinstance(a, tuple):
+            return self._coefficient("a", a, self.cells, "one value per cell")
+        if len(a) != self.dim:
+            raise ValueError(f"a: got {len(a)} coefficients; accepted: one, or a tuple of {self.dim}")
+        return tuple(self._coefficient("a", each, self.cells, "one value per cell") for each in a)
+
+    def _coefficient(self, name: str, value: Any, shape: tuple[int, ...], what: str) -> Any:
+        found = _coefficient(name, value, shape, what)
+        if isinstance(found, Tensor):
+            found = self.region.inside(found, 1.0 if name == "a" else 0.0)
+        require_bounds(**{name: found})
+        return found
 
     def _right_hand_side(self, f: Any, b: Any) -> tuple[Any, Any]:
         if (f is None) == (b is None):
@@ -134,7 +162,8 @@ class Poisson:
             return number("f", f), None
         once = tuple(n + (not joined) for n, joined in zip(self.cells, self.joined, strict=True))
         shapes = (self.node_shape, once) if any(self.joined) else (self.node_shape,)
-        return array("f", f, shapes, AT_NODES), None
+        f = array("f", f, shapes, AT_NODES)
+        return (self.region.inside(f, 0.0) if f.shape[-self.dim :] == self.node_shape else f), None
 
     @cached_property
     def cells(self) -> tuple[int, ...]:
@@ -187,17 +216,18 @@ class Poisson:
     @property
     def floats(self) -> bool:
         """Whether no value is given, so that only c and Robin's alpha hold the constants."""
-        return not any("dirichlet" in ends for ends in self.space.ends)
+        return self.region.fixed is None and not any("dirichlet" in ends for ends in self.space.ends)
 
     @cached_property
     def alike(self) -> bool:
         """Whether cells differ by c alone: their widths, a and what derivatives Robin's alpha has do not."""
-        uniform = all(grid.uniform for grid in self.grids)
-        return uniform and isinstance(self.a, float) and not any(tracked(*pair) for pair in self.alphas)
+        uniform = all(grid.uniform for grid in self.grids) and self.region.whole
+        known = not any(tracked(alpha) or not is_number(alpha) for pair in self.alphas for alpha in pair)
+        return uniform and isinstance(self.a, float) and known
 
     @cached_property
     def alphas(self) -> list[tuple[Any, Any]]:
-        """Robin's alpha on the two sides of each axis, floats or tensors by which derivatives are taken."""
+        """Robin's alpha on the two sides of each axis: floats, tensors by which derivatives are taken, or data."""
         alphas = [getattr(side, "alpha", 0.0) for pair in self.conditions for side in pair]
         return list(zip(alphas[::2], alphas[1::2], strict=True))
 

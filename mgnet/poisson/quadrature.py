@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from .grid import Grid
 from .problem import Poisson, require_bounds
 from .unseen import Lookout
 
-__all__ = ["Quadrature", "coefficient_at", "evaluate", "integrate_nodal"]
+__all__ = ["Quadrature", "coefficient_at", "evaluate", "hat_integrals", "integrate_nodal"]
 
 CPU = torch.device("cpu")
 # Points along each axis of a cell, by the number of axes. Five integrate polynomials of degree 9 exactly, so
@@ -32,14 +33,34 @@ MOST = 5 * 2**16
 class Quadrature:
     """Gauss points, those of a box on its sides too, in some cells of the first axis after others."""
 
-    def __init__(self, grids: Sequence[Grid], dim: int) -> None:
-        self.grids, self.dim = list(grids), dim
+    def __init__(self, grids: Sequence[Grid], dim: int, active: Tensor | None = None) -> None:
+        self.grids, self.dim, self.active = list(grids), dim, active
         self.points, self.weights = RULES[dim]
 
     @classmethod
     def of(cls, problem: Poisson) -> Quadrature:
         """Return that of a problem."""
-        return cls(problem.grids, problem.dim)
+        return cls(problem.grids, problem.dim, problem.region.active)
+
+    def inside(self, cells: slice, values: Tensor, other: float = 0.0) -> Tensor:
+        """Return values at the points of some cells, and another one in those that are no part of the domain."""
+        if self.active is None:
+            return values
+        mask = self.active[cells]
+        for place in range(-mask.ndim, 0):
+            mask = mask.repeat_interleave(len(self.points), place)
+        return torch.where(mask.to(values.device), values, values.new_full((), other))
+
+    def between(self, nodal: Tensor) -> Tensor:
+        """Return at the points what is linear along each axis of a cell, from its nodal values."""
+        t = sent(torch.from_numpy(self.points), nodal.device, nodal.dtype)
+        for place in range(-len(self.grids), 0):
+            n = nodal.shape[place] - 1
+            low, high = (nodal.narrow(place, i, n).unsqueeze(nodal.ndim + place + 1) for i in (0, 1))
+            s = t.reshape(-1, *[1] * (-1 - place))
+            axis = nodal.ndim + place
+            nodal = (low * (1 - s) + high * s).flatten(axis, axis + 1)
+        return nodal
 
     def pieces(self) -> Iterator[slice]:
         """Split the cells along the first axis."""
@@ -61,11 +82,12 @@ class Quadrature:
         values = values.reshape(shape)  # by itself: torch's unflatten is slow
         return values if place == -1 else values.movedim(place, -1)
 
-    def sampled(self, name: str, problem: Poisson, cells: slice, device: torch.device) -> Tensor:
+    def sampled(self, name: str, function: Any, cells: slice, device: torch.device) -> Tensor:
         """Give the values in float64 of a function, "a" or "c", at the points of some cells, checked."""
-        values = coefficient_at(name, problem, device, *self.coordinates(cells))
+        values = coefficient_at(name, function, device, *self.coordinates(cells))
+        values = self.inside(cells, values, float(name == "a"))
         least = values
-        for place in range(-problem.dim, 0):
+        for place in range(-len(self.grids), 0):
             least = self.apart(least, place).amin(-1)
         require_bounds("cell", cells.start, **{name: least})
         return sent(values, device)
@@ -130,6 +152,7 @@ class Quadrature:
             for cells in self.pieces():
                 points = self.coordinates(cells)
                 values, speaks_torch = evaluate(name, f, *points, device=device, names=names)
+                values = self.inside(cells, values)
                 if not hidden(values):
                     sizes = values.detach().abs()
                     lookout.look(sizes)
@@ -142,15 +165,38 @@ class Quadrature:
         return b, speaks_torch, size
 
 
-def integrate_nodal(grids: Sequence[Grid], f: Tensor, lumped: bool) -> Tensor:
+def integrate_nodal(
+    grids: Sequence[Grid], f: Tensor, lumped: bool, active: Tensor | None = None
+) -> Tensor:
     """Integrate the function through nodal values against the hats, along each axis in turn.
 
     Lumped values stand for it all over their hats, :eq:`load-nodal`; else it is linear along each axis of a
-    cell, :eq:`load-consistent`.
+    cell, :eq:`load-consistent`. Only over the active cells, if it is said which they are.
     """
+    if active is not None:
+        return _over_active(grids, f, lumped, active)
     for place, grid in enumerate(grids, -len(grids)):
         f = _lumped(f, grid.h, place) if lumped else integrate_linear(f, grid.h, place)
     return f
+
+
+def _over_active(grids: Sequence[Grid], f: Tensor, lumped: bool, active: Tensor) -> Tensor:
+    """Do so over some cells: lumped by the integrals of what is left of the hats."""
+    if lumped:
+        return f * sent(hat_integrals(grids, active), f.device, f.dtype)
+    rule = Quadrature(grids, len(grids), active)
+    whole = slice(0, grids[0].n)
+    return rule.against_hats(whole, rule.inside(whole, rule.between(f)), f.dtype)
+
+
+def hat_integrals(grids: Sequence[Grid], active: Tensor | None) -> Tensor:
+    """Return the integral of each node's hat over the active cells, shape ``(*nodes)``, in float64."""
+    cells = [torch.from_numpy(grid.widths(0, grid.n)) / 2 for grid in grids]
+    whole = reduce(torch.multiply, torch.meshgrid(*cells, indexing="ij"))
+    whole = whole if active is None else whole * active
+    for place in range(-len(grids), 0):
+        whole = overlap(whole, whole, place)
+    return whole
 
 
 def _lumped(f: Tensor, h: float | np.ndarray, place: int) -> Tensor:
@@ -233,10 +279,10 @@ def _require_finite_at(name: str, values: Tensor, x: Sequence[np.ndarray], names
             raise ValueError(f"{name}: the function returned {first}, {at}; accepted: finite numbers")
 
 
-def coefficient_at(name: str, problem: Poisson, device: torch.device, *x: np.ndarray) -> Tensor:
+def coefficient_at(name: str, function: Any, device: torch.device, *x: np.ndarray) -> Tensor:
     """Evaluate the function a or c, which has no batch, as ``evaluate`` does."""
-    values, _ = evaluate(name, getattr(problem, name), *x, device=device)
-    if values.ndim != problem.dim:
-        accepted = f"{problem.dim}, one value per point"
+    values, _ = evaluate(name, function, *x, device=device)
+    if values.ndim != len(x):
+        accepted = f"{len(x)}, one value per point"
         raise ValueError(f"{name}: the function returned {values.ndim} axes; accepted: {accepted}")
     return values

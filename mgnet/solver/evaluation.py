@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
+from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,24 +26,38 @@ ROUNDED = 8
 class Interpolant:
     """The function that is linear along each axis of each cell, by its nodal values.
 
-    Their shape is ``(..., *nodes)``; leading axes are a batch.
+    Their shape is ``(..., *nodes)``; leading axes are a batch. Outside of the active cells it is NaN.
     """
 
-    def __init__(self, u: Tensor, grids: Sequence[Grid]) -> None:
-        self.u, self.grids, self.dim = u, grids, len(grids)
+    def __init__(self, u: Tensor, grids: Sequence[Grid], active: Tensor | None = None) -> None:
+        self.grids, self.dim, self.active = grids, len(grids), active
+        self.u = u if active is None else torch.where(u.isnan(), 0.0, u)
 
     def value(self, x: tuple[Any, ...]) -> Tensor:
         """Return the values at points, in float64; see :meth:`mgnet.Solution.__call__`."""
-        return self._sum(self._places(x))
+        places = self._places(x)
+        return self._where_active(self._sum(places), places)
 
     def slope(self, x: tuple[Any, ...]) -> Tensor:
         """Return the slopes at points, in float64; see :meth:`mgnet.Solution.derivative`."""
         places = self._places(x)
-        components = [self._slope(places, along) for along in range(self.dim)]
+        components = [self._where_active(self._slope(places, along), places) for along in range(self.dim)]
         return components[0] if self.dim == 1 else torch.stack(components, -1)
+
+    def _where_active(self, values: Tensor, places: list[_Place]) -> Tensor:
+        """Return values, and NaN at points that are in no active cell, nor on the border of one."""
+        if self.active is None:
+            return values
+        around = itertools.product(*((place.cell, place.before) for place in places))
+        return values.masked_fill(~reduce(torch.logical_or, map(self._is_active, around)), math.nan)
+
+    def _is_active(self, cells: Sequence[Tensor]) -> Tensor:
+        assert self.active is not None
+        return sent(self.active, self.u.device)[tuple(cells)]
 
     def _slope(self, places: list[_Place], along: int) -> Tensor:
         """Give the slope along an axis; at the border of two cells from both."""
+        places = places if self.active is None else self._beside(places, along)
         here, at = self._sum(places, along), places[along]
         if not at.at_borders:
             return here
@@ -50,6 +66,24 @@ class Interpolant:
         there = self._sum([*places[:along], before, *places[along + 1 :]], along)
         own, other = at.width.to(here.device), at.width_before.to(here.device)
         return torch.where(border, torch.lerp(here, there, own / (own + other)), here)
+
+    def _beside(self, places: list[_Place], along: int) -> list[_Place]:
+        """Give places whose cell, and the one before it along an axis, are active where one of both is."""
+        # On borders across the axis the cell on the other side may be the active one.
+        cells = [place.cell for place in places]
+        for other in (i for i in range(self.dim) if i != along):
+            here = self._is_active(cells) | self._is_active([*cells[:along], places[along].before, *cells[along + 1 :]])
+            moved = torch.where(here, cells[other], places[other].before)
+            t = torch.where(moved == cells[other], places[other].t, torch.ones_like(places[other].t))
+            places = [p._replace(cell=moved, t=t) if i == other else p for i, p in enumerate(places)]
+            cells[other] = moved
+        at = places[along]
+        low = self._is_active([*cells[:along], at.before, *cells[along + 1 :]])
+        high = self._is_active(cells)
+        cell, before = torch.where(high, at.cell, at.before), torch.where(low, at.before, at.cell)
+        width = torch.where(high, at.width, at.width_before)
+        own = at._replace(cell=cell, before=before, width=width, width_before=torch.where(low, at.width_before, at.width))
+        return [*places[:along], own, *places[along + 1 :]]
 
     def _sum(self, places: list[_Place], along: int | None = None) -> Tensor:
         """Add up the weighted values at the corners."""

@@ -18,18 +18,38 @@ from ..operators.contract import Map, Operator
 __all__ = ["Floating", "factorised"]
 
 
-def factorised(A: Operator, floats: bool) -> Map:
+def factorised(A: Operator, floats: bool, pieces: Tensor | None = None) -> Map:
     """Return SciPy's solver of an operator in float64, from loads to values, shape ``(batch, *unknowns)``.
 
     It is LAPACK's banded Cholesky on a line, SuperLU where ends are joined and in more dimensions. The
-    operator ``floats`` where no node is given, so that little or nothing holds the constants.
+    operator ``floats`` where no node is given, so that little or nothing holds the constants. Where not all
+    unknowns have an equation, ``pieces`` are numbers of those that nothing holds, from 1, or None.
     """
     chain = A.box.dim == 1 and not A.box.axes[0].periodic
+    if A.gaps:
+        matrix = _grounded(A, pieces)
+        return Banded(matrix, False) if chain else Sparse(matrix, False)
     solve: Map = Banded(A.to_sparse(), floats) if chain else Sparse(A.to_sparse(), floats)
     if not floats:
         return solve
     one = torch.ones((1, 1, *A.box.shape), **A.like)
     return Floating(solve, A(one)[0, 0])
+
+
+def _grounded(A: Operator, pieces: Tensor | None) -> sp.csc_array:
+    """Give a matrix that has an inverse, and the same solutions for loads that it has any for.
+
+    Unknowns without an equation are zero. One node of each piece that nothing holds gets something on its
+    diagonal: since the loads of the piece sum to zero, so does its value there.
+    """
+    matrix = A.to_sparse()
+    diagonal = matrix.diagonal()
+    more = np.where(diagonal == 0, 1.0, 0.0)
+    if pieces is not None:
+        found, first = np.unique(pieces.flatten().numpy(), return_index=True)
+        first = first[found > 0]
+        more[first] = np.where(diagonal[first] > 0, diagonal[first], 1.0)
+    return sp.csc_array(matrix + sp.diags_array(more))
 
 
 class Floating:

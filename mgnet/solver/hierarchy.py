@@ -13,7 +13,7 @@ import scipy.sparse.linalg as spla
 import torch
 from torch import Tensor
 
-from ..core.arrays import array, require_finite
+from ..core.arrays import array, require_finite, sent
 from ..core.checks import find_device, float_type, instance
 from ..core.kinds import hidden, tracked, transforming
 from ..core.precision import full_precision
@@ -282,8 +282,11 @@ class Hierarchy(Lazy):
         out_of_range = rounded is not u and not hidden(rounded) and not rounded.isfinite().all()
         if out_of_range and outcome.status is Status.CONVERGED:
             outcome.status = Status.DIVERGED
+        region = self.problem.region
+        if region.present is not None:
+            rounded = rounded.masked_fill(~sent(region.present, rounded.device), math.nan)
         options: dict[str, Any] = {"method": self.method, "tensors": tensors, "look_again": look_again}
-        sol = Solution(rounded, self.problem.grids, outcome, **options)
+        sol = Solution(rounded, self.problem.grids, outcome, active=region.active, **options)
         if throw and sol.status is not Status.CONVERGED:
             raise ConvergenceError(sol)
         return sol

@@ -211,7 +211,7 @@ class Method(Lazy):
             self._start(u, whole, system, task)
         else:
             _take(guess, u, system, loads.largest)
-        if self.system.constants:
+        if self.system.constants or self.system.A.gaps:
             u.copy_(self.system.without_mean(u))
         start = largest(u)
         step = self.step(system, load, stopping.refine, loads.largest + start / self.system.scale)
@@ -221,14 +221,14 @@ class Method(Lazy):
         if unit is not None:
             u.mul_(unit)
             outcome.scale = outcome.scale * unit.flatten()
-        if not (held.zero and self.system.constants is None):
+        if not (held.zero and self.system.constants is None and not self.system.A.gaps):
             outcome.scale = NONE  # that of the solution is another one
         return self.system.remove_mean(held.filled(whole)), outcome
 
     def _start(self, u: Tensor, whole: Tensor, system: System, task: _Task) -> None:
         """Write a first guess: zero or what continues the values of a box's sides, and the method's own."""
         guesses = task.stopping.maxiter > 0
-        if self.system.box.dim > 1 and not task.held.zero:
+        if self.system.box.dim > 1 and not task.held.zero and not task.held.inside:
             whole.copy_(self.system.box.blend(task.held.nodes(whole)))
             if task.unit is not None:
                 whole.div_(task.unit[:, 0])
@@ -351,6 +351,7 @@ def attempt(
     with within_memory(system.problem.cells), torch.no_grad():
         try:
             rows = project(system.constants) if system.constants else b
+            rows = rows if system.problem.region.whole else system.A.kept(rows)
             return method.solve(rows, held, guess, stopping)
         except NonFiniteError:
             blame()

@@ -54,7 +54,10 @@ class Exact(Once):
 
     def once(self, b: Tensor, held: Held) -> tuple[Tensor, Status]:
         """Return the solution at all nodes."""
-        return self.condensation.solve(b, *held.ends), Status.CONVERGED
+        if not held.inside:
+            return self.condensation.solve(b, *held.ends), Status.CONVERGED
+        x = self.system.box.unknowns(self.condensation.solve(held.lifted(b, self.system.A)))
+        return held.complete(x), Status.CONVERGED
 
 
 class Direct(Once):

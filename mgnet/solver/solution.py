@@ -42,18 +42,19 @@ class Solution:
         method: str,
         tensors: bool = True,
         look_again: Callable[[], Outcome] | None = None,
+        active: Tensor | None = None,
     ) -> None:
         # What is read and written as an array is one array, also where a GPU computed it.
         self._u, self.device = u if tensors else u.cpu(), str(u.device)
         self._grids, self._outcome, self._tensors = tuple(grids), outcome, tensors
-        self._look_again = look_again
+        self._look_again, self._active = look_again, active
         self.method = method
 
     @property
     def u(self) -> Any:
         """Nodal values, shape (..., n + 1) or (..., n₁ + 1, n₂ + 1), boundary included.
 
-        NumPy or torch, as the data came; indexed [x, y, z]. Where the data require gradients it carries
+        NumPy or torch, as the data came; indexed [x, y, z]; NaN at nodes without a cell. Where the data require gradients it carries
         them on, and so do the values and slopes between the nodes, :eq:`adjoint`; a copy does not.
         """
         return self._u if self._tensors else self._values
@@ -65,6 +66,10 @@ class Solution:
         if self._tensors:
             axes = [sent(torch.from_numpy(x), self._u.device) for x in axes]
         return axes[0] if self.dim == 1 else tuple(axes)
+
+    @property
+    def _function(self) -> Interpolant:
+        return Interpolant(self._u, self._grids, self._active)
 
     @property
     def dim(self) -> int:
@@ -157,7 +162,7 @@ class Solution:
         -----
         Points that require a gradient get one: the slope, in the cell that they lie in.
         """
-        return self._like(Interpolant(self._u, self._grids).value(x))
+        return self._like(self._function.value(x))
 
     def derivative(self, *x: Any) -> Any:
         """Evaluate the slope.
@@ -182,7 +187,7 @@ class Solution:
         ValueError
             For a point outside the domain.
         """
-        return self._like(Interpolant(self._u, self._grids).slope(x))
+        return self._like(self._function.slope(x))
 
     def _like(self, values: Tensor) -> Any:
         result = values.to(self._u.dtype)
@@ -235,7 +240,7 @@ class Solution:
                 "u",
                 "hidden by vmap"
                 if hidden(self._u)
-                else f"{self._values.min():.6g} to {self._values.max():.6g}",
+                else f"{np.nanmin(self._values):.6g} to {np.nanmax(self._values):.6g}",
             ),
         ]
 

@@ -35,6 +35,8 @@ def solve(
     dim: int = 1,
     load: str | None = None,
     b: Any = None,
+    cells: Any = None,
+    fixed: Any = None,
     method: str = "auto",
     smoother: str | None = None,
     sweeps: tuple[int, int] | None = None,
@@ -53,7 +55,7 @@ def solve(
 
     Parameters
     ----------
-    f, n, domain, nodes, a, c, left, right, periodic, boundary, load, b
+    f, n, domain, nodes, a, c, left, right, periodic, boundary, load, b, cells, fixed
         The problem, as for :class:`Poisson`.
     dim : {1, 2, 3}, default 1
         Number of space dimensions.
@@ -145,6 +147,8 @@ def solve(
             boundary=boundary,
             load=load,
             b=b,
+            cells=cells,
+            fixed=fixed,
         )
         stopping = Stopping(tol, maxiter, refine, throw)
         given = problem.b if problem.f is None else problem.f

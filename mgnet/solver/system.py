@@ -49,8 +49,15 @@ class System(Lazy):
         self.own, self.box = own is not None, problem.space
         self.form = None if self.own else assembly.form(problem, dtype)
         self._A = own or (None if self.form else assembly.operator(problem, dtype, device))
-        singular = self._A.singular if self._A else _floats(problem)
-        self.constants = Constants(problem) if singular else None
+        self.constants = self._constants()
+
+    def _constants(self) -> Constants | None:
+        """Give the constants that the system leaves open, of each piece of the domain."""
+        if not self.problem.region.whole:
+            pieces = assembly.floating(self.problem, self._A)
+            return Constants(self.problem, pieces) if bool(pieces.any()) else None
+        singular = self._A.singular if self._A else _floats(self.problem)
+        return Constants(self.problem) if singular else None
 
     @property
     def A(self) -> Operator:
@@ -85,7 +92,8 @@ class System(Lazy):
     @cached_property
     def factorised(self) -> Callable[[Tensor], Tensor]:
         """SciPy's solver: from loads to values at the unknowns, shape ``(batch, *unknowns)``, in float64."""
-        return factorised(self.A, self.problem.floats)
+        pieces = self.constants.pieces if self.constants else None
+        return factorised(self.A, self.problem.floats, pieces)
 
     @cached_property
     def scale(self) -> float:
@@ -99,7 +107,11 @@ class System(Lazy):
         return self.constants.remove(u) if self.constants else u
 
     def without_mean(self, x: Tensor) -> Tensor:
-        """Take the mean off unknowns, shape ``(batch, 1, *unknowns)``, where the problem leaves it open."""
+        """Take the mean off unknowns, shape ``(batch, 1, *unknowns)``, where the problem leaves it open.
+
+        What cycles write at unknowns that have no equation goes as well.
+        """
+        x = self.A.kept(x)
         if not self.constants:
             return x
         return self.box.unknowns(self.constants.remove(self.box.nodes(x[:, 0])))[:, None]
