@@ -4,6 +4,9 @@ E has shape (1 + S, m0 + 2, m1 + 2, m2 + 2), the nodes of each axis and one more
 and for half of the steps to a neighbour, those whose first component that is not zero is positive, the entry
 between a node and its neighbour there, in the order of the steps. Then S = 13. In a plane, S = 4, the middle
 axis is not padded and has one entry. Past joined ends entries are repeated, and zero past others.
+
+Where row sums S are given, shape (m0 + 2, m1 + 2, m2 + 2), or (m0 + 2, 1, m2 + 2) in a plane, A x is made of
+them and of differences, which lose nothing; where S is empty, of the diagonal.
 """
 
 from __future__ import annotations
@@ -35,8 +38,17 @@ def _add_taps(left, middle, right, x, out):
 
 
 @part
-def _add_around(E, plane, at, start, below, here, above, j, out):
-    """Add what the rows around give in space."""
+def _add_steps(left, middle, right, x, own, out):
+    """Add three entries of each row times the steps to padded values next to each other."""
+    for k in range(len(out)):
+        c = own[k + 1]
+        out[k] += left[k] * (x[k] - c) + (middle[k] * (x[k + 1] - c) + right[k] * (x[k + 2] - c))
+
+
+@part
+def _add_around(E, steps, plane, at, start, below, here, above, j, out):
+    """Add what the rows around give in space, by their values or by steps."""
+    own = here[j + 1]
     for d in range(2):
         for s in range(-d, 2):
             if d == 0 and s <= 0:
@@ -45,8 +57,12 @@ def _add_around(E, plane, at, start, below, here, above, j, out):
             # An entry stands at the first of its two nodes.
             x, z = (above if d else here)[j + 1 + s], (below if d else here)[j + 1 - s]
             p, q, k = (plane, at), (plane - d, at - s), 1 + start
-            _add_taps(E[m - 1][p][k:], E[m][p][k:], E[m + 1][p][k:], x, out)
-            _add_taps(E[m + 1][q][start:], E[m][q][k:], E[m - 1][q][k + 1 :], z, out)
+            if steps:
+                _add_steps(E[m - 1][p][k:], E[m][p][k:], E[m + 1][p][k:], x, own, out)
+                _add_steps(E[m + 1][q][start:], E[m][q][k:], E[m - 1][q][k + 1 :], z, own, out)
+            else:
+                _add_taps(E[m - 1][p][k:], E[m][p][k:], E[m + 1][p][k:], x, out)
+                _add_taps(E[m + 1][q][start:], E[m][q][k:], E[m - 1][q][k + 1 :], z, out)
 
 
 @part
@@ -60,6 +76,19 @@ def _flat_row(E, plane, start, below, here, above, out):
         lower = a[k] * below[k] + (b[k] * below[k + 1] + c[k] * below[k + 2])
         upper = d[k] * above[k] + (e[k] * above[k + 1] + f[k] * above[k + 2])
         out[k] = tie[k] * here[k] + (own[k] * here[k + 1] + tie[k + 1] * here[k + 2]) + (lower + upper)
+
+
+@part
+def _flat_steps(E, S, plane, start, below, here, above, out):
+    """Write the same from row sums and steps."""
+    tie, own, low, high = E[1, plane, 0][start:], S[plane, 0][1 + start :], plane - 1, plane
+    a, b, c = E[4, low, 0][start:], E[3, low, 0][1 + start :], E[2, low, 0][2 + start :]
+    d, e, f = E[2, high, 0][1 + start :], E[3, high, 0][1 + start :], E[4, high, 0][1 + start :]
+    for k in range(len(out)):
+        x = here[k + 1]
+        lower = a[k] * (below[k] - x) + (b[k] * (below[k + 1] - x) + c[k] * (below[k + 2] - x))
+        upper = d[k] * (above[k] - x) + (e[k] * (above[k + 1] - x) + f[k] * (above[k + 2] - x))
+        out[k] = tie[k] * (here[k] - x) + (own[k] * x + tie[k + 1] * (here[k + 2] - x)) + (lower + upper)
 
 
 @part
@@ -83,23 +112,31 @@ def finish(task, own, x, load, y, out):
 def _row(entries, task, below, here, above, load, i, j, work, out):
     """Write a sum of x, b and A x on row j of plane i of the unknowns, from three padded planes of x.
 
-    ``entries`` are E and the first unknown among the nodes of each axis; of the rest see
+    ``entries`` are E, the first unknown among the nodes of each axis, and S; of the rest see
     :func:`mgnet.kernels.tensor.plane`.
     """
-    E, first = entries
-    flat, n = is_flat(E), len(out)
+    E, first, S = entries
+    flat, n, steps = is_flat(E), len(out), S.shape[2] > 0
     y, x = work[0, :n], here[j + 1]
     plane, at, start = i + 1 + first[0], j + first[1] + (0 if flat else 1), first[2]
     tie, own = E[1, plane, at][start:], E[0, plane, at][1 + start :]
     if task[2] == 0:
         finish(task, own, x, load, y, out)
         return
-    if flat:
+    if flat and steps:
+        _flat_steps(E, S, plane, start, below[1], x, above[1], y)
+    elif flat:
         _flat_row(E, plane, start, below[1], x, above[1], y)
     else:
-        for k in range(n):
-            y[k] = tie[k] * x[k] + (own[k] * x[k + 1] + tie[k + 1] * x[k + 2])
-        _add_around(E, plane, at, start, below, here, above, j, y)
+        if steps:
+            sums = S[plane, at][1 + start :]
+            for k in range(n):
+                c = x[k + 1]
+                y[k] = tie[k] * (x[k] - c) + (sums[k] * c + tie[k + 1] * (x[k + 2] - c))
+        else:
+            for k in range(n):
+                y[k] = tie[k] * x[k] + (own[k] * x[k + 1] + tie[k + 1] * x[k + 2])
+        _add_around(E, steps, plane, at, start, below, here, above, j, y)
     finish(task, own, x, load, y, out)
 
 
@@ -124,7 +161,7 @@ def add_row(entries, below, here, above, i, j, y, out):
             out[k] += y[k]
     else:
         _add_taps(tie[start:], own, tie[1 + start :], x, out)
-        _add_around(E, plane, at, start, below, here, above, j, out)
+        _add_around(E, False, plane, at, start, below, here, above, j, out)
 
 
 @part

@@ -54,8 +54,7 @@ def _dense_solver(A: Operator) -> Map:
             f"levels: got a coarsest grid of {size} unknowns, too many for a dense factorisation;"
             f" accepted: at most {DENSE}; take more levels, or coarse='exact' where a and c are constant"
         )
-    matrix = A.to_dense()
-    inverse = _inverse_of_pieces(matrix) if A.gaps else _inverse(matrix, A.loose)
+    inverse = _inverse_of_pieces(A) if A.gaps else _inverse(A.to_dense(), A.loose)
     return lambda b: _product(inverse, b)
 
 
@@ -88,21 +87,21 @@ def _inverse(A: Tensor, loose: bool) -> Tensor:
     return inverse.to(A.dtype)
 
 
-def _inverse_of_pieces(A: Tensor) -> Tensor:
+def _inverse_of_pieces(A: Operator) -> Tensor:
     """Invert in float64 what may fall into pieces: of each that nothing holds the first unknown is held.
 
     Unknowns without an equation are zero.
     """
-    matrix = A.double().cpu().numpy()
+    matrix = A.scaled(1.0, torch.float64).to_dense().cpu().numpy()
     count, piece = connected_components(matrix != 0, directed=False)
     energies = np.bincount(piece, matrix.sum(1), count)
     sizes = np.bincount(piece, matrix.diagonal(), count)
-    loose = energies <= LOST * torch.finfo(A.dtype).eps * sizes
+    loose = energies <= LOST * np.finfo(matrix.dtype).eps * sizes
     held = np.zeros(len(matrix), bool)
     held[np.unique(piece, return_index=True)[1]] = loose
     inverse, free = np.zeros_like(matrix), np.flatnonzero(~held)
     inverse[np.ix_(free, free)] = np.linalg.inv(matrix[np.ix_(free, free)])
-    return torch.from_numpy(inverse).to(A)
+    return torch.from_numpy(inverse).to(**A.like)
 
 
 class TensorSolver:

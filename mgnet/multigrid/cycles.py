@@ -187,18 +187,25 @@ def _left(levels: Sequence[Level], sweeps: tuple[int, int]) -> float:
     generator = torch.Generator("cpu").manual_seed(0)
     e = torch.randn((1, 1, *A.box.shape), generator=generator, dtype=A.like["dtype"], device="cpu")
     e = sent(e, A.like["device"])
-    left, size = 1.0, float(torch.linalg.vector_norm(e))
+    left, size = 1.0, _size(A, e)
     for step in range(STEPS):
         e = e - cycled(levels, A(e), None, sweeps)
         if A.loose:  # constants may be lost in entries, and are met apart from cycles
             e -= e.mean()
-        before, size = size, float(torch.linalg.vector_norm(e))
+        before, size = size, _size(A, e)
         left = size / before if before else 0.0
         if step + 1 >= FEWEST and left <= 2 * LEFT:
             break
     if not left <= 2 and A.like["dtype"] == torch.float32:
         raise FloatingPointError("float32 holds too little of the operators of coarse grids: cycles diverge")
     return left
+
+
+def _size(A: Any, e: Tensor) -> float:
+    """Give the Euclidean norm of an error or, where pieces may float, the root of its energy."""
+    if not A.gaps:
+        return float(torch.linalg.vector_norm(e))
+    return math.sqrt(max(float((e * A(e)).sum()), 0.0))
 
 
 def descend(level: Level, b: Tensor, x: Tensor | None, sweeps: int) -> tuple[Tensor, Tensor]:

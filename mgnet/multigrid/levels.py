@@ -146,7 +146,7 @@ def _compile(level: Level) -> None:
 
 def _wild(A: Operator) -> bool:
     """Say whether cells differ so much that coarse grids may lack clusters of them, or come to lone ones."""
-    return A.box.dim > 1 and not A.smooth and A.contrast >= ALIKE
+    return A.box.dim > 1 and (A.gaps or (not A.smooth and A.contrast >= ALIKE))
 
 
 def _solved_at_once(A: Operator, box: Box) -> bool:

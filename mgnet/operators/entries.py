@@ -108,7 +108,8 @@ class StencilStiffness(NodalOperator):
     sums : torch.Tensor, shape ``(*nodes)``, optional
         The row sums, where they are so small that the entries may not know them.
     gaps : bool, default False
-        Whether there may be unknowns without an equation: all their entries are zero.
+        Whether there may be unknowns without an equation: all their entries are zero. Row sums that are
+        given are exact then, and values are multiplied through steps.
     """
 
     def __init__(
@@ -153,7 +154,10 @@ class StencilStiffness(NodalOperator):
         from ..kernels.passes import ENTRIES
 
         firsts = three([axis.chain.first for axis in self.box.axes], 0)
-        return ENTRIES, (*loops.arrays(self.joined_frame), firsts)
+        exact = self.gaps and self._sums is not None
+        sums = frames.framed(self._sums, self.box) if exact else self.centre.new_zeros((0, 0, 0))  # type: ignore[arg-type]
+        E, S = loops.arrays(self.joined_frame, sums)
+        return ENTRIES, (E, firsts, S)
 
     @property
     def sums(self) -> Tensor | None:
@@ -162,8 +166,9 @@ class StencilStiffness(NodalOperator):
 
     @property
     def totals(self) -> Tensor | None:
-        """The row sums to rounding: given ones are so only where they are zero."""
-        return None if self._sums is None or any(self._sums.stride()) else self._sums
+        """The row sums to rounding: given ones are so where they are zero, or where there are gaps."""
+        exact = self.gaps or self._sums is None or not any(self._sums.stride())
+        return self._sums if exact else None
 
     @property
     def hold(self) -> float:
@@ -186,9 +191,22 @@ class StencilStiffness(NodalOperator):
         pairs = dict(zip(self.pairs, entries, strict=True))
         return StencilStiffness(self.box, centre, pairs, self._singular, self._hold, gaps=self.gaps)
 
+    def steps(self, u: Tensor) -> Tensor:
+        """Return what ``at_nodes`` does from row sums and steps, which lose nothing, for ``(*nodes)``."""
+        y = u * self._sums if self._sums is not None else torch.zeros_like(u)
+        for step, field in self.pairs.items():
+            here, there = ends_of(step, field.shape)
+            flow = field[here] * (u[there] - u[here])
+            y[here] += flow
+            y[there] -= flow
+        return y
+
     def scaled(self, factor: float, dtype: torch.dtype) -> StencilStiffness:
         """Return a multiple of the operator in another precision."""
-        return self.replaced(*(rounded(x, factor, dtype) for x in self.numbers))
+        other = self.replaced(*(rounded(x, factor, dtype) for x in self.numbers))
+        if self.gaps and self._sums is not None:
+            other._sums = rounded(self._sums, factor, dtype)
+        return other
 
     def energies(self, v: Tensor, u: Tensor) -> tuple[Tensor, ...]:
         """Return the derivatives of v · A u by the numbers, for v and u of shape ``(..., *unknowns)``."""

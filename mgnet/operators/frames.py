@@ -17,6 +17,7 @@ __all__ = [
     "cells_framed",
     "described",
     "frame",
+    "framed",
     "inside",
     "joined",
     "places",
@@ -101,6 +102,13 @@ def joined(frame: Tensor, box: Box) -> Tensor:
             nodes[-2] = nodes[1]
             nodes[0], nodes[-1] = nodes[-3], nodes[2]
     return frame
+
+
+def framed(x: Tensor, box: Box) -> Tensor:
+    """Return numbers of all nodes as :mod:`mgnet.kernels.entries` has row sums, those of joined ends added."""
+    whole = x.new_zeros((1, *three([n + 3 for n in box.cells], 1)))
+    inside(whole, box)[0] = x
+    return joined(whole, box)[0]
 
 
 def cells_framed(a: np.ndarray, box: Box, opened: bool = False) -> np.ndarray:

@@ -26,6 +26,8 @@ __all__ = ["HatProlongation", "NodeProlongation", "galerkin_product"]
 Index = tuple[Any, ...]
 # A row sum of this part of the diagonal is known well enough from the entries.
 REACTS = 1e-3
+# How far weights may be from a sum of 1 by rounding, in units of the last place.
+SUMMED = 64
 # Along one axis: what stands where in the fine and in the coarse vector, and the new nodes, each with how
 # far it lies between the two coarse nodes where no equilibrium along this axis is taken.
 Pieces = tuple[list[tuple[slice, slice]], list[tuple[slice, float | None]]]
@@ -132,7 +134,28 @@ class NodeProlongation(Interpolation):
             totals = np.empty(three([n + 1 for n in self.box.cells], 1), E.dtype)
             loops.shared(row_sums, len(totals), E.size, E, False, totals)
         loops.shared(probe, axes[0, 2] + axes[0, 4], E.size, E, totals, weights, start, axes, entries)
-        return C, self._looped_sums(axes)
+        return C, self._looped_sums(axes) if not self.A.gaps else self._exact_sums(self._over(axes))
+
+    def _over(self, axes: np.ndarray) -> tuple[Map, Map]:
+        """Return interpolation and restriction between all nodes, by loops."""
+        from ..kernels import transfers
+
+        def apply(way: Any, x: Tensor, shape: Sequence[int]) -> Tensor:
+            y = x.new_zeros(list(shape))
+            given, out = (z.reshape(1, *three(z.shape, 1)) for z in loops.arrays(x, y))
+            way(*self.compiled[:2], axes, given, out, 0, out.shape[1])
+            return y
+
+        fine, coarse = ([n + 1 for n in box.cells] for box in (self.box, self.coarse))
+        return lambda e: apply(transfers.spread, e, fine), lambda b: apply(transfers.gather, b, coarse)
+
+    def _exact_sums(self, transfers: tuple[Map, Map]) -> Tensor:
+        """Give the row sums of the coarse operator, by steps: zero wherever nothing holds constants."""
+        interpolate, restrict = transfers
+        u = interpolate(torch.ones([n + 1 for n in self.coarse.cells], **self.like))
+        # Weights sum to 1 but for rounding where row sums are zero.
+        u = torch.where((u - 1).abs() <= SUMMED * torch.finfo(u.dtype).eps, 1.0, u)
+        return restrict(self.A.steps(u))
 
     def _looped_sums(self, axes: np.ndarray) -> Tensor | None:
         """Give what :attr:`coarse_sums` does, by loops."""
@@ -180,6 +203,9 @@ class NodeProlongation(Interpolation):
     @property
     def coarse_sums(self) -> Tensor | None:
         """The row sums of the coarse operator, where they are small; others are known from its entries."""
+        if self.A.gaps:
+            ways = (lambda e: self.at_nodes(e[None, None])[0, 0], lambda b: self.at_nodes_transposed(b[None, None])[0, 0])
+            return self._exact_sums(ways)
         if self.sums is None or not any(self.sums.stride()):
             return (
                 None

@@ -22,6 +22,7 @@ from .. import stencils
 from ..core.arrays import sent
 from . import frames, loops
 from .boxes import Box
+from .contract import fused
 from .entries import NodalOperator, StencilStiffness, at_first, corner_of, ends_of
 
 __all__ = ["WeightedStiffness"]
@@ -82,6 +83,9 @@ class WeightedStiffness(NodalOperator):
 
     def __call__(self, x: Tensor) -> Tensor:
         """Apply the operator to values of shape ``(N, 1, *unknowns)``; those that are not free are zero."""
+        passes = fused(self, x)
+        if passes:
+            return passes(x)
         y = self.box.loads(self.at_nodes(self.box.nodes(self.kept(x))))
         return self.kept(y)
 
@@ -133,8 +137,9 @@ class WeightedStiffness(NodalOperator):
 
     def _assembled(self, factor: float, dtype: torch.dtype) -> StencilStiffness:
         frame = (factor * self.frame).to(dtype)
-        sums = frame.new_zeros(()).expand([n + 1 for n in self.box.cells]) if self._closed else None
-        return StencilStiffness.framed(self.box, frame, self.singular, math.inf, sums, self.gaps)
+        return StencilStiffness.framed(
+            self.box, frame, self.singular, math.inf, (factor * self.sums).to(dtype), True
+        )
 
     @property
     def frame(self) -> Tensor:
@@ -162,19 +167,17 @@ class WeightedStiffness(NodalOperator):
             return torch.zeros([n + 1 for n in self.box.cells], dtype=torch.bool)
         return self.reaction.centre.detach() > 0
 
-    @property
-    def _closed(self) -> bool:
-        """Whether nothing but Dirichlet sides holds u, so that all row sums are zero."""
-        if self.reaction is not None or self.free is None:
-            return self.reaction is None
-        # A node that is held, not without a cell, takes from the sums of its neighbours.
-        ones = self.free.to(self.like["dtype"])[None, None]
-        return not bool((self.at_nodes(ones)[0, 0] * self.free).any())
+    @cached_property
+    def sums(self) -> Tensor:
+        """What the operator makes of the function that is 1 at all free nodes, those of given sides included."""
+        shape = [n + 1 for n in self.box.cells]
+        ones = torch.ones(shape, **self.like) if self.free is None else self.free.to(**self.like)
+        y = self.at_nodes(ones[None, None])[0, 0].detach()
+        return y if self.free is None else y * self.free
 
-    @property
-    def sums(self) -> Tensor | None:
-        """What the operator makes of the function 1 at all nodes, where that is zero."""
-        return self._entries.sums
+    def compiled(self) -> tuple[int, Any] | None:
+        """Return the number of the kind, and what :mod:`mgnet.kernels.entries` takes."""
+        return self._entries.compiled()
 
     def diagonal(self) -> Tensor:
         """Return the diagonal of the matrix, shape ``(*unknowns)``; zero where there is no equation."""

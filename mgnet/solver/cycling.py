@@ -145,7 +145,7 @@ class Cycles(Method):
         system, A = self.system, self.system.A
         # On an interval nothing is lost but in a dense coarse matrix.
         may_lose = system.box.dim > 1 or self.options.coarse == "direct"
-        if not may_lose or A.singular or not system.problem.floats:
+        if not may_lose or system.constants or not system.problem.floats:
             return None
         factor = system.scale if self.mixed else 1.0
         image = A(torch.ones((1, 1, *system.box.shape), **A.like))[0, 0]
