@@ -34,16 +34,16 @@ FORMS = {
     "ready load": True,
     "batch": True,  # leading axes of f, g and b
     "tensors of torch": True,
-    "nodes of boxes": False,  # nodes=(x, y)
-    "cells": False,
-    "fixed": False,
-    "tensor": False,  # a=(ax, ay)
+    "nodes of boxes": True,  # nodes=(x, y)
+    "cells": True,
+    "fixed": True,
+    "tensor": True,  # a=(ax, ay)
     "a at nodes": False,
     "c in cells": False,
     "f in cells": False,
     "batch of a": False,
     "batch of c": False,
-    "alpha along sides": False,
+    "alpha along sides": True,
     "points": False,  # b=mgnet.load(...)
     "project": False,  # compatible="project"
 }

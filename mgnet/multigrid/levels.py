@@ -171,7 +171,7 @@ def _smoother(A: Operator, options: Options) -> Smoother:
         ]
     elif options.smoother == "chebyshev":
         # What the coarse grid does not see begins at a fraction of the bound for equal cells.
-        largest = _largest(A)
+        largest = _largest(A) or 1.0  # of no equations at all
         extra |= {"largest": largest, "fraction": min(rough / largest, 0.9)}
     if options.omega is not None:
         extra["omega"] = options.omega

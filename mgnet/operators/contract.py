@@ -181,6 +181,11 @@ class Operator:
         return ()
 
     @property
+    def grounded(self) -> Operator:
+        """An operator that has an inverse where this one has one up to constants; itself where it has one."""
+        return self
+
+    @property
     def T(self) -> Self:
         """The adjoint: the operator itself, which is symmetric."""
         return self

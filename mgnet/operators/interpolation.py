@@ -155,7 +155,7 @@ class NodeProlongation(Interpolation):
         u = interpolate(torch.ones([n + 1 for n in self.coarse.cells], **self.like))
         # Weights sum to 1 but for rounding where row sums are zero.
         u = torch.where((u - 1).abs() <= SUMMED * torch.finfo(u.dtype).eps, 1.0, u)
-        return restrict(self.A.steps(u))
+        return restrict(self.A.assembled().steps(u))
 
     def _looped_sums(self, axes: np.ndarray) -> Tensor | None:
         """Give what :attr:`coarse_sums` does, by loops."""

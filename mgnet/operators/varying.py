@@ -6,6 +6,7 @@ nodes. Row sums, not diagonals, are kept: then eliminating a node subtracts noth
 
 from __future__ import annotations
 
+from copy import copy
 from typing import NamedTuple
 
 import scipy.sparse as sp
@@ -173,21 +174,38 @@ class HeldChain(VaryingStiffness):
     free : torch.Tensor of bool, shape (cells + 1,)
         Which nodes have an equation.
     first : torch.Tensor of bool, shape (cells + 1,)
-        One node of each piece that nothing holds: there something is added to the diagonal, which changes
-        nothing for loads that sum to zero there.
+        One node of each piece that nothing holds: with something on its diagonal there is an inverse, and
+        for loads that sum to zero the same solution.
     """
 
     def __init__(self, whole: VaryingStiffness, free: Tensor, first: Tensor) -> None:
         k, both = whole.k, free[:-1] & free[1:]
         s = k.new_zeros(k.shape[-1] + 1) if whole.s is None else whole.s
         to_held = overlap(k * ~free[1:], k * ~free[:-1], -1)
-        size = k.detach().max() if k.numel() else 1.0
-        s = torch.where(free, s + to_held, 1.0) + first * size
+        s = torch.where(free, s + to_held, 1.0)
         robin = tuple(alpha if held else 0.0 for alpha, held in zip(whole.robin, free[[0, -1]], strict=True))
         super().__init__(k * both, s, whole.ends, (robin[0], robin[1]))
-        self.whole, self._free = whole, self.chain.unknowns(free)
+        self.whole, self.first, self._free = whole, first, self.chain.unknowns(free)
 
     gaps = True
+
+    @property
+    def grounded(self) -> VaryingStiffness:
+        """The operator with something on the diagonal of one node of each piece that nothing holds."""
+        k, s = self.numbers
+        return VaryingStiffness(k, s + self.first * k.detach().max(), self.ends, self.robin)
+
+    def replaced(self, *numbers: Tensor) -> HeldChain:
+        """Return the operator with other numbers."""
+        found = copy(self)
+        found.k, found.s = numbers
+        return found
+
+    def scaled(self, factor: float, dtype: torch.dtype) -> HeldChain:
+        """Return a multiple of the operator in another precision."""
+        found = self.replaced(*((factor * x).to(dtype) for x in self.numbers))
+        found.robin = factor * self.robin[0], factor * self.robin[1]
+        return found
 
     def kept(self, x: Tensor) -> Tensor:
         """Return values or loads of the unknowns with zeros at those that have no equation."""

@@ -51,12 +51,12 @@ class Constants:
         total = torch.zeros_like(self.volume)
         for _, axis, end, _ in self.problem.sides():
             rule, _ = side_rule(self.problem, axis, end)
-            parts = hat_integrals(rule.grids, rule.active) if rule.grids else torch.ones(())
+            parts = hat_integrals(rule.grids, rule.active)
             if self.nodes is None:
                 total += parts.sum()
                 continue
             pieces = self.nodes.select(axis, end).flatten()
-            total += torch.bincount(pieces, parts.double().flatten(), len(total) + 1)[1:]
+            total += torch.bincount(pieces, parts.flatten(), len(total) + 1)[1:]
         return total
 
     def _sums(self, x: Tensor) -> Tensor:

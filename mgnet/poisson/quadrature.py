@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -182,17 +181,18 @@ def integrate_nodal(
 
 def _over_active(grids: Sequence[Grid], f: Tensor, lumped: bool, active: Tensor) -> Tensor:
     """Do so over some cells: lumped by the integrals of what is left of the hats."""
-    if lumped:
+    if lumped or not grids:
         return f * sent(hat_integrals(grids, active), f.device, f.dtype)
     rule = Quadrature(grids, len(grids), active)
     whole = slice(0, grids[0].n)
-    return rule.against_hats(whole, rule.inside(whole, rule.between(f)), f.dtype)
+    return rule.against_hats(whole, rule.inside(whole, rule.between(f.double()))).to(f.dtype)
 
 
 def hat_integrals(grids: Sequence[Grid], active: Tensor | None) -> Tensor:
     """Return the integral of each node's hat over the active cells, shape ``(*nodes)``, in float64."""
-    cells = [torch.from_numpy(grid.widths(0, grid.n)) / 2 for grid in grids]
-    whole = reduce(torch.multiply, torch.meshgrid(*cells, indexing="ij"))
+    whole = torch.ones((), dtype=torch.float64, device="cpu")
+    for grid in grids:
+        whole = whole[..., None] * (torch.from_numpy(grid.widths(0, grid.n)) / 2)
     whole = whole if active is None else whole * active
     for place in range(-len(grids), 0):
         whole = overlap(whole, whole, place)

@@ -86,7 +86,7 @@ class Cycles(Method):
         with torch.no_grad():
             try:
                 A = A.scaled(self.system.scale, torch.float32) if self.mixed else A
-                return build_levels(A, A.box.cells, self.options)
+                return build_levels(A.grounded, A.box.cells, self.options)
             except (torch.linalg.LinAlgError, np.linalg.LinAlgError, spla.ArpackError, FloatingPointError):  # type: ignore[attr-defined]
                 raise NonFiniteError from None
 
@@ -168,6 +168,7 @@ class Cycles(Method):
         if not self.plan.krylov:
             return super().step(system, load, refine, bound)
         if self.mixed:
-            cycle, project, low = self._preconditioned, self.system.without_mean, self.levels[0].A
-            return MixedStep(system.A, load, bound, low, self.system.scale, lambda r: project(cycle(r)))
+            cycle, own, low = self._preconditioned, self.system, self.levels[0].A
+            precondition = lambda r: own.without_mean(cycle(own.balanced(r)))  # noqa: E731
+            return MixedStep(system.A, load, bound, low, self.system.scale, precondition)
         return SingleStep(system.A, load, ConjugateGradients(system.A, self.corrector(refine)))

@@ -247,7 +247,7 @@ class Method(Lazy):
         """Return what makes corrections of residuals, which with ``refine`` are in float64."""
         correct = self.scaled_correction if refine else self.correct
         # The mean that a cycle adds is no part of the solution, and the size of u is what tol refers to.
-        return lambda r: self.system.without_mean(correct(r))
+        return lambda r: self.system.without_mean(correct(self.system.balanced(r)))
 
     def scaled_correction(self, r: Tensor) -> Tensor:
         """Return a correction for a residual of another precision; late ones would underflow in float32."""

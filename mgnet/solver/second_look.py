@@ -33,7 +33,7 @@ class SecondLook(Lazy):
     def inverse(self) -> Map:
         """What misses nothing: the exact cycle of a line, SciPy's factors of a box; all nodes of unknowns."""
         if self.system.box.dim == 1:
-            return Condensation(self.system.A).solve
+            return Condensation(self.system.A.grounded).solve
         return lambda b: self.system.box.nodes(self.system.factorised(b))
 
     def missed(self, x: Tensor, load: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ class SecondLook(Lazy):
         """
         with torch.no_grad(), full_precision():
             load = held.double().lifted(b.double(), self.system.A)[:, None]
-            x = self.system.box.unknowns(u)[:, None]
+            x = self.system.A.kept(self.system.box.unknowns(u)[:, None])
             outcome = Outcome(Status.CONVERGED, 1)
             outcome.residuals = [1.0, relative_norm(residual(self.system.A, x.double(), load), load)]
             try:

@@ -106,6 +106,12 @@ class System(Lazy):
         """Take the mean off nodal values, shape ``(batch, *nodes)``, where the problem leaves it open."""
         return self.constants.remove(u) if self.constants else u
 
+    def balanced(self, r: Tensor) -> Tensor:
+        """Take off residuals, shape ``(batch, 1, *unknowns)``, what rounding leaves of their sums in pieces."""
+        if not self.constants or not self.A.gaps:
+            return r
+        return self.constants.project(r[:, 0])[:, None]
+
     def without_mean(self, x: Tensor) -> Tensor:
         """Take the mean off unknowns, shape ``(batch, 1, *unknowns)``, where the problem leaves it open.
 
