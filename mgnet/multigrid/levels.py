@@ -61,7 +61,7 @@ class Options:
     """
 
     method: str = "auto"
-    smoother: str = None  # type: ignore[assignment]  # replaced by the default of the dimension
+    smoother: str | None = None
     sweeps: tuple[int, int] = None  # type: ignore[assignment]
     levels: int | None = None
     coarse: str = "exact"
@@ -71,26 +71,40 @@ class Options:
 
     def __post_init__(self) -> None:
         box = self.dim > 1
-        defaults: dict[str, Any] = {"smoother": "chebyshev" if box else "jacobi", "sweeps": (2, 2)}
-        for name, value in defaults.items():
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, value)
-        for name, accepted in (("method", NAMES), ("smoother", tuple(SMOOTHERS)), ("coarse", COARSE)):
+        if self.sweeps is None:
+            object.__setattr__(self, "sweeps", (2, 2))
+        named = {"method": NAMES, "coarse": COARSE} | ({"smoother": tuple(SMOOTHERS)} if self.smoother else {})
+        for name, accepted in named.items():
             choice(name, getattr(self, name), accepted)
         sweep_counts(self.sweeps)
         if self.levels is not None:
             count("levels", self.levels)
         if self.omega is not None:
             positive("omega", self.omega)
-        if self.omega is not None and "omega" not in signature(SMOOTHERS[self.smoother]).parameters:
-            raise ValueError(
-                f"omega: got {shown(self.omega)}; accepted: None with smoother={self.smoother!r}"
-            )
+        smoother = self.smoother or self.default
+        if self.omega is not None and "omega" not in signature(SMOOTHERS[smoother]).parameters:
+            raise ValueError(f"omega: got {shown(self.omega)}; accepted: None with smoother={smoother!r}")
         if self.method == "exact" and box:
             raise ValueError(f"method: got 'exact' in {self.dim} dimensions; accepted: 'auto' or another")
         if self.method == "auto":
             object.__setattr__(self, "method", "pcg" if box else "exact")
             object.__setattr__(self, "mixed", box)
+
+
+    @property
+    def default(self) -> str:
+        """The smoother where none is asked for, and cells are alike."""
+        return "chebyshev" if self.dim > 1 else "jacobi"
+
+    def smoother_for(self, A: Operator) -> str:
+        """Return the smoother for an operator.
+
+        Parameters
+        ----------
+        A : Operator
+            Where its cells are flat here and tall there, whole lines are relaxed.
+        """
+        return self.smoother or ("line" if A.uneven else self.default)
 
 
 def build_levels(A: Operator, cells: int | Sequence[int], options: Options) -> list[Level]:
@@ -157,31 +171,32 @@ def _solved_at_once(A: Operator, box: Box) -> bool:
 
 
 def _smoother(A: Operator, options: Options) -> Smoother:
-    if getattr(SMOOTHERS[options.smoother], "whole", False):
-        return SMOOTHERS[options.smoother](A)
+    name = options.smoother_for(A)
+    if getattr(SMOOTHERS[name], "whole", False):
+        return SMOOTHERS[name](A)
     box, extra = A.box, dict[str, Any]()
     rough, bound = rough_interval(box.dim)
-    if options.smoother == "jacobi":
+    if name == "jacobi":
         # Damping for the bound of equal cells; where the bound is larger, less, or the sweep itself diverges.
         extra["omega"] = damping(box.dim) * min(1.0, bound / _largest(A))
-    elif options.smoother == "red-black":
+    elif name == "red-black":
         extra["new"] = [
             None if thin else int(axis.ends[0] != "dirichlet")
             for axis, thin in zip(box.axes, box.thin, strict=True)
         ]
-    elif options.smoother == "chebyshev":
+    elif name == "chebyshev":
         # What the coarse grid does not see begins at a fraction of the bound for equal cells.
         largest = _largest(A) or 1.0  # of no equations at all
         extra |= {"largest": largest, "fraction": min(rough / largest, 0.9)}
     if options.omega is not None:
         extra["omega"] = options.omega
     if any(box.thin):
-        return SMOOTHERS[options.smoother](BlockDiagonal(A, box.thin), **extra)
+        return SMOOTHERS[name](BlockDiagonal(A, box.thin), **extra)
     diagonal = A.diagonal()
     if A.gaps or any(axis.periodic and axis.cells == 1 for axis in box.axes):
         # A lone joined node has no neighbour but itself: where a row is zero there is nothing to relax.
         diagonal = diagonal.masked_fill(diagonal == 0, math.inf)
-    return SMOOTHERS[options.smoother](diagonal, **extra)
+    return SMOOTHERS[name](diagonal, **extra)
 
 
 def _largest(A: Operator) -> float:

@@ -95,6 +95,7 @@ class Operator:
 
     box: Box
     gaps = False  # whether there are unknowns without an equation, whose entries are all zero
+    uneven = False  # whether cells are flat here and tall there, so that only whole lines can be relaxed
 
     def kept(self, x: Tensor) -> Tensor:
         """Return values or loads of the unknowns with zeros at those that have no equation."""

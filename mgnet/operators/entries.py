@@ -79,13 +79,13 @@ class NodalOperator(Operator):
             return None
         P = NodeProlongation(self, chosen)
         # Where little holds constants they are interpolated to constants, so their energy stays what it is.
-        rest = self.singular, self.hold
+        rest, kind = (self.singular, self.hold), (self.gaps, self.uneven)
         if loops.apply_to(*self.numbers):
             E, sums = P.product()
-            return StencilStiffness.framed(P.coarse, E, *rest, sums, self.gaps).fitted(), P
+            return StencilStiffness.framed(P.coarse, E, *rest, sums, *kind).fitted(), P
         fields = galerkin_product(self.at_nodes, P, self.like)
         centre = fields.pop((0,) * self.box.dim)
-        return StencilStiffness(P.coarse, centre, fields, *rest, P.coarse_sums, self.gaps).fitted(), P
+        return StencilStiffness(P.coarse, centre, fields, *rest, P.coarse_sums, *kind).fitted(), P
 
 
 class StencilStiffness(NodalOperator):
@@ -110,6 +110,8 @@ class StencilStiffness(NodalOperator):
     gaps : bool, default False
         Whether there may be unknowns without an equation: all their entries are zero. Row sums that are
         given are exact then, and values are multiplied through steps.
+    uneven : bool, default False
+        Whether cells are flat here and tall there: then all axes are coarsened.
     """
 
     def __init__(
@@ -121,9 +123,10 @@ class StencilStiffness(NodalOperator):
         hold: float = math.inf,
         sums: Tensor | None = None,
         gaps: bool = False,
+        uneven: bool = False,
     ) -> None:
         self.box, self.centre, self.pairs, self._singular = box, centre, pairs, singular
-        self._hold, self._sums, self.gaps = hold, sums, gaps
+        self._hold, self._sums, self.gaps, self.uneven = hold, sums, gaps, uneven
 
     @classmethod
     def framed(cls, box: Box, frame: Tensor, *known: Any) -> StencilStiffness:
@@ -189,7 +192,8 @@ class StencilStiffness(NodalOperator):
         """Return the operator with other numbers."""
         centre, *entries = numbers
         pairs = dict(zip(self.pairs, entries, strict=True))
-        return StencilStiffness(self.box, centre, pairs, self._singular, self._hold, gaps=self.gaps)
+        known = {"gaps": self.gaps, "uneven": self.uneven}
+        return StencilStiffness(self.box, centre, pairs, self._singular, self._hold, **known)
 
     def steps(self, u: Tensor) -> Tensor:
         """Return what ``at_nodes`` does from row sums and steps, which lose nothing, for ``(*nodes)``."""
@@ -309,6 +313,8 @@ class StencilStiffness(NodalOperator):
 
     def fitted(self) -> StencilStiffness:
         """Return itself, on cells as wide as its ties say: their sums are the energies of the coordinates."""
+        if self.uneven:
+            return self
         ties = [
             -sum(float(loops.plain(field).sum()) for step, field in self.pairs.items() if step[i])
             for i in range(self.box.dim)

@@ -27,6 +27,9 @@ from .entries import NodalOperator, StencilStiffness, at_first, corner_of, ends_
 
 __all__ = ["WeightedStiffness"]
 
+# Cells whose couplings along two axes differ from those of others by more are flat here and tall there.
+UNEVEN = 10.0
+
 
 class WeightedStiffness(NodalOperator):
     """The operator −∇·(a ∇u) + c u in a box, a diagonal, from one weight for each cell and axis.
@@ -55,10 +58,24 @@ class WeightedStiffness(NodalOperator):
         self.weights, self.reaction, self.free = tuple(weights), reaction, free
         self.corners = list(itertools.product((0, 1), repeat=box.dim))
 
+    def fitted(self) -> WeightedStiffness:
+        """Return itself, on cells as wide as its weights say, if they are alike."""
+        if not self.uneven:
+            self.box = self.box.stretched([float(loops.plain(weight.detach()).sum()) for weight in self.weights])
+        return self
+
     @property
     def gaps(self) -> bool:
         """Whether there are unknowns without an equation."""
         return self.free is not None
+
+    @cached_property
+    def uneven(self) -> bool:  # type: ignore[override]
+        """Whether cells are flat here and tall there, so that only whole lines can be relaxed."""
+        first, *others = (loops.plain(weight.detach()) for weight in self.weights)
+        inside = first > 0
+        ratios = [weight[inside] / first[inside] for weight in others]
+        return any(r.shape[0] > 0 and bool(r.max() > UNEVEN * r.min()) for r in ratios)
 
     @cached_property
     def _elements(self) -> list[np.ndarray]:
@@ -138,7 +155,7 @@ class WeightedStiffness(NodalOperator):
     def _assembled(self, factor: float, dtype: torch.dtype) -> StencilStiffness:
         frame = (factor * self.frame).to(dtype)
         return StencilStiffness.framed(
-            self.box, frame, self.singular, math.inf, (factor * self.sums).to(dtype), True
+            self.box, frame, self.singular, math.inf, (factor * self.sums).to(dtype), True, self.uneven
         )
 
     @property

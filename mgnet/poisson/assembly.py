@@ -179,11 +179,9 @@ def _of_weights(problem: Poisson, c: Any, like: dict[str, Any]) -> WeightedStiff
         factors = [h.reciprocal() if i == axis else h for i, h in enumerate(widths)]
         weight = a * reduce(torch.multiply, torch.meshgrid(*factors, indexing="ij"))
         weights.append(weight if region.active is None else weight * sent(region.active, device))
-    ties = [float(loops.plain(weight.detach()).sum()) for weight in weights]
-    axes = [Axis(axis.cells, axis.h, axis.ends) for axis in problem.space.axes]
-    box, free = Box(axes).stretched(ties), None if region.free is None else sent(region.free, device)
-    of_c = _reaction(problem, c, like)
-    return WeightedStiffness(box, [weight.to(like["dtype"]) for weight in weights], of_c, free)
+    box, free = Box([Axis(axis.cells, 1.0, axis.ends) for axis in problem.space.axes]), region.free
+    weights, free = [weight.to(like["dtype"]) for weight in weights], None if free is None else sent(free, device)
+    return WeightedStiffness(box, weights, _reaction(problem, c, like), free).fitted()
 
 
 def _reaction(problem: Poisson, c: Any, like: dict[str, Any]) -> StencilStiffness | None:

@@ -115,7 +115,7 @@ class Hierarchy(Lazy):
     def __str__(self) -> str:
         boxes = self._boxes()
         precision = f"{str(self.dtype).removeprefix('torch.')} on {self.device}"
-        smoother = "" if self.method in ("exact", "direct") else f" {self.options.smoother},"
+        smoother = "" if self.method in ("exact", "direct") else f" {self.options.smoother_for(self.A)},"
         head = f"Hierarchy: {self.method},{smoother} {len(boxes)} levels, {precision}"
         return "\n".join([head, *_table(boxes)])
 
