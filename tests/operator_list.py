@@ -29,6 +29,7 @@ from mgnet.operators.cells import CellStiffness
 from mgnet.operators.contract import residual
 from mgnet.operators.entries import StencilStiffness
 from mgnet.operators.interpolation import HatProlongation, NodeProlongation
+from mgnet.operators.mass import Mass
 from mgnet.operators.varying import VaryingProlongation, VaryingStiffness
 
 CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -814,6 +815,29 @@ def condensation(A: Callable[[torch.dtype], Any], cells: int, ends: Any, dtype: 
     return Inverse(lambda b: Chain(ends).unknowns(solver.solve(b[:, 0]))[:, None])
 
 
+def masses() -> Iterator[Case]:
+    rng = np.random.default_rng(5)
+    every = [[list(ENDS.items())[k]] for k in range(5)] + combinations(2) + combinations(3)[::4]
+    for count, each in enumerate(every):
+        axes = [random_axis(rng, ends, MOST.get(len(each), 9), False) for _, ends in each]
+        if count % 3 == 2:  # given nodes along the first axis
+            nodes = np.cumsum(rng.uniform(0.1, 1, axes[0].cells + 1))
+            axes[0] = Axis(axes[0].cells, 1.0, axes[0].ends, nodes=nodes)
+        lumped = count % 2 == 1
+        label = f"mass-{','.join(name for name, _ in each)}{'-lumped' * lumped}{'-nodes' * (count % 3 == 2)}"
+        dense = lazily(product, axes, 0.0, 1.0, lumped)
+        shape = Box(axes).shape
+        yield Case(
+            label,
+            partial(Mass, Box(axes), lumped),
+            shape,
+            dense,
+            stiffness=True,
+            bounded=True,
+            galerkin=not lumped,
+        )
+
+
 OPERATORS = [
     *transfers(),
     *convolutions(),
@@ -822,4 +846,5 @@ OPERATORS = [
     *boxes_of_equal_cells(),
     *boxes_of_cells(),
     *boxes_of_entries(),
+    *masses(),
 ]
