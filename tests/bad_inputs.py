@@ -379,6 +379,7 @@ def commands() -> Iterator[Bad]:
         "--domain": ("1 0", "0 nan", "0", "a b", "0 1 2"),
         "--a": ("0", "-x", "a.npz", "y", "nan"),
         "--c": ("-1", "z", "none.npy"),
+        "--points": ("3", "none.csv"),
         "--left": ("dirichlet", "dirichlet:a", "open:1", "robin:1", "robin:-1,2", "neumann:nan"),
         "--right": ("3", "dirichlet:1,2"),
         "--top": ("dirichlet:0",),
