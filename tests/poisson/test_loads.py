@@ -111,6 +111,40 @@ def test_the_string_hangs_from_the_place() -> None:
         np.testing.assert_allclose(sol.u, exact, rtol=0, atol=1e-15)
 
 
+def test_a_source_is_what_a_narrow_function_becomes() -> None:
+    """A Gaussian that a grid resolves, and the source that stands for it where a grid does not."""
+    place, width = 0.3605, 1e-4
+
+    def narrow(x: np.ndarray) -> np.ndarray:
+        return np.exp(-(((x - place) / width) ** 2) / 2) / (width * math.sqrt(2 * math.pi))
+
+    resolved = mgnet.solve(narrow, n=2**16).u[:: 2**10]
+    source = mgnet.solve(b=mgnet.load(Poisson(n=64), points=[(place, 1.0)]), n=64).u
+    np.testing.assert_allclose(source, resolved, rtol=0, atol=width**2)
+    assert source.max() == pytest.approx(0.2304, abs=0.004)
+
+
+def green(x: np.ndarray, y: np.ndarray, place: tuple[float, float]) -> np.ndarray:
+    """Sum up Green's function of the unit square: sines in x, and in y two exponentials each."""
+    s, t = place
+    low, high = np.minimum(y, t), np.maximum(y, t)
+    k = np.pi * np.arange(1, 400)[:, None, None]
+    decay = np.exp(-k * (high - low)) * -np.expm1(-2 * k * low) * -np.expm1(-2 * k * (1 - high))
+    return (np.sin(k * s) * np.sin(k * x) * decay / (k * -np.expm1(-2 * k))).sum(0)
+
+
+def test_away_from_a_source_the_order_is_two() -> None:
+    place, errors = (1 / 3, 2 / 3), []  # at a third of a cell of each grid
+    for n in (32, 64, 128):
+        b = mgnet.load(Poisson(n=n, dim=2), points=[(place, 1.0)])
+        x, y = np.meshgrid(*[np.arange(1, 16) / 16] * 2, indexing="ij")
+        away = np.hypot(x - place[0], y - place[1]) > 0.2
+        found = mgnet.solve(b=b, n=n, dim=2)(x[away], y[away])
+        errors.append(np.abs(found - green(x, y, place)[away]).max())
+    assert errors[-1] < 1e-4
+    np.testing.assert_allclose(np.log2(np.divide(errors[:-1], errors[1:])), 2, atol=0.3)
+
+
 def test_a_source_on_a_dirichlet_side_changes_nothing() -> None:
     problem = Poisson(n=4, dim=2, boundary={"right": Neumann(0)})
     assert not mgnet.load(problem, points=[((0.0, 0.3), 1.0), ((0.4, 1.0), 1.0)]).any()
