@@ -89,8 +89,8 @@ def load(problem: Poisson, f: Data | None = None, points: Any = None, *, fluxes:
         if isinstance(x, Tensor):
             require_finite(name, x, problem.dim)
     dtype, device = given[0].dtype, _device(problem, *given)
-    found = assembly.load(problem, dtype, device, problem.tensors, with_fluxes)
     at_nodes = _at_nodes(problem, places, sent(strengths, device))
+    found = assembly.load(problem, dtype, device, problem.tensors, with_fluxes)
     common_batch("points", at_nodes, problem.dim, tuple(found.b.shape[: found.b.ndim - problem.dim]))
     b = (found.b + problem.space.loads(at_nodes).to(dtype)).contiguous()
     return b if found.speaks_torch or in_torch or tracked(b) else known_values(b)
