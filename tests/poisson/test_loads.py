@@ -16,6 +16,7 @@ from torch import Tensor
 
 import mgnet
 from mgnet import Dirichlet, Neumann, Poisson, Robin
+from mgnet.operators.mass import Mass
 
 RNG = np.random.default_rng
 SIDES = ("left", "right", "bottom", "top", "back", "front")
@@ -323,6 +324,18 @@ def test_mass_on_given_nodes_and_joined_ends() -> None:
     np.testing.assert_allclose(joined.to_dense(), scipy.linalg.circulant([4, 1, 0, 1]) / 24, atol=1e-16)
     u = np.arange(4.0)
     np.testing.assert_allclose(joined(u), joined(np.append(u, u[0])), atol=1e-16)
+
+
+def test_what_is_outside_of_the_cells_does_not_weigh() -> None:
+    cells = torch.ones(3, 2, dtype=torch.bool)
+    cells[0, 1] = False
+    M = Mass(Poisson(n=(3, 2), dim=2, boundary=Neumann()).space, cells=cells)
+    u = np.ones((4, 3))
+    u[0, 2] = np.nan  # the corner that has no cell
+    b = M(u)
+    assert b.sum() == pytest.approx(5 / 6)
+    assert b[0, 2] == 0
+    assert M.coarsen() is None
 
 
 def test_mass_follows_the_rule_of_the_problem() -> None:
