@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .operators.stiffness import Stiffness
     from .poisson.conditions import Dirichlet, Neumann, Robin
     from .poisson.grid import Grid
+    from .poisson.loads import load, mass
     from .poisson.problem import Poisson
     from .solver.hierarchy import Hierarchy
     from .solver.solution import ConvergenceError, Solution
@@ -49,6 +50,8 @@ _HOMES = {
     "Stiffness": "operators.stiffness",
     "evaluate": "train.judging",
     "fit": "train.loop",
+    "load": "poisson.loads",
+    "mass": "poisson.loads",
     "predict": "train.judging",
     "solve": "solver.solving",
 }
@@ -57,8 +60,8 @@ _MODULES = ("checkpoint", "data", "layers", "models", "operators", "plot", "sten
 
 __all__ = ["CheckpointError", "ConvergenceError", "Dirichlet", "DivergedError", "Grid", "Hierarchy"]
 __all__ += ["History", "Neumann", "Poisson", "Prolongation", "Recipe", "ResourceError", "Restriction"]
-__all__ += ["Robin", "Solution", "Status", "Stencil", "Stiffness", "data", "evaluate", "fit", "models"]
-__all__ += ["predict", "solve"]
+__all__ += ["Robin", "Solution", "Status", "Stencil", "Stiffness", "data", "evaluate", "fit", "load"]
+__all__ += ["mass", "models", "predict", "solve"]
 
 
 def __getattr__(name: str) -> Any:

@@ -189,6 +189,24 @@ def around() -> Iterator[Bad]:
         refine=FLAGS,
         throw=FLAGS,
     )
+    places = np.array([0.25, 0.5])
+    yield from each(
+        "load",
+        mgnet.load,
+        {"problem": problem},
+        problem=(None, 4, "word", MANY),
+        f=(*ARRAYS, NAN, [1, 2, 3, NAN, 5], lambda x: "a"),
+        points=(
+            *(3.0, "word", MANY, {}, [0.5], (0.5, 1.0), [(0.5, 1.0, 2.0)], [((0.5, 0.5), 1.0)]),
+            *([(1.5, 1.0)], [(NAN, 1.0)], [(0.5, NAN)], [(0.5, 1j)], [("a", 1.0)], [(True, 1.0)]),
+            *((places, [1.0]), (places, [1, NAN]), (-places, [1, 1]), (np.ones((2, 3)), [1, 1])),
+            *((np.ma.ones(2), [1, 1]), (places, np.ma.ones(2)), (places, "ab"), (places * 1j, [1, 1])),
+        ),
+        fluxes=FLAGS,
+    )
+    yield from each("mass", mgnet.mass, {"problem": problem}, problem=(None, 4), lumped=("no", 1, 0))
+    values = ("word", 1.0, np.ones(4), np.ma.ones(3), load * 1j, None)
+    yield from each("Mass", lambda u: mgnet.mass(problem)(u), {}, u=values)
     yield from each("Grid", mgnet.Grid, {"n": 4}, n=COUNTS, domain=((1, 0), 3, "ab", (0, NAN), (0, 1, 2)))
     yield from each("Grid", mgnet.Grid, {"n": 2}, nodes=([0, 1], "word", [0, 2, 1], 3))
     line, plane = mgnet.solve(1.0, 8), mgnet.solve(1.0, 8, dim=2)
@@ -361,6 +379,7 @@ def commands() -> Iterator[Bad]:
         "--domain": ("1 0", "0 nan", "0", "a b", "0 1 2"),
         "--a": ("0", "-x", "a.npz", "y", "nan"),
         "--c": ("-1", "z", "none.npy"),
+        "--points": ("3", "none.csv"),
         "--left": ("dirichlet", "dirichlet:a", "open:1", "robin:1", "robin:-1,2", "neumann:nan"),
         "--right": ("3", "dirichlet:1,2"),
         "--top": ("dirichlet:0",),

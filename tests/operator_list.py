@@ -29,6 +29,7 @@ from mgnet.operators.cells import CellStiffness
 from mgnet.operators.contract import residual
 from mgnet.operators.entries import StencilStiffness
 from mgnet.operators.interpolation import HatProlongation, NodeProlongation
+from mgnet.operators.mass import Mass
 from mgnet.operators.varying import VaryingProlongation, VaryingStiffness
 
 CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -814,6 +815,55 @@ def condensation(A: Callable[[torch.dtype], Any], cells: int, ends: Any, dtype: 
     return Inverse(lambda b: Chain(ends).unknowns(solver.solve(b[:, 0]))[:, None])
 
 
+def some_cells_weigh(axes: Sequence[Axis], cells: np.ndarray, lumped: bool) -> np.ndarray:
+    """Write the mass matrix of some cells of a box, one cell after the other."""
+    nodes = [axis.cells + 1 for axis in axes]
+    M = np.zeros((math.prod(nodes),) * 2)
+    line = np.eye(2) / 2 if lumped else np.array([[2, 1], [1, 2]]) / 6
+    for cell in np.argwhere(cells):
+        ends = [(i, i + 1) for i in cell]
+        at = [np.ravel_multi_index(corner, nodes) for corner in itertools.product(*ends)]
+        widths = [widths_of(axis)[i] for axis, i in zip(axes, cell, strict=True)]
+        M[np.ix_(at, at)] += kron(*(h * line for h in widths))
+    E = kron(*map(unknowns_of, axes))
+    return E.T @ M @ E
+
+
+def masses_of_some_cells(axes: Sequence[Axis], lumped: bool, rng: np.random.Generator) -> Case:
+    box = Box(axes)
+    cells = rng.random(box.cells) < 0.7
+    cells.ravel()[: 1 + cells.size // 3] = True
+    make = partial(Mass, box, lumped, 1.0, torch.from_numpy(cells))
+    label = f"mass-of-some-cells-{'x'.join(map(str, box.cells))}-{box.ends}{'-lumped' * lumped}"
+    dense = lazily(some_cells_weigh, axes, cells, lumped)
+    return Case(label, make, box.shape, dense, stiffness=True, galerkin=False)
+
+
+def masses() -> Iterator[Case]:
+    rng = np.random.default_rng(5)
+    every = [[list(ENDS.items())[k]] for k in range(5)] + combinations(2) + combinations(3)[::4]
+    for count, each in enumerate(every):
+        axes = [random_axis(rng, ends, MOST.get(len(each), 9), False) for _, ends in each]
+        if count % 3 == 2:  # given nodes along the first axis
+            nodes = np.cumsum(rng.uniform(0.1, 1, axes[0].cells + 1))
+            axes[0] = Axis(axes[0].cells, 1.0, axes[0].ends, nodes=nodes)
+        lumped = count % 2 == 1
+        label = f"mass-{','.join(name for name, _ in each)}{'-lumped' * lumped}{'-nodes' * (count % 3 == 2)}"
+        dense = lazily(product, axes, 0.0, 1.0, lumped)
+        shape = Box(axes).shape
+        yield Case(
+            label,
+            partial(Mass, Box(axes), lumped),
+            shape,
+            dense,
+            stiffness=True,
+            bounded=True,
+            galerkin=not lumped,
+        )
+        if math.prod(shape) > 1 and count % 3 < 2:
+            yield masses_of_some_cells(axes, lumped, rng)
+
+
 OPERATORS = [
     *transfers(),
     *convolutions(),
@@ -822,4 +872,5 @@ OPERATORS = [
     *boxes_of_equal_cells(),
     *boxes_of_cells(),
     *boxes_of_entries(),
+    *masses(),
 ]

@@ -299,3 +299,45 @@ def test_an_input_is_not_overwritten(capsys: pytest.CaptureFixture[str]) -> None
     np.save("f.npy", np.ones((5, 4)))
     words = "--out: ./f.npy is an input; accepted is another file"
     assert words in complaint(capsys, "solve", "--rhs", "f.npy", "--out", "./f.npy", code=2)
+
+
+# Sources at points
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3])
+def test_points_are_added_to_the_right_hand_side(capsys: pytest.CaptureFixture[str], dim: int) -> None:
+    places = np.array([[0.3, 0.4, 0.2], [0.55, 0.5, 0.9]])[:, :dim]
+    q = np.array([1.5, -0.5])
+    lines = [",".join(["x", "y", "z"][:dim] + ["q"])]
+    lines += [",".join(map(str, [*place, s])) for place, s in zip(places.tolist(), q.tolist(), strict=True)]
+    Path("points.csv").write_text("\n".join(lines))
+    rhs = ["solve", "--dim", str(dim), "--n", "8", "--rhs", "x", "--c", "1 + x", "--right", "robin:2,3"]
+    figures = answer(capsys, *rhs, "--points", "points.csv", "--out", "u.npy")
+    assert list(figures) == KEYS
+    problem = {"dim": dim, "n": 8, "c": lambda *x: 1 + x[0], "right": mgnet.Robin(2.0, 3.0)}
+    given = mgnet.Poisson(lambda *x: x[0] + 0 * sum(x), **problem)
+    expected = mgnet.Hierarchy(given).solve(mgnet.load(given, points=(places, q), fluxes=True)).u
+    found = np.load("u.npy")
+    np.testing.assert_allclose(found[:, 1] if dim == 1 else found, expected, rtol=0, atol=1e-12)
+    without = mgnet.solve(lambda *x: x[0] + 0 * sum(x), **problem).u
+    assert np.abs(without - expected).max() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "said"),
+    [
+        ("x,y,q\n0.5,0.5,1\n1.5,0.5,1\n", 2, "points: got (1.5, 0.5) as place 1; accepted: places in [0.0"),
+        ("x,q\n0.5,1\n", 4, "--points: points.csv, line 1: columns: 2; accepted: 3"),
+        ("x,y,q\n0.5,0.5,one\n", 4, "--points: points.csv, line 2: 'one' is not a number"),
+        ("x,y,q\n0.5,0.5,nan\n", 4, "--points: points.csv, line 2: 0.5, 0.5, nan: not a finite number"),
+        ("x,y,q\n", 4, "--points: points.csv: no numbers in it"),
+        (None, 2, "--points: "),
+    ],
+)
+def test_points_that_are_wrong_are_refused(
+    capsys: pytest.CaptureFixture[str], text: str | None, code: int, said: str
+) -> None:
+    if text is not None:
+        Path("points.csv").write_text(text)
+    assert said in complaint(capsys, *PLANE, "--points", "points.csv", code=code)
+    assert "--points: got '3'" in complaint(capsys, *PLANE, "--points", "3", code=2)

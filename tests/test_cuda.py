@@ -301,6 +301,24 @@ def test_a_hierarchy_is_used_again(device: str, counts: Any) -> None:
         assert_close(there.as_linear_operator() @ r, here.as_linear_operator() @ r, None)
 
 
+def test_loads_and_masses_are_made_there(device: str, counts: Any) -> None:
+    places, q = rng().random((4, 2)), rng().standard_normal((3, 4))
+    sides = {"left": mgnet.Robin(2.0, rng().random(17)), "top": mgnet.Neumann(1.0)}
+    here, there = (
+        mgnet.Poisson(dim=2, n=(8, 16), boundary=boundary) for boundary in (sides, on(device, sides))
+    )
+    for problem, points in ((here, (on(device, places), on(device, q))), (there, (places, q))):
+        b = mgnet.load(problem, 1.0, points, fluxes=True)
+        if problem is here:  # by the strengths alone; data of sides do not say the kind
+            assert b.device.type == device
+        assert_close(b, mgnet.load(here, 1.0, (places, q), fluxes=True), counts)
+    u = rng().standard_normal((2, 9, 17))
+    for lumped in (False, True):
+        M = mgnet.mass(here, lumped)
+        assert M(on(device, u)).device.type == device
+        assert_close(M(on(device, u)), M(u), counts)
+
+
 def test_a_solution_is_evaluated(device: str, counts: Any) -> None:
     f = rng().standard_normal((2, 9, 17))
     here = mgnet.solve(f, dim=2, n=(8, 16))

@@ -64,6 +64,8 @@ force, place = 9.0, 0.7
 nodes = np.linspace(0, length, 9)
 point = mgnet.solve(b=force * hats_at(place, nodes), n=8, **string)
 print(f"the force {force:g} N becomes {(force * hats_at(place, nodes)).round(3)}")
+loaded = mgnet.load(mgnet.Poisson(n=8, **string), points=[(place, force)])  # the package's own way
+assert np.abs(loaded - force * hats_at(place, nodes)).max() < 1e-14
 error = np.abs(point.u - tent(point.x, place, force)).max()
 print(f"largest error at the nodes {error:.1e} m")
 assert error < 1e-15

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .shell import DAMAGED, USAGE, CommandError, reason, refused
@@ -21,7 +22,10 @@ SIDES = ("left", "right", "bottom", "top", "back", "front")  # low and high end 
 
 
 def problem(arguments: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
-    """Return f and those keywords of ``mgnet.solve`` that say what is solved; None is its own default."""
+    """Return f and those keywords of ``mgnet.solve`` that say what is solved; None is its own default.
+
+    Beside them are ``points``, which ``mgnet.load`` takes.
+    """
     dim = _dimension(arguments)
     for side in SIDES[2 * dim :]:  # which there are not in so few dimensions
         if (condition := getattr(arguments, side)) is not None:
@@ -38,6 +42,7 @@ def problem(arguments: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
         "c": _values(c),
         "boundary": {side: condition for side, condition in sides.items() if condition} or None,
         "periodic": _joined(arguments.periodic, dim) or None,
+        "points": _points(arguments.points, dim),
     }
 
 
@@ -90,13 +95,36 @@ def _function(option: str, text: str | None, dim: int, alone: bool = True) -> Ta
     if dim > 1 and not _is_array(text):
         accepted = "accepted are an expression and a .npy file"
         raise CommandError(f"{option}: got {text} in {_dimensions(dim)}; {accepted}")
+    with _reading(option):
+        if dim > 1:
+            return Table(text, read_array(text, dim)[None])
+        return read(text, columns=(1, 2) if alone else (2,))
+
+
+@contextmanager
+def _reading(option: str) -> Iterator[None]:
+    """Turn what is wrong with an option's file into the end of the command."""
     try:
         with refused(f"{option}: ", DAMAGED):
-            if dim > 1:
-                return Table(text, read_array(text, dim)[None])
-            return read(text, columns=(1, 2) if alone else (2,))
+            yield
     except OSError as error:
         raise CommandError(f"{option}: {reason(error)}") from error
+
+
+def _points(text: str | None, dim: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the places and the strengths of sources, as ``mgnet.load`` takes them."""
+    if text is None:
+        return None
+    from .tables import ENDINGS, is_file_name, read
+
+    if not is_file_name(text):
+        accepted = f"a file that ends in {', '.join(ENDINGS)}, of columns {', '.join(AXES[:dim])}, q"
+        raise CommandError(f"--points: got {text!r}; accepted: {accepted}")
+    with _reading("--points"):
+        *places, strengths = read(text, columns=(dim + 1,)).columns
+    import numpy as np
+
+    return np.stack(places, axis=-1), strengths
 
 
 def _grid(arguments: argparse.Namespace, dim: int, *functions: Table | Expression | None) -> dict[str, Any]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .problem import AXES, SIDES, constant, expression, problem, whole
@@ -37,6 +38,8 @@ of the cell and a, one row per cell, or a alone. --c: two columns x, c, one row
 per node, or c alone.
 In two and three dimensions it is an .npy array indexed [x, y, z], of one value
 per node, boundary included (--rhs, --c), or per cell (--a); its shape says --n.
+--points: columns x, q, then x, y, q or x, y, z, q: sources of strength q, one a
+row, anywhere in the domain.
 --out: columns x, u; then x, y, u or x, y, z, u, and u alone in an .npy array.
 
 COND is dirichlet:G (u = G), neumann:G (a du/dnu = G, nu pointing outwards) or
@@ -67,6 +70,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     option("--domain", ("A", "B"), "two ends, or two per axis (default: 0 1)", nargs="+")
     option("--a", "EXPR|FILE", "coefficient a > 0 (default: 1)")
     option("--c", "EXPR|FILE", "coefficient c >= 0 (default: 0)")
+    option("--points", "FILE", "sources at points, added to the right-hand side")
     for i, side in enumerate(SIDES):
         place = f"where {AXES[i // 2]} is {('least', 'greatest')[i % 2]}"
         option(f"--{side}", "COND", f"condition {place} (default: dirichlet:0)")
@@ -104,7 +108,8 @@ def _solve(arguments: argparse.Namespace) -> int:
 
     import mgnet
 
-    solve = mgnet.solve  # this imports torch, which is not to be timed
+    points = keywords.pop("points", None)
+    solve = mgnet.solve if points is None else _with_points(points)  # this imports torch, not to be timed
     with refused(), np.errstate(all="ignore"):  # the status tells what overflow comes to
         began = time.perf_counter()
         solution = solve(f, **keywords, throw=False)
@@ -124,6 +129,22 @@ def _solve(arguments: argparse.Namespace) -> int:
         return DONE
     unwritten = f" ({' and '.join(files)} not written)" if files else ""
     return report(f"not converged: {solution.message}{unwritten}", NOT_CONVERGED)
+
+
+def _with_points(points: Any) -> Callable[..., Any]:
+    """Return what solves as ``mgnet.solve`` does, with sources at points."""
+    from mgnet import Hierarchy, Poisson, load
+
+    def solve(f: Any, **keywords: Any) -> Any:
+        def those_of(function: Callable[..., Any]) -> dict[str, Any]:
+            return {name: keywords[name] for name in inspect.signature(function).parameters & keywords.keys()}
+
+        problem = Poisson(f, **those_of(Poisson))
+        hierarchy = Hierarchy(problem, **those_of(Hierarchy))
+        b = load(problem, points=points, fluxes=True)
+        return hierarchy.solve(b, **those_of(hierarchy.solve))
+
+    return solve
 
 
 def _keywords(arguments: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
@@ -196,7 +217,8 @@ def _table(figures: dict[str, Any], solution: Any, uniform: bool, files: Sequenc
 
 def _require_writable(arguments: argparse.Namespace) -> None:
     """Find out before the work whether its result can be written."""
-    inputs = [text for text in (arguments.rhs, arguments.a, arguments.c) if text and os.path.isfile(text)]
+    given = arguments.rhs, arguments.a, arguments.c, arguments.points
+    inputs = [text for text in given if text and os.path.isfile(text)]
     for option, path, endings in (
         ("--out", arguments.out, OUT_ENDINGS),
         ("--plot", arguments.plot, PLOT_ENDINGS),

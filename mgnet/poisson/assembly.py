@@ -311,14 +311,20 @@ class Load(NamedTuple):
     fluxes: Tensor | float = 0.0
 
 
-def load(problem: Poisson, dtype: torch.dtype, device: torch.device, speaks_torch: bool = False) -> Load:
+def load(
+    problem: Poisson,
+    dtype: torch.dtype,
+    device: torch.device,
+    speaks_torch: bool = False,
+    with_fluxes: bool = True,
+) -> Load:
     """Assemble the load of the unknowns, :eq:`load` and :eq:`load-box`, boundary fluxes included.
 
     A ready load without boundary data is handed on as it is. ``speaks_torch`` says whether the solution is to
-    be a tensor even if f is no function that returns one.
+    be a tensor even if f is no function that returns one, ``with_fluxes`` whether there are boundary fluxes.
     """
     f, given = problem.f, problem.b
-    at_sides = fluxes(problem, dtype, device)
+    at_sides = fluxes(problem, dtype, device) if with_fluxes else []
     size, total = flux_sums(problem, at_sides)
     if given is not None:
         b = sent(given, device, dtype)

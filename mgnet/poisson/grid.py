@@ -16,6 +16,9 @@ from ..core.resources import require_memory
 
 __all__ = ["Grid", "grids_of"]
 
+# Points that are outside by less, in units of the last place, are at the end; so close to a node they are it.
+ROUNDED = 8
+
 
 @dataclass(frozen=True, eq=False)
 class Grid:
@@ -146,6 +149,43 @@ class Grid:
             return cell.astype(np.int64), np.clip((x - (self.domain[0] + cell * h)) / h, 0.0, 1.0)
         cell = np.clip(np.searchsorted(self.nodes, x, side="right") - 1, 0, self.n - 1)
         return cell, (x - self.nodes[cell]) / (self.nodes[cell + 1] - self.nodes[cell])
+
+    def find(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return where points lie as :meth:`locate`, but for rounding, and which of them lie outside.
+
+        Parameters
+        ----------
+        x : numpy.ndarray of float32 or float64
+            Any points. Those that are outside, or beside a node, by rounding alone are at the end, or there.
+
+        Returns
+        -------
+        cell, t : numpy.ndarray
+            As from :meth:`locate`; of points outside those of the nearest end.
+        outside : numpy.ndarray of bool
+            Which points the domain does not have.
+        """
+        low, high = self.domain
+        largest = ROUNDED * max(abs(low), abs(high))
+        slack = largest * np.finfo(x.dtype).eps
+        outside = ~((x >= low - slack) & (x <= high + slack))
+        cell, t = self.locate(np.clip(np.where(outside, low, x).astype(np.float64), low, high))
+        close = largest * np.finfo(np.float64).eps / self.width(cell)
+        up = t >= 1 - close
+        last = cell == self.n - 1
+        t = np.where(up, np.where(last, 1.0, 0.0), np.where(t <= close, 0.0, t))
+        return cell + (up & ~last), t, outside
+
+    def width(self, cell: np.ndarray) -> np.ndarray:
+        """Return the widths of cells.
+
+        Parameters
+        ----------
+        cell : numpy.ndarray of int64
+            Their numbers, from 0.
+        """
+        h = self.h
+        return np.full(cell.shape, h) if isinstance(h, float) else h[cell]
 
 
 def ends_of(domain: Any) -> tuple[float, float]:

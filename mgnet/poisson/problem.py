@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Callable, Sequence
+from copy import copy
 from functools import cached_property
 from typing import Any
 
@@ -77,8 +78,8 @@ class Poisson:
         loads are the same, and for ``b`` c is integrated unless it is "nodal".
     b : array, shape ``(..., *unknowns)``, optional
         The load vector itself, instead of ``f``, one entry per unknown: the nodes that are on no Dirichlet
-        side, those of joined sides once. The data of Neumann and Robin sides are still added. Entries at
-        nodes that are held by ``fixed``, or have no cell, do not count.
+        side, those of joined sides once; :func:`mgnet.load` makes one. The data of Neumann and Robin sides
+        are still added. Entries at nodes that are held by ``fixed``, or have no cell, do not count.
     cells : array of bool, shape (n,) or (n₁, n₂), optional
         The cells that are the domain: any set of them, all by default. Where its border is not on a side of
         the box nothing flows through it, unless nodes are held there; sides hold where there are cells. Of
@@ -125,7 +126,11 @@ class Poisson:
         self.a = self._coefficients(1.0 if a is None else a)
         self.c = self._coefficient("c", 0.0 if c is None else c, self.node_shape, AT_NODES)
         self.f, self.b = self._right_hand_side(f, b)  # eq: strong-form, strong-form-box
+        self._rule = load
         self.load = load or ("exact" if callable(self.f) else "nodal")
+        # Whether anything came as a tensor, so that answers are to be tensors.
+        several = a if isinstance(a, tuple) else (a,)
+        self.tensors = any(isinstance(x, Tensor) for x in (f, b, c, nodes, *several, self.region.values))
         # A number f is a constant, also where it became nodal values to take derivatives by.
         array_f = isinstance(self.f, Tensor) and not is_number(f)
         # Whether f, and c with it, counts by its nodal values; and whether they are lumped.
@@ -164,6 +169,21 @@ class Poisson:
         shapes = (self.node_shape, once) if any(self.joined) else (self.node_shape,)
         f = array("f", f, shapes, AT_NODES)
         return (self.region.inside(f, 0.0) if f.shape[-self.dim :] == self.node_shape else f), None
+
+    def with_f(self, f: Data) -> Poisson:
+        """Return the problem with another right-hand side, and the same operator.
+
+        Parameters
+        ----------
+        f : float, callable or array
+            As for the problem. How it becomes the load is by the problem's ``load`` or, if that was not
+            given, by what f is.
+        """
+        other = copy(self)
+        other.f, other.b = self._right_hand_side(f, None)
+        other.load = self._rule or ("exact" if callable(other.f) else "nodal")
+        other.tensors = self.tensors or isinstance(f, Tensor)
+        return other
 
     @cached_property
     def cells(self) -> tuple[int, ...]:

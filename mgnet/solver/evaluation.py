@@ -19,9 +19,6 @@ from ..poisson.grid import Grid
 
 __all__ = ["Interpolant"]
 
-# Points that are outside by less, in units of the last place, are at the end; so close to a node they are it.
-ROUNDED = 8
-
 
 class Interpolant:
     """The function that is linear along each axis of each cell, by its nodal values.
@@ -152,18 +149,12 @@ class _Place(NamedTuple):
 
     @classmethod
     def of(cls, points: np.ndarray, grid: Grid, device: torch.device) -> _Place:
-        low, high = grid.domain
-        largest = ROUNDED * max(abs(low), abs(high))
-        slack = largest * np.finfo(points.dtype).eps
-        outside = ~((points >= low - slack) & (points <= high + slack))
+        cell, t, outside = grid.find(points)
         if outside.any():
+            low, high = grid.domain
             raise ValueError(f"x: got {float(points[outside].flat[0])}; accepted: points in [{low}, {high}]")
-        cell, t = grid.locate(np.clip(points.astype(np.float64), low, high))
-        close = largest * np.finfo(np.float64).eps / _width(grid, cell)
-        up = (t >= 1 - close) & (cell < grid.n - 1)
-        cell, t = cell + up, np.where(up | (t <= close), 0.0, t)
         before = np.where((t == 0) & (cell > 0), cell - 1, cell)
-        parts = cell, _width(grid, cell), t, before, _width(grid, before)
+        parts = cell, grid.width(cell), t, before, grid.width(before)
         fields: list[Any] = [sent(torch.from_numpy(np.asarray(part)), device) for part in parts]
         return cls._make([*fields, bool((before != cell).any())])
 
@@ -179,11 +170,6 @@ def _fixed(x: Any) -> np.ndarray:
     if hidden(x):
         raise ValueError("x: got points hidden by vmap; accepted: points whose cells can be found")
     return known_values(x) if isinstance(x, Tensor) else x
-
-
-def _width(grid: Grid, cell: np.ndarray) -> np.ndarray:
-    h = grid.h
-    return np.full(cell.shape, h) if isinstance(h, float) else h[cell]
 
 
 def _require_coordinates(x: tuple[Any, ...] | list[Any]) -> None:

@@ -187,7 +187,8 @@ class Hierarchy(Lazy):
         Parameters
         ----------
         b : array, shape ``(..., *unknowns)``
-            Load, one entry per unknown, NumPy or torch; the data of Neumann and Robin ends included.
+            Load, one entry per unknown, NumPy or torch; the data of Neumann and Robin sides included, as
+            :func:`mgnet.load` does with ``fluxes=True``.
         x0, tol, maxiter, refine, throw
             As for :func:`mgnet.solve`.
 

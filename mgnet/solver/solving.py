@@ -168,7 +168,6 @@ def solve(
             dtype=dtype,
             device=device,
         )
-        tensors = any(isinstance(value, Tensor) for value in (f, b, a, c, nodes))
         wide = torch.float64 if refine else float_type(dtype)
-        rhs = assembly.load(problem, wide, find_device(device), tensors)
+        rhs = assembly.load(problem, wide, find_device(device), problem.tensors)
         return hierarchy.run(rhs, stopping, x0)
