@@ -328,11 +328,16 @@ def at_all_nodes(
     return A
 
 
-def entries_of(box: Box, M: np.ndarray, lumped: bool) -> StencilStiffness:
-    """The same matrix as entries between neighbours; lumped, as its row sums."""
+def lump(M: np.ndarray) -> np.ndarray:
+    """The row sums on the diagonal."""
+    return np.diag(M.sum(1))
+
+
+def entries_of(box: Box, M: np.ndarray) -> StencilStiffness:
+    """The same matrix as entries between neighbours; of a diagonal one there are none."""
     nodes = tuple(n + 1 for n in box.cells)
-    if lumped:
-        return StencilStiffness(box, torch.from_numpy(M.sum(1).reshape(nodes)), {})
+    if np.array_equal(M, np.diag(np.diag(M))):
+        return StencilStiffness(box, torch.from_numpy(np.diag(M).reshape(nodes).copy()), {})
     steps = [s for s in itertools.product((-1, 0, 1), repeat=box.dim) if s > (0,) * box.dim]
     fields = {step: torch.zeros(nodes, dtype=torch.float64) for step in steps}
     for node, (step, field) in itertools.product(np.ndindex(nodes), fields.items()):
@@ -638,19 +643,24 @@ class Cells:
     robin: list[tuple[float, float]]
 
     @cached_property
-    def mass(self) -> np.ndarray:
-        return at_all_nodes([axis.h for axis in self.box.axes], 0 * self.a, self.c, [(0, 0)] * self.box.dim)
+    def added(self) -> np.ndarray | None:
+        """What c and alpha add, if there are any; c may be lumped."""
+        h, none = [axis.h for axis in self.box.axes], [(0.0, 0.0)] * self.box.dim
+        found = at_all_nodes(h, 0 * self.a, None, self.robin) if np.any(self.robin) else None
+        if self.c is None:
+            return found
+        M = at_all_nodes(h, 0 * self.a, self.c, none)
+        M = lump(M) if self.lumped else M
+        return M if found is None else M + found
 
     @cached_property
-    def entries(self) -> StencilStiffness:
-        return entries_of(self.box, self.mass, self.lumped)
+    def reaction(self) -> StencilStiffness | None:
+        return None if self.added is None else entries_of(self.box, self.added)
 
     @cached_property
     def whole(self) -> np.ndarray:
-        A = at_all_nodes([axis.h for axis in self.box.axes], self.a, None, self.robin)
-        if self.c is None:
-            return A
-        return A + (np.diag(self.mass.sum(1)) if self.lumped else self.mass)
+        A = at_all_nodes([axis.h for axis in self.box.axes], self.a, None, [(0.0, 0.0)] * self.box.dim)
+        return A if self.added is None else A + self.added
 
     def dense(self) -> np.ndarray:
         E = kron(*map(unknowns_of, self.box.axes))
@@ -661,10 +671,12 @@ class Cells:
         return equilibria(self.box, self.whole)
 
     def operator(self, dtype: torch.dtype) -> CellStiffness:
-        reaction = None
-        if self.c is not None:
-            reaction = self.entries.replaced(*(number.to(dtype) for number in self.entries.numbers))
-        return CellStiffness(self.box, torch.from_numpy(self.a).to(dtype), reaction, self.robin)
+        return CellStiffness(self.box, torch.from_numpy(self.a).to(dtype), in_kind(self.reaction, dtype))
+
+
+def in_kind(entries: StencilStiffness | None, dtype: torch.dtype) -> StencilStiffness | None:
+    """Round entries to a precision."""
+    return None if entries is None else entries.replaced(*(x.to(dtype) for x in entries.numbers))
 
 
 def boxes_of_cells() -> Iterator[Case]:
@@ -747,7 +759,7 @@ def near(nodes: Shape) -> np.ndarray:
 def operators_of_entries(box: Box, whole: np.ndarray, label: str, both: bool) -> Iterator[Case]:
     E, chosen = kron(*map(unknowns_of, box.axes)), box.coarsening()
 
-    entries = cache(lambda: entries_of(box, whole, False))
+    entries = cache(lambda: entries_of(box, whole))
 
     def make(dtype: torch.dtype) -> StencilStiffness:
         return entries().replaced(*(number.to(dtype) for number in entries().numbers))
