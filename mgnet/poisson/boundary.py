@@ -19,9 +19,9 @@ from .conditions import Dirichlet, nothing
 from .grid import Grid
 from .problem import Poisson
 from .quadrature import Quadrature, evaluate, integrate_nodal
+from .shapes import common_batch
 
-__all__ = ["Held", "Side", "add_fluxes", "boundary_values", "common_batch", "flux_sums", "fluxes"]
-__all__ += ["side_values"]
+__all__ = ["Held", "Side", "add_fluxes", "boundary_values", "flux_sums", "fluxes", "side_values"]
 
 # An axis, its low end 0 or its high end -1, and values on that side, shape ``(..., *nodes of the side)``.
 Side = tuple[int, int, Tensor]
@@ -114,18 +114,6 @@ def boundary_values(problem: Poisson, dtype: torch.dtype, device: torch.device) 
     return total
 
 
-def common_batch(name: str, values: Tensor, axes: int, batch: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the batch of values, the leading axes before so many, and of others, broadcast if they fit."""
-    own = tuple(values.shape[: values.ndim - axes])
-    if own == batch or not batch:
-        return own
-    try:
-        return tuple(torch.broadcast_shapes(own, batch))
-    except RuntimeError:
-        got = f"leading axes {own} beside {tuple(batch)} of other data"
-        raise ValueError(f"{name}: got {got}; accepted: a batch that all share") from None
-
-
 def _along(problem: Poisson, axis: int) -> tuple[list[Grid], str]:
     """Give the grids of a side, and the names of its coordinates."""
     return problem.grids[:axis] + problem.grids[axis + 1 :], "xyz".replace("xyz"[axis], "")
@@ -197,6 +185,15 @@ class Held:
     def numbers(self) -> tuple[Any, ...]:
         """What derivatives may be taken by."""
         return self.ends if self._nodes is None else (self._nodes,)
+
+    @property
+    def many(self) -> Tensor | None:
+        """The values as an array, shape ``(..., *nodes)``, where they are one."""
+        return self._nodes
+
+    def replaced(self, nodes: Tensor | None) -> Held:
+        """Return the same with another array."""
+        return Held(self.box, nodes, self.ends)
 
     @property
     def zero(self) -> bool:

@@ -207,7 +207,8 @@ def _of_nodes(nodes: Any, n: Any, domain: Any) -> Grid:
 def _cells(n: Any, dim: int) -> tuple[int, ...]:
     if n is None:
         other = "nodes" if dim == 1 else "one for each axis"
-        raise ValueError(f"n: got None; accepted: a number of cells of at least 1, or {other}")
+        accepted = f"a number of cells of at least 1, or {other}, or arrays whose shapes tell it"
+        raise ValueError(f"n: got None; accepted: {accepted}")
     if dim == 1 or not is_array(n):
         return (count("n", n),) * dim
     cells = n.tolist() if hasattr(n, "tolist") else list(n)

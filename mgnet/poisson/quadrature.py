@@ -19,7 +19,7 @@ from .grid import Grid
 from .problem import Poisson, require_bounds
 from .unseen import Lookout
 
-__all__ = ["Quadrature", "coefficient_at", "evaluate", "integrate_nodal"]
+__all__ = ["Quadrature", "coefficient_at", "evaluate", "integrate_cells", "integrate_nodal"]
 
 CPU = torch.device("cpu")
 # Points along each axis of a cell, by the number of axes. Five integrate polynomials of degree 9 exactly, so
@@ -67,7 +67,7 @@ class Quadrature:
         least = values
         for place in range(-problem.dim, 0):
             least = self.apart(least, place).amin(-1)
-        require_bounds("cell", cells.start, **{name: least})
+        require_bounds(tuple(least.shape), cells.start, **{name: least})
         return sent(values, device)
 
     def averages(self, values: Tensor) -> Tensor:
@@ -150,6 +150,15 @@ def integrate_nodal(grids: Sequence[Grid], f: Tensor, lumped: bool) -> Tensor:
     """
     for place, grid in enumerate(grids, -len(grids)):
         f = _lumped(f, grid.h, place) if lumped else integrate_linear(f, grid.h, place)
+    return f
+
+
+def integrate_cells(grids: Sequence[Grid], f: Tensor) -> Tensor:
+    """Integrate what is constant in each cell, shape ``(..., *cells)``, against the hats of all nodes."""
+    for place, grid in enumerate(grids, -len(grids)):
+        half = sent(torch.from_numpy(grid.widths(0, grid.n) / 2), f.device, f.dtype)
+        part = f * half.reshape(-1, *[1] * (-1 - place))
+        f = overlap(part, part, place)  # eq: load-cells
     return f
 
 
