@@ -69,7 +69,12 @@ class Constants:
         sides = [name for name, *_, condition in self.problem.sides() if not nothing(condition.g)]
         names = [load.name] if abs(defect - fluxes) > 0.1 * abs(defect) else []
         names += [f"the fluxes g of {', '.join(sides)}"] if abs(fluxes) > 0.1 * abs(defect) else []
-        where = f" in row {row}" if load.b.ndim > self.problem.dim and load.b.shape[0] > 1 else ""
+        several = load.b.ndim > self.problem.dim and load.b.shape[0] > 1
+        where = (
+            f" in row {row if load.rows is None else load.rows[row]}"
+            if several or load.rows is not None
+            else ""
+        )
         of_f = load.name == "f"
         mean = defect / (self.volume if of_f else self.problem.unknowns)
         halved = of_f and load.lumped and not fluxes

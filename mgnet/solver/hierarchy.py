@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -80,6 +81,11 @@ class Hierarchy(Lazy):
         operator: Operator | None = None,
     ) -> None:
         instance("problem", problem, Poisson, "a Poisson problem")
+        if problem.samples:
+            raise ValueError(
+                f"problem: got a or c with leading axes {problem.samples}, an operator for each sample;"
+                " accepted: one operator, so one Hierarchy for each, or mgnet.solve, which takes them all"
+            )
         self.options = Options(method, smoother, sweeps, levels, coarse, omega, problem.dim)  # type: ignore[arg-type]
         self.problem, self.dtype, self.device = problem, float_type(dtype), find_device(device)
         if operator is None:
@@ -229,13 +235,29 @@ class Hierarchy(Lazy):
         ConvergenceError
             When the solution has not converged and ``stopping`` says to raise.
         """
+        found = self.found(load, stopping, x0)
+        return self.finished(found, tracked(found.u) or load.speaks_torch, stopping.throw)
+
+    def found(self, load: assembly.Load, stopping: Stopping, x0: Any, held: Held | None = None) -> Found:
+        """Solve for an assembled load, whatever comes of it; ``held`` are its problem's own by default."""
         stopping = stopping.of(self.problem.dim)
         wide = torch.float64 if stopping.refine else self.dtype
-        held = self._held(wide)
+        held = held or self._held(wide)
         b = load.b if load.b.dtype is wide and load.b.device == self.device else load.b.to(self.device, wide)
         moving = tracked(b, *self.system.numbers, *held.numbers)
-        found = (self._derivable if moving else self._plain)(b, held, load, stopping, x0)
-        return self._finished(found, moving or load.speaks_torch, stopping.throw)
+        return (self._derivable if moving else self._plain)(b, held, load, stopping, x0)
+
+    def beside(self, problem: Poisson) -> Hierarchy:
+        """Return one with the same options for another problem, on the same grid."""
+        other = copy(self)
+        other.problem, other.system = problem, System(problem, self.dtype, self.device)
+        return other
+
+    def forget(self) -> None:
+        """Drop what is set up, also where a graph of derivatives holds the method."""
+        self._solver.forget()
+        self.system.forget()
+        super().forget()
 
     def _held(self, dtype: torch.dtype) -> Held:
         """Give the values at the Dirichlet nodes; where they are numbers they are looked at once."""
@@ -275,7 +297,7 @@ class Hierarchy(Lazy):
             return Found(u, Outcome(outcome.status, outcome.iterations, [math.nan], math.nan))
         return found._replace(u=u)
 
-    def _finished(self, found: Found, tensors: bool, throw: bool) -> Solution:
+    def finished(self, found: Found, tensors: bool, throw: bool) -> Solution:
         """Round to the precision asked for, and raise where that is asked for."""
         u, outcome, look_again = found
         rounded = u if u.dtype is self.dtype else u.to(self.dtype)
