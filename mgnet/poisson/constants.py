@@ -39,8 +39,11 @@ class Constants:
 
         A constant right-hand side is subtracted that takes the defect away. What quadrature leaves of a kink,
         or lumping of any f, is removed too, and so is what rounding leaves of data of the size of 1: they are
-        zero. When the defect is more than that, a ValueError gives it, and what to subtract.
+        zero. When the defect is more than that, a ValueError gives it, and what to subtract, unless the
+        problem says to project whatever it is.
         """
+        if self.problem.compatible == "project":
+            return self.project(b)
         given = load.given if load.given is not None else b  # of which the rounding may be the larger
         allowed = 1e-4 if torch.float32 in (b.dtype, given.dtype) else 1e-8
         if load.name == "f":
@@ -83,7 +86,8 @@ class Constants:
         raise ValueError(
             f"{' and '.join(names)}: got data that sum to {defect:.3e}{where}, the defect, of {size:.3e} in"
             " absolute value; accepted: a load and boundary fluxes that sum to zero, since u is determined up"
-            f" to a constant only; subtract {mean!r} from {load.name}{why}{flux}"
+            f" to a constant only; subtract {mean!r} from {load.name}{why}{flux},"
+            " or give compatible='project'"
         )
 
     def project(self, b: Tensor) -> Tensor:

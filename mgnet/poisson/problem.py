@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..core.arrays import array
-from ..core.checks import flag, number, shown
+from ..core.checks import choice, flag, number, shown
 from ..core.kinds import hidden, is_array, is_number, tracked
 from ..operators.axes import Axis
 from ..operators.boxes import Box
@@ -88,6 +88,17 @@ class Poisson:
         The load vector itself, instead of ``f``, one entry per unknown: the nodes that are on no Dirichlet
         side, those of joined sides once. The data of Neumann and Robin sides are still added.
 
+    compatible : {"raise", "project"}, default "raise"
+        What happens to data that do not sum to zero, :eq:`compatibility`, where u is determined up to a
+        constant, by c = 0 and sides that are all Neumann or periodic: they are refused, or a constant
+        right-hand side that takes their sum away is subtracted, from each row its own. Of other problems it
+        changes nothing.
+
+    Attributes
+    ----------
+    samples : tuple of int
+        The batch of a and c, problems with an operator of their own; empty where there is one operator.
+
     Raises
     ------
     TypeError, ValueError
@@ -112,6 +123,7 @@ class Poisson:
         periodic: bool | Sequence[bool] = False,
         load: str | None = None,
         b: Any = None,
+        compatible: str = "raise",
     ) -> None:
         self.dim = _dimension(1 if dim is None else dim)
         self.joined = _joined(periodic, self.dim)
@@ -120,6 +132,7 @@ class Poisson:
                 refuse_squares(f=f, a=a, c=c)
             n = cells_told(self.dim, self.joined, f=f, a=a, c=c)
         self.grids = grids_of(n, domain, nodes, self.dim)
+        self.compatible = choice("compatible", compatible, ("raise", "project"))
         self.conditions = conditions_of(boundary, left, right, self.joined, self.node_shape)
         if not isinstance(load, str | None) or load not in (None, "exact", "nodal"):
             raise ValueError(f"load: got {shown(load)}; accepted: 'exact', 'nodal' or None")
@@ -173,7 +186,13 @@ class Poisson:
         return cell_means(given, self.dim) if name == "a" and nodal else given
 
     def by_cell(self, x: Any) -> bool:
-        """Whether f or c is an array of one value per cell; where it may be one per node, it is."""
+        """Say whether an f or c that was taken is an array of one value per cell.
+
+        Parameters
+        ----------
+        x : float, callable or torch.Tensor
+            The f or c; what may be one value per node as well, in a box whose axes are all periodic, is.
+        """
         return isinstance(x, Tensor) and x.shape[-self.dim :] == self.cells and not all(self.joined)
 
     def _batch_of(self, **arrays: Any) -> tuple[int, ...]:

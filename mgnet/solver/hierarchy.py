@@ -239,7 +239,20 @@ class Hierarchy(Lazy):
         return self.finished(found, tracked(found.u) or load.speaks_torch, stopping.throw)
 
     def found(self, load: assembly.Load, stopping: Stopping, x0: Any, held: Held | None = None) -> Found:
-        """Solve for an assembled load, whatever comes of it; ``held`` are its problem's own by default."""
+        """Solve for an assembled load, whatever comes of it.
+
+        Parameters
+        ----------
+        load, stopping, x0
+            As for :meth:`run`.
+        held : Held, optional
+            The values at the Dirichlet nodes; those of the problem by default.
+
+        Returns
+        -------
+        Found
+            The solution, whose shape is (..., *nodes) here, and how it ended.
+        """
         stopping = stopping.of(self.problem.dim)
         wide = torch.float64 if stopping.refine else self.dtype
         held = held or self._held(wide)
@@ -248,13 +261,19 @@ class Hierarchy(Lazy):
         return (self._derivable if moving else self._plain)(b, held, load, stopping, x0)
 
     def beside(self, problem: Poisson) -> Hierarchy:
-        """Return one with the same options for another problem, on the same grid."""
+        """Return a hierarchy with the same options for another problem on the same grid.
+
+        Parameters
+        ----------
+        problem : Poisson
+            The problem.
+        """
         other = copy(self)
         other.problem, other.system = problem, System(problem, self.dtype, self.device)
         return other
 
     def forget(self) -> None:
-        """Drop what is set up, also where a graph of derivatives holds the method."""
+        """Drop what is set up until it is needed again, also where a graph of derivatives holds the method."""
         self._solver.forget()
         self.system.forget()
         super().forget()
@@ -298,7 +317,17 @@ class Hierarchy(Lazy):
         return found._replace(u=u)
 
     def finished(self, found: Found, tensors: bool, throw: bool) -> Solution:
-        """Round to the precision asked for, and raise where that is asked for."""
+        """Round to the precision asked for, and raise where that is asked for.
+
+        Parameters
+        ----------
+        found : Found
+            The solution, and how it ended.
+        tensors : bool
+            Whether its values are to be tensors.
+        throw : bool
+            Whether to raise a ConvergenceError when it has not converged.
+        """
         u, outcome, look_again = found
         rounded = u if u.dtype is self.dtype else u.to(self.dtype)
         out_of_range = rounded is not u and not hidden(rounded) and not rounded.isfinite().all()

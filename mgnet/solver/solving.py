@@ -36,6 +36,7 @@ def solve(
     dim: int | None = None,
     load: str | None = None,
     b: Any = None,
+    compatible: str = "raise",
     method: str = "auto",
     smoother: str | None = None,
     sweeps: tuple[int, int] | None = None,
@@ -54,7 +55,7 @@ def solve(
 
     Parameters
     ----------
-    f, n, domain, nodes, a, c, left, right, periodic, boundary, load, b
+    f, n, domain, nodes, a, c, left, right, periodic, boundary, load, b, compatible
         The problem, as for :class:`Poisson`.
     dim : {1, 2, 3}, default 1
         Number of space dimensions; to be said where a square array is to give n.
@@ -146,6 +147,7 @@ def solve(
             boundary=boundary,
             load=load,
             b=b,
+            compatible=compatible,
         )
         stopping = Stopping(tol, maxiter, refine, throw)
         given = problem.b if problem.f is None else problem.f
