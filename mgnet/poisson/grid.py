@@ -211,6 +211,7 @@ def _cells(n: Any, dim: int) -> tuple[int, ...]:
         raise ValueError(f"n: got None; accepted: {accepted}")
     if dim == 1 or not is_array(n):
         return (count("n", n),) * dim
+    n = n if hasattr(n, "tolist") or not hasattr(n, "__array__") else np.asarray(n)
     cells = n.tolist() if hasattr(n, "tolist") else list(n)
     if len(cells) != dim:
         raise ValueError(f"n: got {shown(n)}; accepted: a number of cells, or {dim} of them")

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from ..core.arrays import array, data
-from ..core.kinds import is_array
+from ..core.kinds import is_array, refuse_masked
 
 __all__ = [
+    "MASKS",
     "by_shape",
     "cell_means",
     "cells_told",
@@ -21,6 +22,8 @@ __all__ = [
     "whole_period",
 ]
 
+# What a mask of data may be meant as.
+MASKS = ", with cells= where a mask says what the domain is, fixed= where it says which nodes are held"
 PER_NODE = "one value per node, boundary included"
 
 
@@ -29,6 +32,7 @@ def by_shape(name: str, value: Any, cells: tuple[int, ...], joined: Sequence[boo
 
     Along joined axes each node may stand once.
     """
+    refuse_masked(name, value, MASKS)
     nodes = tuple(n + 1 for n in cells)
     once = tuple(n + (not together) for n, together in zip(cells, joined, strict=True))
     shapes, what = [nodes, once, cells], f"{PER_NODE}, or one per cell"
@@ -75,12 +79,14 @@ def cells_told(dim: int, joined: Sequence[bool], **given: Any) -> int | tuple[in
 
 
 def _shapes(given: dict[str, Any], dim: int = 1) -> list[tuple[str, tuple[int, ...]]]:
-    """Give the shapes of those data that are arrays; in a box a tuple has one for each axis."""
+    """Give the shapes of those data that are arrays; in a box a tuple a has one for each axis."""
     each = [
         (name, part)
         for name, value in given.items()
-        for part in (value if dim > 1 and isinstance(value, tuple) else (value,))
+        for part in (value if name == "a" and dim > 1 and isinstance(value, tuple) else (value,))
     ]
+    for name, part in each:
+        refuse_masked(name, part, MASKS)
     return [(name, tuple(data(name, part).shape)) for name, part in each if is_array(part)]
 
 

@@ -273,7 +273,7 @@ class Hierarchy(Lazy):
         return other
 
     def forget(self) -> None:
-        """Drop what is set up until it is needed again, also where a graph of derivatives holds the method."""
+        """Drop what is set up, until it is needed, also where a graph of derivatives holds the method."""
         self._solver.forget()
         self.system.forget()
         super().forget()
