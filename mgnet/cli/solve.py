@@ -40,6 +40,7 @@ In two and three dimensions it is an .npy array indexed [x, y, z], of one value
 per node, boundary included (--rhs, --c), or per cell (--a); its shape says --n.
 --points: columns x, q, then x, y, q or x, y, z, q: sources of strength q, one a
 row, anywhere in the domain.
+What has no x may be per cell or per node where --n or another file says --n.
 --out: columns x, u; then x, y, u or x, y, z, u, and u alone in an .npy array.
 
 COND is dirichlet:G (u = G), neumann:G (a du/dnu = G, nu pointing outwards) or
@@ -77,6 +78,8 @@ def declare(parser: argparse.ArgumentParser) -> None:
     text = "no ends: what leaves on one side enters on the other; of all axes, or of some: x,y"
     option("--periodic", "AXES", text, nargs="?", const="all")
     option("--load", "KIND", "exact (f and c integrated against the hats) or nodal (lumped)")
+    text = "data where u is determined up to a constant: raise (default), or project: take their mean out"
+    option("--compatible", "KIND", text, choices=("raise", "project"))
     option("--method", "NAME", "auto (default), exact (1-D), vcycle, wcycle, fcycle, fmg, pcg or direct")
     option("--smoother", "NAME", "jacobi, red-black, chebyshev or line")
     option("--sweeps", ("NU1", "NU2"), "sweeps before and after the coarse correction", nargs=2)
@@ -150,7 +153,10 @@ def _with_points(points: Any) -> Callable[..., Any]:
 def _keywords(arguments: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     f, given = problem(arguments)
     given |= {
-        **{name: getattr(arguments, name) for name in ("load", "method", "smoother", "dtype", "device")},
+        **{
+            name: getattr(arguments, name)
+            for name in ("load", "compatible", "method", "smoother", "dtype", "device")
+        },
         "sweeps": arguments.sweeps and tuple(whole("--sweeps", text) for text in arguments.sweeps),
         "levels": whole("--levels", arguments.levels),
         "tol": constant("--tol", arguments.tol),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -26,7 +26,8 @@ from ..operators.weighted import WeightedStiffness
 from .boundary import add_fluxes, at_end, flux_sums, fluxes, nodal_data, on_side, side_rule
 from .conditions import Dirichlet, Robin, nothing
 from .problem import Poisson, require_bounds
-from .quadrature import Quadrature, coefficient_at, evaluate, integrate_nodal
+from .quadrature import Quadrature, coefficient_at, evaluate, integrate_cells, integrate_nodal
+from .shapes import whole_period
 
 __all__ = ["Load", "floating", "form", "load", "operator"]
 
@@ -96,7 +97,7 @@ def reaction(problem: Poisson, device: torch.device) -> Any:
         return problem.c
     c = coefficient_at("c", problem.c, device, *np.ix_(*(grid.x.copy() for grid in problem.grids)))
     c = problem.region.inside(c, 0.0)
-    require_bounds("node", c=c)
+    require_bounds(problem.cells, c=c)
     return c
 
 
@@ -150,9 +151,8 @@ def _conductances(problem: Poisson, c: Any, cells: slice, device: torch.device) 
         values = rule.sampled("c", c, cells, device)
     else:
         constant = isinstance(c, float)
-        nodal = widths.new_full((len(widths) + 1,), c) if constant else c[cells.start : cells.stop + 1]
-        nodal = sent(nodal, device)
-        low, high = nodal[:-1], nodal[1:]
+        ends = widths.new_full((len(widths),), c) if constant else c[_rows(problem, c, cells)]
+        low, high = _ends(sent(ends, device), len(widths), -1)
         if problem.lumped:
             yield k
             yield overlap(low * within / 2, high * within / 2, -1)  # eq: mass-lumped
@@ -235,7 +235,10 @@ def _mass(problem: Poisson, c: Any, like: dict[str, Any]) -> StencilStiffness:
     if isinstance(c, float):
         c = torch.full(problem.node_shape, c, dtype=torch.float64, device="cpu")
     if problem.lumped:
-        diagonal = sent(integrate_nodal(problem.grids, c, True, problem.region.active), **like)
+        of_cells = problem.by_cell(c)
+        active = problem.region.active
+        whole = integrate_cells(problem.grids, c) if of_cells else integrate_nodal(problem.grids, c, True, active)
+        diagonal = sent(whole, **like)
         return StencilStiffness(problem.space, diagonal, {})
     fields = _entries_of(rule, c, callable(c), like)
     return StencilStiffness(problem.space, fields.pop((0,) * dim), fields)
@@ -248,14 +251,16 @@ def _entries_of(
     steps = frames.steps(len(rule.grids))
 
     def entries(rows: slice) -> Iterator[Tensor]:
-        at_points = sampled or rule.active is not None
+        at_points = sampled
         if callable(c):
             values = rule.sampled("c", c, rows, like["device"])
         elif sampled:
             count = len(rule.points)
             values = c[rows.start * count : rows.stop * count]
         else:
-            values = c[rows.start : rows.stop + 1]
+            nodal = c.shape[0] > rule.grids[0].n
+            values = c[rows.start : rows.stop + nodal]
+            at_points = nodal and rule.active is not None
             values = rule.inside(rows, rule.between(values)) if at_points else values
         found = _against_products(rule, rows, values, at_points)
         for step in steps:
@@ -269,16 +274,18 @@ def _entries_of(
 def _against_products(
     rule: Quadrature, rows: slice, values: Tensor, sampled: bool
 ) -> dict[tuple[int, ...], Tensor]:
-    """Integrate c, linear between nodal values or sampled, against hats of a node times those of the next."""
+    """Integrate c against the hats of a node times those of the next.
+
+    It is linear between nodal values or constant in cells, as its shape says, or sampled.
+    """
     t, w = rule.points, rule.weights
     of_points = w[:, None] * np.stack(((1 - t) ** 2, t * (1 - t), t**2), -1)
     fields: dict[tuple[int, ...], Tensor] = {(): values}
     for place in range(-1, -len(rule.grids) - 1, -1):
         widths, merged = rule.widths(place, rows, values.device), {}
         for step, field in fields.items():
-            n = field.shape[place] - 1
-            ends = field.narrow(place, 0, n), field.narrow(place, 1, n)
-            each = rule.apart(field, place) if sampled else torch.stack(ends, -1)
+            count = rows.stop - rows.start if place == -rule.dim else rule.grids[place].n
+            each = rule.apart(field, place) if sampled else torch.stack(_ends(field, count, place), -1)
             weights = sent(torch.from_numpy(of_points if sampled else OF_ENDS), values.device)
             # eq: mass-box
             low, mixed, high = ((each @ column) * widths for column in weights.T)
@@ -286,6 +293,17 @@ def _against_products(
             merged[(1, *step)] = overlap(mixed, torch.zeros_like(mixed), place)
         fields = merged
     return fields
+
+
+def _rows(problem: Poisson, c: Tensor, cells: slice) -> slice:
+    """Give the part of an array c along its first axis that belongs to some cells."""
+    return cells if problem.by_cell(c) else slice(cells.start, cells.stop + 1)
+
+
+def _ends(field: Tensor, cells: int, place: int) -> tuple[Tensor, Tensor]:
+    """Give the values at the two ends of each cell along an axis, of what is nodal or constant in cells."""
+    nodal = field.shape[place] - cells
+    return field.narrow(place, 0, cells), field.narrow(place, nodal, cells)
 
 
 def _shifted(field: Tensor, step: tuple[int, ...]) -> Tensor:
@@ -309,6 +327,7 @@ class Load(NamedTuple):
     # the boundary fluxes; and what those sum to. Of each row, shape (...).
     size: Tensor | float = 0.0
     fluxes: Tensor | float = 0.0
+    rows: Sequence[int] | None = None  # the numbers of its rows, where they are some of a batch
 
 
 def load(
@@ -339,8 +358,12 @@ def load(
     else:
         given = f
         _require_finite(problem, f)
-        at_nodes = _whole_period(problem, sent(f, device, dtype))
-        b = integrate_nodal(problem.grids, at_nodes, problem.load == "nodal", problem.region.active)
+        values = sent(f, device, dtype)
+        if problem.by_cell(f):
+            b = integrate_cells(problem.grids, values)
+        else:
+            at_nodes = whole_period(values, problem.cells)
+            b = integrate_nodal(problem.grids, at_nodes, problem.load == "nodal", problem.region.active)
     b = add_fluxes("f", problem, problem.space.loads(b), at_sides)
     return Load(b, "f", given, problem.load == "nodal", speaks_torch, size, total)
 
@@ -354,7 +377,7 @@ def _of_function(
         return sent(b, device), speaks_torch, sent(size, device)
     points = np.ix_(*(grid.x.copy() for grid in problem.grids))
     values, speaks_torch = evaluate("f", problem.f, *points, device=device)
-    at_nodes = _whole_period(problem, sent(values, device, dtype))
+    at_nodes = sent(values, device, dtype)
     return integrate_nodal(problem.grids, at_nodes, True, problem.region.active), speaks_torch, 0.0
 
 
@@ -364,11 +387,3 @@ def _require_finite(problem: Poisson, f: Tensor) -> None:
     shows = problem.dim == 1 and (problem.floats or hidden(f))
     if not shows and (problem.dim > 1 or not (f[..., 0] + f[..., -1]).detach().isfinite().all()):
         require_finite("f", f, problem.dim)
-
-
-def _whole_period(problem: Poisson, f: Tensor) -> Tensor:
-    """Repeat the first nodes at the end of each periodic axis that has each node once."""
-    for place, n in enumerate(problem.cells, -problem.dim):
-        if f.shape[place] == n:
-            f = torch.cat((f, f.narrow(place, 0, 1)), place)
-    return f

@@ -122,10 +122,16 @@ class Region:
             free = free & self.present
         return free if self.fixed is None else free & ~self.fixed
 
-    def inside(self, x: Tensor, value: float) -> Tensor:
-        """Return data of cells or of nodes, shape ``(..., *cells)``, with a value where there is no cell."""
-        mask = self.active if tuple(x.shape[-len(self.shape) :]) == self.shape else self.present
-        return x if mask is None else torch.where(mask.to(x.device), x, x.new_full((), value))
+    def inside(self, x: Tensor, value: float, of_cells: bool = False) -> Tensor:
+        """Return data of nodes, shape ``(..., *nodes)``, or of cells, with a value where there is no cell.
+
+        Along joined axes each node may stand once.
+        """
+        if self.active is None or self.present is None:
+            return x
+        sizes = x.shape[x.ndim - len(self.shape) :]
+        mask = self.active if of_cells else self.present[tuple(slice(0, n) for n in sizes)]
+        return torch.where(mask.to(x.device), x, x.new_full((), value))
 
     def pieces(self, holding: Tensor) -> Tensor:
         """Number the pieces of the domain that nothing holds, shape ``(*nodes)``, from 1; elsewhere 0.
