@@ -24,7 +24,7 @@ from .boundary import add_fluxes, flux_sums, fluxes
 from .problem import Poisson, require_bounds
 from .quadrature import Quadrature, coefficient_at, evaluate, integrate_nodal
 
-__all__ = ["Load", "form", "load", "operator"]
+__all__ = ["Load", "averages_at", "form", "load", "load_at_nodes", "operator"]
 
 # Integrals over the unit interval of a linear function times two hats, low and low, low and high, high and
 # high, from its values at the ends.
@@ -77,6 +77,14 @@ def _averages(problem: Poisson, cells: slice, device: torch.device) -> Tensor:
         # In the memory of one number.
         return torch.full((), problem.a, dtype=torch.float64, device=device).expand(shape)
     return sent(problem.a[cells], device)
+
+
+def averages_at(problem: Poisson, axis: int, layer: int, device: torch.device) -> Tensor:
+    """Return the mean of a over the cells of one layer across an axis, in float64, without that axis."""
+    if axis == 0:
+        return _averages(problem, slice(layer, layer + 1), device)[0]
+    pieces = Quadrature.of(problem).pieces()
+    return torch.cat([_averages(problem, cells, device).select(axis, layer) for cells in pieces])
 
 
 def _of_differences(problem: Poisson, c: Any, like: dict[str, Any]) -> VaryingStiffness:
@@ -197,6 +205,7 @@ class Load(NamedTuple):
     # the boundary fluxes; and what those sum to. Of each row, shape (...).
     size: Tensor | float = 0.0
     fluxes: Tensor | float = 0.0
+    ready: bool = False  # whether it was handed over as it is, in place of the problem's own
 
 
 def load(problem: Poisson, dtype: torch.dtype, device: torch.device, speaks_torch: bool = False) -> Load:
@@ -205,26 +214,36 @@ def load(problem: Poisson, dtype: torch.dtype, device: torch.device, speaks_torc
     A ready load without boundary data is handed on as it is. ``speaks_torch`` says whether the solution is to
     be a tensor even if f is no function that returns one.
     """
-    f, given = problem.f, problem.b
+    given = problem.b
     at_sides = fluxes(problem, dtype, device)
     size, total = flux_sums(problem, at_sides)
     if given is not None:
         b = sent(given, device, dtype)
         b = add_fluxes("b", problem, b, at_sides, own=b is not given)
         return Load(b, "b", given, False, speaks_torch, size, total)
+    b, given, tensor, of_f = load_at_nodes(problem, dtype, device)
+    b = add_fluxes("f", problem, problem.space.loads(b), at_sides)
+    return Load(b, "f", given, problem.load == "nodal", speaks_torch or tensor, size + of_f, total)
+
+
+def load_at_nodes(
+    problem: Poisson, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor | None, bool, Tensor | float]:
+    """Assemble the load of all nodes that f is, without boundary fluxes, shape ``(..., *nodes)``.
+
+    Beside it stand f where it is an array, whether it is a function that speaks torch, and the integral of
+    the size of a function.
+    """
+    f = problem.f
     if callable(f):
         b, tensor, of_f = _of_function(problem, dtype, device)
-        size, speaks_torch = size + of_f, speaks_torch or tensor
-    elif isinstance(f, float):
+        return b, None, tensor, of_f
+    if isinstance(f, float):
         at_nodes = torch.full(problem.node_shape, held("f", f, dtype), dtype=dtype, device=device)
-        b = integrate_nodal(problem.grids, at_nodes, lumped=True)
-    else:
-        given = f
-        _require_finite(problem, f)
-        at_nodes = _whole_period(problem, sent(f, device, dtype))
-        b = integrate_nodal(problem.grids, at_nodes, problem.load == "nodal")
-    b = add_fluxes("f", problem, problem.space.loads(b), at_sides)
-    return Load(b, "f", given, problem.load == "nodal", speaks_torch, size, total)
+        return integrate_nodal(problem.grids, at_nodes, lumped=True), None, False, 0.0
+    _require_finite(problem, f)
+    at_nodes = _whole_period(problem, sent(f, device, dtype))
+    return integrate_nodal(problem.grids, at_nodes, problem.load == "nodal"), f, False, 0.0
 
 
 def _of_function(

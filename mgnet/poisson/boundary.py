@@ -20,7 +20,7 @@ from .grid import Grid
 from .problem import Poisson
 from .quadrature import Quadrature, evaluate, integrate_nodal
 
-__all__ = ["Held", "Side", "add_fluxes", "boundary_values", "common_batch", "flux_sums", "fluxes"]
+__all__ = ["Held", "Side", "add_fluxes", "at_nodes", "boundary_values", "common_batch", "flux_sums", "fluxes"]
 __all__ += ["side_values"]
 
 # An axis, its low end 0 or its high end -1, and values on that side, shape ``(..., *nodes of the side)``.
@@ -78,6 +78,14 @@ def add_fluxes(name: str, problem: Poisson, b: Tensor, sides: list[Side], own: b
         b, own = b if own else b.clone(), True
         b.select(place, end).add_(values)
     return b
+
+
+def at_nodes(problem: Poisson, sides: list[Side], like: Tensor) -> Tensor:
+    """Add up what sides have at all nodes, zeros elsewhere, shape ``(..., *nodes)``."""
+    total = like.new_zeros(problem.node_shape)
+    for axis, end, values in sides:
+        total = total + _at_end(values, axis - problem.dim, problem.node_shape[axis], end)
+    return total
 
 
 def _at_end(values: Tensor, place: int, count: int, end: int) -> Tensor:

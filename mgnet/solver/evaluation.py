@@ -34,20 +34,22 @@ class Interpolant:
         """Return the values at points, in float64; see :meth:`mgnet.Solution.__call__`."""
         return self._sum(self._places(x))
 
-    def slope(self, x: tuple[Any, ...]) -> Tensor:
+    def slope(self, x: tuple[Any, ...], side: str | None = None) -> Tensor:
         """Return the slopes at points, in float64; see :meth:`mgnet.Solution.derivative`."""
         places = self._places(x)
-        components = [self._slope(places, along) for along in range(self.dim)]
+        components = [self._slope(places, along, side) for along in range(self.dim)]
         return components[0] if self.dim == 1 else torch.stack(components, -1)
 
-    def _slope(self, places: list[_Place], along: int) -> Tensor:
-        """Give the slope along an axis; at the border of two cells from both."""
+    def _slope(self, places: list[_Place], along: int, side: str | None) -> Tensor:
+        """Give the slope along an axis; at the border of two cells from both, or from that on a side."""
         here, at = self._sum(places, along), places[along]
-        if not at.at_borders:
+        if not at.at_borders or side == "right":
             return here
-        border = (at.before != at.cell).to(here.device)
         before = at._replace(cell=at.before, width=at.width_before)
         there = self._sum([*places[:along], before, *places[along + 1 :]], along)
+        if side == "left":
+            return there
+        border = (at.before != at.cell).to(here.device)
         own, other = at.width.to(here.device), at.width_before.to(here.device)
         return torch.where(border, torch.lerp(here, there, own / (own + other)), here)
 

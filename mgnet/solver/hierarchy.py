@@ -22,6 +22,7 @@ from ..multigrid.levels import Options
 from ..operators.boxes import Box
 from ..operators.contract import Operator
 from ..poisson import assembly
+from ..poisson.balance import Source
 from ..poisson.boundary import Held
 from ..poisson.problem import Poisson
 from .adjoint import LinearSolve, Solving
@@ -203,7 +204,8 @@ class Hierarchy(Lazy):
         """
         load = array("b", b, (self.problem.shape,), "one entry per unknown")
         stopping = Stopping(tol, maxiter, refine, throw)
-        return self.run(assembly.Load(load, "b", load, False, isinstance(b, Tensor)), stopping, x0)
+        given = assembly.Load(load, "b", load, False, isinstance(b, Tensor), ready=True)
+        return self.run(given, stopping, x0)
 
     def run(self, load: assembly.Load, stopping: Stopping, x0: Any = None) -> Solution:
         """Solve for an assembled load.
@@ -235,7 +237,9 @@ class Hierarchy(Lazy):
         b = load.b if load.b.dtype is wide and load.b.device == self.device else load.b.to(self.device, wide)
         moving = tracked(b, *self.system.numbers, *held.numbers)
         found = (self._derivable if moving else self._plain)(b, held, load, stopping, x0)
-        return self._finished(found, moving or load.speaks_torch, stopping.throw)
+        own = self.A if self.system.own else None
+        source = Source(self.problem, self.device, load.b if load.ready else None, own)
+        return self._finished(found, moving or load.speaks_torch, stopping.throw, source)
 
     def _held(self, dtype: torch.dtype) -> Held:
         """Give the values at the Dirichlet nodes; where they are numbers they are looked at once."""
@@ -275,7 +279,7 @@ class Hierarchy(Lazy):
             return Found(u, Outcome(outcome.status, outcome.iterations, [math.nan], math.nan))
         return found._replace(u=u)
 
-    def _finished(self, found: Found, tensors: bool, throw: bool) -> Solution:
+    def _finished(self, found: Found, tensors: bool, throw: bool, source: Source) -> Solution:
         """Round to the precision asked for, and raise where that is asked for."""
         u, outcome, look_again = found
         rounded = u if u.dtype is self.dtype else u.to(self.dtype)
@@ -283,7 +287,7 @@ class Hierarchy(Lazy):
         if out_of_range and outcome.status is Status.CONVERGED:
             outcome.status = Status.DIVERGED
         options: dict[str, Any] = {"method": self.method, "tensors": tensors, "look_again": look_again}
-        sol = Solution(rounded, self.problem.grids, outcome, **options)
+        sol = Solution(rounded, self.problem.grids, outcome, **options, source=source)
         if throw and sol.status is not Status.CONVERGED:
             raise ConvergenceError(sol)
         return sol
