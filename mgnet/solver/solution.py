@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import html
 import math
+import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
@@ -19,6 +20,7 @@ from ..core.checks import choice
 from ..core.kinds import hidden, tracked
 from ..poisson.balance import Balance, Source, integral
 from ..poisson.grid import Grid
+from . import saving
 from .evaluation import Interpolant
 from .stopping import Outcome, Status
 
@@ -266,6 +268,44 @@ class Solution:
             One number for each right-hand side, in float64, in the kind of ``u``.
         """
         return self._handed(integral(self._grids, self._u))
+
+    def to_xarray(self) -> Any:
+        """Return the nodal values as a labelled array; needs the extra ``files``.
+
+        Returns
+        -------
+        xarray.DataArray
+            Named u, with the coordinates x, y and z; leading axes are the dimension batch, or batch0, batch1
+            and so on.
+
+        Raises
+        ------
+        ImportError
+            Where xarray is not installed.
+        """
+        return saving.data_array([grid.x.copy() for grid in self._grids], self._values)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write nodes and nodal values into a file, whole or not at all; one that is there is replaced.
+
+        Parameters
+        ----------
+        path : path
+            Its ending says what is written. ``.npz``: arrays x, y, z and u. ``.csv``: a row for each node,
+            x, y, z and u in all digits, the last coordinate running fastest. ``.npy``: an array, of the
+            columns x and u on an interval, else of u alone. ``.vtr``: a rectilinear grid of VTK, as ParaView
+            reads; needs the extra ``files``. In tables and in VTK many right-hand sides are u0, u1 and so on.
+
+        Raises
+        ------
+        ValueError
+            For another ending.
+        ImportError
+            For ``.vtr``, where pyevtk is not installed.
+        OSError
+            Where the file cannot be written.
+        """
+        saving.write(path, [grid.x for grid in self._grids], self._values)
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the nodal values: one line for each right-hand side, or the first one's as a map.
