@@ -247,9 +247,9 @@ class Solution:
 
     @property
     def energy(self) -> Any:
-        """Half of a(u, u), :eq:`energy`, shape (...,): of the integral of a |∇u|² + c u², as discretised.
+        """Half of a(u, u), :eq:`energy`, shape (...,): of the integral of a ∇u·∇u + c u u, as discretised.
 
-        That of αu² over Robin sides is part of it. In float64, found as :meth:`flux` is.
+        That of α u u over Robin sides is part of it. In float64, found as :meth:`flux` is.
         """
         return self._handed(self._of_problem.energy)
 

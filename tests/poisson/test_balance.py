@@ -100,7 +100,7 @@ def test_random_problems_against_dense_matrices(seed: int) -> None:
         np.testing.assert_allclose(
             fluxes[name], (side.g * hats(along)).sum() - of_u.sum(-1), atol=1e-12 * size
         )
-    np.testing.assert_allclose(sol.energy, form / 2, rtol=1e-11)
+    np.testing.assert_allclose(sol.energy, form / 2, rtol=1e-11)  # eq: energy
     np.testing.assert_allclose(sol.integral(), (u * hats(x)).sum(axes), atol=1e-13 * np.abs(u).max())
     rest = (load - given["c"] * u * hats(x)).sum(axes)
     scale = max(size, max((np.abs(flux).max() for flux in fluxes.values()), default=0.0))
@@ -116,7 +116,7 @@ def test_random_problems_against_dense_matrices(seed: int) -> None:
             first, last = on_side(SIDES[2 * i], dim), on_side(SIDES[2 * i + 1], dim)
             some[last] = some[first]
     reaction = ((image - load - natural) * some).sum(axes)
-    np.testing.assert_allclose(sol.flux(some), reaction, rtol=0, atol=1e-12 * scale)
+    np.testing.assert_allclose(sol.flux(some), reaction, rtol=0, atol=1e-12 * scale)  # eq: boundary-flux
 
 
 def gram(x: np.ndarray) -> np.ndarray:
@@ -330,6 +330,18 @@ def test_kinds_of_figures(kind: str) -> None:
         assert isinstance(figure, np.ndarray if kind == "numpy" else torch.Tensor)
         assert str(figure.dtype).endswith("float64")
         assert figure.shape == (2,)
+
+
+def test_without_a_problem_there_is_no_flux() -> None:
+    """The solution that a failed derivative carries is of the adjoint problem, which nobody posed."""
+    f = torch.ones(33, 33, dtype=torch.float64, requires_grad=True)
+    sol = mgnet.solve(f, 32, dim=2, tol=1e-15, maxiter=3, throw=False)
+    lost = mgnet.Solution(sol.u, sol._grids, sol._outcome, method="pcg")
+    for ask in (lambda: lost.flux("left"), lambda: lost.energy):
+        with pytest.raises(ValueError, match="solution: got one of a failed derivative"):
+            ask()
+    assert lost.integral().detach() == sol.integral().detach()
+    assert copy.copy(lost).status is sol.status
 
 
 WRONG = ["top", "", 0, None, [[True], [True, False]], np.ones(9), np.ones(8, bool), [True] * 8, torch.ones(9)]
