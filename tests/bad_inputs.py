@@ -401,7 +401,8 @@ def commands() -> Iterator[Bad]:
         "--levels": ("0", "1.5"),
         "--sweeps": ("0 0", "-1 1"),
         "--smoother": ("sor",),
-        "--out": ("u.xls", "/nowhere/u.csv"),
+        "--flux": ("", "top", "a"),
+        "--out": ("u.xls", "u.vtk", "/nowhere/u.csv"),
         "--plot": ("u.doc", "/nowhere/u.png"),
         "--exact": ("y", "sin("),
     }

@@ -73,7 +73,9 @@ class Options:
         box = self.dim > 1
         if self.sweeps is None:
             object.__setattr__(self, "sweeps", (2, 2))
-        named = {"method": NAMES, "coarse": COARSE} | ({"smoother": tuple(SMOOTHERS)} if self.smoother else {})
+        named = {"method": NAMES, "coarse": COARSE} | (
+            {"smoother": tuple(SMOOTHERS)} if self.smoother else {}
+        )
         for name, accepted in named.items():
             choice(name, getattr(self, name), accepted)
         sweep_counts(self.sweeps)
@@ -89,7 +91,6 @@ class Options:
         if self.method == "auto":
             object.__setattr__(self, "method", "pcg" if box else "exact")
             object.__setattr__(self, "mixed", box)
-
 
     @property
     def default(self) -> str:

@@ -269,7 +269,11 @@ class StencilStiffness(NodalOperator):
         sizes, own = (loops.plain(x) for x in (self.row_sums(), diagonal))
         bound = float((sizes / (own + (own == 0))).max())
         # Of large row sums most is not true, and a smoother for an interval that wide does little.
-        return bound if bound < DOUBTED else min(bound, 1.1 * self._found(diagonal.masked_fill(diagonal == 0, math.inf).rsqrt()))
+        return (
+            bound
+            if bound < DOUBTED
+            else min(bound, 1.1 * self._found(diagonal.masked_fill(diagonal == 0, math.inf).rsqrt()))
+        )
 
     def _found(self, weight: Tensor) -> float:
         """Find the largest eigenvalue of D⁻¹ A roughly, with weight = D^(−1/2)."""

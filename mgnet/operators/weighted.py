@@ -61,7 +61,9 @@ class WeightedStiffness(NodalOperator):
     def fitted(self) -> WeightedStiffness:
         """Return itself, on cells as wide as its weights say, if they are alike."""
         if not self.uneven:
-            self.box = self.box.stretched([float(loops.plain(weight.detach()).sum()) for weight in self.weights])
+            self.box = self.box.stretched(
+                [float(loops.plain(weight.detach()).sum()) for weight in self.weights]
+            )
         return self
 
     @property

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..core.arrays import require_finite, sent
 from ..core.checks import held
 from ..core.kinds import hidden, is_number, tracked
-from ..operators import frames, loops
+from ..operators import frames
 from ..operators.axes import Axis, gathered, overlap
 from ..operators.boxes import Box
 from ..operators.cells import CellStiffness
@@ -29,7 +29,7 @@ from .problem import Poisson, require_bounds
 from .quadrature import Quadrature, coefficient_at, evaluate, integrate_cells, integrate_nodal
 from .shapes import whole_period
 
-__all__ = ["Load", "floating", "form", "load", "operator"]
+__all__ = ["Load", "averages_at", "floating", "form", "load", "load_at_nodes", "operator", "side_mass"]
 
 # Integrals over the unit interval of a linear function times two hats, low and low, low and high, high and
 # high, from its values at the ends.
@@ -120,6 +120,20 @@ def _averaged(problem: Poisson, a: Any, device: torch.device) -> Tensor:
     return gathered(((part, [_averages(problem, a, part, device)]) for part in cells), n, 0)[0]
 
 
+def averages_at(problem: Poisson, axis: int, layer: int, device: torch.device) -> Tensor:
+    """Return the mean of a along an axis over the cells of one layer across it, in float64, without that axis.
+
+    It is zero where there is no cell.
+    """
+    a, active = problem.a[axis] if isinstance(problem.a, tuple) else problem.a, problem.region.active
+    if axis == 0:
+        means = _averages(problem, a, slice(layer, layer + 1), device)[0]
+    else:
+        pieces = Quadrature.of(problem).pieces()
+        means = torch.cat([_averages(problem, a, cells, device).select(axis, layer) for cells in pieces])
+    return means if active is None else means * sent(active.select(axis, layer), device)
+
+
 def _of_differences(problem: Poisson, c: Any, like: dict[str, Any]) -> VaryingStiffness:
     """Assemble the operator of an interval as conductances and row sums."""
     n, device, robin = problem.n, like["device"], problem.robin
@@ -180,7 +194,10 @@ def _of_weights(problem: Poisson, c: Any, like: dict[str, Any]) -> WeightedStiff
         weight = a * reduce(torch.multiply, torch.meshgrid(*factors, indexing="ij"))
         weights.append(weight if region.active is None else weight * sent(region.active, device))
     box, free = Box([Axis(axis.cells, 1.0, axis.ends) for axis in problem.space.axes]), region.free
-    weights, free = [weight.to(like["dtype"]) for weight in weights], None if free is None else sent(free, device)
+    weights, free = (
+        [weight.to(like["dtype"]) for weight in weights],
+        None if free is None else sent(free, device),
+    )
     return WeightedStiffness(box, weights, _reaction(problem, c, like), free).fitted()
 
 
@@ -189,7 +206,7 @@ def _reaction(problem: Poisson, c: Any, like: dict[str, Any]) -> StencilStiffnes
     parts = [] if c is None else [_mass(problem, c, like)]
     for name, axis, end, side in problem.sides():
         if isinstance(side, Robin) and not nothing(side.alpha):
-            parts.append(_side_mass(problem, f"{name}: Robin alpha", (axis, end), side.alpha, like))
+            parts.append(side_mass(problem, f"{name}: Robin alpha", (axis, end), side.alpha, like))
     fields: dict[tuple[int, ...], Tensor] = {}
     for part in parts:
         for step, field in {(0,) * problem.dim: part.centre, **part.pairs}.items():
@@ -197,10 +214,10 @@ def _reaction(problem: Poisson, c: Any, like: dict[str, Any]) -> StencilStiffnes
     return StencilStiffness(problem.space, fields.pop((0,) * problem.dim), fields) if parts else None
 
 
-def _side_mass(
+def side_mass(
     problem: Poisson, name: str, place: tuple[int, int], alpha: Any, like: dict[str, Any]
 ) -> StencilStiffness:
-    """Give the mass matrix of a side with the weight alpha, at all nodes of the box."""
+    """Return the mass matrix of a side with the weight alpha, at all nodes of the box."""
     (axis, end), device = place, like["device"]
     rule, names = side_rule(problem, axis, end)
     sampled, lumped = callable(alpha) and problem.load == "exact", False
@@ -218,7 +235,9 @@ def _side_mass(
     else:
         found = _entries_of(rule, values, sampled, like)
     whole_box = {
-        (*step[:axis], 0, *step[axis:]): at_end(x.to(**like), axis - problem.dim, problem.node_shape[axis], end)
+        (*step[:axis], 0, *step[axis:]): at_end(
+            x.to(**like), axis - problem.dim, problem.node_shape[axis], end
+        )
         for step, x in found.items()
     }
     return StencilStiffness(problem.space, whole_box.pop((0,) * problem.dim), whole_box)
@@ -237,7 +256,9 @@ def _mass(problem: Poisson, c: Any, like: dict[str, Any]) -> StencilStiffness:
     if problem.lumped:
         of_cells = problem.by_cell(c)
         active = problem.region.active
-        whole = integrate_cells(problem.grids, c) if of_cells else integrate_nodal(problem.grids, c, True, active)
+        whole = (
+            integrate_cells(problem.grids, c) if of_cells else integrate_nodal(problem.grids, c, True, active)
+        )
         diagonal = sent(whole, **like)
         return StencilStiffness(problem.space, diagonal, {})
     fields = _entries_of(rule, c, callable(c), like)
@@ -328,6 +349,7 @@ class Load(NamedTuple):
     size: Tensor | float = 0.0
     fluxes: Tensor | float = 0.0
     rows: Sequence[int] | None = None  # the numbers of its rows, where they are some of a batch
+    ready: bool = False  # whether it was handed over as it is, in place of the problem's own
 
 
 def load(
@@ -342,30 +364,40 @@ def load(
     A ready load without boundary data is handed on as it is. ``speaks_torch`` says whether the solution is to
     be a tensor even if f is no function that returns one, ``with_fluxes`` whether there are boundary fluxes.
     """
-    f, given = problem.f, problem.b
+    given = problem.b
     at_sides = fluxes(problem, dtype, device) if with_fluxes else []
     size, total = flux_sums(problem, at_sides)
     if given is not None:
         b = sent(given, device, dtype)
         b = add_fluxes("b", problem, b, at_sides, own=b is not given)
         return Load(b, "b", given, False, speaks_torch, size, total)
+    b, given, tensor, of_f = load_at_nodes(problem, dtype, device)
+    b = add_fluxes("f", problem, problem.space.loads(b), at_sides)
+    return Load(b, "f", given, problem.load == "nodal", speaks_torch or tensor, size + of_f, total)
+
+
+def load_at_nodes(
+    problem: Poisson, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor | None, bool, Tensor | float]:
+    """Assemble the load of all nodes that f is, without boundary fluxes, shape ``(..., *nodes)``.
+
+    Beside it stand f where it is an array, whether it is a function that speaks torch, and the integral of
+    the size of a function.
+    """
+    f = problem.f
     if callable(f):
         b, tensor, of_f = _of_function(problem, dtype, device)
-        size, speaks_torch = size + of_f, speaks_torch or tensor
-    elif isinstance(f, float):
+        return b, None, tensor, of_f
+    if isinstance(f, float):
         at_nodes = torch.full(problem.node_shape, held("f", f, dtype), dtype=dtype, device=device)
-        b = integrate_nodal(problem.grids, at_nodes, True, problem.region.active)
-    else:
-        given = f
-        _require_finite(problem, f)
-        values = sent(f, device, dtype)
-        if problem.by_cell(f):
-            b = integrate_cells(problem.grids, values)
-        else:
-            at_nodes = whole_period(values, problem.cells)
-            b = integrate_nodal(problem.grids, at_nodes, problem.load == "nodal", problem.region.active)
-    b = add_fluxes("f", problem, problem.space.loads(b), at_sides)
-    return Load(b, "f", given, problem.load == "nodal", speaks_torch, size, total)
+        return integrate_nodal(problem.grids, at_nodes, True, problem.region.active), None, False, 0.0
+    _require_finite(problem, f)
+    values = sent(f, device, dtype)
+    if problem.by_cell(f):
+        return integrate_cells(problem.grids, values), f, False, 0.0
+    at_nodes = whole_period(values, problem.cells)
+    lumped = problem.load == "nodal"
+    return integrate_nodal(problem.grids, at_nodes, lumped, problem.region.active), f, False, 0.0
 
 
 def _of_function(

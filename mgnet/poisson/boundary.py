@@ -20,8 +20,8 @@ from .problem import Poisson
 from .quadrature import Quadrature, evaluate, integrate_nodal
 from .shapes import common_batch
 
-__all__ = ["Held", "Side", "add_fluxes", "at_end", "boundary_values", "flux_sums", "fluxes", "nodal_data"]
-__all__ += ["on_side", "side_rule", "side_values"]
+__all__ = ["Held", "Side", "add_fluxes", "at_end", "at_nodes", "boundary_values", "flux_sums", "fluxes"]
+__all__ += ["nodal_data", "on_side", "side_rule", "side_values"]
 
 # An axis, its low end 0 or its high end -1, and values on that side, shape ``(..., *nodes of the side)``.
 Side = tuple[int, int, Tensor]
@@ -78,6 +78,14 @@ def add_fluxes(name: str, problem: Poisson, b: Tensor, sides: list[Side], own: b
         b, own = b if own else b.clone(), True
         b.select(place, end).add_(values)
     return b
+
+
+def at_nodes(problem: Poisson, sides: list[Side], like: Tensor) -> Tensor:
+    """Add up what sides have at all nodes, zeros elsewhere, shape ``(..., *nodes)``."""
+    total = like.new_zeros(problem.node_shape)
+    for axis, end, values in sides:
+        total = total + at_end(values, axis - problem.dim, problem.node_shape[axis], end)
+    return total
 
 
 def at_end(values: Tensor, place: int, count: int, end: int) -> Tensor:

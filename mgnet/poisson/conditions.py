@@ -179,7 +179,10 @@ def _require_on_side(name: str, side: Any, joined: bool, axis: int, node_shape: 
     if joined:
         got = f"{shown(side)} for the side {name!r} of a periodic axis"
         raise ValueError(f"boundary: got {got}; accepted: none")
-    what, shapes = f"nodal values on the side {name!r}, or on the whole box", (node_shape, side_shape(node_shape, axis))
+    what, shapes = (
+        f"nodal values on the side {name!r}, or on the whole box",
+        (node_shape, side_shape(node_shape, axis)),
+    )
     if is_array(side.g) or (isinstance(side.g, Tensor) and side.g.ndim):
         array(f"{name}: {type(side).__name__} g", side.g, shapes, what)
     alpha = getattr(side, "alpha", 0.0)

@@ -6,7 +6,6 @@ alpha is all that holds the constants, cycles may lose them to rounding: they ge
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -97,7 +96,9 @@ class Constants:
         if bad.any():
             row, piece = bad.nonzero()[0].tolist()
             fluxes = self._of_rows(load.fluxes, load, defect)[row, 0]
-            self._refuse(load, (row, piece), *(x.item() for x in (defect[row, piece], fluxes, size[row, piece])))
+            self._refuse(
+                load, (row, piece), *(x.item() for x in (defect[row, piece], fluxes, size[row, piece]))
+            )
         return self.project(b)
 
     @property

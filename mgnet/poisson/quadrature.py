@@ -171,9 +171,7 @@ class Quadrature:
         return b, speaks_torch, size
 
 
-def integrate_nodal(
-    grids: Sequence[Grid], f: Tensor, lumped: bool, active: Tensor | None = None
-) -> Tensor:
+def integrate_nodal(grids: Sequence[Grid], f: Tensor, lumped: bool, active: Tensor | None = None) -> Tensor:
     """Integrate the function through nodal values against the hats, along each axis in turn.
 
     Lumped values stand for it all over their hats, :eq:`load-nodal`; else it is linear along each axis of a

@@ -23,6 +23,7 @@ from ..multigrid.levels import Options
 from ..operators.boxes import Box
 from ..operators.contract import Operator
 from ..poisson import assembly
+from ..poisson.balance import Source
 from ..poisson.boundary import Held
 from ..poisson.problem import Poisson
 from .adjoint import LinearSolve, Solving
@@ -210,7 +211,8 @@ class Hierarchy(Lazy):
         """
         load = array("b", b, (self.problem.shape,), "one entry per unknown")
         stopping = Stopping(tol, maxiter, refine, throw)
-        return self.run(assembly.Load(load, "b", load, False, isinstance(b, Tensor)), stopping, x0)
+        given = assembly.Load(load, "b", load, False, isinstance(b, Tensor), ready=True)
+        return self.run(given, stopping, x0)
 
     def run(self, load: assembly.Load, stopping: Stopping, x0: Any = None) -> Solution:
         """Solve for an assembled load.
@@ -237,7 +239,9 @@ class Hierarchy(Lazy):
             When the solution has not converged and ``stopping`` says to raise.
         """
         found = self.found(load, stopping, x0)
-        return self.finished(found, tracked(found.u) or load.speaks_torch, stopping.throw)
+        own = self.A if self.system.own else None
+        source = Source(self.problem, self.device, load.b if load.ready else None, own)
+        return self.finished(found, tracked(found.u) or load.speaks_torch, stopping.throw, source)
 
     def found(self, load: assembly.Load, stopping: Stopping, x0: Any, held: Held | None = None) -> Found:
         """Solve for an assembled load, whatever comes of it.
@@ -318,7 +322,7 @@ class Hierarchy(Lazy):
             return Found(u, Outcome(outcome.status, outcome.iterations, [math.nan], math.nan))
         return found._replace(u=u)
 
-    def finished(self, found: Found, tensors: bool, throw: bool) -> Solution:
+    def finished(self, found: Found, tensors: bool, throw: bool, source: Source) -> Solution:
         """Round to the precision asked for, and raise where that is asked for.
 
         Parameters
@@ -329,6 +333,8 @@ class Hierarchy(Lazy):
             Whether its values are to be tensors.
         throw : bool
             Whether to raise a ConvergenceError when it has not converged.
+        source : Source
+            Where it came from.
         """
         u, outcome, look_again = found
         rounded = u if u.dtype is self.dtype else u.to(self.dtype)
@@ -339,7 +345,7 @@ class Hierarchy(Lazy):
         if region.present is not None:
             rounded = rounded.masked_fill(~sent(region.present, rounded.device), math.nan)
         options: dict[str, Any] = {"method": self.method, "tensors": tensors, "look_again": look_again}
-        sol = Solution(rounded, self.problem.grids, outcome, active=region.active, **options)
+        sol = Solution(rounded, self.problem.grids, outcome, source=source, active=region.active, **options)
         if throw and sol.status is not Status.CONVERGED:
             raise ConvergenceError(sol)
         return sol

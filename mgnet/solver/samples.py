@@ -14,6 +14,7 @@ from torch import Tensor
 from ..core.arrays import array
 from ..core.kinds import tracked
 from ..poisson.assembly import Load
+from ..poisson.balance import Source
 from ..poisson.boundary import Held
 from ..poisson.problem import Poisson
 from ..poisson.shapes import common_batch
@@ -79,7 +80,8 @@ class Samples:
         solutions, outcomes, late = zip(*found, strict=True)
         u = self._stacked(solutions, batch)
         whole = Found(u, _worst(outcomes, rows), look if any(late) else None)
-        return self.first.finished(whole, tracked(u) or load.speaks_torch, stopping.throw)
+        source = Source(self.problem, self.first.device, load.b if load.ready else None)
+        return self.first.finished(whole, tracked(u) or load.speaks_torch, stopping.throw, source)
 
     def _parts(self, load: Load, held: Held, guess: Tensor | None, batch: tuple[int, ...]) -> Iterator[_Part]:
         dim, count = self.problem.dim, math.prod(batch)
