@@ -192,8 +192,8 @@ class StencilStiffness(NodalOperator):
         """Return the operator with other numbers."""
         centre, *entries = numbers
         pairs = dict(zip(self.pairs, entries, strict=True))
-        known = {"gaps": self.gaps, "uneven": self.uneven}
-        return StencilStiffness(self.box, centre, pairs, self._singular, self._hold, **known)
+        known = self._singular, self._hold, None, self.gaps, self.uneven
+        return StencilStiffness(self.box, centre, pairs, *known)
 
     def steps(self, u: Tensor) -> Tensor:
         """Return what ``at_nodes`` does from row sums and steps, which lose nothing, for ``(*nodes)``."""

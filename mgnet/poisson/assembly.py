@@ -60,7 +60,7 @@ def operator(problem: Poisson, dtype: torch.dtype, device: torch.device) -> Oper
 
 
 def _equations(problem: Poisson, chain: VaryingStiffness) -> tuple[Tensor, Tensor]:
-    """Say which nodes of a chain have an equation, and of which one is held for a piece that nothing holds."""
+    """Say which nodes of a chain have an equation, and which is the first of a piece that nothing holds."""
     device, free = chain.like["device"], problem.region.free
     assert free is not None
     pieces = floating(problem, chain)
@@ -121,7 +121,7 @@ def _averaged(problem: Poisson, a: Any, device: torch.device) -> Tensor:
 
 
 def averages_at(problem: Poisson, axis: int, layer: int, device: torch.device) -> Tensor:
-    """Return the mean of a along an axis over the cells of one layer across it, in float64, without that axis.
+    """Return the mean of a along an axis over the cells of one layer across it, in float64.
 
     It is zero where there is no cell.
     """
@@ -230,7 +230,7 @@ def side_mass(
     else:
         values, lumped = nodal_data(problem, name, axis, end, alpha, device), problem.load == "nodal"
     _require_alpha(name, values)
-    if lumped:
+    if lumped or problem.dim == 1:
         found = {(0,) * (problem.dim - 1): integrate_nodal(rule.grids, values, True, rule.active)}
     else:
         found = _entries_of(rule, values, sampled, like)

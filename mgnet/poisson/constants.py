@@ -59,7 +59,7 @@ class Constants:
         return total
 
     def _sums(self, x: Tensor) -> Tensor:
-        """Sum up each row, shape ``(batch, *unknowns)``, over each piece that nothing holds, (batch, pieces)."""
+        """Sum up each row, shape ``(batch, *unknowns)``, over each piece, (batch, pieces)."""
         if self.pieces is None:
             return x.sum(self.axes)[:, None]
         pieces, rows = sent(self.pieces.flatten(), x.device), x.reshape(len(x), -1)

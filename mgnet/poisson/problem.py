@@ -168,21 +168,6 @@ class Poisson:
         self.samples = self._batch_of(a=self.a, c=self.c)
         self._batch_of(a=self.a, c=self.c, f=self.f, b=self.b)
 
-    def _coefficients(self, a: Any) -> Any:
-        """Return a, or one for each axis."""
-        if self.dim == 1 or not isinstance(a, tuple):
-            return self._coefficient("a", a, self.cells, "one value per cell")
-        if len(a) != self.dim:
-            raise ValueError(f"a: got {len(a)} coefficients; accepted: one, or a tuple of {self.dim}")
-        return tuple(self._coefficient("a", each, self.cells, "one value per cell") for each in a)
-
-    def _coefficient(self, name: str, value: Any, shape: tuple[int, ...], what: str) -> Any:
-        found = _coefficient(name, value, shape, what)
-        if isinstance(found, Tensor):
-            found = self.region.inside(found, 1.0 if name == "a" else 0.0)
-        require_bounds(**{name: found})
-        return found
-
     def _right_hand_side(self, f: Any, b: Any) -> tuple[Any, Any]:
         if (f is None) == (b is None):
             if f is None:
@@ -342,7 +327,7 @@ class Poisson:
 
     @cached_property
     def alphas(self) -> list[tuple[Any, Any]]:
-        """Robin's alpha on the two sides of each axis: floats, tensors by which derivatives are taken, or data."""
+        """Robin's alpha on the two sides of each axis: floats, tensors, functions or arrays."""
         alphas = [getattr(side, "alpha", 0.0) for pair in self.conditions for side in pair]
         return list(zip(alphas[::2], alphas[1::2], strict=True))
 

@@ -49,7 +49,7 @@ class Quadrature:
         return cls(problem.grids, problem.dim, problem.region.active)
 
     def inside(self, cells: slice, values: Tensor, other: float = 0.0) -> Tensor:
-        """Return values at the points of some cells, and another one in those that are no part of the domain."""
+        """Return values at the points of some cells, and another one in cells outside of the domain."""
         if self.active is None:
             return values
         mask = self.active[cells]

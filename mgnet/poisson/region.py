@@ -1,4 +1,4 @@
-"""Which cells of a box are the domain, which nodes are held inside of it, and the pieces that nothing holds."""
+"""Which cells of a box are the domain, which nodes are held inside of it, and the pieces that float."""
 
 from __future__ import annotations
 
@@ -43,7 +43,10 @@ class Region:
         self.active = None if cells is None else _mask("cells", cells, self.shape, "cell")
         if self.active is not None and not self.active.any():
             raise ValueError("cells: got a mask that is False everywhere; accepted: at least one cell")
-        self.fixed, self.values = (None, 0.0) if fixed is None else self._held(fixed)
+        self.fixed: Tensor | None = None
+        self.values: Any = 0.0
+        if fixed is not None:
+            self.fixed, self.values = self._held(fixed)
 
     def _held(self, fixed: Any) -> tuple[Tensor, Any]:
         if not isinstance(fixed, tuple | list) or len(fixed) != 2:

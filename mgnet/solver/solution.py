@@ -61,8 +61,9 @@ class Solution:
     def u(self) -> Any:
         """Nodal values, shape (..., n + 1) or (..., n₁ + 1, n₂ + 1), boundary included.
 
-        NumPy or torch, as the data came; indexed [x, y, z]; NaN at nodes without a cell. Where the data require gradients it carries
-        them on, and so do the values and slopes between the nodes, :eq:`adjoint`; a copy does not.
+        NumPy or torch, as the data came; indexed [x, y, z]; NaN at nodes without a cell. Where the data
+        require gradients it carries them on, and so do the values and slopes between the nodes,
+        :eq:`adjoint`; a copy does not.
         """
         return self._u if self._tensors else self._values
 

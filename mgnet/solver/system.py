@@ -113,7 +113,7 @@ class System(Lazy):
         return self.constants.remove(u) if self.constants else u
 
     def balanced(self, r: Tensor) -> Tensor:
-        """Take off residuals, shape ``(batch, 1, *unknowns)``, what rounding leaves of their sums in pieces."""
+        """Take off residuals, ``(batch, 1, *unknowns)``, what rounding leaves of their sums in pieces."""
         if not self.constants or not self.A.gaps:
             return r
         return self.constants.project(r[:, 0])[:, None]
