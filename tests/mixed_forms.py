@@ -38,14 +38,14 @@ FORMS = {
     "cells": True,
     "fixed": True,
     "tensor": True,  # a=(ax, ay)
-    "a at nodes": False,
-    "c in cells": False,
-    "f in cells": False,
-    "batch of a": False,
-    "batch of c": False,
+    "a at nodes": True,
+    "c in cells": True,
+    "f in cells": True,
+    "batch of a": True,
+    "batch of c": True,
     "alpha along sides": True,
-    "points": False,  # b=mgnet.load(...)
-    "project": False,  # compatible="project"
+    "points": True,  # b=mgnet.load(...)
+    "project": True,  # compatible="project"
 }
 # The arguments of Poisson that go with a ready load.
 PROBLEM = {"dim", "n", "domain", "nodes", "a", "c", "boundary", "periodic", "cells", "fixed", "load"}

@@ -329,6 +329,11 @@ def test_a_solution_is_evaluated(device: str, counts: Any) -> None:
         assert_close(there(*x), here(*x), counts)
         assert_close(there.derivative(*x), here.derivative(*x), counts)
     assert_close(there(on(device, points)), here(points), counts)
+    for side in ("left", "top", np.ones((9, 17), bool)):
+        assert there.flux(side).device.type == device
+        assert_close(there.flux(side), here.flux(side), counts)
+    assert_close(there.energy, here.energy, counts)
+    assert_close(there.integral(), here.integral(), counts)
     assert_close(there.x[0], here.x[0], counts)
     assert there.error_estimate == pytest.approx(here.error_estimate, rel=1e-3 if counts else 10)
     assert there.residuals[0] == pytest.approx(here.residuals[0])
@@ -339,6 +344,7 @@ def test_an_array_from_the_device_is_one_array(device: str) -> None:
     assert isinstance(sol.u, np.ndarray) and sol.device.startswith(device)
     sol.u[8] = 7.0
     assert sol.u[8] == 7.0 and sol(0.5) == 7.0
+    assert isinstance(sol.flux("left"), np.floating)
 
 
 def test_bad_data_on_the_device_are_named(device: str) -> None:

@@ -132,7 +132,7 @@ def _grid(arguments: argparse.Namespace, dim: int, *functions: Table | Expressio
     from .tables import Table, is_uniform
 
     rhs, a, c = (function if isinstance(function, Table) else None for function in functions)
-    cells = _cells(arguments, dim, *(table.values.shape if table else None for table in (rhs, a, c)))
+    cells = _cells(arguments, dim, rhs, a, c)
     _require_count("--domain", arguments.domain or (), dim, 2)
     ends = [float(expression("--domain", text, names=())()) for text in arguments.domain or ()]
     pairs = list(zip(ends[::2], ends[1::2], strict=True))
@@ -216,25 +216,36 @@ def whole(option: str, text: str | None) -> int | None:
     return None if number is None else int(number)
 
 
-def _cells(arguments: argparse.Namespace, dim: int, *shapes: tuple[int, ...] | None) -> tuple[int, ...]:
-    """Return the numbers of cells on which --n and the files agree; the shapes are those of rhs, a and c."""
+def _cells(arguments: argparse.Namespace, dim: int, *tables: Table | None) -> tuple[int, ...]:
+    """Return the numbers of cells on which --n and the files agree; the tables are those of rhs, a and c."""
     numbers = _cell_numbers(arguments.n)
     _require_count("--n", numbers, dim, 1)
     texts = {"--rhs": arguments.rhs, "--a": arguments.a, "--c": arguments.c}
     told = {
-        f"{option} {text}": tuple(size - (option != "--a") for size in shape)
-        for (option, text), shape in zip(texts.items(), shapes, strict=True)
-        if shape
+        f"{option} {text}": _readings(option, table)
+        for (option, text), table in zip(texts.items(), tables, strict=True)
+        if table
     }
     if not told and not numbers:
         raise CommandError("--n is missing; accepted is a number of cells, or a file that says it")
     given = tuple(numbers * dim if len(numbers) == 1 else numbers)
-    counts = {**told, **({"--n": given} if numbers else {})}
+    every = {**told, **({"--n": [given]} if numbers else {})}
+    counts = {source: readings[0] for source, readings in every.items()}
     if len(set(counts.values())) > 1:
+        fitting = set.intersection(*map(set, every.values()))
+        if len(fitting) == 1:
+            return fitting.pop()
         differ = ", ".join(f"{' x '.join(map(str, count))} by {source}" for source, count in counts.items())
-        code = DAMAGED if len(set(told.values())) > 1 else USAGE
+        code = DAMAGED if len({readings[0] for readings in told.values()}) > 1 else USAGE
         raise CommandError(f"the numbers of cells differ: {differ}", code)
     return next(iter(counts.values()))
+
+
+def _readings(option: str, table: Table) -> list[tuple[int, ...]]:
+    """Give the numbers of cells that a table may mean, the likeliest first; its x says what its rows are."""
+    per_cell, per_node = (tuple(size - nodal for size in table.values.shape) for nodal in (0, 1))
+    readings = [per_cell, per_node] if option == "--a" else [per_node, per_cell]
+    return readings if table.x is None else readings[:1]
 
 
 def _condition(option: str, text: str | None, names: Sequence[str] = ()) -> Any:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["declare"]
 
-OUT_ENDINGS = (".csv", ".npy")
+OUT_ENDINGS = (".csv", ".npy", ".npz", ".vtr")
 PLOT_ENDINGS = (".png", ".pdf", ".svg")
 MOST_NODES = 2**20  # at which the exact solution is evaluated at one time
 
@@ -40,7 +40,9 @@ In two and three dimensions it is an .npy array indexed [x, y, z], of one value
 per node, boundary included (--rhs, --c), or per cell (--a); its shape says --n.
 --points: columns x, q, then x, y, q or x, y, z, q: sources of strength q, one a
 row, anywhere in the domain.
---out: columns x, u; then x, y, u or x, y, z, u, and u alone in an .npy array.
+What has no x may be per cell or per node where --n or another file says --n.
+--out: columns x, u; then x, y, u or x, y, z, u, and u alone in an .npy array;
+an .npz archive has x, y, z and u, and .vtr is for ParaView (needs pyevtk).
 
 COND is dirichlet:G (u = G), neumann:G (a du/dnu = G, nu pointing outwards) or
 robin:ALPHA,G (a du/dnu + ALPHA u = G). Numbers may be constant expressions
@@ -77,6 +79,8 @@ def declare(parser: argparse.ArgumentParser) -> None:
     text = "no ends: what leaves on one side enters on the other; of all axes, or of some: x,y"
     option("--periodic", "AXES", text, nargs="?", const="all")
     option("--load", "KIND", "exact (f and c integrated against the hats) or nodal (lumped)")
+    text = "data where u is determined up to a constant: raise (default), or project: take their mean out"
+    option("--compatible", "KIND", text, choices=("raise", "project"))
     option("--method", "NAME", "auto (default), exact (1-D), vcycle, wcycle, fcycle, fmg, pcg or direct")
     option("--smoother", "NAME", "jacobi, red-black, chebyshev or line")
     option("--sweeps", ("NU1", "NU2"), "sweeps before and after the coarse correction", nargs=2)
@@ -86,6 +90,8 @@ def declare(parser: argparse.ArgumentParser) -> None:
     option("--dtype", "TYPE", "float64 (default) or float32", choices=("float32", "float64"))
     option("--device", "NAME", "cpu or cuda")
     flag("--refine", "refine a float32 solution with float64 residuals")
+    text = "report the flux a du/dnu through a side, such as left; may be repeated"
+    option("--flux", "SIDE", text, action="append", default=[])
     option("--exact", "EXPR", "the exact solution, to report the largest nodal error")
     option("--plot", "FILE", f"draw u ({', '.join(PLOT_ENDINGS)})")
     option("--out", "FILE", f"write nodes and u ({', '.join(OUT_ENDINGS)})")
@@ -102,6 +108,7 @@ def _solve(arguments: argparse.Namespace) -> int:
     _require_writable(arguments)
     f, keywords = _keywords(arguments)
     dim = keywords.get("dim", 1)
+    _require_sides(arguments.flux, dim, keywords.get("periodic", False))
     exact = expression("--exact", arguments.exact, AXES[:dim]) if arguments.exact is not None else None
 
     import numpy as np
@@ -117,6 +124,9 @@ def _solve(arguments: argparse.Namespace) -> int:
     n: Any = keywords["n"] if "n" in keywords else len(keywords["nodes"]) - 1
     figures = _figures(solution, n if dim == 1 else list(n), seconds, exact)
     converged = figures["status"] == "CONVERGED"
+    if arguments.flux:
+        with np.errstate(all="ignore"):
+            figures["flux"] = {side: _finite(solution.flux(side)) for side in arguments.flux}
     files = [path for path in (arguments.out, arguments.plot) if path]
     if converged:
         with np.errstate(all="ignore"):
@@ -150,7 +160,10 @@ def _with_points(points: Any) -> Callable[..., Any]:
 def _keywords(arguments: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     f, given = problem(arguments)
     given |= {
-        **{name: getattr(arguments, name) for name in ("load", "method", "smoother", "dtype", "device")},
+        **{
+            name: getattr(arguments, name)
+            for name in ("load", "compatible", "method", "smoother", "dtype", "device")
+        },
         "sweeps": arguments.sweeps and tuple(whole("--sweeps", text) for text in arguments.sweeps),
         "levels": whole("--levels", arguments.levels),
         "tol": constant("--tol", arguments.tol),
@@ -176,6 +189,16 @@ def _figures(solution: Any, n: int | list[int], seconds: float, exact: Expressio
         "seconds": seconds,
     }
     return figures if exact is None else {**figures, "max_error": _max_error(solution, exact)}
+
+
+def _require_sides(names: Sequence[str], dim: int, periodic: Any) -> None:
+    """Refuse the names of what are no sides, or are joined."""
+    joined = [periodic] * dim if isinstance(periodic, bool) else list(periodic)
+    sides = [side for i, side in enumerate(SIDES[: 2 * dim]) if not joined[i // 2]]
+    for name in names:
+        if name not in sides:
+            accepted = ", ".join(sides) or "none, since all sides are joined"
+            raise CommandError(f"--flux: got {name!r}; accepted: {accepted}")
 
 
 def _finite(number: Any) -> float | None:
@@ -204,9 +227,11 @@ def _max_error(solution: Any, exact: Expression) -> float | None:
 def _table(figures: dict[str, Any], solution: Any, uniform: bool, files: Sequence[str]) -> str:
     kind = "uniform" if uniform else "given nodes"
     n = figures["n"]
+    fluxes = {f"flux {side}": flux for side, flux in figures.get("flux", {}).items()}
     rows = {
         "grid": f"{kind} on {' x '.join(f'[{x[0]:g}, {x[-1]:g}]' for x in _axes(solution))}",
-        **{name: value for name, value in figures.items() if name != "dim"},
+        **{name: value for name, value in figures.items() if name not in ("dim", "flux")},
+        **fluxes,
         "n": n if isinstance(n, int) else " x ".join(map(str, n)),
         "u": f"{solution.u.min():.9g} to {solution.u.max():.9g}",
     }
@@ -225,6 +250,7 @@ def _require_writable(arguments: argparse.Namespace) -> None:
     ):
         if path is None:
             continue
+        from ..core.extras import require
         from .tables import require_writable
 
         try:
@@ -232,6 +258,11 @@ def _require_writable(arguments: argparse.Namespace) -> None:
                 require_writable(path, endings)
         except OSError as error:
             raise CommandError(f"{option}: {path} cannot be written: {error.strerror}") from error
+        if path.lower().endswith(".vtr"):
+            try:
+                require("pyevtk", "files")
+            except ImportError as error:
+                raise CommandError(f"{option}: {error}") from error
         if os.path.exists(path) and any(os.path.samefile(path, other) for other in inputs):
             raise CommandError(f"{option}: {path} is an input; accepted is another file")
     if arguments.plot is not None:
@@ -241,9 +272,10 @@ def _require_writable(arguments: argparse.Namespace) -> None:
 
 def _write_files(solution: Any, arguments: argparse.Namespace) -> None:
     from ..core.files import replacing
-    from .tables import write
 
     if arguments.out:
+        from ..solver.saving import write
+
         write(arguments.out, solution.x, solution.u)
     if arguments.plot:
         from matplotlib.figure import Figure

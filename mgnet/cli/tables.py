@@ -1,9 +1,8 @@
-"""Tables of numbers in files: CSV and NPY, read with care and written whole or not at all."""
+"""Tables of numbers in files, CSV and NPY, read with care, and a look whether a file could be written."""
 
 from __future__ import annotations
 
 import errno
-import math
 import os
 import stat
 import warnings
@@ -12,15 +11,15 @@ from array import array
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import IO, NoReturn
+from typing import NoReturn
 
 import numpy as np
 
-from ..core.files import beside, regular, replacing
+from ..core.files import beside, regular
 from .columns import TableError, either, read_lines
 
 __all__ = ["Table", "TableError", "axes_of", "is_file_name", "is_other_file", "is_uniform", "read"]
-__all__ += ["read_array", "require_writable", "write"]
+__all__ += ["read_array", "require_writable"]
 
 TEXT_ENDINGS = (".csv", ".txt")
 ENDINGS = (*TEXT_ENDINGS, ".npy")
@@ -182,37 +181,6 @@ def _stored(path: str) -> np.ndarray:
     if stored.dtype.kind not in "iuf":
         raise TableError(f"{path}: an array of {stored.dtype}; real numbers are accepted")
     return stored
-
-
-def write(path: str, x: np.ndarray | tuple[np.ndarray, ...], u: np.ndarray) -> None:
-    """Write nodes and nodal values; on failure the path is left as it was.
-
-    A path that ends in .npy gets an array, of the columns x and u in one dimension and of the nodal values in
-    more; any other CSV with all digits and the header ``x,u``, ``x,y,u`` or ``x,y,z,u``.
-    """
-    axes = x if isinstance(x, tuple) else (x,)
-    with replacing(path) as file:
-        if not path.lower().endswith(".npy"):
-            _write_text(file, axes, u)
-            return
-        whole = np.ascontiguousarray(u if len(axes) > 1 else np.stack((*axes, u), axis=1))
-        # np.save would not say why it cannot, as that the disk is full.
-        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(whole))
-        file.write(whole.data.cast("B"))
-
-
-def _write_text(file: IO[bytes], axes: tuple[np.ndarray, ...], u: np.ndarray) -> None:
-    """Write one row per node, the last coordinate running fastest."""
-    digits = (9 if column.dtype == np.float32 else 17 for column in (*axes, u))
-    form = ",".join(f"%.{number}g" for number in digits) + "\n"
-    file.write(f"{','.join('xyz'[: len(axes)])},u\n".encode("ascii"))
-    first, *others = axes
-    step = max(1, 65536 // math.prod(map(len, others)))
-    for start in range(0, len(first), step):
-        part = slice(start, start + step)
-        nodes = np.broadcast_arrays(*np.ix_(first[part], *others))
-        rows = zip(*(column.ravel().tolist() for column in (*nodes, u[part])), strict=True)
-        file.write("".join(form % row for row in rows).encode("ascii"))
 
 
 def require_writable(path: str, endings: Collection[str]) -> None:

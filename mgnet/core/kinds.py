@@ -72,19 +72,20 @@ def is_array(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str | bytes)
 
 
-def refuse_masked(name: str, value: Any) -> None:
+def refuse_masked(name: str, value: Any, instead: str = "") -> None:
     """Raise the error that tells what to do with a mask, which the values alone would lose.
 
     It is a TypeError for a masked array of NumPy or a masked tensor; lists are searched for rows with a mask.
+    ``instead`` goes on with what a mask may be meant as.
     """
     if isinstance(value, list | tuple):
         for entry in value:
             if not isinstance(entry, float | int):
-                refuse_masked(name, entry)
+                refuse_masked(name, entry, instead)
     elif isinstance(value, np.ma.MaskedArray | torch.masked.MaskedTensor):
         raise TypeError(
             f"{name}: got a masked array of shape {tuple(value.shape)}; accepted: an array without a mask,"
-            " values filled in where it hides them, as numpy.ma.filled(array, value) does"
+            f" values filled in where it hides them, as numpy.ma.filled(array, value) does{instead}"
         )
 
 

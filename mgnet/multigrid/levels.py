@@ -71,13 +71,12 @@ class Options:
 
     def __post_init__(self) -> None:
         box = self.dim > 1
-        if self.sweeps is None:
-            object.__setattr__(self, "sweeps", (2, 2))
-        named: dict[str, Any] = {"method": NAMES, "coarse": COARSE}
-        if self.smoother is not None:
-            named["smoother"] = tuple(SMOOTHERS)
-        for name, accepted in named.items():
-            choice(name, getattr(self, name), accepted)
+        for name, accepted in (("method", NAMES), ("smoother", tuple(SMOOTHERS)), ("coarse", COARSE)):
+            if name != "smoother" or self.smoother is not None:
+                choice(name, getattr(self, name), accepted)
+        for name, value in {"sweeps": (2, 2)}.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
         sweep_counts(self.sweeps)
         if self.levels is not None:
             count("levels", self.levels)

@@ -134,6 +134,13 @@ class Axis:
         return widths
 
     @property
+    def places(self) -> np.ndarray:
+        """Where the nodes lie between the two ends, from 0 to 1, in float64; the last cell as the others."""
+        if self.nodes is None:
+            return np.linspace(0.0, 1.0, self.cells + 1)
+        return (self.nodes - self.nodes[0]) / (self.nodes[-1] - self.nodes[0])
+
+    @property
     def even(self) -> bool:
         """Whether all cells are alike and come in pairs: then the transfers are convolutions."""
         return self.nodes is None and self.widest == self.h and self.cells % 2 == 0

@@ -97,7 +97,7 @@ class Box:
                 if end == "dirichlet"
             ]
             if held:
-                t = torch.linspace(0, 1, axis.cells + 1, dtype=values.dtype, device=values.device)
+                t = sent(torch.from_numpy(axis.places), values.device, values.dtype)
                 part = torch.lerp(held[0], held[-1], t.reshape(-1, *[1] * (-1 - place)))
                 total += part  # eq: blending
                 rest -= part

@@ -192,8 +192,8 @@ class StencilStiffness(NodalOperator):
         """Return the operator with other numbers."""
         centre, *entries = numbers
         pairs = dict(zip(self.pairs, entries, strict=True))
-        known = {"gaps": self.gaps, "uneven": self.uneven}
-        return StencilStiffness(self.box, centre, pairs, self._singular, self._hold, **known)
+        known = self._singular, self._hold, None, self.gaps, self.uneven
+        return StencilStiffness(self.box, centre, pairs, *known)
 
     def steps(self, u: Tensor) -> Tensor:
         """Return what ``at_nodes`` does from row sums and steps, which lose nothing, for ``(*nodes)``."""
@@ -269,7 +269,11 @@ class StencilStiffness(NodalOperator):
         sizes, own = (loops.plain(x) for x in (self.row_sums(), diagonal))
         bound = float((sizes / (own + (own == 0))).max())
         # Of large row sums most is not true, and a smoother for an interval that wide does little.
-        return bound if bound < DOUBTED else min(bound, 1.1 * self._found(diagonal.masked_fill(diagonal == 0, math.inf).rsqrt()))
+        return (
+            bound
+            if bound < DOUBTED
+            else min(bound, 1.1 * self._found(diagonal.masked_fill(diagonal == 0, math.inf).rsqrt()))
+        )
 
     def _found(self, weight: Tensor) -> float:
         """Find the largest eigenvalue of D⁻¹ A roughly, with weight = D^(−1/2)."""

@@ -105,7 +105,7 @@ def joined(frame: Tensor, box: Box) -> Tensor:
 
 
 def framed(x: Tensor, box: Box) -> Tensor:
-    """Return numbers of all nodes as :mod:`mgnet.kernels.entries` has row sums, those of joined ends added."""
+    """Return row sums of all nodes as :mod:`mgnet.kernels.entries` has them, those of joined ends added."""
     whole = x.new_zeros((1, *three([n + 3 for n in box.cells], 1)))
     inside(whole, box)[0] = x
     return joined(whole, box)[0]

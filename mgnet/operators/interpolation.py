@@ -204,7 +204,10 @@ class NodeProlongation(Interpolation):
     def coarse_sums(self) -> Tensor | None:
         """The row sums of the coarse operator, where they are small; others are known from its entries."""
         if self.A.gaps:
-            ways = (lambda e: self.at_nodes(e[None, None])[0, 0], lambda b: self.at_nodes_transposed(b[None, None])[0, 0])
+            ways = (
+                lambda e: self.at_nodes(e[None, None])[0, 0],
+                lambda b: self.at_nodes_transposed(b[None, None])[0, 0],
+            )
             return self._exact_sums(ways)
         if self.sums is None or not any(self.sums.stride()):
             return (

@@ -173,4 +173,3 @@ class Mass(Operator):
 def _along(values: Tensor, place: int) -> Tensor:
     """Let values stand along an axis, counted from the end."""
     return values.reshape(-1, *[1] * (-1 - place))
-

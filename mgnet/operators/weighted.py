@@ -56,18 +56,16 @@ class WeightedStiffness(NodalOperator):
     ) -> None:
         self.box, self.dim = box, box.dim
         self.weights, self.reaction, self.free = tuple(weights), reaction, free
+        self.gaps = free is not None
         self.corners = list(itertools.product((0, 1), repeat=box.dim))
 
     def fitted(self) -> WeightedStiffness:
         """Return itself, on cells as wide as its weights say, if they are alike."""
         if not self.uneven:
-            self.box = self.box.stretched([float(loops.plain(weight.detach()).sum()) for weight in self.weights])
+            self.box = self.box.stretched(
+                [float(loops.plain(weight.detach()).sum()) for weight in self.weights]
+            )
         return self
-
-    @property
-    def gaps(self) -> bool:
-        """Whether there are unknowns without an equation."""
-        return self.free is not None
 
     @cached_property
     def uneven(self) -> bool:  # type: ignore[override]
@@ -186,7 +184,7 @@ class WeightedStiffness(NodalOperator):
 
     @cached_property
     def sums(self) -> Tensor:
-        """What the operator makes of the function that is 1 at all free nodes, those of given sides included."""
+        """What the operator makes of the function that is 1 at all free nodes, given sides included."""
         shape = [n + 1 for n in self.box.cells]
         ones = torch.ones(shape, **self.like) if self.free is None else self.free.to(**self.like)
         y = self.at_nodes(ones[None, None])[0, 0].detach()

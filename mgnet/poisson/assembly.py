@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from ..core.arrays import require_finite, sent
 from ..core.checks import held
 from ..core.kinds import hidden, is_number, tracked
-from ..operators import frames, loops
+from ..operators import frames
 from ..operators.axes import Axis, gathered, overlap
 from ..operators.boxes import Box
 from ..operators.cells import CellStiffness
@@ -26,9 +26,10 @@ from ..operators.weighted import WeightedStiffness
 from .boundary import add_fluxes, at_end, flux_sums, fluxes, nodal_data, on_side, side_rule
 from .conditions import Dirichlet, Robin, nothing
 from .problem import Poisson, require_bounds
-from .quadrature import Quadrature, coefficient_at, evaluate, integrate_nodal
+from .quadrature import Quadrature, coefficient_at, evaluate, integrate_cells, integrate_nodal
+from .shapes import whole_period
 
-__all__ = ["Load", "floating", "form", "load", "operator"]
+__all__ = ["Load", "averages_at", "floating", "form", "load", "load_at_nodes", "operator", "side_mass"]
 
 # Integrals over the unit interval of a linear function times two hats, low and low, low and high, high and
 # high, from its values at the ends.
@@ -59,7 +60,7 @@ def operator(problem: Poisson, dtype: torch.dtype, device: torch.device) -> Oper
 
 
 def _equations(problem: Poisson, chain: VaryingStiffness) -> tuple[Tensor, Tensor]:
-    """Say which nodes of a chain have an equation, and of which one is held for a piece that nothing holds."""
+    """Say which nodes of a chain have an equation, and which is the first of a piece that nothing holds."""
     device, free = chain.like["device"], problem.region.free
     assert free is not None
     pieces = floating(problem, chain)
@@ -96,7 +97,7 @@ def reaction(problem: Poisson, device: torch.device) -> Any:
         return problem.c
     c = coefficient_at("c", problem.c, device, *np.ix_(*(grid.x.copy() for grid in problem.grids)))
     c = problem.region.inside(c, 0.0)
-    require_bounds("node", c=c)
+    require_bounds(problem.cells, c=c)
     return c
 
 
@@ -117,6 +118,20 @@ def _averaged(problem: Poisson, a: Any, device: torch.device) -> Tensor:
     n = problem.cells[0]
     cells = Quadrature.of(problem).pieces() if callable(a) else [slice(0, n)]
     return gathered(((part, [_averages(problem, a, part, device)]) for part in cells), n, 0)[0]
+
+
+def averages_at(problem: Poisson, axis: int, layer: int, device: torch.device) -> Tensor:
+    """Return the mean of a along an axis over the cells of one layer across it, in float64.
+
+    It is zero where there is no cell.
+    """
+    a, active = problem.a[axis] if isinstance(problem.a, tuple) else problem.a, problem.region.active
+    if axis == 0:
+        means = _averages(problem, a, slice(layer, layer + 1), device)[0]
+    else:
+        pieces = Quadrature.of(problem).pieces()
+        means = torch.cat([_averages(problem, a, cells, device).select(axis, layer) for cells in pieces])
+    return means if active is None else means * sent(active.select(axis, layer), device)
 
 
 def _of_differences(problem: Poisson, c: Any, like: dict[str, Any]) -> VaryingStiffness:
@@ -150,9 +165,8 @@ def _conductances(problem: Poisson, c: Any, cells: slice, device: torch.device) 
         values = rule.sampled("c", c, cells, device)
     else:
         constant = isinstance(c, float)
-        nodal = widths.new_full((len(widths) + 1,), c) if constant else c[cells.start : cells.stop + 1]
-        nodal = sent(nodal, device)
-        low, high = nodal[:-1], nodal[1:]
+        ends = widths.new_full((len(widths),), c) if constant else c[_rows(problem, c, cells)]
+        low, high = _ends(sent(ends, device), len(widths), -1)
         if problem.lumped:
             yield k
             yield overlap(low * within / 2, high * within / 2, -1)  # eq: mass-lumped
@@ -180,7 +194,10 @@ def _of_weights(problem: Poisson, c: Any, like: dict[str, Any]) -> WeightedStiff
         weight = a * reduce(torch.multiply, torch.meshgrid(*factors, indexing="ij"))
         weights.append(weight if region.active is None else weight * sent(region.active, device))
     box, free = Box([Axis(axis.cells, 1.0, axis.ends) for axis in problem.space.axes]), region.free
-    weights, free = [weight.to(like["dtype"]) for weight in weights], None if free is None else sent(free, device)
+    weights, free = (
+        [weight.to(like["dtype"]) for weight in weights],
+        None if free is None else sent(free, device),
+    )
     return WeightedStiffness(box, weights, _reaction(problem, c, like), free).fitted()
 
 
@@ -189,7 +206,7 @@ def _reaction(problem: Poisson, c: Any, like: dict[str, Any]) -> StencilStiffnes
     parts = [] if c is None else [_mass(problem, c, like)]
     for name, axis, end, side in problem.sides():
         if isinstance(side, Robin) and not nothing(side.alpha):
-            parts.append(_side_mass(problem, f"{name}: Robin alpha", (axis, end), side.alpha, like))
+            parts.append(side_mass(problem, f"{name}: Robin alpha", (axis, end), side.alpha, like))
     fields: dict[tuple[int, ...], Tensor] = {}
     for part in parts:
         for step, field in {(0,) * problem.dim: part.centre, **part.pairs}.items():
@@ -197,10 +214,10 @@ def _reaction(problem: Poisson, c: Any, like: dict[str, Any]) -> StencilStiffnes
     return StencilStiffness(problem.space, fields.pop((0,) * problem.dim), fields) if parts else None
 
 
-def _side_mass(
+def side_mass(
     problem: Poisson, name: str, place: tuple[int, int], alpha: Any, like: dict[str, Any]
 ) -> StencilStiffness:
-    """Give the mass matrix of a side with the weight alpha, at all nodes of the box."""
+    """Return the mass matrix of a side with the weight alpha, at all nodes of the box."""
     (axis, end), device = place, like["device"]
     rule, names = side_rule(problem, axis, end)
     sampled, lumped = callable(alpha) and problem.load == "exact", False
@@ -213,12 +230,14 @@ def _side_mass(
     else:
         values, lumped = nodal_data(problem, name, axis, end, alpha, device), problem.load == "nodal"
     _require_alpha(name, values)
-    if lumped:
+    if lumped or problem.dim == 1:
         found = {(0,) * (problem.dim - 1): integrate_nodal(rule.grids, values, True, rule.active)}
     else:
         found = _entries_of(rule, values, sampled, like)
     whole_box = {
-        (*step[:axis], 0, *step[axis:]): at_end(x.to(**like), axis - problem.dim, problem.node_shape[axis], end)
+        (*step[:axis], 0, *step[axis:]): at_end(
+            x.to(**like), axis - problem.dim, problem.node_shape[axis], end
+        )
         for step, x in found.items()
     }
     return StencilStiffness(problem.space, whole_box.pop((0,) * problem.dim), whole_box)
@@ -235,7 +254,12 @@ def _mass(problem: Poisson, c: Any, like: dict[str, Any]) -> StencilStiffness:
     if isinstance(c, float):
         c = torch.full(problem.node_shape, c, dtype=torch.float64, device="cpu")
     if problem.lumped:
-        diagonal = sent(integrate_nodal(problem.grids, c, True, problem.region.active), **like)
+        of_cells = problem.by_cell(c)
+        active = problem.region.active
+        whole = (
+            integrate_cells(problem.grids, c) if of_cells else integrate_nodal(problem.grids, c, True, active)
+        )
+        diagonal = sent(whole, **like)
         return StencilStiffness(problem.space, diagonal, {})
     fields = _entries_of(rule, c, callable(c), like)
     return StencilStiffness(problem.space, fields.pop((0,) * dim), fields)
@@ -248,14 +272,16 @@ def _entries_of(
     steps = frames.steps(len(rule.grids))
 
     def entries(rows: slice) -> Iterator[Tensor]:
-        at_points = sampled or rule.active is not None
+        at_points = sampled
         if callable(c):
             values = rule.sampled("c", c, rows, like["device"])
         elif sampled:
             count = len(rule.points)
             values = c[rows.start * count : rows.stop * count]
         else:
-            values = c[rows.start : rows.stop + 1]
+            nodal = c.shape[0] > rule.grids[0].n
+            values = c[rows.start : rows.stop + nodal]
+            at_points = nodal and rule.active is not None
             values = rule.inside(rows, rule.between(values)) if at_points else values
         found = _against_products(rule, rows, values, at_points)
         for step in steps:
@@ -269,16 +295,18 @@ def _entries_of(
 def _against_products(
     rule: Quadrature, rows: slice, values: Tensor, sampled: bool
 ) -> dict[tuple[int, ...], Tensor]:
-    """Integrate c, linear between nodal values or sampled, against hats of a node times those of the next."""
+    """Integrate c against the hats of a node times those of the next.
+
+    It is linear between nodal values or constant in cells, as its shape says, or sampled.
+    """
     t, w = rule.points, rule.weights
     of_points = w[:, None] * np.stack(((1 - t) ** 2, t * (1 - t), t**2), -1)
     fields: dict[tuple[int, ...], Tensor] = {(): values}
     for place in range(-1, -len(rule.grids) - 1, -1):
         widths, merged = rule.widths(place, rows, values.device), {}
         for step, field in fields.items():
-            n = field.shape[place] - 1
-            ends = field.narrow(place, 0, n), field.narrow(place, 1, n)
-            each = rule.apart(field, place) if sampled else torch.stack(ends, -1)
+            count = rows.stop - rows.start if place == -rule.dim else rule.grids[place].n
+            each = rule.apart(field, place) if sampled else torch.stack(_ends(field, count, place), -1)
             weights = sent(torch.from_numpy(of_points if sampled else OF_ENDS), values.device)
             # eq: mass-box
             low, mixed, high = ((each @ column) * widths for column in weights.T)
@@ -286,6 +314,17 @@ def _against_products(
             merged[(1, *step)] = overlap(mixed, torch.zeros_like(mixed), place)
         fields = merged
     return fields
+
+
+def _rows(problem: Poisson, c: Tensor, cells: slice) -> slice:
+    """Give the part of an array c along its first axis that belongs to some cells."""
+    return cells if problem.by_cell(c) else slice(cells.start, cells.stop + 1)
+
+
+def _ends(field: Tensor, cells: int, place: int) -> tuple[Tensor, Tensor]:
+    """Give the values at the two ends of each cell along an axis, of what is nodal or constant in cells."""
+    nodal = field.shape[place] - cells
+    return field.narrow(place, 0, cells), field.narrow(place, nodal, cells)
 
 
 def _shifted(field: Tensor, step: tuple[int, ...]) -> Tensor:
@@ -309,6 +348,8 @@ class Load(NamedTuple):
     # the boundary fluxes; and what those sum to. Of each row, shape (...).
     size: Tensor | float = 0.0
     fluxes: Tensor | float = 0.0
+    rows: Sequence[int] | None = None  # the numbers of its rows, where they are some of a batch
+    ready: bool = False  # whether it was handed over as it is, in place of the problem's own
 
 
 def load(
@@ -323,26 +364,40 @@ def load(
     A ready load without boundary data is handed on as it is. ``speaks_torch`` says whether the solution is to
     be a tensor even if f is no function that returns one, ``with_fluxes`` whether there are boundary fluxes.
     """
-    f, given = problem.f, problem.b
+    given = problem.b
     at_sides = fluxes(problem, dtype, device) if with_fluxes else []
     size, total = flux_sums(problem, at_sides)
     if given is not None:
         b = sent(given, device, dtype)
         b = add_fluxes("b", problem, b, at_sides, own=b is not given)
         return Load(b, "b", given, False, speaks_torch, size, total)
+    b, given, tensor, of_f = load_at_nodes(problem, dtype, device)
+    b = add_fluxes("f", problem, problem.space.loads(b), at_sides)
+    return Load(b, "f", given, problem.load == "nodal", speaks_torch or tensor, size + of_f, total)
+
+
+def load_at_nodes(
+    problem: Poisson, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor | None, bool, Tensor | float]:
+    """Assemble the load of all nodes that f is, without boundary fluxes, shape ``(..., *nodes)``.
+
+    Beside it stand f where it is an array, whether it is a function that speaks torch, and the integral of
+    the size of a function.
+    """
+    f = problem.f
     if callable(f):
         b, tensor, of_f = _of_function(problem, dtype, device)
-        size, speaks_torch = size + of_f, speaks_torch or tensor
-    elif isinstance(f, float):
+        return b, None, tensor, of_f
+    if isinstance(f, float):
         at_nodes = torch.full(problem.node_shape, held("f", f, dtype), dtype=dtype, device=device)
-        b = integrate_nodal(problem.grids, at_nodes, True, problem.region.active)
-    else:
-        given = f
-        _require_finite(problem, f)
-        at_nodes = _whole_period(problem, sent(f, device, dtype))
-        b = integrate_nodal(problem.grids, at_nodes, problem.load == "nodal", problem.region.active)
-    b = add_fluxes("f", problem, problem.space.loads(b), at_sides)
-    return Load(b, "f", given, problem.load == "nodal", speaks_torch, size, total)
+        return integrate_nodal(problem.grids, at_nodes, True, problem.region.active), None, False, 0.0
+    _require_finite(problem, f)
+    values = sent(f, device, dtype)
+    if problem.by_cell(f):
+        return integrate_cells(problem.grids, values), f, False, 0.0
+    at_nodes = whole_period(values, problem.cells)
+    lumped = problem.load == "nodal"
+    return integrate_nodal(problem.grids, at_nodes, lumped, problem.region.active), f, False, 0.0
 
 
 def _of_function(
@@ -354,7 +409,7 @@ def _of_function(
         return sent(b, device), speaks_torch, sent(size, device)
     points = np.ix_(*(grid.x.copy() for grid in problem.grids))
     values, speaks_torch = evaluate("f", problem.f, *points, device=device)
-    at_nodes = _whole_period(problem, sent(values, device, dtype))
+    at_nodes = sent(values, device, dtype)
     return integrate_nodal(problem.grids, at_nodes, True, problem.region.active), speaks_torch, 0.0
 
 
@@ -364,11 +419,3 @@ def _require_finite(problem: Poisson, f: Tensor) -> None:
     shows = problem.dim == 1 and (problem.floats or hidden(f))
     if not shows and (problem.dim > 1 or not (f[..., 0] + f[..., -1]).detach().isfinite().all()):
         require_finite("f", f, problem.dim)
-
-
-def _whole_period(problem: Poisson, f: Tensor) -> Tensor:
-    """Repeat the first nodes at the end of each periodic axis that has each node once."""
-    for place, n in enumerate(problem.cells, -problem.dim):
-        if f.shape[place] == n:
-            f = torch.cat((f, f.narrow(place, 0, 1)), place)
-    return f

@@ -18,8 +18,9 @@ from ..operators.contract import Operator
 from .conditions import Dirichlet, nothing
 from .problem import Poisson
 from .quadrature import Quadrature, evaluate, integrate_nodal
+from .shapes import common_batch
 
-__all__ = ["Held", "Side", "add_fluxes", "at_end", "boundary_values", "common_batch", "flux_sums", "fluxes"]
+__all__ = ["Held", "Side", "add_fluxes", "at_end", "at_nodes", "boundary_values", "flux_sums", "fluxes"]
 __all__ += ["nodal_data", "on_side", "side_rule", "side_values"]
 
 # An axis, its low end 0 or its high end -1, and values on that side, shape ``(..., *nodes of the side)``.
@@ -79,6 +80,14 @@ def add_fluxes(name: str, problem: Poisson, b: Tensor, sides: list[Side], own: b
     return b
 
 
+def at_nodes(problem: Poisson, sides: list[Side], like: Tensor) -> Tensor:
+    """Add up what sides have at all nodes, zeros elsewhere, shape ``(..., *nodes)``."""
+    total = like.new_zeros(problem.node_shape)
+    for axis, end, values in sides:
+        total = total + at_end(values, axis - problem.dim, problem.node_shape[axis], end)
+    return total
+
+
 def at_end(values: Tensor, place: int, count: int, end: int) -> Tensor:
     """Give values at all of so many nodes along an axis: those of one end, and zeros."""
     values = values.unsqueeze(place)
@@ -130,18 +139,6 @@ def _with_fixed(
         values = torch.full((), held("fixed: the values", values, dtype, ROOM), dtype=dtype)
     values, mask = sent(values, device, dtype), sent(region.fixed, device)
     return torch.where(mask, values, values.new_zeros(()) if total is None else total)
-
-
-def common_batch(name: str, values: Tensor, axes: int, batch: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the batch of values, the leading axes before so many, and of others, broadcast if they fit."""
-    own = tuple(values.shape[: values.ndim - axes])
-    if own == batch or not batch:
-        return own
-    try:
-        return tuple(torch.broadcast_shapes(own, batch))
-    except RuntimeError:
-        got = f"leading axes {own} beside {tuple(batch)} of other data"
-        raise ValueError(f"{name}: got {got}; accepted: a batch that all share") from None
 
 
 def side_rule(problem: Poisson, axis: int, end: int) -> tuple[Quadrature, str]:
@@ -237,6 +234,15 @@ class Held:
     def numbers(self) -> tuple[Any, ...]:
         """What derivatives may be taken by."""
         return self.ends if self._nodes is None else (self._nodes,)
+
+    @property
+    def many(self) -> Tensor | None:
+        """The values as an array, shape ``(..., *nodes)``, where they are one."""
+        return self._nodes
+
+    def replaced(self, nodes: Tensor | None) -> Held:
+        """Return the same with another array."""
+        return Held(self.box, nodes, self.ends, self.inside)
 
     @property
     def zero(self) -> bool:

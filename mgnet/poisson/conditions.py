@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ..core.arrays import array, data
 from ..core.checks import instance, number, shown
-from ..core.kinds import hidden, is_array, is_number, tracked
+from ..core.kinds import hidden, is_array, is_number, refuse_masked, tracked
+from .shapes import MASKS
 
 __all__ = ["SIDES", "Condition", "Dirichlet", "Neumann", "Robin", "conditions_of", "nothing", "side_shape"]
 
@@ -26,6 +27,7 @@ class _Condition:
 
     def __post_init__(self) -> None:
         name, g = f"{type(self).__name__} g", self.g  # checked as far as it can be without a grid
+        refuse_masked(name, g, MASKS)
         if not callable(g):
             object.__setattr__(self, "g", data(name, g) if is_array(g) else _tracked_number(name, g))
 
@@ -177,7 +179,10 @@ def _require_on_side(name: str, side: Any, joined: bool, axis: int, node_shape: 
     if joined:
         got = f"{shown(side)} for the side {name!r} of a periodic axis"
         raise ValueError(f"boundary: got {got}; accepted: none")
-    what, shapes = f"nodal values on the side {name!r}, or on the whole box", (node_shape, side_shape(node_shape, axis))
+    what, shapes = (
+        f"nodal values on the side {name!r}, or on the whole box",
+        (node_shape, side_shape(node_shape, axis)),
+    )
     if is_array(side.g) or (isinstance(side.g, Tensor) and side.g.ndim):
         array(f"{name}: {type(side).__name__} g", side.g, shapes, what)
     alpha = getattr(side, "alpha", 0.0)

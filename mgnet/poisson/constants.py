@@ -6,7 +6,6 @@ alpha is all that holds the constants, cycles may lose them to rounding: they ge
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -60,7 +59,7 @@ class Constants:
         return total
 
     def _sums(self, x: Tensor) -> Tensor:
-        """Sum up each row, shape ``(batch, *unknowns)``, over each piece that nothing holds, (batch, pieces)."""
+        """Sum up each row, shape ``(batch, *unknowns)``, over each piece, (batch, pieces)."""
         if self.pieces is None:
             return x.sum(self.axes)[:, None]
         pieces, rows = sent(self.pieces.flatten(), x.device), x.reshape(len(x), -1)
@@ -79,8 +78,11 @@ class Constants:
 
         A constant right-hand side is subtracted that takes the defect away. What quadrature leaves of a kink,
         or lumping of any f, is removed too, and so is what rounding leaves of data of the size of 1: they are
-        zero. When the defect is more than that, a ValueError gives it, and what to subtract.
+        zero. When the defect is more than that, a ValueError gives it, and what to subtract, unless the
+        problem says to project whatever it is.
         """
+        if self.problem.compatible == "project":
+            return self.project(b)
         given = load.given if load.given is not None else b  # of which the rounding may be the larger
         allowed = 1e-4 if torch.float32 in (b.dtype, given.dtype) else 1e-8
         if load.name == "f":
@@ -94,7 +96,9 @@ class Constants:
         if bad.any():
             row, piece = bad.nonzero()[0].tolist()
             fluxes = self._of_rows(load.fluxes, load, defect)[row, 0]
-            self._refuse(load, (row, piece), *(x.item() for x in (defect[row, piece], fluxes, size[row, piece])))
+            self._refuse(
+                load, (row, piece), *(x.item() for x in (defect[row, piece], fluxes, size[row, piece]))
+            )
         return self.project(b)
 
     @property
@@ -118,7 +122,9 @@ class Constants:
         sides = [name for name, *_, condition in self.problem.sides() if not nothing(condition.g)]
         names = [load.name] if abs(defect - fluxes) > 0.1 * abs(defect) else []
         names += [f"the fluxes g of {', '.join(sides)}"] if abs(fluxes) > 0.1 * abs(defect) else []
-        where = f" in row {row}" if load.b.ndim > self.problem.dim and load.b.shape[0] > 1 else ""
+        several = load.b.ndim > self.problem.dim and load.b.shape[0] > 1
+        number = row if load.rows is None else load.rows[row]
+        where = f" in row {number}" if several or load.rows is not None else ""
         if self.pieces is not None:
             index = tuple((self.pieces == piece + 1).nonzero()[0].tolist())
             where += f" in the piece of the domain around the unknown {index}"
@@ -130,7 +136,8 @@ class Constants:
         raise ValueError(
             f"{' and '.join(names)}: got data that sum to {defect:.3e}{where}, the defect, of {size:.3e} in"
             " absolute value; accepted: a load and boundary fluxes that sum to zero, since u is determined up"
-            f" to a constant only; subtract {mean!r} from {load.name}{why}{flux}"
+            f" to a constant only; subtract {mean!r} from {load.name}{why}{flux},"
+            " or give compatible='project'"
         )
 
     def project(self, b: Tensor) -> Tensor:

@@ -262,9 +262,11 @@ def _of_nodes(nodes: Any, n: Any, ends: Any) -> Grid:
 def _cells(n: Any, dim: int) -> tuple[int, ...]:
     if n is None:
         other = "nodes" if dim == 1 else "one for each axis"
-        raise ValueError(f"n: got None; accepted: a number of cells of at least 1, or {other}")
+        accepted = f"a number of cells of at least 1, or {other}, or arrays whose shapes tell it"
+        raise ValueError(f"n: got None; accepted: {accepted}")
     if dim == 1 or not is_array(n):
         return (count("n", n),) * dim
+    n = n if hasattr(n, "tolist") or not hasattr(n, "__array__") else np.asarray(n)
     cells = n.tolist() if hasattr(n, "tolist") else list(n)
     if len(cells) != dim:
         raise ValueError(f"n: got {shown(n)}; accepted: a number of cells, or {dim} of them")

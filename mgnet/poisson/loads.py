@@ -16,8 +16,8 @@ from ..core.checks import find_device, flag, instance, number, shown
 from ..core.kinds import is_array, is_number, tracked
 from ..operators.mass import Mass
 from . import assembly
-from .boundary import common_batch
 from .problem import Data, Poisson
+from .shapes import common_batch
 
 __all__ = ["load", "mass"]
 

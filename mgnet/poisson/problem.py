@@ -14,19 +14,19 @@ import torch
 from torch import Tensor
 
 from ..core.arrays import array
-from ..core.checks import flag, number, shown
+from ..core.checks import choice, flag, number, shown
 from ..core.kinds import hidden, is_array, is_number, tracked
 from ..operators.axes import Axis
 from ..operators.boxes import Box
 from .conditions import SIDES, Condition, Dirichlet, conditions_of, side_shape
 from .grid import Grid, grids_of
 from .region import Region
+from .shapes import by_shape, cell_means, cells_told, common_batch, refuse_squares, sample_of, whole_period
 
 __all__ = ["Poisson"]
 
 Data = float | Callable[..., Any] | Sequence[float] | np.ndarray | Tensor
 
-AT_NODES = "one value per node, boundary included"
 BOUNDS = {"a": "positive, finite numbers", "c": "finite numbers of at least 0"}
 
 
@@ -38,16 +38,20 @@ class Poisson:
     Parameters
     ----------
     f : float, callable or array, optional
-        Right-hand side: a number, a function of the coordinates, or nodal values of shape (..., n + 1) or
-        (..., n₁ + 1, n₂ + 1), indexed [x, y], boundary included; leading axes are a batch. (Along a periodic
-        axis each node may stand once.) A function is called with one float64 array of points for each
-        coordinate, of shapes that broadcast, (n₁, 1) and (1, n₂) for example (NumPy arrays, or if it does not
-        take those torch tensors, on the device of the problem or on the CPU), and returns as many values, or
-        one; leading axes are a batch here too.
+        Right-hand side: a number, a function of the coordinates, nodal values of shape (..., n + 1) or
+        (..., n₁ + 1, n₂ + 1), indexed [x, y], boundary included, or values per cell, (..., n) or
+        (..., n₁, n₂), constant in each; leading axes are a batch. (Along a periodic axis each node may stand
+        once; where that makes nodes and cells one shape, f and c are nodal, and a is per cell.) A function is
+        called with one float64 array of points for each coordinate, of shapes that broadcast, (n₁, 1) and
+        (1, n₂) for example (NumPy arrays, or if it does not take those torch tensors, on the device of the
+        problem or on the CPU), and returns as many values, or one; leading axes are a batch here too.
     dim : {1, 2, 3}, default 1
         Number of dimensions, the axes of the box.
     n : int or sequence of int
-        Number of cells, at least 1, along all axes or along each; not with ``nodes``.
+        Number of cells, at least 1, along all axes or along each; not with ``nodes``. It may be left out
+        where the shapes of arrays f, a and c tell it: by itself an a is per cell, f and c are nodal, and
+        along a periodic axis each node stands once. Where ``dim`` is left out too, a square array, which may
+        be a batch of rows, is refused.
     domain : (float, float) or a sequence of them, default (0.0, 1.0)
         The two ends of all axes or of each.
     nodes : array, shape (n + 1,), or one for each axis, optional
@@ -57,25 +61,31 @@ class Poisson:
         One condition for all sides, or a dictionary by side: left, right (x), bottom, top (y), back, front
         (z). A side that is not named is Dirichlet(0). At an edge that two Dirichlet sides share the one
         later in this list counts.
-    a : float, callable or array of shape (n,) or (n₁, n₂), or a tuple of them, default 1.0
-        Coefficient, positive; an array has one value per cell, a function is averaged over each cell by Gauss
-        quadrature: five points, in a box three along each axis. In a box a tuple (a_x, a_y) is a diagonal
-        tensor: the flux along each axis has a coefficient of its own.
-    c : float, callable or array of shape (n + 1,) or (n₁ + 1, n₂ + 1), default 0.0
-        Coefficient, not negative; an array has one value per node. It goes through the same integrals as f,
-        so that f = c g with a constant g has the solution g: see ``load``.
+    a : float, callable or array, or a tuple of them, default 1.0
+        Coefficient, positive; an array has, as f, one value per cell or per node by its shape. What counts is
+        its mean over each cell: of nodal values that of the function which is linear along each axis between
+        them, of a function by Gauss quadrature, five points, in a box three along each axis. In a box a tuple
+        (a_x, a_y) is a diagonal tensor: the flux along each axis has a coefficient of its own.
+    c : float, callable or array, default 0.0
+        Coefficient, not negative; an array has one value per node or per cell by its shape. It goes through
+        the same integrals as f, so that f = c g with a constant g, where both are given in one way, has the
+        solution g: see ``load``.
+
+        Leading axes of arrays a and c are a batch of problems, each with an operator of its own, that are
+        solved one after the other; those of f, b, the conditions and these broadcast.
     left, right : Dirichlet, Neumann or Robin, optional
         Another way to write those two sides of ``boundary``; in one dimension instead of it.
     periodic : bool or sequence of bool, default False
         Join the two sides of all axes, or of some, instead.
     load : {"exact", "nodal"}, optional
         How f becomes the load, and how c u becomes a part of the operator. "exact", the default for functions
-        f: by five Gauss points on each cell, :eq:`load` (exact for polynomials of degree 8), in a box by
-        three along each axis, :eq:`load-box`, :eq:`mass-box` (of degree 4), or of nodal values as the
-        integral of the piecewise linear function through them, :eq:`load-consistent`; where f is an array, a
-        function c counts by its nodal values too. "nodal", the default for arrays f: lumped, f and c at a
-        node times the integral of its hat, :eq:`load-nodal`, :eq:`mass-lumped`. For a number f, where both
-        loads are the same, and for ``b`` c is integrated unless it is "nodal".
+        f and for values per cell: functions by five Gauss points on each cell, :eq:`load` (exact for
+        polynomials of degree 8), in a box by three along each axis, :eq:`load-box`, :eq:`mass-box` (of degree
+        4), values per cell as they are, :eq:`load-cells`, and nodal values as the integral of the piecewise
+        linear function through them, :eq:`load-consistent`; where f is nodal, a function c counts by its
+        nodal values too. "nodal", the default for nodal f: lumped, f and c at a node times the integral of
+        its hat, :eq:`load-nodal`, :eq:`mass-lumped`; of values per cell each corner gets the same part. For a
+        number f, where both loads are the same, and for ``b`` c is integrated unless it is "nodal".
     b : array, shape ``(..., *unknowns)``, optional
         The load vector itself, instead of ``f``, one entry per unknown: the nodes that are on no Dirichlet
         side, those of joined sides once; :func:`mgnet.load` makes one. The data of Neumann and Robin sides
@@ -89,6 +99,17 @@ class Poisson:
         number, a function of the coordinates, or an array of shape (..., n₁ + 1, n₂ + 1), or of shape
         (..., k) for the k nodes that are held. On a side this counts, not the condition.
 
+    compatible : {"raise", "project"}, default "raise"
+        What happens to data that do not sum to zero, :eq:`compatibility`, where u is determined up to a
+        constant, by c = 0 and sides that are all Neumann or periodic: they are refused, or a constant
+        right-hand side that takes their sum away is subtracted, from each row its own. Of other problems it
+        changes nothing.
+
+    Attributes
+    ----------
+    samples : tuple of int
+        The batch of a and c, problems with an operator of their own; empty where there is one operator.
+
     Raises
     ------
     TypeError, ValueError
@@ -101,7 +122,7 @@ class Poisson:
         self,
         f: Data | None = None,
         *,
-        dim: int = 1,
+        dim: int | None = None,
         n: int | Sequence[int] | None = None,
         domain: Any = (0.0, 1.0),
         nodes: Any = None,
@@ -115,42 +136,37 @@ class Poisson:
         b: Any = None,
         cells: Any = None,
         fixed: Any = None,
+        compatible: str = "raise",
     ) -> None:
-        self.dim = _dimension(dim)
-        self.grids = grids_of(n, domain, nodes, self.dim)
+        self.dim = _dimension(1 if dim is None else dim)
         self.joined = _joined(periodic, self.dim)
+        if n is None and nodes is None:
+            if dim is None:
+                refuse_squares(f=f, a=a, c=c)
+            mask = fixed[0] if isinstance(fixed, tuple | list) and fixed else None
+            n = cells_told(self.dim, self.joined, f=f, a=a, c=c, cells=cells, fixed=mask)
+        self.grids = grids_of(n, domain, nodes, self.dim)
         self.region = Region(cells, fixed, self.joined, self.cells)
+        self.compatible = choice("compatible", compatible, ("raise", "project"))
         self.conditions = conditions_of(boundary, left, right, self.joined, self.node_shape)
         if not isinstance(load, str | None) or load not in (None, "exact", "nodal"):
             raise ValueError(f"load: got {shown(load)}; accepted: 'exact', 'nodal' or None")
         self.a = self._coefficients(1.0 if a is None else a)
-        self.c = self._coefficient("c", 0.0 if c is None else c, self.node_shape, AT_NODES)
+        self.c = self._coefficient("c", 0.0 if c is None else c, self.node_shape)
         self.f, self.b = self._right_hand_side(f, b)  # eq: strong-form, strong-form-box
         self._rule = load
-        self.load = load or ("exact" if callable(self.f) else "nodal")
+        self.load = load or self._load_of(self.f)
         # Whether anything came as a tensor, so that answers are to be tensors.
         several = a if isinstance(a, tuple) else (a,)
         self.tensors = any(isinstance(x, Tensor) for x in (f, b, c, nodes, *several, self.region.values))
         # A number f is a constant, also where it became nodal values to take derivatives by.
-        array_f = isinstance(self.f, Tensor) and not is_number(f)
+        array_f = isinstance(self.f, Tensor) and not (is_number(f) or self.by_cell(self.f))
         # Whether f, and c with it, counts by its nodal values; and whether they are lumped.
         self.lumped = load == "nodal" or (load is None and array_f)
         self.nodal = array_f or self.lumped
-
-    def _coefficients(self, a: Any) -> Any:
-        """Return a, or one for each axis."""
-        if self.dim == 1 or not isinstance(a, tuple):
-            return self._coefficient("a", a, self.cells, "one value per cell")
-        if len(a) != self.dim:
-            raise ValueError(f"a: got {len(a)} coefficients; accepted: one, or a tuple of {self.dim}")
-        return tuple(self._coefficient("a", each, self.cells, "one value per cell") for each in a)
-
-    def _coefficient(self, name: str, value: Any, shape: tuple[int, ...], what: str) -> Any:
-        found = _coefficient(name, value, shape, what)
-        if isinstance(found, Tensor):
-            found = self.region.inside(found, 1.0 if name == "a" else 0.0)
-        require_bounds(**{name: found})
-        return found
+        # What has an operator each; the other data share that batch.
+        self.samples = self._batch_of(a=self.a, c=self.c)
+        self._batch_of(a=self.a, c=self.c, f=self.f, b=self.b)
 
     def _right_hand_side(self, f: Any, b: Any) -> tuple[Any, Any]:
         if (f is None) == (b is None):
@@ -165,10 +181,12 @@ class Poisson:
             f = f.expand(self.node_shape)
         if is_number(f):
             return number("f", f), None
-        once = tuple(n + (not joined) for n, joined in zip(self.cells, self.joined, strict=True))
-        shapes = (self.node_shape, once) if any(self.joined) else (self.node_shape,)
-        f = array("f", f, shapes, AT_NODES)
-        return (self.region.inside(f, 0.0) if f.shape[-self.dim :] == self.node_shape else f), None
+        f = by_shape("f", f, self.cells, self.joined)
+        return self.region.inside(f, 0.0, self.by_cell(f)), None
+
+    def _load_of(self, f: Any) -> str:
+        """Say how an f becomes the load, where nothing else is said."""
+        return "exact" if callable(f) or self.by_cell(f) else "nodal"
 
     def with_f(self, f: Data) -> Poisson:
         """Return the problem with another right-hand side, and the same operator.
@@ -181,9 +199,71 @@ class Poisson:
         """
         other = copy(self)
         other.f, other.b = self._right_hand_side(f, None)
-        other.load = self._rule or ("exact" if callable(other.f) else "nodal")
+        other.load = self._rule or self._load_of(other.f)
         other.tensors = self.tensors or isinstance(f, Tensor)
         return other
+
+    def _coefficients(self, a: Any) -> Any:
+        """Return a, or one for each axis."""
+        if self.dim == 1 or not isinstance(a, tuple):
+            return self._coefficient("a", a, self.cells)
+        if len(a) != self.dim:
+            raise ValueError(f"a: got {len(a)} coefficients; accepted: one, or a tuple of {self.dim}")
+        return tuple(self._coefficient("a", each, self.cells) for each in a)
+
+    def _coefficient(self, name: str, value: Any, shape: tuple[int, ...]) -> Any:
+        """Return a coefficient as a float, a callable, or a tensor in float64; its bound is checked.
+
+        ``shape`` is that of a number by which derivatives are taken. An a at the nodes becomes means.
+        """
+        if callable(value):
+            return value
+        if is_number(value) and tracked(value):
+            value = value.expand(shape)
+        if is_number(value):
+            result: Any = number(name, value)
+            if result < 0 or (name == "a" and result == 0):
+                raise ValueError(f"{name}: got {shown(value)}; accepted: {BOUNDS[name]}")
+            return result
+        given = by_shape(name, value, self.cells, self.joined).double()
+        of_cells = self.by_cell(given) or (name == "a" and given.shape[-self.dim :] == self.cells)
+        if not of_cells:
+            given = whole_period(given, self.cells)
+        given = self.region.inside(given, float(name == "a"), of_cells)
+        require_bounds(self.cells, 0, **{name: given})
+        return given if name == "c" or of_cells else cell_means(given, self.dim)
+
+    def by_cell(self, x: Any) -> bool:
+        """Say whether an f or c that was taken is an array of one value per cell.
+
+        Parameters
+        ----------
+        x : float, callable or torch.Tensor
+            The f or c; what may be one value per node as well, in a box whose axes are all periodic, is.
+        """
+        return isinstance(x, Tensor) and x.shape[-self.dim :] == self.cells and not all(self.joined)
+
+    def _batch_of(self, **arrays: Any) -> tuple[int, ...]:
+        """Return the leading axes of arrays, broadcast if they fit."""
+        batch: tuple[int, ...] = ()
+        for name, x in arrays.items():
+            for part in x if isinstance(x, tuple) else (x,):
+                if isinstance(part, Tensor):
+                    batch = common_batch(name, part, self.dim, batch)
+        return batch
+
+    def sample(self, index: tuple[int, ...]) -> Poisson:
+        """Return the problem with the a and c of one sample, and the data of all.
+
+        Parameters
+        ----------
+        index : tuple of int
+            Its place in the batch of a and c.
+        """
+        one = copy(self)
+        one.a, one.c = (sample_of(x, index, self.dim) for x in (self.a, self.c))
+        one.samples = ()
+        return one
 
     @cached_property
     def cells(self) -> tuple[int, ...]:
@@ -247,7 +327,7 @@ class Poisson:
 
     @cached_property
     def alphas(self) -> list[tuple[Any, Any]]:
-        """Robin's alpha on the two sides of each axis: floats, tensors by which derivatives are taken, or data."""
+        """Robin's alpha on the two sides of each axis: floats, tensors, functions or arrays."""
         alphas = [getattr(side, "alpha", 0.0) for pair in self.conditions for side in pair]
         return list(zip(alphas[::2], alphas[1::2], strict=True))
 
@@ -321,25 +401,11 @@ def _joined(periodic: Any, dim: int) -> tuple[bool, ...]:
     return tuple(bool(flag) for flag in flags)
 
 
-def _coefficient(name: str, value: Any, shape: tuple[int, ...], what: str) -> Any:
-    """Return a coefficient as a float, whose bound is checked, a callable, or a tensor of this shape."""
-    if callable(value):
-        return value
-    if is_number(value) and tracked(value):
-        value = value.expand(shape)
-    if is_number(value):
-        result: Any = number(name, value)
-        if result < 0 or (name == "a" and result == 0):
-            raise ValueError(f"{name}: got {shown(value)}; accepted: {BOUNDS[name]}")
-        return result
-    return array(name, value, (shape,), what, batch=False).double()
-
-
-def require_bounds(place: str = "", start: int = 0, **coefficients: Any) -> None:
+def require_bounds(cells: tuple[int, ...], start: int = 0, **coefficients: Any) -> None:
     """Raise the error that names the first cell or node where a ≤ 0, c < 0, or either is not finite.
 
-    ``place`` is what has a value each, by default as a and c come as arrays, and ``start`` the number of the
-    first along the first axis.
+    What has one value for each of the ``cells``, of which ``start`` is the number of the first along the
+    first axis, is named by those, what has one more along each axis by nodes.
     """
     known = {name: x for name, x in coefficients.items() if isinstance(x, Tensor) and not hidden(x)}
     if not known:
@@ -349,13 +415,14 @@ def require_bounds(place: str = "", start: int = 0, **coefficients: Any) -> None
     ends = torch.stack([end.to(first) for x in known.values() for end in x.aminmax()]).tolist()
     for (name, x), low, high in zip(known.items(), ends[::2], ends[1::2], strict=True):
         if not (high < math.inf and (low > 0 if name == "a" else low >= 0)):
-            _refuse(name, x, place, start)
+            _refuse(name, x, cells, start)
 
 
-def _refuse(name: str, x: Tensor, place: str, start: int) -> None:
+def _refuse(name: str, x: Tensor, cells: tuple[int, ...], start: int) -> None:
     bad = ~((x > 0) if name == "a" else (x >= 0)) | x.isinf()
-    place = place or ("cell" if name == "a" else "node")
+    place = "cell" if x.shape[-len(cells) :] == cells else "node"
     index = tuple(bad.nonzero()[0].tolist())
-    numbered = (start + index[0], *index[1:])
-    where = numbered[0] if len(index) == 1 else numbered
+    row, (first, *others) = index[: -len(cells)], index[-len(cells) :]
+    where = (start + first, *others) if others else start + first
+    where = f"{where} of row {row[0] if len(row) == 1 else row}" if row else f"{where}"
     raise ValueError(f"{name}: got {x[index].item()!r} in {place} {where}; accepted: {BOUNDS[name]}")

@@ -19,7 +19,14 @@ from .grid import Grid
 from .problem import Poisson, require_bounds
 from .unseen import Lookout
 
-__all__ = ["Quadrature", "coefficient_at", "evaluate", "hat_integrals", "integrate_nodal"]
+__all__ = [
+    "Quadrature",
+    "coefficient_at",
+    "evaluate",
+    "hat_integrals",
+    "integrate_cells",
+    "integrate_nodal",
+]
 
 CPU = torch.device("cpu")
 # Points along each axis of a cell, by the number of axes. Five integrate polynomials of degree 9 exactly, so
@@ -42,7 +49,7 @@ class Quadrature:
         return cls(problem.grids, problem.dim, problem.region.active)
 
     def inside(self, cells: slice, values: Tensor, other: float = 0.0) -> Tensor:
-        """Return values at the points of some cells, and another one in those that are no part of the domain."""
+        """Return values at the points of some cells, and another one in cells outside of the domain."""
         if self.active is None:
             return values
         mask = self.active[cells]
@@ -88,7 +95,7 @@ class Quadrature:
         least = values
         for place in range(-len(self.grids), 0):
             least = self.apart(least, place).amin(-1)
-        require_bounds("cell", cells.start, **{name: least})
+        require_bounds(tuple(least.shape), cells.start, **{name: least})
         return sent(values, device)
 
     def averages(self, values: Tensor) -> Tensor:
@@ -164,9 +171,7 @@ class Quadrature:
         return b, speaks_torch, size
 
 
-def integrate_nodal(
-    grids: Sequence[Grid], f: Tensor, lumped: bool, active: Tensor | None = None
-) -> Tensor:
+def integrate_nodal(grids: Sequence[Grid], f: Tensor, lumped: bool, active: Tensor | None = None) -> Tensor:
     """Integrate the function through nodal values against the hats, along each axis in turn.
 
     Lumped values stand for it all over their hats, :eq:`load-nodal`; else it is linear along each axis of a
@@ -190,13 +195,17 @@ def _over_active(grids: Sequence[Grid], f: Tensor, lumped: bool, active: Tensor)
 
 def hat_integrals(grids: Sequence[Grid], active: Tensor | None) -> Tensor:
     """Return the integral of each node's hat over the active cells, shape ``(*nodes)``, in float64."""
-    whole = torch.ones((), dtype=torch.float64, device="cpu")
-    for grid in grids:
-        whole = whole[..., None] * (torch.from_numpy(grid.widths(0, grid.n)) / 2)
-    whole = whole if active is None else whole * active
-    for place in range(-len(grids), 0):
-        whole = overlap(whole, whole, place)
-    return whole
+    ones = torch.ones((), dtype=torch.float64, device="cpu").expand([grid.n for grid in grids])
+    return integrate_cells(grids, ones if active is None else ones * active)
+
+
+def integrate_cells(grids: Sequence[Grid], f: Tensor) -> Tensor:
+    """Integrate what is constant in each cell, shape ``(..., *cells)``, against the hats of all nodes."""
+    for place, grid in enumerate(grids, -len(grids)):
+        half = sent(torch.from_numpy(grid.widths(0, grid.n) / 2), f.device, f.dtype)
+        part = f * half.reshape(-1, *[1] * (-1 - place))
+        f = overlap(part, part, place)  # eq: load-cells
+    return f
 
 
 def _lumped(f: Tensor, h: float | np.ndarray, place: int) -> Tensor:

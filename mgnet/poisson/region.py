@@ -1,4 +1,4 @@
-"""Which cells of a box are the domain, which nodes are held inside of it, and the pieces that nothing holds."""
+"""Which cells of a box are the domain, which nodes are held inside of it, and the pieces that float."""
 
 from __future__ import annotations
 
@@ -43,7 +43,10 @@ class Region:
         self.active = None if cells is None else _mask("cells", cells, self.shape, "cell")
         if self.active is not None and not self.active.any():
             raise ValueError("cells: got a mask that is False everywhere; accepted: at least one cell")
-        self.fixed, self.values = (None, 0.0) if fixed is None else self._held(fixed)
+        self.fixed: Tensor | None = None
+        self.values: Any = 0.0
+        if fixed is not None:
+            self.fixed, self.values = self._held(fixed)
 
     def _held(self, fixed: Any) -> tuple[Tensor, Any]:
         if not isinstance(fixed, tuple | list) or len(fixed) != 2:
@@ -122,10 +125,16 @@ class Region:
             free = free & self.present
         return free if self.fixed is None else free & ~self.fixed
 
-    def inside(self, x: Tensor, value: float) -> Tensor:
-        """Return data of cells or of nodes, shape ``(..., *cells)``, with a value where there is no cell."""
-        mask = self.active if tuple(x.shape[-len(self.shape) :]) == self.shape else self.present
-        return x if mask is None else torch.where(mask.to(x.device), x, x.new_full((), value))
+    def inside(self, x: Tensor, value: float, of_cells: bool = False) -> Tensor:
+        """Return data of nodes, shape ``(..., *nodes)``, or of cells, with a value where there is no cell.
+
+        Along joined axes each node may stand once.
+        """
+        if self.active is None or self.present is None:
+            return x
+        sizes = x.shape[x.ndim - len(self.shape) :]
+        mask = self.active if of_cells else self.present[tuple(slice(0, n) for n in sizes)]
+        return torch.where(mask.to(x.device), x, x.new_full((), value))
 
     def pieces(self, holding: Tensor) -> Tensor:
         """Number the pieces of the domain that nothing holds, shape ``(*nodes)``, from 1; elsewhere 0.

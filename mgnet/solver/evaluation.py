@@ -35,10 +35,11 @@ class Interpolant:
         places = self._places(x)
         return self._where_active(self._sum(places), places)
 
-    def slope(self, x: tuple[Any, ...]) -> Tensor:
+    def slope(self, x: tuple[Any, ...], side: str | None = None) -> Tensor:
         """Return the slopes at points, in float64; see :meth:`mgnet.Solution.derivative`."""
         places = self._places(x)
-        components = [self._where_active(self._slope(places, along), places) for along in range(self.dim)]
+        components = [self._slope(places, along, side) for along in range(self.dim)]
+        components = [self._where_active(slope, places) for slope in components]
         return components[0] if self.dim == 1 else torch.stack(components, -1)
 
     def _where_active(self, values: Tensor, places: list[_Place]) -> Tensor:
@@ -52,15 +53,17 @@ class Interpolant:
         assert self.active is not None
         return sent(self.active, self.u.device)[tuple(cells)]
 
-    def _slope(self, places: list[_Place], along: int) -> Tensor:
-        """Give the slope along an axis; at the border of two cells from both."""
+    def _slope(self, places: list[_Place], along: int, side: str | None) -> Tensor:
+        """Give the slope along an axis; at the border of two cells from both, or from that on a side."""
         places = places if self.active is None else self._beside(places, along)
         here, at = self._sum(places, along), places[along]
-        if not at.at_borders:
+        if not at.at_borders or side == "right":
             return here
-        border = (at.before != at.cell).to(here.device)
         before = at._replace(cell=at.before, width=at.width_before)
         there = self._sum([*places[:along], before, *places[along + 1 :]], along)
+        if side == "left":
+            return there
+        border = (at.before != at.cell).to(here.device)
         own, other = at.width.to(here.device), at.width_before.to(here.device)
         return torch.where(border, torch.lerp(here, there, own / (own + other)), here)
 
@@ -69,7 +72,9 @@ class Interpolant:
         # On borders across the axis the cell on the other side may be the active one.
         cells = [place.cell for place in places]
         for other in (i for i in range(self.dim) if i != along):
-            here = self._is_active(cells) | self._is_active([*cells[:along], places[along].before, *cells[along + 1 :]])
+            here = self._is_active(cells) | self._is_active(
+                [*cells[:along], places[along].before, *cells[along + 1 :]]
+            )
             moved = torch.where(here, cells[other], places[other].before)
             t = torch.where(moved == cells[other], places[other].t, torch.ones_like(places[other].t))
             places = [p._replace(cell=moved, t=t) if i == other else p for i, p in enumerate(places)]
@@ -79,7 +84,9 @@ class Interpolant:
         high = self._is_active(cells)
         cell, before = torch.where(high, at.cell, at.before), torch.where(low, at.before, at.cell)
         width = torch.where(high, at.width, at.width_before)
-        own = at._replace(cell=cell, before=before, width=width, width_before=torch.where(low, at.width_before, at.width))
+        own = at._replace(
+            cell=cell, before=before, width=width, width_before=torch.where(low, at.width_before, at.width)
+        )
         return [*places[:along], own, *places[along + 1 :]]
 
     def _sum(self, places: list[_Place], along: int | None = None) -> Tensor:

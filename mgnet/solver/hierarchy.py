@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -22,6 +23,7 @@ from ..multigrid.levels import Options
 from ..operators.boxes import Box
 from ..operators.contract import Operator
 from ..poisson import assembly
+from ..poisson.balance import Source
 from ..poisson.boundary import Held
 from ..poisson.problem import Poisson
 from .adjoint import LinearSolve, Solving
@@ -80,6 +82,11 @@ class Hierarchy(Lazy):
         operator: Operator | None = None,
     ) -> None:
         instance("problem", problem, Poisson, "a Poisson problem")
+        if problem.samples:
+            raise ValueError(
+                f"problem: got a or c with leading axes {problem.samples}, an operator for each sample;"
+                " accepted: one operator, so one Hierarchy for each, or mgnet.solve, which takes them all"
+            )
         self.options = Options(method, smoother, sweeps, levels, coarse, omega, problem.dim)  # type: ignore[arg-type]
         self.problem, self.dtype, self.device = problem, float_type(dtype), find_device(device)
         if operator is None:
@@ -204,7 +211,8 @@ class Hierarchy(Lazy):
         """
         load = array("b", b, (self.problem.shape,), "one entry per unknown")
         stopping = Stopping(tol, maxiter, refine, throw)
-        return self.run(assembly.Load(load, "b", load, False, isinstance(b, Tensor)), stopping, x0)
+        given = assembly.Load(load, "b", load, False, isinstance(b, Tensor), ready=True)
+        return self.run(given, stopping, x0)
 
     def run(self, load: assembly.Load, stopping: Stopping, x0: Any = None) -> Solution:
         """Solve for an assembled load.
@@ -230,20 +238,58 @@ class Hierarchy(Lazy):
         ConvergenceError
             When the solution has not converged and ``stopping`` says to raise.
         """
+        found = self.found(load, stopping, x0)
+        own = self.A if self.system.own else None
+        source = Source(self.problem, self.device, load.b if load.ready else None, own)
+        return self.finished(found, tracked(found.u) or load.speaks_torch, stopping.throw, source)
+
+    def found(self, load: assembly.Load, stopping: Stopping, x0: Any, held: Held | None = None) -> Found:
+        """Solve for an assembled load, whatever comes of it.
+
+        Parameters
+        ----------
+        load, stopping, x0
+            As for :meth:`run`.
+        held : Held, optional
+            The values at the Dirichlet nodes; those of the problem by default.
+
+        Returns
+        -------
+        Found
+            The solution, whose shape is (..., *nodes) here, and how it ended.
+        """
         stopping = stopping.of(self.problem.dim)
         wide = torch.float64 if stopping.refine else self.dtype
-        held = self._held(wide)
+        held = held or self._held(wide)
         b = load.b if load.b.dtype is wide and load.b.device == self.device else load.b.to(self.device, wide)
         moving = tracked(b, *self.system.numbers, *held.numbers)
-        found = (self._derivable if moving else self._plain)(b, held, load, stopping, x0)
-        return self._finished(found, moving or load.speaks_torch, stopping.throw)
+        return (self._derivable if moving else self._plain)(b, held, load, stopping, x0)
+
+    def beside(self, problem: Poisson) -> Hierarchy:
+        """Return a hierarchy with the same options for another problem on the same grid.
+
+        Parameters
+        ----------
+        problem : Poisson
+            The problem.
+        """
+        other = copy(self)
+        other.problem, other.system = problem, System(problem, self.dtype, self.device)
+        return other
+
+    def forget(self) -> None:
+        """Drop what is set up, until it is needed, also where a graph of derivatives holds the method."""
+        self._solver.forget()
+        self.system.forget()
+        super().forget()
 
     def _held(self, dtype: torch.dtype) -> Held:
         """Give the values at the Dirichlet nodes; where they are numbers they are looked at once."""
         if dtype in self._known:
             return self._known[dtype]
         held = Held.of(self.problem, dtype, self.device)
-        if self.problem.dim == 1 and all(isinstance(side.g, float) for *_, side in self.problem.sides()):
+        plain = self.problem.dim == 1 and self.problem.region.whole
+        if plain and all(isinstance(side.g, float) for *_, side in self.problem.sides()):
             self._known[dtype] = held
         return held
 
@@ -276,8 +322,20 @@ class Hierarchy(Lazy):
             return Found(u, Outcome(outcome.status, outcome.iterations, [math.nan], math.nan))
         return found._replace(u=u)
 
-    def _finished(self, found: Found, tensors: bool, throw: bool) -> Solution:
-        """Round to the precision asked for, and raise where that is asked for."""
+    def finished(self, found: Found, tensors: bool, throw: bool, source: Source) -> Solution:
+        """Round to the precision asked for, and raise where that is asked for.
+
+        Parameters
+        ----------
+        found : Found
+            The solution, and how it ended.
+        tensors : bool
+            Whether its values are to be tensors.
+        throw : bool
+            Whether to raise a ConvergenceError when it has not converged.
+        source : Source
+            Where it came from.
+        """
         u, outcome, look_again = found
         rounded = u if u.dtype is self.dtype else u.to(self.dtype)
         out_of_range = rounded is not u and not hidden(rounded) and not rounded.isfinite().all()
@@ -287,7 +345,7 @@ class Hierarchy(Lazy):
         if region.present is not None:
             rounded = rounded.masked_fill(~sent(region.present, rounded.device), math.nan)
         options: dict[str, Any] = {"method": self.method, "tensors": tensors, "look_again": look_again}
-        sol = Solution(rounded, self.problem.grids, outcome, active=region.active, **options)
+        sol = Solution(rounded, self.problem.grids, outcome, source=source, active=region.active, **options)
         if throw and sol.status is not Status.CONVERGED:
             raise ConvergenceError(sol)
         return sol

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import html
 import math
+import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
@@ -14,8 +16,11 @@ from torch import Tensor
 
 from .. import plot
 from ..core.arrays import known_values, sent
+from ..core.checks import choice
 from ..core.kinds import hidden, tracked
+from ..poisson.balance import Balance, Source, integral
 from ..poisson.grid import Grid
+from . import saving
 from .evaluation import Interpolant
 from .stopping import Outcome, Status
 
@@ -43,19 +48,22 @@ class Solution:
         tensors: bool = True,
         look_again: Callable[[], Outcome] | None = None,
         active: Tensor | None = None,
+        source: Source | None = None,
     ) -> None:
         # What is read and written as an array is one array, also where a GPU computed it.
         self._u, self.device = u if tensors else u.cpu(), str(u.device)
         self._grids, self._outcome, self._tensors = tuple(grids), outcome, tensors
         self._look_again, self._active = look_again, active
+        self._balance = source and Balance(source, self._u)
         self.method = method
 
     @property
     def u(self) -> Any:
         """Nodal values, shape (..., n + 1) or (..., n₁ + 1, n₂ + 1), boundary included.
 
-        NumPy or torch, as the data came; indexed [x, y, z]; NaN at nodes without a cell. Where the data require gradients it carries
-        them on, and so do the values and slopes between the nodes, :eq:`adjoint`; a copy does not.
+        NumPy or torch, as the data came; indexed [x, y, z]; NaN at nodes without a cell. Where the data
+        require gradients it carries them on, and so do the values and slopes between the nodes,
+        :eq:`adjoint`; a copy does not.
         """
         return self._u if self._tensors else self._values
 
@@ -96,7 +104,8 @@ class Solution:
 
     def __getstate__(self) -> dict[str, Any]:
         # Another process gets the figures, not the hierarchy and the graph that they come from.
-        return {**self.__dict__, "_u": self._u.detach(), "_history": self._history, "_look_again": None}
+        known = {"_u": self._u.detach(), "_history": self._history, "_balance": copy.copy(self._balance)}
+        return {**self.__dict__, **known, "_look_again": None}
 
     @property
     def residuals(self) -> list[float]:
@@ -164,17 +173,22 @@ class Solution:
         """
         return self._like(self._function.value(x))
 
-    def derivative(self, *x: Any) -> Any:
+    def derivative(self, *x: Any, side: str | None = None) -> Any:
         """Evaluate the slope.
 
         At a node, where the slopes of two cells meet, it is their mean, each weighted with the width of the
-        other cell: exact for parabolas, and of second order where the solution is smooth. At an end of the
-        domain it is the slope of the one cell that there is.
+        other cell: exact for parabolas, and of second order where the solution is smooth. Where a jumps, so
+        does the slope: ``side`` asks for that of one cell. At an end of the domain it is the slope of the one
+        cell that there is.
 
         Parameters
         ----------
         *x : array or float
             Points, as for evaluation.
+        side : {"left", "right"}, optional
+            At nodes the slope in the cell on the left or on the right, in more dimensions for each component
+            that in the cell before or behind along its own axis; by default their mean. It makes no
+            difference inside of cells.
 
         Returns
         -------
@@ -185,13 +199,119 @@ class Solution:
         Raises
         ------
         ValueError
-            For a point outside the domain.
+            For a point outside the domain, and for another side.
         """
-        return self._like(self._function.slope(x))
+        if side is not None:
+            choice("side", side, ("left", "right"))
+        return self._like(self._function.slope(x, side))
 
     def _like(self, values: Tensor) -> Any:
-        result = values.to(self._u.dtype)
+        return self._handed(values.to(self._u.dtype))
+
+    def _handed(self, result: Tensor) -> Any:
         return result if self._tensors or tracked(result) else result.detach().cpu().numpy()[()]
+
+    def flux(self, side: Any) -> Any:
+        """Integrate the flux a ∂u/∂ν through a side of the domain, :eq:`boundary-flux`, ν the outward normal.
+
+        It is what comes into the domain there, as the g of :class:`mgnet.Neumann`. All fluxes balance with
+        the sources to rounding: their sum, and that of the integrals of f − c u, is zero.
+
+        Parameters
+        ----------
+        side : str or array of bool, shape ``(*nodes)``
+            The name of a side, "left" and "right" on an interval. Or some nodes: what comes in where they are
+            held, which is nothing where they are not, but for what an iteration has left.
+
+        Returns
+        -------
+        array, shape (...,)
+            One number for each right-hand side, in float64, in the kind of ``u``.
+
+        Raises
+        ------
+        ValueError
+            For a side that there is not, or that is joined to another; a mask of another shape; and for what
+            a failed derivative carries, of which no problem is known.
+
+        Notes
+        -----
+        Through a Neumann or Robin side it is the integral of g − αu, as the assembly has it. Through a
+        Dirichlet side it is the sum of the residuals of its nodes, of second order where u is smooth, which
+        the slopes of u are not. A node that it shares with a Neumann or Robin side has that side's part taken
+        out; where two Dirichlet sides meet, each has the part of the slope across it, and what is left is
+        divided equally.
+
+        Of a ready load b nothing is known at the nodes of Dirichlet sides: f counts as zero there, and in the
+        balance. The data of Neumann and Robin sides are those of the problem, also of what
+        :meth:`mgnet.Hierarchy.solve` was given.
+
+        It is found when it is first asked for: functions are called again, so ask before you change the
+        arrays of the call, or ``u``, in place. Where ``u`` carries derivatives it does as well.
+        """
+        return self._handed(self._of_problem.through(side))
+
+    @property
+    def energy(self) -> Any:
+        """Half of a(u, u), :eq:`energy`, shape (...,): of the integral of a ∇u·∇u + c u u, as discretised.
+
+        That of α u u over Robin sides is part of it. In float64, found as :meth:`flux` is.
+        """
+        return self._handed(self._of_problem.energy)
+
+    @property
+    def _of_problem(self) -> Balance:
+        if self._balance is None:
+            raise ValueError("solution: got one of a failed derivative; accepted: what solve returns")
+        return self._balance
+
+    def integral(self) -> Any:
+        """Integrate the finite-element function over the domain.
+
+        Returns
+        -------
+        array, shape (...,)
+            One number for each right-hand side, in float64, in the kind of ``u``.
+        """
+        return self._handed(integral(self._grids, self._u, self._active))
+
+    def to_xarray(self) -> Any:
+        """Return the nodal values as a labelled array; needs the extra ``files``.
+
+        Returns
+        -------
+        xarray.DataArray
+            Named u, with the coordinates x, y and z; leading axes are the dimension batch, or batch0, batch1
+            and so on.
+
+        Raises
+        ------
+        ImportError
+            Where xarray is not installed.
+        """
+        return saving.data_array([grid.x.copy() for grid in self._grids], self._values)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write nodes and nodal values into a file, whole or not at all; one that is there is replaced.
+
+        Parameters
+        ----------
+        path : path
+            Its ending says what is written. ``.npz``: arrays x, y, z and u. ``.csv``: a row for each node,
+            x, y, z and u in all digits, the last coordinate running fastest. ``.npy``: an array, of the
+            columns x and u on an interval, else of u alone. ``.vtr``: a rectilinear grid of VTK, as ParaView
+            reads; needs the extra ``files``. In tables and in VTK many right-hand sides are u0, u1 and so on.
+
+        Raises
+        ------
+        ValueError
+            For another ending.
+        ImportError
+            For ``.vtr``, where pyevtk is not installed.
+        OSError
+            Where the file cannot be written.
+        """
+        saving.write(path, [grid.x for grid in self._grids], self._values)
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the nodal values: one line for each right-hand side, or the first one's as a map.
@@ -240,7 +360,7 @@ class Solution:
                 "u",
                 "hidden by vmap"
                 if hidden(self._u)
-                else f"{np.nanmin(self._values):.6g} to {np.nanmax(self._values):.6g}",
+                else f"{np.fmin.reduce(self._values, None):.6g} to {np.fmax.reduce(self._values, None):.6g}",
             ),
         ]
 

@@ -14,6 +14,7 @@ from ..poisson import assembly
 from ..poisson.conditions import Condition
 from ..poisson.problem import Data, Poisson
 from .hierarchy import Hierarchy
+from .samples import Samples
 from .solution import Solution
 from .stopping import Stopping
 
@@ -32,11 +33,12 @@ def solve(
     right: Condition | None = None,
     periodic: bool | Sequence[bool] = False,
     boundary: Any = None,
-    dim: int = 1,
+    dim: int | None = None,
     load: str | None = None,
     b: Any = None,
     cells: Any = None,
     fixed: Any = None,
+    compatible: str = "raise",
     method: str = "auto",
     smoother: str | None = None,
     sweeps: tuple[int, int] | None = None,
@@ -55,10 +57,10 @@ def solve(
 
     Parameters
     ----------
-    f, n, domain, nodes, a, c, left, right, periodic, boundary, load, b, cells, fixed
+    f, n, domain, nodes, a, c, left, right, periodic, boundary, load, b, cells, fixed, compatible
         The problem, as for :class:`Poisson`.
     dim : {1, 2, 3}, default 1
-        Number of space dimensions.
+        Number of space dimensions; to be said where a square array is to give n.
     method : str, default "auto"
         "exact", one cycle and the answer is there, for any coefficients, nodes and number of cells
         (what "auto" takes in 1-D, where alone it exists); "vcycle", "wcycle" or "fcycle"; "fmg", full
@@ -149,6 +151,7 @@ def solve(
             b=b,
             cells=cells,
             fixed=fixed,
+            compatible=compatible,
         )
         stopping = Stopping(tol, maxiter, refine, throw)
         given = problem.b if problem.f is None else problem.f
@@ -158,7 +161,7 @@ def solve(
             sides = [side.g for pair in problem.conditions for side in pair]
             device = next((x.device for x in (f, b, a, c, nodes, *sides) if isinstance(x, Tensor)), None)
         hierarchy = Hierarchy(
-            problem,
+            problem.sample((0,) * len(problem.samples)) if problem.samples else problem,
             method=method,
             smoother=smoother,
             sweeps=sweeps,
@@ -170,4 +173,5 @@ def solve(
         )
         wide = torch.float64 if refine else float_type(dtype)
         rhs = assembly.load(problem, wide, find_device(device), problem.tensors)
-        return hierarchy.run(rhs, stopping, x0)
+        solver = Samples(problem, hierarchy) if problem.samples else hierarchy
+        return solver.run(rhs, stopping, x0)

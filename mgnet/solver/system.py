@@ -29,6 +29,10 @@ class Lazy:
             if not isinstance(getattr(type(self), name, None), cached_property)
         }
 
+    def forget(self) -> None:
+        """Drop what is set up, until it is needed again."""
+        self.__dict__ = Lazy.__getstate__(self)
+
 
 def _floats(problem: Poisson) -> bool:
     """Say whether nothing holds the constants, where all numbers are known."""
@@ -76,11 +80,13 @@ class System(Lazy):
         """Return a system with an operator of its own."""
         return cls(problem, A.like["dtype"], torch.device(A.like["device"]), A)
 
-    @cached_property
+    @property
     def double(self) -> System:
         """The same in float64; assembled there, unless the operator is not the problem's own."""
-        if self.dtype == torch.float64:
-            return self
+        return self if self.dtype == torch.float64 else self._double  # to keep itself would keep it for long
+
+    @cached_property
+    def _double(self) -> System:
         if self.own:
             return self.replaced(*(number.double() for number in self.A.numbers))
         return System(self.problem, torch.float64, self.device)
@@ -107,7 +113,7 @@ class System(Lazy):
         return self.constants.remove(u) if self.constants else u
 
     def balanced(self, r: Tensor) -> Tensor:
-        """Take off residuals, shape ``(batch, 1, *unknowns)``, what rounding leaves of their sums in pieces."""
+        """Take off residuals, ``(batch, 1, *unknowns)``, what rounding leaves of their sums in pieces."""
         if not self.constants or not self.A.gaps:
             return r
         return self.constants.project(r[:, 0])[:, None]

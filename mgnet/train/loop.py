@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import os
 import signal
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from ..core import extras
 from ..core.checks import count, find_device, flag, instance
 from ..core.precision import brain_float
 from ..core.progress import Progress, telling
@@ -287,9 +287,8 @@ def _require_sense(
     if (resume or flag("overwrite", overwrite) or save_every) and out is None:
         asked = "resume, overwrite or save_every is asked for"
         raise ValueError(f"out: got None; accepted: a folder, where {asked}")
-    if tensorboard is not None and importlib.util.find_spec("tensorboard") is None:
-        needed = "pip install 'mgnet-companion[tensorboard]'"
-        raise ImportError(f"tensorboard: not installed; accepted: {needed}", name="tensorboard")
+    if tensorboard is not None:
+        extras.require("tensorboard", "tensorboard")
 
 
 def _log(folder: str | os.PathLike[str] | None) -> AbstractContextManager[SummaryWriter | None]:

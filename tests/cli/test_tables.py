@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from mgnet.cli import tables
-from mgnet.cli.tables import TableError, is_file_name, is_uniform, read, require_writable, write
+from mgnet.cli.tables import TableError, is_file_name, is_uniform, read, require_writable
 from mgnet.core.files import replacing
+from mgnet.solver.saving import write
 
 FLOATS = st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=20)
 ONE_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

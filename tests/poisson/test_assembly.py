@@ -565,7 +565,7 @@ def test_joined_axes_take_each_node_once_or_twice(dim: int) -> None:
     both = np.concatenate((part, part[:1]))
     np.testing.assert_array_equal(load_of(problem(part, **keywords)), load_of(problem(both, **keywords)))
     with pytest.raises(ValueError, match="f: got shape"):
-        problem(once, dim, periodic=(True, False, False)[:dim])
+        problem(both[..., :-1], dim, periodic=(True, False, False)[:dim])
 
 
 @every_dim

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import mgnet
 from mgnet import Neumann, Status
@@ -105,3 +106,97 @@ def test_incompatible_data_can_be_mended_as_the_message_says(keywords: dict[str,
         for side in ("left", "right"):
             keywords = {**keywords, side: Neumann(keywords[side].g - float(flux[1]))}
         assert mgnet.solve(**keywords, n=8).status is Status.CONVERGED
+
+
+# compatible="project".
+
+
+@pytest.mark.parametrize("load", ["nodal", "exact"])
+@pytest.mark.parametrize("dim", [1, 2, 3])
+def test_projected_data_are_those_less_a_constant(dim: int, load: str) -> None:
+    """The constant that makes the sum zero is found here from the integrals of the hats."""
+    rng, shape = np.random.default_rng(dim), (7, 6, 5)[:dim]
+    f = rng.normal(size=shape)
+    n = tuple(size - 1 for size in shape)
+    weights = 1.0
+    for cells in n:
+        weights = np.multiply.outer(weights, np.r_[0.5, np.ones(cells - 1), 0.5] / cells)
+    keywords = {"n": n if dim > 1 else n[0], "dim": dim, "load": load, "boundary": Neumann(0.25)}
+    total = (f * weights).sum() + 0.25 * 2 * dim  # lumped and integrated alike
+    with pytest.raises(ValueError, match=r", or give compatible='project'$"):
+        mgnet.solve(f, **keywords)
+    projected = mgnet.solve(f, **keywords, compatible="project")
+    by_hand = mgnet.solve(f - total, **keywords)
+    np.testing.assert_allclose(projected.u, by_hand.u, atol=1e-9)
+    assert abs((projected.u * weights).sum()) < 1e-12
+
+
+@pytest.mark.parametrize("method", ["auto", "direct", "vcycle"])
+@pytest.mark.parametrize("dim", [1, 2])
+def test_constants_alone_are_a_zero_right_side(dim: int, method: str) -> None:
+    for ends in ({"boundary": FREE}, {"periodic": True}, {"boundary": Neumann(3.0)}):
+        for f in (0.0, 1.0, np.full((2, *(9,) * dim), 1e9), lambda *x: 2.0 + 0 * sum(x)):
+            sol = mgnet.solve(f, 8, dim=dim, method=method, compatible="project", load="nodal", **ends)
+            assert sol.status is Status.CONVERGED
+            if ends != {"boundary": Neumann(3.0)}:
+                assert not sol.u.any()
+    parabola = mgnet.solve(0.0, 8, boundary=Neumann(3.0), compatible="project").u
+    x = np.linspace(0, 1, 9)
+    expected = 3 * (x**2 - x)
+    np.testing.assert_allclose(parabola - parabola[0], expected, atol=1e-13)
+
+
+def test_each_row_is_projected_on_its_own() -> None:
+    f = np.random.default_rng(0).normal(size=(3, 9)) + [[0], [5], [1e6]]
+    u = mgnet.solve(f, 8, boundary=FREE, compatible="project").u
+    for row, one in zip(f, u, strict=True):
+        np.testing.assert_allclose(
+            one, mgnet.solve(row, 8, boundary=FREE, compatible="project").u, atol=1e-13
+        )
+    # Of a batch of operators those that are singular.
+    c = np.stack((np.zeros(9), np.ones(9), np.zeros(9)))
+    u = mgnet.solve(f, 8, c=c, boundary=FREE, compatible="project").u
+    np.testing.assert_allclose(u[1], mgnet.solve(f[1], 8, c=c[1], boundary=FREE).u, rtol=1e-13)
+
+
+def test_projection_changes_nothing_where_u_is_determined() -> None:
+    for ends in (
+        {},
+        {"boundary": FREE, "c": 1.0},
+        {"boundary": mgnet.Robin(1.0)},
+        {"periodic": True, "c": 2.0},
+    ):
+        for dim in (1, 2):
+            plain = mgnet.solve(1.0, 8, dim=dim, **ends).u
+            np.testing.assert_array_equal(mgnet.solve(1.0, 8, dim=dim, compatible="project", **ends).u, plain)
+
+
+def test_a_hierarchy_projects_as_its_problem_says() -> None:
+    b = np.random.default_rng(0).normal(size=9)
+    hierarchy = mgnet.Hierarchy(mgnet.Poisson(n=8, boundary=FREE, compatible="project"))
+    weights = np.r_[0.5, np.ones(7), 0.5] / 8
+    expected = mgnet.solve(b=b - b.sum() * weights, n=8, boundary=FREE).u
+    np.testing.assert_allclose(hierarchy.solve(b).u, expected, atol=1e-14)
+    with pytest.raises(ValueError, match="compatible='project'"):
+        mgnet.Hierarchy(mgnet.Poisson(n=8, boundary=FREE)).solve(b)
+
+
+def test_derivatives_through_the_projection() -> None:
+    rng = np.random.default_rng(0)
+    f, a, q = (
+        torch.tensor(x, requires_grad=True)
+        for x in (rng.normal(size=(4, 3)), 1 + rng.random((3, 2)), np.array(0.3))
+    )
+
+    def u(f: torch.Tensor, a: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+        sides = {"left": Neumann(q), "right": FREE, "bottom": FREE, "top": FREE}
+        options = {"n": (3, 2), "dim": 2, "method": "direct", "compatible": "project"}
+        return mgnet.solve(f, a=a, boundary=sides, **options).u
+
+    assert torch.autograd.gradcheck(u, (f, a, q))
+
+
+@pytest.mark.parametrize("value", ["mean", None, True, 1])
+def test_what_compatible_may_be(value: Any) -> None:
+    with pytest.raises(ValueError, match=r"^compatible: got .*; accepted: one of \('raise', 'project'\)"):
+        mgnet.solve(1.0, 8, compatible=value)
