@@ -20,7 +20,7 @@ from ..operators.convolutions import Prolongation
 from ..operators.interpolation import HatProlongation, NodeProlongation
 from ..operators.smoothers import SMOOTHERS, Smoother, damping, rough_interval
 from ..operators.stiffness import Stiffness
-from .coarsest import coarse_solver
+from .coarsest import coarse_solver, factors_of_pieces
 from .cycles import Level, repeat_cycles
 
 __all__ = ["Options", "build_levels"]
@@ -143,7 +143,7 @@ def build_levels(A: Operator, cells: int | Sequence[int], options: Options) -> l
         _compile(levels[-1])
     levels[-1].solve = coarse_solver(A, levels[-1].smoother, options.coarse)
     if options.method == "pcg" and wild:
-        repeat_cycles(levels, options.sweeps)
+        repeat_cycles(levels, options.sweeps, factors_of_pieces if A.gaps else None)
     return levels
 
 

@@ -239,7 +239,7 @@ class StencilStiffness(NodalOperator):
         shape = self.box.shape
         numbers = 1 + torch.arange(math.prod(shape), device="cpu").reshape(shape)
         at = self.box.nodes(numbers) - 1  # -1 at Dirichlet nodes
-        found = [(at, at, self.centre)]
+        found = [(at, at, self._own)]
         for step, field in self.pairs.items():
             here, there = ends_of(step, field.shape)
             found += [(at[here], at[there], field[here]), (at[there], at[here], field[here])]
@@ -250,6 +250,18 @@ class StencilStiffness(NodalOperator):
         inside = (rows >= 0) & (columns >= 0)
         size = math.prod(shape)
         return sp.coo_array((entries[inside], (rows[inside], columns[inside])), shape=(size, size)).tocsc()
+
+    @property
+    def _own(self) -> Tensor:
+        """The entries of nodes with themselves; from row sums and the others, where those are exact."""
+        if self._sums is None or not self.gaps:
+            return self.centre
+        own = self._sums.clone()
+        for step, field in self.pairs.items():
+            here, there = ends_of(step, field.shape)
+            own[here] -= field[here]
+            own[there] -= field[here]
+        return own
 
     def diagonal(self) -> Tensor:
         """Return the diagonal of the matrix, shape ``(*unknowns)``."""

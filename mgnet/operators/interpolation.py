@@ -152,6 +152,8 @@ class NodeProlongation(Interpolation):
     def _exact_sums(self, transfers: tuple[Map, Map]) -> Tensor:
         """Give the row sums of the coarse operator, by steps: zero wherever nothing holds constants."""
         interpolate, restrict = transfers
+        if self.sums is not None and not bool(self.sums.any()):
+            return self.sums.new_zeros([n + 1 for n in self.coarse.cells])
         u = interpolate(torch.ones([n + 1 for n in self.coarse.cells], **self.like))
         # Weights sum to 1 but for rounding where row sums are zero.
         u = torch.where((u - 1).abs() <= SUMMED * torch.finfo(u.dtype).eps, 1.0, u)
