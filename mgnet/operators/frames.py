@@ -16,12 +16,14 @@ from .boxes import Box, three
 __all__ = [
     "cells_framed",
     "described",
+    "entry",
     "frame",
     "inside",
     "joined",
     "places",
     "row_starts",
     "steps",
+    "whole",
 ]
 
 
@@ -82,10 +84,14 @@ def frame(box: Box, like: dict[str, Any]) -> Tensor:
     return torch.zeros((count, *three([n + 3 for n in box.cells], 1)), **like)
 
 
+def whole(frame: Tensor, box: Box) -> Tensor:
+    """Return the entries of nodes and of one more past each end, a view of shape ``(1 + S, *nodes + 2)``."""
+    return frame.reshape(len(frame), *(n + 3 for n in box.cells))
+
+
 def inside(frame: Tensor, box: Box) -> Tensor:
     """Return the entries of nodes, a view of shape ``(1 + S, *nodes)``."""
-    whole = frame.reshape(len(frame), *(n + 3 for n in box.cells))
-    return whole[(slice(None), *[slice(1, -1)] * box.dim)]
+    return whole(frame, box)[(slice(None), *[slice(1, -1)] * box.dim)]
 
 
 def joined(frame: Tensor, box: Box) -> Tensor:
@@ -93,14 +99,27 @@ def joined(frame: Tensor, box: Box) -> Tensor:
     if not any(axis.periodic for axis in box.axes):
         return frame
     frame = frame.clone()
-    whole = frame.reshape(len(frame), *(n + 3 for n in box.cells))
     for place, axis in enumerate(box.axes, 1):
         if axis.periodic:
-            nodes = whole.movedim(place, 0)
+            nodes = whole(frame, box).movedim(place, 0)
             nodes[1] += nodes[-2]
             nodes[-2] = nodes[1]
             nodes[0], nodes[-1] = nodes[-3], nodes[2]
     return frame
+
+
+def entry(frame: Tensor, box: Box, step: Sequence[int]) -> Tensor:
+    """Return the entries between each node and its neighbour in any direction, a view of shape ``(*nodes)``.
+
+    The frame has joined ends, if there are any.
+    """
+    known = steps(box.dim)
+    opposite = tuple(step) not in known
+    m = known.index(tuple(-s for s in step) if opposite else tuple(step))
+    # An entry stands at the first of its two nodes.
+    firsts = [1 + s * opposite for s in step]
+    where = [slice(first, first + n + 1) for first, n in zip(firsts, box.cells, strict=True)]
+    return whole(frame, box)[(m, *where)]
 
 
 def cells_framed(a: np.ndarray, box: Box, opened: bool = False) -> np.ndarray:
