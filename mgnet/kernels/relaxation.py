@@ -37,10 +37,10 @@ LOST = 4
 
 
 @part
-def _gather(E, x, beside, shifts, p, out):
+def _gather(E, x, near, shifts, p, out):
     """Subtract from loads what nodes in other lines give, at the nodes from p on."""
-    for t in range(0, len(beside), 3):
-        m, s, h = beside[t], beside[t + 1], beside[t + 2]
+    for t in range(0, len(near), 3):
+        m, s, h = near[t], near[t + 1], near[t + 2]
         a, b, c = E[m, p:], E[s, p:], E[h, p:]
         d, e, f = E[m, p - shifts[m] :], E[s, p - shifts[s] :], E[h, p - shifts[h] :]
         u, v, w = x[p + shifts[m] :], x[p + shifts[s] :], x[p + shifts[h] :]
@@ -111,7 +111,7 @@ def _backward(work, r, n, count, f, factors):
 
 
 @glue
-def _across(E, x, b, beside, shifts, joined, grid, colour, at, factors, work):
+def _across(E, x, b, near, shifts, joined, grid, colour, at, factors, work):
     """Relax lines next to each other along the last axis, at several places along the other one."""
     axis, wide, (line, count, places) = colour[AXIS], colour[COUNT + LAST], _bundle(colour, at)
     n, step, stride = grid[axis], grid[NODES + axis], grid[UNKNOWNS + axis]
@@ -124,7 +124,7 @@ def _across(E, x, b, beside, shifts, joined, grid, colour, at, factors, work):
             # To work for others in between takes less time than to pick every second one.
             for k in range(len(row)):
                 row[k] = given[k]
-            _gather(E, x, beside[axis], shifts, node + r * step, row)
+            _gather(E, x, near, shifts, node + r * step, row)
             for k in range(count):
                 y[k] = row[2 * k]
         _forward(work, r, lanes, start + r * lanes, factors)
@@ -138,11 +138,12 @@ def _across(E, x, b, beside, shifts, joined, grid, colour, at, factors, work):
             at = r * lanes + t * count
             y, own, target = work[at:], factors[0][start + at :], x[node + r * step :]
             for k in range(count):
-                target[2 * k] = y[k] if own[k] != 0 else target[2 * k]  # nothing to relax in a row of zeros
+                if own[k] != 0:  # else the row of A is zero, and there is nothing to relax
+                    target[2 * k] = y[k]
 
 
 @glue
-def _along(E, x, b, beside, shifts, joined, grid, colour, at, factors, work):
+def _along(E, x, b, near, shifts, joined, grid, colour, at, factors, work):
     """Relax lines along the last axis."""
     n, (line, count, _) = grid[LAST], _bundle(colour, at)
     start, row = colour[OFFSET] + line * n, work[n * count : n * count + n]
@@ -151,7 +152,7 @@ def _along(E, x, b, beside, shifts, joined, grid, colour, at, factors, work):
         y, given = work[t:], b[load:]
         for k in range(n):
             row[k] = given[k]
-        _gather(E, x, beside[LAST], shifts, node, row)
+        _gather(E, x, near, shifts, node, row)
         for k in range(n):
             y[k * count] = row[k]
     for r in range(n):
@@ -164,36 +165,40 @@ def _along(E, x, b, beside, shifts, joined, grid, colour, at, factors, work):
         node, _ = _start(colour, grid, line + t)
         y, own, target = work[t:], factors[0][start + t :], x[node:]
         for k in range(n):
-            target[k] = y[k * count] if own[k * count] != 0 else target[k]
+            if own[k * count] != 0:
+                target[k] = y[k * count]
+
+
+@glue
+def _piece(E, x, b, numbers, colour, at, fresh, factors, work):
+    """Relax the lines of a piece of work."""
+    grid, beside, shifts, joined, _, _ = numbers
+    axis = colour[AXIS]
+    ends, near = joined[axis], beside[axis][: 0 if fresh else beside.shape[1]]
+    for bundle in range(at * colour[BUNDLES], (at + 1) * colour[BUNDLES]):
+        if axis == LAST:
+            _along(E, x, b, near, shifts, ends, grid, colour, bundle, factors, work)
+        else:
+            _across(E, x, b, near, shifts, ends, grid, colour, bundle, factors, work)
 
 
 @compiled
-def relax_lines(E, numbers, colours, order, factors, x, b, start, stop):
+def relax_lines(E, numbers, colours, order, fresh, factors, x, b, start, stop):
     """Relax lines of colours in an order, pieces of work from ``start`` to ``stop`` of all rows of the batch.
 
     ``numbers`` are the grid, for each axis the entries that are not along it, how far the node is that each
-    entry leads to, which axes are joined, the shape of the padded grid, and what numbers to work with there
-    is room for. Where stop is zero all pieces are done, and values past joined ends repeated.
+    entry leads to, which axes are joined, the shape of the padded grid, and how many numbers there is room
+    to work with. ``fresh`` says that x is zero. Where ``stop`` is zero all pieces are done, and values past
+    joined ends repeated.
     """
-    grid, beside, shifts, joined, _, room = numbers
-    work, g = np.empty(room, E.dtype), 0
+    work, g = np.empty(numbers[5], E.dtype), 0
     while g < len(order):
-        first = colours[order[g]]
-        axis, pieces, together = first[AXIS], first[PIECES], first[TOGETHER]
+        pieces, together = colours[order[g], PIECES], colours[order[g], TOGETHER]
         for piece in range(start, stop if stop else len(x) * pieces):
-            row = piece // pieces
-            for c in order[g : g + together]:
-                colour = colours[c]
-                begin = piece % pieces * colour[BUNDLES]
-                for at in range(begin, begin + colour[BUNDLES]):
-                    if axis == LAST:
-                        _along(
-                            E, x[row], b[row], beside, shifts, joined[axis], grid, colour, at, factors, work
-                        )
-                    else:
-                        _across(
-                            E, x[row], b[row], beside, shifts, joined[axis], grid, colour, at, factors, work
-                        )
+            row, at = piece // pieces, piece % pieces
+            for t in range(together):
+                alone = fresh and g + t == 0
+                _piece(E, x[row], b[row], numbers, colours[order[g + t]], at, alone, factors, work)
         if not stop:
             wrap(numbers, x)
         g += together
@@ -207,33 +212,38 @@ def _relax_row(E, x, node, inverse, omega, out):
     for k in range(len(out)):
         out[k] -= before[k] * left[k] + tie[k] * right[k]
     for k in range((len(out) + 1) // 2):
-        if inverse[k] != 0:
+        if inverse[k] != 0:  # else there is nothing to relax
             own[2 * k] += omega * (inverse[k] * out[2 * k] - own[2 * k])
 
 
 @glue
-def _points(E, x, b, beside, shifts, grid, colour, at, inverse, omega, work):
+def _points(E, x, b, near, shifts, grid, colour, at, factors, work):
     """Relax every second point of a row."""
+    inverse, omega = factors
     count, first = colour[COUNT + LAST], colour[FIRST + LAST]
     node, load = _start(colour, grid, at)
     out, given = work[: 2 * count - 1], b[load + first :]
     for k in range(len(out)):
         out[k] = given[k]
-    _gather(E, x, beside[LAST], shifts, node + first, out)
+    _gather(E, x, near, shifts, node + first, out)
     _relax_row(E, x, node + first, inverse[colour[OFFSET] + at * count :], omega, out)
 
 
 @compiled
-def relax_points(E, numbers, colours, order, inverse, omega, x, b, start, stop):
-    """Relax points of colours; see :func:`relax_lines`. A piece is a row, ``inverse`` that of the diagonal."""
+def relax_points(E, numbers, colours, order, fresh, factors, x, b, start, stop):
+    """Relax points of colours; see :func:`relax_lines`. A piece is a row.
+
+    ``factors`` are the inverse of the diagonal, colour by colour, and the relaxation.
+    """
     grid, beside, shifts, _, _, room = numbers
     work, g = np.empty(room, E.dtype), 0
     while g < len(order):
         pieces, together = colours[order[g], PIECES], colours[order[g], TOGETHER]
         for piece in range(start, stop if stop else len(x) * pieces):
             row, at = piece // pieces, piece % pieces
-            for c in order[g : g + together]:
-                _points(E, x[row], b[row], beside, shifts, grid, colours[c], at, inverse, omega, work)
+            for t in range(together):
+                near = beside[LAST][: 0 if fresh and g + t == 0 else beside.shape[1]]
+                _points(E, x[row], b[row], near, shifts, grid, colours[order[g + t]], at, factors, work)
         if not stop:
             wrap(numbers, x)
         g += together

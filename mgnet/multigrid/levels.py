@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import signature
 from typing import Any
 
@@ -44,7 +44,8 @@ class Options:
     method : str, default "auto"
         One of ``NAMES``; "auto" is "exact" in one dimension and "pcg" in more, with ``mixed``.
     smoother : {"jacobi", "red-black", "chebyshev", "line"}, optional
-        Smoother of the cycles; "jacobi" in one dimension and "chebyshev" in more by default.
+        Smoother of the cycles; "jacobi" in one dimension and "chebyshev" in more by default. Method "auto"
+        takes "line" where cells are flat in some places and tall in others.
     sweeps : (int, int), optional
         Sweeps before and after the coarse correction; not both zero. (2, 2) by default.
     levels : int, optional
@@ -58,6 +59,8 @@ class Options:
         Number of dimensions.
     mixed : bool, default False
         Whether the cycles of a float64 problem are computed in float32.
+    adapted : bool, default False
+        Whether the smoother is left to the operator, as with "auto" where none is asked for.
     """
 
     method: str = "auto"
@@ -68,9 +71,12 @@ class Options:
     omega: float | None = None
     dim: int = 1
     mixed: bool = False
+    adapted: bool = False
 
     def __post_init__(self) -> None:
         box = self.dim > 1
+        if box and self.method == "auto" and not self.smoother:
+            object.__setattr__(self, "adapted", True)
         defaults: dict[str, Any] = {"smoother": "chebyshev" if box else "jacobi", "sweeps": (2, 2)}
         for name, value in defaults.items():
             if getattr(self, name) is None:
@@ -91,6 +97,10 @@ class Options:
         if self.method == "auto":
             object.__setattr__(self, "method", "pcg" if box else "exact")
             object.__setattr__(self, "mixed", box)
+
+    def suited(self, A: Operator) -> Options:
+        """Return the options for an operator: lines are relaxed where only they meet all strong ties."""
+        return replace(self, smoother="line") if self.adapted and A.crosswise else self
 
 
 def build_levels(A: Operator, cells: int | Sequence[int], options: Options) -> list[Level]:

@@ -113,6 +113,11 @@ class Operator:
         return False
 
     @property
+    def crosswise(self) -> bool:
+        """Whether neighbours are tied strongly along one axis in some places, along another in others."""
+        return False
+
+    @property
     def contrast(self) -> float:
         """How many times stronger one coupling is than another; 1 where that costs no digits."""
         return 1.0
@@ -138,15 +143,15 @@ class Operator:
         """
         frame, nodes = frames.frame(self.box, self.like), [n + 1 for n in self.box.cells]
         for firsts in itertools.product(range(3), repeat=self.box.dim):
+            here: tuple[Any, ...] = tuple(slice(first, None, 3) for first in firsts)
             e = torch.zeros((1, 1, *nodes), **self.like)
-            e[(..., *(slice(first, None, 3) for first in firsts))] = 1
+            e[(..., *here)] = 1
             y = nn.functional.pad(self.at_nodes(e)[0, 0], (1, 1) * self.box.dim)
-            for field, step in zip(frames.whole(frame, self.box), frames.steps(self.box.dim), strict=True):
-                here, there = (
-                    tuple(slice(1 + f + s, 1 + n + s, 3) for f, n, s in zip(firsts, nodes, some, strict=True))
-                    for some in ([0] * self.box.dim, step)
-                )
-                field[here] = y[there]
+            for field, step in zip(frames.inside(frame, self.box), frames.steps(self.box.dim), strict=True):
+                found = y
+                for place, (s, n) in enumerate(zip(step, nodes, strict=True)):
+                    found = found.narrow(place, 1 + s, n)
+                field[here] = found[here]
         return frame
 
     def __call__(self, x: Tensor) -> Tensor:

@@ -26,6 +26,8 @@ __all__ = ["NodalOperator", "StencilStiffness", "at_first", "rounded"]
 
 # Row sums above this say little of the eigenvalues of D⁻¹ A.
 DOUBTED = 3.0
+# Ties along an axis that are stronger than those along another by this want lines.
+STRONG = 10.0
 # Unknowns of a matrix whose eigenvalues are all computed.
 FEW = 32
 
@@ -66,11 +68,6 @@ class NodalOperator(Operator):
         """Apply the operator to values of shape ``(N, 1, *unknowns)``."""
         passes = fused(self, x)
         return passes(x) if passes else super().__call__(x)
-
-    @property
-    def frame(self) -> Tensor:
-        """The entries between nodes as :mod:`mgnet.kernels.entries` has them, but without joined ends."""
-        raise NotImplementedError
 
     def coarsen(self) -> tuple[StencilStiffness, NodeProlongation] | None:
         """Return the operator R A P of the next coarser box, and P; None where no axis can be coarsened."""
@@ -151,6 +148,13 @@ class StencilStiffness(NodalOperator):
 
         firsts = three([axis.chain.first for axis in self.box.axes], 0)
         return ENTRIES, (*loops.arrays(self.joined_frame), firsts)
+
+    @property
+    def crosswise(self) -> bool:
+        """Whether neighbours are tied ten times as strongly along one axis here, along another there."""
+        ties = frames.ties(self.joined_frame, self.box)
+        stronger = [[bool(((x > STRONG * y) & (x > 0)).any()) for y in ties] for x in ties]
+        return any(stronger[i][j] and stronger[j][i] for i in range(len(ties)) for j in range(i))
 
     @property
     def sums(self) -> Tensor | None:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from . import loops
 from .axes import Axis
 from .boxes import Box, three
 
@@ -23,6 +24,7 @@ __all__ = [
     "places",
     "row_starts",
     "steps",
+    "ties",
     "whole",
 ]
 
@@ -115,11 +117,23 @@ def entry(frame: Tensor, box: Box, step: Sequence[int]) -> Tensor:
     """
     known = steps(box.dim)
     opposite = tuple(step) not in known
-    m = known.index(tuple(-s for s in step) if opposite else tuple(step))
-    # An entry stands at the first of its two nodes.
-    firsts = [1 + s * opposite for s in step]
-    where = [slice(first, first + n + 1) for first, n in zip(firsts, box.cells, strict=True)]
-    return whole(frame, box)[(m, *where)]
+    found = whole(frame, box)[known.index(tuple(-s for s in step) if opposite else tuple(step))]
+    for place, (s, n) in enumerate(zip(step, box.cells, strict=True)):
+        # An entry stands at the first of its two nodes.
+        found = found.narrow(place, 1 + s * opposite, n + 1)
+    return found
+
+
+def ties(frame: Tensor, box: Box) -> list[Any]:
+    """Return how strongly each unknown is tied along each axis: the energy there of the numbers of nodes.
+
+    The frame has joined ends, if there are any. They are arrays or tensors of shape ``(*unknowns)``.
+    """
+    around = list(itertools.product((-1, 0, 1), repeat=box.dim))
+    return [
+        -sum(loops.plain(box.unknowns(entry(frame, box, step))) for step in around if step[axis])
+        for axis in range(box.dim)
+    ]
 
 
 def cells_framed(a: np.ndarray, box: Box, opened: bool = False) -> np.ndarray:

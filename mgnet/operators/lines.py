@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import and_
 from typing import Any
 
 import torch
@@ -139,8 +140,10 @@ class Lines:
         """The inverses of the matrices of the lines, of one colour after the other."""
         found = []
         for axis, group in itertools.groupby(self.colours, lambda pair: pair[0]):
-            parts = self._along(axis)
-            found += [Tridiagonal(*(x if x is None else x[c] for x in parts)) for _, c in group]
+            diagonal, ties, joined = self._along(axis)
+            for _, colour in group:
+                ends = None if joined is None else joined[colour]
+                found.append(Tridiagonal(diagonal[colour], ties[colour], ends))
         return found
 
     def _along(self, axis: int) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -163,10 +166,10 @@ class Lines:
         """Give the entries between nodes of lines, a step apart along them, of all unknowns beside."""
         # A lone joined node is its own neighbour.
         lone = [other.periodic and other.cells == 1 for other in self.box.axes]
-        choices = [
-            [step] if i == axis else [-1, 0, 1][: 3 if alone else 0] or [0] for i, alone in enumerate(lone)
-        ]
-        total = sum(frames.entry(self.frame, self.box, each) for each in itertools.product(*choices))
+        choices = [(step,) if i == axis else (-1, 0, 1) if alone else (0,) for i, alone in enumerate(lone)]
+        total = reduce(
+            torch.add, (frames.entry(self.frame, self.box, each) for each in itertools.product(*choices))
+        )
         for i, other in enumerate(self.box.axes):
             total = total if i == axis else other.chain.unknowns(total, i - self.box.dim)
         return total.movedim(axis, -1)
@@ -175,7 +178,7 @@ class Lines:
     def _sweeps(self) -> LineSweeps | None:
         """The same as compiled loops have it, if they do."""
         few = any(axis.periodic and axis.cells < 3 for axis in self.box.axes)
-        if self.box.dim == 1 or few or self.loose:
+        if self.box.dim == 1 or few or self.loose or not math.prod(self.box.shape):
             return None
         whole = slice(None)  # lines have all unknowns along their axis
         colours = [(axis, (*some[:axis], whole, *some[axis:])) for axis, some in self.colours]
@@ -209,15 +212,7 @@ def _colours(axis: Any) -> list[slice]:
 
 
 def _strong(frame: Tensor, box: Box) -> list[int]:
-    """Give the axes whose ties are not weak everywhere: at a node they are the energy of its number there."""
-    ties = [
-        -sum(
-            box.unknowns(frames.entry(frame, box, step))
-            for step in itertools.product((-1, 0, 1), repeat=box.dim)
-            if step[axis]
-        )
-        for axis in range(box.dim)
-    ]
-    most = torch.stack(ties).amax(0)
-    tied = most > 0
-    return [axis for axis, tie in enumerate(ties) if not tied.any() or ((tie >= WEAK * most) & tied).any()]
+    """Give the axes whose ties are not weak at every node; all where there are no ties."""
+    ties = frames.ties(frame, box)
+    strong = [(tie > 0) & reduce(and_, (tie >= WEAK * other for other in ties)) for tie in ties]
+    return [axis for axis, where in enumerate(strong) if where.any()] or list(range(box.dim))

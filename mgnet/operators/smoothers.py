@@ -132,15 +132,15 @@ class RedBlack:
         if callable(self.inverse) or not loops.apply_to(self.inverse, *getattr(A, "numbers", ()), *vectors):
             return None
         if self._known[0] is not A:
-            box = A.box if isinstance(A, Operator) and hasattr(A, "box") else None
-            # A lone joined node is its own neighbour.
-            plain = box and box.dim > 1 and not any(axis.periodic and axis.cells == 1 for axis in box.axes)
-            self._known = A, self._swept(A) if plain else None
+            self._known = A, self._swept(A) if isinstance(A, Operator) and hasattr(A, "box") else None
         return self._known[1]
 
-    def _swept(self, A: Operator) -> PointSweeps:
-        frame = frames.joined(A.frame, A.box)
-        return PointSweeps(A.box, frame, self.colours, self.inverse, self.omega)
+    def _swept(self, A: Operator) -> PointSweeps | None:
+        # A lone joined node is its own neighbour.
+        lone = any(axis.periodic and axis.cells == 1 for axis in A.box.axes)
+        if A.box.dim == 1 or lone or not math.prod(A.box.shape):
+            return None
+        return PointSweeps(A.box, frames.joined(A.frame, A.box), self.colours, self.inverse, self.omega)
 
     def _relaxation(self, r: Tensor, nodes: tuple[Any, ...]) -> Tensor:
         if callable(self.inverse):

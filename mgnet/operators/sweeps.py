@@ -39,7 +39,15 @@ class _Sweeps:
         The entries between nodes with joined ends, see :func:`.frames.joined`.
     colours : sequence of (int, sequence of slice)
         The axis of the lines, or POINTS, and which unknowns a colour has along each axis.
+
+    Attributes
+    ----------
+    table : numpy.ndarray
+        The colours, as :mod:`mgnet.kernels.relaxation` has them.
     """
+
+    loop: Any  # what relaxes colours
+    factors: Any  # what it needs beside entries
 
     def __init__(self, box: Box, frame: Tensor, colours: Sequence[tuple[int, Sequence[slice]]]) -> None:
         (entries,) = loops.arrays(frame)
@@ -60,12 +68,12 @@ class _Sweeps:
 
     def _described(self, colours: Sequence[tuple[int, Sequence[slice]]]) -> np.ndarray:
         """Describe the colours as :mod:`mgnet.kernels.relaxation` has them."""
-        places = [*three(range(self.box.dim), -1), *[-1] * POINTS]
+        places = three(range(self.box.dim), -1)
         found = list[Colour]()
         for axis, chosen in colours:
-            spans = [range(n)[some] for n, some in zip(self.box.shape, chosen, strict=True)]
+            spans = three([range(n)[some] for n, some in zip(self.box.shape, chosen, strict=True)], range(1))
             if all(spans):
-                found.append((POINTS if axis == POINTS else places.index(axis), three(spans, range(1))))
+                found.append((POINTS if axis == POINTS else places.index(axis), spans))
         table, offset = list[list[int]](), 0
         for group in self._together(found):
             for axis, spans in group:
@@ -114,52 +122,47 @@ class _Sweeps:
         """Give the numbers of the largest bundle, and of a row of it."""
         raise NotImplementedError
 
-    def _loop(self) -> tuple[Any, tuple[Any, ...]]:
-        """Give the loop over colours, and what more it takes."""
-        raise NotImplementedError
-
     def __call__(self, x: Tensor | None, b: Tensor, sweeps: int, post: bool) -> Tensor:
         """Return what so many sweeps make of x, zero if it is None; ``post`` reverses the colours."""
         from ..kernels.relaxation import wrap
 
-        loop, more = self._loop()
         whole = np.zeros((len(b), *self.padded), self.entries.dtype)
         flat, load = whole.reshape(len(b), -1), b.detach().contiguous().numpy().reshape(len(b), -1)
         inside = whole[(slice(None), *self.inside)]
         if x is not None:
             inside[...] = x.detach().numpy().reshape(inside.shape)
             wrap(self.numbers, flat)
-        order = np.arange(len(self.table))[:: -1 if post else 1]
-        given = self.entries, self.numbers, self.table
+        order = np.tile(np.arange(len(self.table))[:: -1 if post else 1], sweeps)
         if torch.get_num_threads() == 1 or load.size < SHARED:
-            loop(*given, np.tile(order, sweeps), *more, flat, load, 0, 0)
+            self._relax(flat, load, order, x is None, 0, 0)
         else:
-            for _ in range(sweeps):
-                self._shared(loop, given, order, more, flat, load)
+            self._shared(flat, load, order, x is None)
         return torch.from_numpy(np.ascontiguousarray(inside)).reshape(b.shape)
 
-    def _shared(
-        self, loop: Any, given: Any, order: np.ndarray, more: Any, x: np.ndarray, b: np.ndarray
-    ) -> None:
-        """Do a sweep by threads."""
+    def _shared(self, x: np.ndarray, b: np.ndarray, order: np.ndarray, fresh: bool) -> None:
+        """Do the same by threads, which share what is done together."""
         from ..kernels.relaxation import wrap
 
         done = 0
         while done < len(order):
             *_, pieces, together = self.table[order[done]].tolist()
             group = order[done : done + together]
-            loops.shared(loop, len(b) * pieces, b.size, *given, group, *more, x, b)
+            loops.shared(self._relax, len(b) * pieces, b.size, x, b, group, fresh and done == 0)
             wrap(self.numbers, x)
             done += together
+
+    def _relax(self, x: np.ndarray, b: np.ndarray, order: np.ndarray, fresh: bool, *some: int) -> None:
+        self.loop(self.entries, self.numbers, self.table, order, fresh, self.factors, x, b, *some)
 
 
 class LineSweeps(_Sweeps):
     """Sweeps over lines, whose factors are made here."""
 
     def __init__(self, box: Box, frame: Tensor, colours: Sequence[tuple[int, Sequence[slice]]]) -> None:
-        from ..kernels.relaxation import factorise
+        from ..kernels.relaxation import factorise, relax_lines
 
         super().__init__(box, frame, colours)
+        self.loop = relax_lines
         size, kind = len({axis for axis, _ in colours}) * math.prod(self.shape), self.entries.dtype
         joined = any(self.joined[axis] for axis in self.table[:, 0])
         self.factors = np.empty(size, kind), np.empty(size, kind), np.empty(size * joined, kind)
@@ -174,11 +177,6 @@ class LineSweeps(_Sweeps):
         most = max(max(CACHED, LEAST * n) if axis < 2 else ALONG * n for axis, n in lines.items())
         return most + 2 * max(self.shape)
 
-    def _loop(self) -> tuple[Any, tuple[Any, ...]]:
-        from ..kernels.relaxation import relax_lines
-
-        return relax_lines, (self.factors,)
-
 
 class PointSweeps(_Sweeps):
     """Sweeps over points, from the inverse of the diagonal and the relaxation."""
@@ -186,15 +184,13 @@ class PointSweeps(_Sweeps):
     def __init__(
         self, box: Box, frame: Tensor, colours: Sequence[Sequence[slice]], inverse: Tensor, omega: float
     ) -> None:
+        from ..kernels.relaxation import relax_points
+
         super().__init__(box, frame, [(POINTS, colour) for colour in colours])
+        self.loop = relax_points
         whole = inverse.expand(box.shape).numpy()
         rows = np.concatenate([whole[tuple(colour)].ravel() for colour in colours])
         self.factors = rows.astype(self.entries.dtype), self.entries.dtype.type(omega)
 
     def _room(self) -> int:
         return 2 * self.shape[2]
-
-    def _loop(self) -> tuple[Any, tuple[Any, ...]]:
-        from ..kernels.relaxation import relax_points
-
-        return relax_points, self.factors

@@ -86,6 +86,8 @@ class Hierarchy(Lazy):
             self.system = System(problem, self.dtype, self.device)
         else:
             self.system = System.of(problem, operator)
+        if self.options.adapted:
+            self.options = self.options.suited(self.system.A)
 
     @property
     def A(self) -> Operator:
