@@ -46,8 +46,7 @@ class _Sweeps:
         The colours, as :mod:`mgnet.kernels.relaxation` has them.
     """
 
-    loop: Any  # what relaxes colours
-    factors: Any  # what it needs beside entries
+    factors: Any  # what the loop needs beside entries
 
     def __init__(self, box: Box, frame: Tensor, colours: Sequence[tuple[int, Sequence[slice]]]) -> None:
         (entries,) = loops.arrays(frame)
@@ -118,6 +117,11 @@ class _Sweeps:
         chunks, pieces = -(-counts[inner] // lanes), -(-counts[outer] // places)
         return (lanes, places, chunks, pieces) if together else (lanes, places, 1, chunks * pieces)
 
+    @property
+    def _loop(self) -> Any:
+        """What relaxes colours."""
+        raise NotImplementedError
+
     def _room(self) -> int:
         """Give the numbers of the largest bundle, and of a row of it."""
         raise NotImplementedError
@@ -152,17 +156,16 @@ class _Sweeps:
             done += together
 
     def _relax(self, x: np.ndarray, b: np.ndarray, order: np.ndarray, fresh: bool, *some: int) -> None:
-        self.loop(self.entries, self.numbers, self.table, order, fresh, self.factors, x, b, *some)
+        self._loop(self.entries, self.numbers, self.table, order, fresh, self.factors, x, b, *some)
 
 
 class LineSweeps(_Sweeps):
     """Sweeps over lines, whose factors are made here."""
 
     def __init__(self, box: Box, frame: Tensor, colours: Sequence[tuple[int, Sequence[slice]]]) -> None:
-        from ..kernels.relaxation import factorise, relax_lines
+        from ..kernels.relaxation import factorise
 
         super().__init__(box, frame, colours)
-        self.loop = relax_lines
         size, kind = len({axis for axis, _ in colours}) * math.prod(self.shape), self.entries.dtype
         joined = any(self.joined[axis] for axis in self.table[:, 0])
         self.factors = np.empty(size, kind), np.empty(size, kind), np.empty(size * joined, kind)
@@ -171,6 +174,12 @@ class LineSweeps(_Sweeps):
             loops.shared(
                 factorise, bundles, size, self.entries, self.numbers, self.ties, colour, self.factors
             )
+
+    @property
+    def _loop(self) -> Any:
+        from ..kernels.relaxation import relax_lines
+
+        return relax_lines
 
     def _room(self) -> int:
         lines = {axis: self.shape[axis] for axis in self.table[:, 0].tolist()}
@@ -184,13 +193,16 @@ class PointSweeps(_Sweeps):
     def __init__(
         self, box: Box, frame: Tensor, colours: Sequence[Sequence[slice]], inverse: Tensor, omega: float
     ) -> None:
-        from ..kernels.relaxation import relax_points
-
         super().__init__(box, frame, [(POINTS, colour) for colour in colours])
-        self.loop = relax_points
         whole = inverse.expand(box.shape).numpy()
         rows = np.concatenate([whole[tuple(colour)].ravel() for colour in colours])
         self.factors = rows.astype(self.entries.dtype), self.entries.dtype.type(omega)
+
+    @property
+    def _loop(self) -> Any:
+        from ..kernels.relaxation import relax_points
+
+        return relax_points
 
     def _room(self) -> int:
         return 2 * self.shape[2]
