@@ -274,7 +274,8 @@ def _factorise(E, tie, joined, node, step, n, first, count, least, factors):
     """Write the factors of a line, whose nodes are a step apart and whose factors so many.
 
     An unknown has couplings k to the next one and g to the last one, if ends are joined, and what it has
-    beside them: its row sum in the line. Eliminated, it leaves to each of the two a part of that.
+    beside them: its row sum in the line. Eliminated, it leaves to each of the two a part of that,
+    :eq:`line-pivots`.
     """
     inverse, onwards, far = factors
     k = -float(E[tie, node + (n - 1) * step]) if joined else 0.0
@@ -286,7 +287,7 @@ def _factorise(E, tie, joined, node, step, n, first, count, least, factors):
         sigma = own - before - k + received
         if joined and r >= n - 2:
             sigma, g, k = (sigma, g + k, 0.0) if r == n - 2 else (sigma + for_last, 0.0, 0.0)
-        pivot = sigma + k + g
+        pivot = sigma + k + g  # eq: line-pivots
         if not pivot > least * own:
             sigma += own  # what nothing holds cannot be solved for
             pivot += own

@@ -10,13 +10,13 @@ import itertools
 import math
 from functools import cached_property, reduce
 from operator import and_
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from . import frames, loops
+from .axes import Axis
 from .boxes import Box
 from .contract import Map, Operator, residual
 from .sweeps import LineSweeps
@@ -109,8 +109,9 @@ def _held(pivots: Tensor, diagonal: Tensor) -> Tensor:
 class Lines:
     """Line relaxation, in zebra order, along the strongly tied axes in turn; see :class:`.Smoother`.
 
-    In space the lines along an axis have four colours, since stencils have corners. After the coarse
-    correction the order is the reverse, so that a cycle is symmetric. An axis is left out where its ties are
+    In space the lines along an axis have four colours, since stencils have corners. New nodes, which the
+    coarse grid lacks, come last before the coarse correction. After it the order is the reverse, so that a
+    cycle is symmetric. An axis is left out where its ties are
     weak at every node: cells may be flat here and tall there.
 
     Parameters
@@ -203,12 +204,15 @@ def _of_lines(box: Box, axis: int) -> list[tuple[slice, ...]]:
     return list(itertools.product(*map(_colours, others)))
 
 
-def _colours(axis: Any) -> list[slice]:
-    """Give every second unknown, and the others; where an odd number is joined, the last is alone."""
-    count = axis.unknowns
-    odd = axis.periodic and count % 2 == 1
-    slices = [slice(0, count - odd, 2), slice(1, count, 2), slice(count - odd, count)]
-    return [some for some in slices if some.start < count and some.start < some.stop]
+def _colours(axis: Axis) -> list[slice]:
+    """Give every second unknown, those that coarse grids have before the others, as for :class:`.RedBlack`.
+
+    Where an odd number is joined, the last is alone.
+    """
+    count, new = axis.unknowns, int(axis.ends[0] != "dirichlet")
+    pairs = count - (axis.periodic and count % 2)
+    slices = slice(pairs, count), slice(1 - new, pairs, 2), slice(new, pairs, 2)
+    return [some for some in slices if range(count)[some]]
 
 
 def _strong(frame: Tensor, box: Box) -> list[int]:

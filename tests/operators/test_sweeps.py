@@ -164,7 +164,7 @@ def test_wild_rows_are_relaxed_as_dense_blocks_are(dim: int) -> None:
     guess, load = (torch.tensor(v).reshape(1, 1, *shape) for v in (x, b))
     rows = dense.diagonal() == 0
     assert rows.sum() == len(dead)
-    for got in (smoother(A, guess, load, 1), torch_only(smoother, A, guess, load)):
+    for got in (smoother(A, guess, load, 1), torch_only(smoother, A, guess, load)):  # eq: line-pivots
         np.testing.assert_allclose(got.ravel(), expected, rtol=0, atol=1e-9 * np.abs(expected).max())
         np.testing.assert_array_equal(got.numpy().ravel()[rows], x[rows])
 
