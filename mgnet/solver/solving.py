@@ -105,8 +105,8 @@ def solve(
     Returns
     -------
     Solution
-        In torch tensors if f, b, a, c or the nodes came as such, the function f returns one, or anything
-        requires a gradient; else in NumPy arrays.
+        In torch tensors if f, b, a, c, the nodes or the values of ``fixed`` came as such, the function f
+        returns one, or anything requires a gradient; else in NumPy arrays.
 
     Raises
     ------
@@ -160,7 +160,8 @@ def solve(
             dtype = given.dtype if isinstance(given, Tensor) else torch.float64
         if device is None:
             sides = [side.g for pair in problem.conditions for side in pair]
-            device = next((x.device for x in (f, b, a, c, nodes, *sides) if isinstance(x, Tensor)), None)
+            known = (f, b, *(a if isinstance(a, tuple) else (a,)), c, nodes, *sides, problem.region.values)
+            device = next((x.device for x in known if isinstance(x, Tensor)), None)
         hierarchy = Hierarchy(
             problem.sample((0,) * len(problem.samples)) if problem.samples else problem,
             method=method,
