@@ -80,7 +80,8 @@ class NodalOperator(Operator):
         if loops.apply_to(*self.numbers):
             E, sums = P.product()
             return StencilStiffness.framed(P.coarse, E, *rest, sums, *kind).fitted(), P
-        fields = galerkin_product(self.at_nodes, P, self.like)
+        # What acts on all nodes counts those without an equation too; entries do not.
+        fields = galerkin_product((self.assembled() if self.gaps else self).at_nodes, P, self.like)
         centre = fields.pop((0,) * self.box.dim)
         return StencilStiffness(P.coarse, centre, fields, *rest, P.coarse_sums, *kind).fitted(), P
 

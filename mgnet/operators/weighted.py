@@ -175,10 +175,10 @@ class WeightedStiffness(NodalOperator):
                 for weight, element in zip(self.weights, self._elements, strict=True):
                     here.add_(weight.detach(), alpha=float(element[i, j]))
         for step, field in fields.items():
+            here, there = ends_of(step, field.shape)
             if self.reaction is not None and (not any(step) or step in self.reaction.pairs):
-                field += self.reaction.pairs.get(step, self.reaction.centre).detach()
+                field[here] += self.reaction.pairs.get(step, self.reaction.centre).detach()[here]
             if self.free is not None:
-                here, there = ends_of(step, field.shape)
                 field[here] *= self.free[here] & self.free[there]
         return frame
 
