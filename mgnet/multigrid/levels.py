@@ -44,7 +44,8 @@ class Options:
     method : str, default "auto"
         One of ``NAMES``; "auto" is "exact" in one dimension and "pcg" in more, with ``mixed``.
     smoother : {"jacobi", "red-black", "chebyshev", "line"}, optional
-        Smoother of the cycles; "jacobi" in one dimension and "chebyshev" in more by default.
+        Smoother of the cycles; "jacobi" in one dimension and "chebyshev" in more by default. Method "auto"
+        takes "line" where cells are flat in some places and tall in others.
     sweeps : (int, int), optional
         Sweeps before and after the coarse correction; not both zero. (2, 2) by default.
     levels : int, optional

@@ -26,6 +26,8 @@ __all__ = ["NodalOperator", "StencilStiffness", "at_first", "corner_of", "ends_o
 
 # Row sums above this say little of the eigenvalues of D⁻¹ A.
 DOUBTED = 3.0
+# Ties along an axis that are stronger than those along another by this want lines.
+STRONG = 10.0
 # Unknowns of a matrix whose eigenvalues are all computed.
 FEW = 32
 
@@ -66,11 +68,6 @@ class NodalOperator(Operator):
         """Apply the operator to values of shape ``(N, 1, *unknowns)``."""
         passes = fused(self, x)
         return passes(x) if passes else super().__call__(x)
-
-    @property
-    def frame(self) -> Tensor:
-        """The entries between nodes as :mod:`mgnet.kernels.entries` has them, but without joined ends."""
-        raise NotImplementedError
 
     def coarsen(self) -> tuple[StencilStiffness, NodeProlongation] | None:
         """Return the operator R A P of the next coarser box, and P; None where no axis can be coarsened."""

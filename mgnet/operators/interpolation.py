@@ -323,8 +323,9 @@ def _equilibrium(
         for axis, s in zip(pulled, step, strict=True):
             nodes = source[axis]
             source = _replaced(source, axis, slice(nodes.start + s, nodes.stop + s, nodes.step))
-        # A node without an equation takes nothing.
-        found.append((source, pull.div_(total).masked_fill_(total == 0, 0.0)))  # eq: equilibrium
+        # A node without an equation is between two others, so that constants stay what they are beside it.
+        alone = 0.5 if any(step[-1:]) and not any(step[:-1]) else 0.0
+        found.append((source, pull.div_(total).masked_fill_(total == 0, alone)))  # eq: equilibrium
     return found
 
 

@@ -71,7 +71,8 @@ def solve(
     smoother : {"jacobi", "red-black", "chebyshev", "line"}, optional
         Smoother of the cycles: "jacobi" in one dimension and "chebyshev" in more by default. "red-black" has
         four colours in the plane and eight in space; "line" relaxes whole lines, by elimination, along the
-        strongly tied axes in turn.
+        strongly tied axes in turn, and is what "auto" takes where cells are flat in some places and tall in
+        others.
     sweeps : (int, int), default (2, 2)
         Sweeps before and after the coarse correction, ν₁ and ν₂.
     levels : int, optional
