@@ -102,6 +102,7 @@ def _balance(E, sums, i, j, along, before, here, after, work, found):
                     for k in range(len(y)):
                         y[k] -= pull[k] * x[k]
     _own_entry(E, sums, i, j, along, pulls, own)
+    least = np.finfo(E.dtype).eps
     for c in range(len(found)):
         y = found[c]
         if along[2]:
@@ -113,6 +114,8 @@ def _balance(E, sums, i, j, along, before, here, after, work, found):
         for k in range(len(y)):
             # One without an equation is between two others, so that constants stay what they are beside it.
             y[k] = y[k] / own[k] if own[k] != 0 else (low[k] + high[k]) / 2
+            # What is less than rounding is none: else a node without an equation would have one of noise.
+            y[k] = y[k] if abs(y[k]) > least else own[k] * 0
 
 
 @part

@@ -325,7 +325,9 @@ def _equilibrium(
             source = _replaced(source, axis, slice(nodes.start + s, nodes.stop + s, nodes.step))
         # A node without an equation is between two others, so that constants stay what they are beside it.
         alone = 0.5 if any(step[-1:]) and not any(step[:-1]) else 0.0
-        found.append((source, pull.div_(total).masked_fill_(total == 0, alone)))  # eq: equilibrium
+        weight = pull.div_(total).masked_fill_(total == 0, alone)  # eq: equilibrium
+        # What is less than rounding is none: else a node without an equation would have one of noise.
+        found.append((source, weight.masked_fill_(weight.abs() <= torch.finfo(weight.dtype).eps, 0.0)))
     return found
 
 
