@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,9 @@ def grid(
         return {"dim": dim, "n": cells, "domain": domains}
     if dim == 1:
         return {"nodes": nodes[0]}
+    from ..core.resources import require_memory
+
+    require_memory(math.prod(cells), cells)  # before the coordinates take some
     alike = coordinates({"dim": dim, "n": cells, "domain": domains})
     return {"dim": dim, "nodes": tuple(a if x is None else x for a, x in zip(alike, nodes, strict=True))}
 

@@ -277,6 +277,12 @@ def test_files_have_every_node(capsys: pytest.CaptureFixture[str], ending: str, 
 # What is refused
 
 
+def test_memory_asked_for_is_refused_before_it_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    save(y=STRETCHED)
+    words = "got (1152921504606846976, 5), which needs about"
+    assert words in complaint(capsys, "solve", "--rhs", "1", "--n", "2**60", "--nodes-y", "y.npy", code=5)
+
+
 BOX = ["solve", "--rhs", "1", "--dim", "2"]
 
 
