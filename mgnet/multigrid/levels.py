@@ -196,7 +196,7 @@ def _smoother(A: Operator, options: Options) -> Smoother:
     diagonal = A.diagonal()
     if A.gaps or any(axis.periodic and axis.cells == 1 for axis in box.axes):
         # A lone joined node has no neighbour but itself: where a row is zero there is nothing to relax.
-        diagonal = diagonal.masked_fill(diagonal == 0, math.inf)
+        diagonal = diagonal.masked_fill(diagonal <= 0, math.inf)  # as rounding may leave it
     return SMOOTHERS[name](diagonal, **extra)
 
 

@@ -282,7 +282,7 @@ class StencilStiffness(NodalOperator):
         return (
             bound
             if bound < DOUBTED
-            else min(bound, 1.1 * self._found(diagonal.masked_fill(diagonal == 0, math.inf).rsqrt()))
+            else min(bound, 1.1 * self._found(diagonal.masked_fill(diagonal <= 0, math.inf).rsqrt()))
         )
 
     def _found(self, weight: Tensor) -> float:

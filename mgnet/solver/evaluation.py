@@ -33,7 +33,7 @@ class Interpolant:
     def value(self, x: tuple[Any, ...]) -> Tensor:
         """Return the values at points, in float64; see :meth:`mgnet.Solution.__call__`."""
         places = self._places(x)
-        return self._where_active(self._sum(places), places)
+        return self._where_active(self._sum(self._inside(places)), places)
 
     def slope(self, x: tuple[Any, ...], side: str | None = None) -> Tensor:
         """Return the slopes at points, in float64; see :meth:`mgnet.Solution.derivative`."""
@@ -46,48 +46,44 @@ class Interpolant:
         """Return values, and NaN at points that are in no active cell, nor on the border of one."""
         if self.active is None:
             return values
+        return values.masked_fill(~self._around(places), math.nan)
+
+    def _around(self, places: list[_Place]) -> Tensor:
+        """Say at which places one of the cells that meet there is active."""
         around = itertools.product(*((place.cell, place.before) for place in places))
-        return values.masked_fill(~reduce(torch.logical_or, map(self._is_active, around)), math.nan)
+        return reduce(torch.logical_or, map(self._is_active, around))
 
     def _is_active(self, cells: Sequence[Tensor]) -> Tensor:
         assert self.active is not None
         return sent(self.active, self.u.device)[tuple(cells)]
 
+    def _inside(self, places: list[_Place]) -> list[_Place]:
+        """Give the places in active cells, of those that meet there, if there are any."""
+        if self.active is None:
+            return places
+        found = [place.cell for place in places]
+        for cells in itertools.product(*((place.cell, place.before) for place in places)):
+            here = self._is_active(cells) & ~self._is_active(found)
+            found = [torch.where(here, *pair) for pair in zip(cells, found, strict=True)]
+        return [place.seen_from(cell) for place, cell in zip(places, found, strict=True)]
+
     def _slope(self, places: list[_Place], along: int, side: str | None) -> Tensor:
         """Give the slope along an axis; at the border of two cells from both, or from that on a side."""
-        places = places if self.active is None else self._beside(places, along)
-        here, at = self._sum(places, along), places[along]
-        if not at.at_borders or side == "right":
-            return here
-        before = at._replace(cell=at.before, width=at.width_before)
-        there = self._sum([*places[:along], before, *places[along + 1 :]], along)
-        if side == "left":
-            return there
-        border = (at.before != at.cell).to(here.device)
-        own, other = at.width.to(here.device), at.width_before.to(here.device)
-        return torch.where(border, torch.lerp(here, there, own / (own + other)), here)
-
-    def _beside(self, places: list[_Place], along: int) -> list[_Place]:
-        """Give places whose cell, and the one before it along an axis, are active where one of both is."""
-        # On borders across the axis the cell on the other side may be the active one.
-        cells = [place.cell for place in places]
-        for other in (i for i in range(self.dim) if i != along):
-            here = self._is_active(cells) | self._is_active(
-                [*cells[:along], places[along].before, *cells[along + 1 :]]
-            )
-            moved = torch.where(here, cells[other], places[other].before)
-            t = torch.where(moved == cells[other], places[other].t, torch.ones_like(places[other].t))
-            places = [p._replace(cell=moved, t=t) if i == other else p for i, p in enumerate(places)]
-            cells[other] = moved
-        at = places[along]
-        low = self._is_active([*cells[:along], at.before, *cells[along + 1 :]])
-        high = self._is_active(cells)
-        cell, before = torch.where(high, at.cell, at.before), torch.where(low, at.before, at.cell)
-        width = torch.where(high, at.width, at.width_before)
-        own = at._replace(
-            cell=cell, before=before, width=width, width_before=torch.where(low, at.width_before, at.width)
+        high, low = (
+            [place.alone(which) if axis == along else place for axis, place in enumerate(places)]
+            for which in (0, 1)
         )
-        return [*places[:along], own, *places[along + 1 :]]
+        here, at = self._sum(self._inside(high), along), places[along]
+        if not at.at_borders:
+            return here
+        there = self._sum(self._inside(low), along)
+        own, other = (width.to(here.device) for width in (at.width, at.width_before))
+        share = torch.where((at.before != at.cell).to(here.device), own / (own + other), 0.0)
+        share = share if side is None else torch.full_like(share, float(side == "left"))
+        if self.active is not None:  # there may be but one
+            share = torch.where(self._around(high), share, 1.0)
+            share = torch.where(self._around(low), share, 0.0)
+        return torch.lerp(here, there, share.expand(here.shape))
 
     def _sum(self, places: list[_Place], along: int | None = None) -> Tensor:
         """Add up the weighted values at the corners."""
@@ -164,6 +160,19 @@ class _Place(NamedTuple):
         parts = cell, grid.width(cell), t, before, grid.width(before)
         fields: list[Any] = [sent(torch.from_numpy(np.asarray(part)), device) for part in parts]
         return cls._make([*fields, bool((before != cell).any())])
+
+    def alone(self, which: int) -> _Place:
+        """Return the place in the cell, or in the one before it, and on the border of no other."""
+        cell = (self.cell, self.before)[which]
+        return self.seen_from(cell)._replace(before=cell, at_borders=False)
+
+    def seen_from(self, cell: Tensor) -> _Place:
+        """Return the place in the cell, or where it is another one in that before it."""
+        own, ratio = (x.to(self.t.device) for x in (cell == self.cell, self.width / self.width_before))
+        t = torch.where(own, self.t, 1 + self.t * ratio)
+        return self._replace(
+            cell=cell, width=torch.where(cell == self.cell, self.width, self.width_before), t=t
+        )
 
     def moving(self, x: Any) -> _Place:
         """Return the same place, for derivatives by the points if any are taken."""

@@ -8,11 +8,12 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.autograd import gradcheck
+from torch.autograd import gradcheck as checked
 
 import mgnet
 from mgnet import Dirichlet, Neumann, Robin, Status
@@ -76,8 +77,8 @@ def one_of(mask: np.ndarray) -> np.ndarray:
 # Cycles.
 
 
-def cycles(n: int, cells: np.ndarray, **keywords: Any) -> list[int]:
-    """Count cycles to 1e-10 with sides held, the border, one node, and none at all."""
+def cycles(cells: np.ndarray, tol: float = 1e-10, **keywords: Any) -> list[int]:
+    """Count cycles with sides held, the border, one node, and none at all."""
     shape = tuple(m + 1 for m in cells.shape)
     f = np.random.default_rng(1).standard_normal(shape)
     found = []
@@ -96,7 +97,7 @@ def cycles(n: int, cells: np.ndarray, **keywords: Any) -> list[int]:
             **held,
             **keywords,
         }
-        sol = mgnet.solve(f, **given, tol=1e-10)
+        sol = mgnet.solve(f, **given, tol=tol)
         assert (np.isnan(sol.u) == ~nodes).all()
         found.append(sol.iterations)
     return found
@@ -104,13 +105,13 @@ def cycles(n: int, cells: np.ndarray, **keywords: Any) -> list[int]:
 
 @pytest.mark.parametrize("name", DOMAINS)
 def test_cycles(name: str) -> None:
-    assert max(cycles(64, DOMAINS[name](64))) <= 12
+    assert max(cycles(DOMAINS[name](64))) <= 12
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", DOMAINS)
 def test_cycles_of_many_cells(name: str) -> None:
-    assert max(cycles(256, DOMAINS[name](256))) <= 12
+    assert max(cycles(DOMAINS[name](256))) <= 12
 
 
 @pytest.mark.slow
@@ -118,38 +119,39 @@ def test_slits_between_teeth_of_one_cell() -> None:
     """Each coarse cell has a tooth and a slit; where a side holds all teeth that does no harm."""
     cells = np.ones((256, 256), bool)
     cells[1::2, 32:] = False
-    sides, border, *_ = cycles(256, cells)
+    sides, border, *_ = cycles(cells)
     assert max(sides, border) <= 20
 
 
-SIZES = (1e-4, 1e-2, 1e2, 1e4)
+# Couplings of cells as flat as 1e-4 differ by 1e8, and so much more rounding counts in what little holds.
+KEPT = {1e-4: 1e-7, 1e-2: 1e-10, 1e2: 1e-10, 1e4: 1e-7}
 
 
-@pytest.mark.parametrize("ratio", SIZES)
-def test_cycles_of_tensors_and_flat_cells(ratio: float) -> None:
-    """With holes, in either way: a coefficient along an axis, cells that are flat."""
-    cells = holes(32)
-    assert max(cycles(32, cells, a=(ratio, 1.0))) <= 20
-    assert max(cycles(32, cells, domain=((0, 1), (0, ratio)))) <= 20
+@pytest.mark.parametrize("ratio", KEPT)
+@pytest.mark.parametrize("whole", [True, False])
+def test_cycles_of_tensors_and_flat_cells(ratio: float, whole: bool) -> None:
+    """A coefficient along an axis, cells that are flat or tall; with holes too."""
+    cells = holes(32) | whole
+    assert max(cycles(cells, a=(ratio, 1.0))) <= 20
+    assert max(cycles(cells, KEPT[ratio], domain=((0, 1), (0, ratio)))) <= 20
 
 
-@pytest.mark.parametrize("ratio", SIZES)
-def test_cycles_of_a_stretched_axis(ratio: float) -> None:
+@pytest.mark.parametrize("ratio", KEPT)
+@pytest.mark.parametrize("whole", [True, False])
+def test_cycles_of_a_stretched_axis(ratio: float, whole: bool) -> None:
     """Cells are flat at one end and tall at the other."""
     x = np.cumsum(np.concatenate(([0.0], np.geomspace(1, ratio, 48))))
-    y = np.linspace(0, 1, 49) * x[-1]
-    keywords = {"n": None, "nodes": (x / x[-1], y / x[-1])}
-    assert max(cycles(48, np.ones((48, 48), bool), **keywords)) <= 20
-    assert max(cycles(48, holes(48), **keywords)) <= 20
+    nodes = (x / x[-1], np.linspace(0, 1, 49))
+    assert max(cycles(holes(48) | whole, KEPT[ratio], n=None, nodes=nodes)) <= 20
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ratios", itertools.product((1e-4, 1.0, 1e4), repeat=2))
+@pytest.mark.parametrize("ratios", list(itertools.product((1e-4, 1.0, 1e4), repeat=2)))
 def test_cycles_in_space(ratios: tuple[float, float]) -> None:
     cells = np.random.default_rng(3).random((24, 24, 24)) > 0.1
     for inside in (cells, np.ones_like(cells)):
-        assert max(cycles(24, inside, a=(*ratios, 1.0))) <= 30
-        assert max(cycles(24, inside, domain=((0, 1), (0, ratios[0]), (0, ratios[1])))) <= 30
+        assert max(cycles(inside, a=(*ratios, 1.0))) <= 30
+        assert max(cycles(inside, 1e-7, domain=((0, 1), (0, ratios[0]), (0, ratios[1])))) <= 30
 
 
 # Orders.
@@ -179,10 +181,12 @@ def test_the_order_is_two_with_holes(dim: int, sizes: tuple[int, ...], kind: str
 
     def error(n: int) -> float:
         x = np.linspace(0, 1, n + 1) ** stretch
-        inside = np.all(np.meshgrid(*[(x[1:] > 0.3) & (x[:-1] < 0.6)] * dim, indexing="ij"), 0)
+        inside = np.zeros((n,) * dim, bool)
+        inside[(slice(n // 4, n // 2),) * dim] = True
         held = border_of(~inside)
         sol = mgnet.solve(
-            lambda *x: 4 * sum(a) * wave(*x),
+            lambda *x: (4 * sum(a) + 1) * wave(*x),
+            c=1.0,
             nodes=(x,) * dim if dim > 1 else x,
             dim=dim,
             a=a if dim > 1 else 1.0,
@@ -264,7 +268,7 @@ def test_pieces_of_a_line_that_nothing_holds(method: str) -> None:
     f = np.where(x < 31.5, np.cos(np.pi * (x - start) / 15), 0.0)
     exact = f / (2 - 2 * np.cos(np.pi / 15))  # eigenvectors of the lumped matrix
     sol = mgnet.solve(f, nodes=x, cells=cells, fixed=(held, 3.0), **FREE, method=method)
-    np.testing.assert_allclose(sol.u, np.where(x > 31.5, 3.0, exact), rtol=0, atol=1e-9)
+    np.testing.assert_allclose(sol.u, np.where(x > 31.5, 3.0, exact), rtol=0, atol=1e-8)
     trapezium = np.convolve(cells, [0.5, 0.5])
     for piece in (x < 15.5, (x > 15.5) & (x < 31.5)):
         assert abs((trapezium * sol.u)[piece].sum()) < 1e-12 * np.abs(sol.u).max()
@@ -361,7 +365,7 @@ def test_pieces_that_meet_where_axes_are_joined_are_one_problem() -> None:
 
 @pytest.mark.parametrize("dim", [1, 2, 3])
 def test_values_and_slopes_at_borders(dim: int) -> None:
-    """NaN outside, finite on borders; slopes are those of the side that there is. u = x + 2y + 3z, and so on."""
+    """NaN outside, finite on borders; slopes are those of the side that there is. u is x + 2y + 3z."""
     n = 8
     cells = np.ones((n,) * dim, bool)
     cells[(slice(3, 5),) * dim] = False
@@ -384,11 +388,9 @@ def test_values_and_slopes_at_borders(dim: int) -> None:
 
 
 def test_slopes_are_one_sided_at_borders() -> None:
-    """Beside a hole u is x², to its nodes: the slope there is that of the last cell."""
+    """u is x² at the nodes: beside a hole the slope is that of the last cell."""
     n, cells = 8, np.ones((8, 8), bool)
     cells[4:6, 2:6] = False
-    held = border_of(cells)
-    held |= np.eye(9, dtype=bool)[0][:, None]
     x = np.linspace(0, 1, n + 1)
     sol = mgnet.solve(-2.0, n=n, dim=2, cells=cells, fixed=(nodes_of(cells), lambda x, y: x**2 + 0 * y))
     inner = (x[1:] ** 2 - x[:-1] ** 2) * n
@@ -397,9 +399,34 @@ def test_slopes_are_one_sided_at_borders() -> None:
         [inner[0], *((inner[:3] + inner[1:4]) / 2), inner[3], NAN, inner[6], inner[6:].mean(), inner[7]]
     )
     np.testing.assert_allclose(along, expected, atol=1e-12)
-    # Where a hole is before and behind along y the mean of both x cells is taken as anywhere.
-    assert sol.derivative(0.5, 0.125)[0] == pytest.approx(inner[3:5].mean(), rel=1e-12)
-    assert sol.derivative(0.5, 0.25)[0] == pytest.approx(inner[3:5].mean(), rel=1e-12)
+    for side, way in (("left", 3), ("right", 3)):
+        assert sol.derivative(0.5, 0.5, side=side)[0] == pytest.approx(inner[way], rel=1e-12)
+    # Along the rim of the hole there are cells on both sides of its corner.
+    for y in (0.125, 0.25, 0.2):
+        assert sol.derivative(0.5, y)[0] == pytest.approx(inner[3:5].mean(), rel=1e-12)
+        assert sol.derivative(0.5, y, side="right")[0] == pytest.approx(inner[4], rel=1e-12)
+    # At a point that moves value and slopes are those of a cell that is there.
+    for points in ([0.5, 0.5], [0.75, 0.5], [0.6, 0.25], [0.5, 0.25], [0.5, 0.75]):
+        at = torch.tensor(points, dtype=torch.float64, requires_grad=True)
+        (slope,) = torch.autograd.grad(sol(at), at)
+        each = [float(sol.derivative(*points, side=side)[0]) for side in ("left", "right")]
+        assert float(slope[0]) in [pytest.approx(value, rel=1e-12) for value in each]
+        assert float(slope[1]) == pytest.approx(0, abs=1e-12)
+
+
+def test_slopes_at_an_edge_of_cells_in_space() -> None:
+    """Of four cells around an edge one is there, whichever: along it u is x², on two cells."""
+    square = lambda x, y, z: x**2 + 0 * (y + z)  # noqa: E731
+    for corner in itertools.product((0, 1), repeat=2):
+        cells = np.zeros((2, 2, 2), bool)
+        cells[(slice(None), *corner)] = True
+        sol = mgnet.solve(0.0, n=2, dim=3, cells=cells, fixed=(nodes_of(cells), square))
+        assert sol(0.5, 0.5, 0.5) == 0.25
+        np.testing.assert_allclose(sol.derivative(0.5, 0.5, 0.5), [1, 0, 0], atol=1e-14)
+        np.testing.assert_allclose(sol.derivative(0.25, 0.5, 0.5), [0.5, 0, 0], atol=1e-14)
+        cells[(1, *corner)] = False
+        sol = mgnet.solve(0.0, n=2, dim=3, cells=cells, fixed=(nodes_of(cells), square))
+        np.testing.assert_allclose(sol.derivative(0.5, 0.5, 0.5), [0.5, 0, 0], atol=1e-14)
 
 
 def test_pictures_and_words_leave_out_what_is_not_there() -> None:
@@ -409,7 +436,8 @@ def test_pictures_and_words_leave_out_what_is_not_there() -> None:
     assert sol.integral() == pytest.approx(np.nansum(sol.u * lumped(disc(16))) / 256, rel=1e-12)
     assert np.isfinite(sol.energy)
     assert math.isfinite(sol.error_estimate)
-    sol.plot()
+    axes = sol.plot()
+    plt.close(axes.figure)
 
 
 # Many right-hand sides, hierarchies.
@@ -510,6 +538,10 @@ HELD[1, 1] = HELD[2, 4] = HELD[3, 3] = True
 def solved(f: Any, **keywords: Any) -> Tensor:
     u = mgnet.solve(f, n=(4, 5), dim=2, cells=CELLS, **keywords, tol=1e-13).u
     return u[torch.from_numpy(nodes_of(CELLS))[None].expand(u.shape) if u.ndim > 2 else nodes_of(CELLS)]
+
+
+def gradcheck(f: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> bool:
+    return checked(f, inputs, fast_mode=True)
 
 
 def number(*shape: int, low: float = 0.5, seed: int = 0) -> Tensor:
