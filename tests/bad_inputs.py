@@ -103,7 +103,7 @@ def solving() -> Iterator[Bad]:
         dim=(0, 4, 2.5, "2", True, MANY),
         load=("lumped", 1, MANY, True),
         method=("cg", None, 1, MANY, ["vcycle"]),
-        smoother=("sor", 1, MANY),
+        smoother=("sor", "", 1, MANY),
         sweeps=(1, (1,), (0, 0), (-1, 1), (1.5, 1), "ab", MANY),
         levels=COUNTS,
         coarse=("none", None, 1),
@@ -125,6 +125,15 @@ def solving() -> Iterator[Bad]:
     yield from each("solve", mgnet.solve, {"f": 1.0, "nodes": [0, 0.5, 1]}, n=(3, 1), domain=((0, 2),))
     free = {"n": 4, "boundary": Neumann(0)}
     yield from each("solve", mgnet.solve, free, f=(1.0, [1, 1, 1, 1, 1.0]), b=([1.0] * 5,))
+    on, values = np.eye(5)[2] > 0, (*SCALARS, [1.0, 2.0], [NAN], [[1], [1, 2]], np.ma.ones(1))
+    yield from each(
+        "solve",
+        mgnet.solve,
+        {"f": 1.0, "n": 4},
+        cells=(*ARRAYS, 1.0, [1, 1, 1, 2], np.zeros(4, bool), np.full(4, NAN)),
+        fixed=(*(3.0, on, (on,), (on, 1.0, 2.0), (on[1:], 1.0), (2 * on, 1.0)), *((on, x) for x in values)),
+        right=(Robin([1.0, 2.0]), Robin(np.sin)),
+    )
     yield from each("solve", mgnet.solve, {"n": 4, "right": Neumann(0)}, left__fluxes=(Neumann(1.0),))
 
 
@@ -145,6 +154,9 @@ def solving_boxes() -> Iterator[Bad]:
         n=(0, 2.5, (4,), (4, 0), "44", (4, 4, 4), None, MANY),
         domain=(3, (0, 1, 2), ((0, 1), (1, 0)), ((0, 1), (0, NAN)), "ab", ((0, 1), 2), ((0, 1),) * 3, MANY),
         nodes=(([0, 1], [0, 1]), np.linspace(0, 1, 5)),
+        cells=("word", np.ones(4), np.ones((4, 5)), np.zeros((4, 4)), np.full((4, 4), 2)),
+        fixed=(plane, *((plane, x) for x in ("word", np.ones(24), np.ones((2, 5)), NAN)), (plane[1:], 1.0)),
+        a__a=((), (1.0,), (1.0, 0.0), (1.0, NAN), (1.0, "word"), (1.0, -np.ones((4, 4))), (1.0,) * 3),
         a=(
             "word",
             0,
@@ -162,6 +174,8 @@ def solving_boxes() -> Iterator[Bad]:
             {"left": Dirichlet([1, NAN, 1, 1, 1])},
             {"left": Neumann(lambda x, y: np.ones(3))},
             {"left": Dirichlet(np.full((5, 5), NAN))},
+            *({"left": Robin(alpha)} for alpha in (np.ones(4), np.ones((2, 5)), -np.ones(5), [NAN] * 5)),
+            {"left": Robin(lambda x, y: -y)},
         ),
         periodic=("no", 1, (True,), (1, 0), None, [True, "no"]),
         method=("exact", "cg"),
@@ -174,9 +188,7 @@ def conditions() -> Iterator[Bad]:
     g = ("word", 1j, True, NAN, INF, None, {}, [[1], [1, 2]], np.ma.ones(3), ["a"], np.ones(3) * 1j)
     for kind in (Dirichlet, Neumann):
         yield from each(kind.__name__, kind, {}, g=g)
-    yield from each(
-        "Robin", Robin, {"alpha": 1.0}, g=g, alpha=(*SCALARS, -1, [1.0, 2.0], np.ma.masked, np.sin)
-    )
+    yield from each("Robin", Robin, {"alpha": 1.0}, g=g, alpha=(*SCALARS[:-1], -1, [1j], np.ma.masked))
 
 
 def around() -> Iterator[Bad]:

@@ -321,7 +321,7 @@ class _Draw:
         """Draw c, beside what diffusion does over the longest axis."""
         natural = self.typical / max(self.lengths) ** 2
         batch = self.form("batch of c", 0.3) and self.batched
-        self.by_cells = self.form("c in cells", 0.3)
+        self.by_cells = self.form("c in cells", 0.3) and not all(self.joined)
         size = (self.count if batch else 1, *(self.sizes if self.by_cells else self.shape))
         kind = int(self.rng.integers(4))
         c = natural * self.power(-3, 3) * np.ones(size)

@@ -30,7 +30,8 @@ from mgnet.operators.contract import residual
 from mgnet.operators.entries import StencilStiffness
 from mgnet.operators.interpolation import HatProlongation, NodeProlongation
 from mgnet.operators.mass import Mass
-from mgnet.operators.varying import VaryingProlongation, VaryingStiffness
+from mgnet.operators.varying import HeldChain, VaryingProlongation, VaryingStiffness
+from mgnet.operators.weighted import WeightedStiffness
 
 CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
@@ -328,11 +329,16 @@ def at_all_nodes(
     return A
 
 
-def entries_of(box: Box, M: np.ndarray, lumped: bool) -> StencilStiffness:
-    """The same matrix as entries between neighbours; lumped, as its row sums."""
+def lump(M: np.ndarray) -> np.ndarray:
+    """The row sums on the diagonal."""
+    return np.diag(M.sum(1))
+
+
+def entries_of(box: Box, M: np.ndarray) -> StencilStiffness:
+    """The same matrix as entries between neighbours; of a diagonal one there are none."""
     nodes = tuple(n + 1 for n in box.cells)
-    if lumped:
-        return StencilStiffness(box, torch.from_numpy(M.sum(1).reshape(nodes)), {})
+    if np.array_equal(M, np.diag(np.diag(M))):
+        return StencilStiffness(box, torch.from_numpy(np.diag(M).reshape(nodes).copy()), {})
     steps = [s for s in itertools.product((-1, 0, 1), repeat=box.dim) if s > (0,) * box.dim]
     fields = {step: torch.zeros(nodes, dtype=torch.float64) for step in steps}
     for node, (step, field) in itertools.product(np.ndindex(nodes), fields.items()):
@@ -373,7 +379,8 @@ def equilibria(box: Box, whole: np.ndarray) -> np.ndarray:
             others = np.tile(node, (len(where), 1))
             others[:, pulled] = where[:, pulled]
             own = (others == node).all(1)
-            P[node] = -np.where(own, 0, row) @ P[tuple(others.T)] / row[own].sum()
+            if row[own].sum():  # else there is no equation, and nothing is taken
+                P[node] = -np.where(own, 0, row) @ P[tuple(others.T)] / row[own].sum()
         else:
             i, t = next(iter(placed.items()))
             low, high = ((*node[:i], k, *node[i + 1 :]) for k in last_cell(box.axes[i]))
@@ -522,6 +529,35 @@ def lines_of_cells() -> Iterator[Case]:
             yield Case(f"R-{label}", adjoint_of(make), P.shape[:1], P.T)
 
 
+def held_chain(
+    k: Any, s: Any, ends: Any, robin: Any, free: np.ndarray, first: np.ndarray, dtype: torch.dtype
+) -> HeldChain:
+    whole = varying_stiffness(k, s, ends, robin, dtype)
+    return HeldChain(whole, torch.from_numpy(free), torch.from_numpy(first))
+
+
+def lines_with_held_nodes() -> Iterator[Case]:
+    """Some nodes without an equation; where cells have no conductance there are nodes that nothing ties."""
+    rng = np.random.default_rng(11)
+    for boundary, reacts, holes, cells in itertools.product(PAIRS, (False, True), (False, True), (5, 12)):
+        ends = pair(boundary)
+        robin = (0.0 if ends[0] != "natural" else 3.0, 0.0 if ends[1] != "natural" else 0.5)
+        there = np.ones(cells, bool)
+        there[[2, 3]] = not holes
+        k, s = there * rng.uniform(0.1, 9, cells), rng.uniform(0, 2, cells + 1) * reacts
+        free = np.pad(there, (0, 1)) | np.pad(there, (1, 0))
+        free[-2] = False
+        if ends[0] == "periodic":
+            free[-1] = free[0]
+        whole = finite_elements(k, s, "natural", robin) * np.outer(free, free) + np.diag(~free)
+        E = np.eye(cells + 1)[:, nodes_of(cells, boundary)]
+        E[-1, 0] += ends[0] == "periodic"
+        dense, label = E.T @ whole @ E, f"held-{boundary}-{cells}{'-c' * reacts}{'-holes' * holes}"
+        make = partial(held_chain, k, s if reacts else None, ends, robin, free, np.zeros(cells + 1, bool))
+        yield Case(f"A-{label}", make, (len(dense),), dense, stiffness=True, bounded=True)
+        yield inverse_on_a_line(make, cells, boundary, dense, label)
+
+
 # The operators in a box.
 
 
@@ -638,19 +674,24 @@ class Cells:
     robin: list[tuple[float, float]]
 
     @cached_property
-    def mass(self) -> np.ndarray:
-        return at_all_nodes([axis.h for axis in self.box.axes], 0 * self.a, self.c, [(0, 0)] * self.box.dim)
+    def added(self) -> np.ndarray | None:
+        """What c and alpha add, if there are any; c may be lumped."""
+        h, none = [axis.h for axis in self.box.axes], [(0.0, 0.0)] * self.box.dim
+        found = at_all_nodes(h, 0 * self.a, None, self.robin) if np.any(self.robin) else None
+        if self.c is None:
+            return found
+        M = at_all_nodes(h, 0 * self.a, self.c, none)
+        M = lump(M) if self.lumped else M
+        return M if found is None else M + found
 
     @cached_property
-    def entries(self) -> StencilStiffness:
-        return entries_of(self.box, self.mass, self.lumped)
+    def reaction(self) -> StencilStiffness | None:
+        return None if self.added is None else entries_of(self.box, self.added)
 
     @cached_property
     def whole(self) -> np.ndarray:
-        A = at_all_nodes([axis.h for axis in self.box.axes], self.a, None, self.robin)
-        if self.c is None:
-            return A
-        return A + (np.diag(self.mass.sum(1)) if self.lumped else self.mass)
+        A = at_all_nodes([axis.h for axis in self.box.axes], self.a, None, [(0.0, 0.0)] * self.box.dim)
+        return A if self.added is None else A + self.added
 
     def dense(self) -> np.ndarray:
         E = kron(*map(unknowns_of, self.box.axes))
@@ -661,10 +702,12 @@ class Cells:
         return equilibria(self.box, self.whole)
 
     def operator(self, dtype: torch.dtype) -> CellStiffness:
-        reaction = None
-        if self.c is not None:
-            reaction = self.entries.replaced(*(number.to(dtype) for number in self.entries.numbers))
-        return CellStiffness(self.box, torch.from_numpy(self.a).to(dtype), reaction, self.robin)
+        return CellStiffness(self.box, torch.from_numpy(self.a).to(dtype), in_kind(self.reaction, dtype))
+
+
+def in_kind(entries: StencilStiffness | None, dtype: torch.dtype) -> StencilStiffness | None:
+    """Round entries to a precision."""
+    return None if entries is None else entries.replaced(*(x.to(dtype) for x in entries.numbers))
 
 
 def boxes_of_cells() -> Iterator[Case]:
@@ -721,6 +764,96 @@ def inverse_of_blocks(cells: Cells, label: str) -> Case:
     return Case(f"blocks-{label}", make, box.shape, expected, inverse=True, slack=100)
 
 
+def nodes_that_are_free(rng: np.random.Generator, box: Box, cells: np.ndarray) -> np.ndarray:
+    """Draw which nodes have an equation, among those that some cells have; both of joined ends, or none."""
+    shape = tuple(n + 1 for n in cells.shape)
+    corners = itertools.product((0, 1), repeat=cells.ndim)
+    at = [np.ravel_multi_index((np.argwhere(cells) + corner).T, shape) for corner in corners]
+    free = np.isin(np.arange(math.prod(shape)), at)
+    J = kron(*map(joined, box.axes)) > 0
+    there = (J & free[:, None]).any(0)
+    return (J @ (there & (rng.random(len(there)) < 0.85))).reshape(shape)
+
+
+@dataclass
+class Weighted:
+    """A box whose cells have a weight for each axis, what c and alpha add, and which nodes are free."""
+
+    cells: Cells
+    weights: list[np.ndarray]
+    free: np.ndarray | None
+
+    @cached_property
+    def all_nodes(self) -> np.ndarray:
+        """The matrix between all nodes, free or not: one cell after the other."""
+        nodes = tuple(n + 1 for n in self.weights[0].shape)
+        A = np.zeros((math.prod(nodes),) * 2) if self.cells.added is None else self.cells.added.copy()
+        K, M = np.array([[1, -1], [-1, 1]]), np.array([[2, 1], [1, 2]]) / 6
+        for cell in np.ndindex(self.weights[0].shape):
+            at = [
+                np.ravel_multi_index(each, nodes) for each in itertools.product(*((i, i + 1) for i in cell))
+            ]
+            for axis, weight in enumerate(self.weights):
+                matrices = [K if i == axis else M for i in range(len(nodes))]
+                A[np.ix_(at, at)] += weight[cell] * kron(*matrices)
+        return A
+
+    @cached_property
+    def whole(self) -> np.ndarray:
+        if self.free is None:
+            return self.all_nodes
+        return self.all_nodes * np.outer(self.free, self.free)
+
+    def dense(self) -> np.ndarray:
+        E = kron(*map(unknowns_of, self.cells.box.axes))
+        return E.T @ self.whole @ E
+
+    @cached_property
+    def interpolation(self) -> np.ndarray:
+        return equilibria(self.cells.box, self.whole)
+
+    def operator(self, dtype: torch.dtype) -> WeightedStiffness:
+        weights = [torch.from_numpy(weight).to(dtype) for weight in self.weights]
+        free = None if self.free is None else torch.from_numpy(self.free)
+        return WeightedStiffness(self.cells.box, weights, in_kind(self.cells.reaction, dtype), free)
+
+
+def random_weights(dim: int, seed: int) -> Iterator[tuple[Weighted, str]]:
+    """An operator for every two ends that meet: all nodes free, some, and some cells with no weight."""
+    rng = np.random.default_rng(seed)
+    for count, each in enumerate(combinations(dim)):
+        axes = [random_axis(rng, ends, MOST[dim] - (dim == 3), False, True) for _, ends in each]
+        reacts, lumps, sides, kind = count % 2 == 1, count % 4 == 3, count % 5 in (1, 2), count % 3
+        robin = [
+            tuple(float(rng.uniform(0, 2) * (end == "natural" and sides)) for end in ends) for _, ends in each
+        ]
+        box = Box(axes)
+        inside = (rng.random(box.cells) < 0.8) | (kind < 2)
+        inside.flat[0] = True
+        c = inside * 10 ** rng.uniform(-1, 1, box.cells) if reacts else None
+        spread = 1.0 if count % 4 < 2 else 0.2
+        weights = [inside * 10 ** rng.uniform(-spread, spread, box.cells) for _ in axes]
+        free = nodes_that_are_free(rng, box, inside) if kind else None
+        cells = Cells(box, np.ones(box.cells), c, lumps, robin)
+        more = f"{'-c' * reacts}{'-lumped' * lumps}{'-robin' * sides}{('', '-held', '-holes')[kind]}"
+        yield Weighted(cells, weights, free), f"{dim}d-{','.join(name for name, _ in each)}{more}"
+
+
+def boxes_of_weights() -> Iterator[Case]:
+    for it, label in (*random_weights(2, 8), *random_weights(3, 12)):
+        box = it.cells.box
+        kept: dict[str, Any] = {"stiffness": True, "bounded": not lone(box)}
+        yield Case(f"weights-A-{label}", it.operator, box.shape, it.dense, **kept)
+        chosen = box.coarsening()
+        if any(chosen):
+
+            def interpolate(dtype: torch.dtype, it: Weighted = it, chosen: Any = chosen) -> NodeProlongation:
+                return NodeProlongation(it.operator(dtype), chosen)
+
+            P = lazily(lambda it: it.interpolation, it)
+            yield Case(f"weights-P-{label}", interpolate, box.coarse(chosen).shape, P, slack=4)
+
+
 def boxes_of_entries() -> Iterator[Case]:
     """Any entries between neighbours, with a last cell of any width: what coarse operators are."""
     rng = np.random.default_rng(3)
@@ -747,7 +880,7 @@ def near(nodes: Shape) -> np.ndarray:
 def operators_of_entries(box: Box, whole: np.ndarray, label: str, both: bool) -> Iterator[Case]:
     E, chosen = kron(*map(unknowns_of, box.axes)), box.coarsening()
 
-    entries = cache(lambda: entries_of(box, whole, False))
+    entries = cache(lambda: entries_of(box, whole))
 
     def make(dtype: torch.dtype) -> StencilStiffness:
         return entries().replaced(*(number.to(dtype) for number in entries().numbers))
@@ -869,8 +1002,10 @@ OPERATORS = [
     *convolutions(),
     *lines_of_equal_cells(),
     *lines_of_cells(),
+    *lines_with_held_nodes(),
     *boxes_of_equal_cells(),
     *boxes_of_cells(),
+    *boxes_of_weights(),
     *boxes_of_entries(),
     *masses(),
 ]

@@ -104,8 +104,15 @@ def _balance(E, sums, i, j, along, before, here, after, work, found):
     _own_entry(E, sums, i, j, along, pulls, own)
     for c in range(len(found)):
         y = found[c]
+        if along[2]:
+            low, high = here[c, j + 1], here[c, j + 1, 2:]
+        elif along[1]:
+            low, high = here[c, j, 1:], here[c, j + 2, 1:]
+        else:
+            low, high = before[c, j + 1, 1:], after[c, j + 1, 1:]
         for k in range(len(y)):
-            y[k] = y[k] / own[k] if own[k] != 0 else own[k]  # one without an equation takes nothing
+            # One without an equation is between two others, so that constants stay what they are beside it.
+            y[k] = y[k] / own[k] if own[k] != 0 else (low[k] + high[k]) / 2
 
 
 @part

@@ -8,6 +8,8 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
+import scipy.sparse.linalg as spla
 import torch
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
@@ -21,7 +23,7 @@ from ..operators.smoothers import Smoother
 from ..operators.stiffness import Stiffness
 from .exact import Condensation
 
-__all__ = ["TensorSolver", "coarse_solver"]
+__all__ = ["TensorSolver", "coarse_solver", "factors_of_pieces"]
 
 # Unknowns for which a LAPACK's threads would take longer, above all where they wait for one another.
 FEW = 512
@@ -54,7 +56,10 @@ def _dense_solver(A: Operator) -> Map:
             f"levels: got a coarsest grid of {size} unknowns, too many for a dense factorisation;"
             f" accepted: at most {DENSE}; take more levels, or coarse='exact' where a and c are constant"
         )
-    inverse = _inverse_of_pieces(A) if A.gaps else _inverse(A.to_dense(), A.loose)
+    if A.gaps:
+        # What one node holds is so soft that all else would be lost beside it in float32.
+        return factors_of_pieces(A)
+    inverse = _inverse(A.to_dense(), A.loose)
     return lambda b: _product(inverse, b)
 
 
@@ -87,21 +92,33 @@ def _inverse(A: Tensor, loose: bool) -> Tensor:
     return inverse.to(A.dtype)
 
 
-def _inverse_of_pieces(A: Operator) -> Tensor:
-    """Invert in float64 what may fall into pieces: of each that nothing holds the first unknown is held.
+def factors_of_pieces(A: Operator) -> Map:
+    """Factorise in float64 what may fall into pieces; of those that nothing holds one unknown is held.
 
     Unknowns without an equation are zero.
     """
-    matrix = A.scaled(1.0, torch.float64).to_dense().cpu().numpy()
-    count, piece = connected_components(matrix != 0, directed=False)
+    matrix = A.scaled(1.0, torch.float64).to_sparse()
+    matrix.eliminate_zeros()  # which tie nothing
+    diagonal = matrix.diagonal()
+    count, piece = connected_components(matrix, directed=False)
     energies = np.bincount(piece, matrix.sum(1), count)
-    sizes = np.bincount(piece, matrix.diagonal(), count)
-    loose = energies <= LOST * np.finfo(matrix.dtype).eps * sizes
-    held = np.zeros(len(matrix), bool)
-    held[np.unique(piece, return_index=True)[1]] = loose
-    inverse, free = np.zeros_like(matrix), np.flatnonzero(~held)
-    inverse[np.ix_(free, free)] = np.linalg.inv(matrix[np.ix_(free, free)])
-    return torch.from_numpy(inverse).to(**A.like)
+    loose = energies <= LOST * np.finfo(np.float64).eps * np.bincount(piece, diagonal, count)
+    first = np.unique(piece, return_index=True)[1][loose]
+    more = np.zeros_like(diagonal)
+    more[first] = np.where(diagonal[first] > 0, diagonal[first], 1.0)
+    options: dict[str, Any] = {"permc_spec": "MMD_AT_PLUS_A", "diag_pivot_thresh": 0.0}
+    matrix = (matrix + sp.diags_array(more)).tocsc()
+    try:
+        factors = spla.splu(matrix, **options, options={"SymmetricMode": True})
+    except RuntimeError as error:
+        raise np.linalg.LinAlgError(str(error)) from None
+
+    def solve(b: Tensor) -> Tensor:
+        loads = b.detach().double().cpu().numpy().reshape(len(b), -1)
+        found = factors.solve(np.ascontiguousarray(loads.T)).T if loads.size else loads
+        return torch.from_numpy(np.ascontiguousarray(found)).reshape(b.shape).to(b)
+
+    return solve
 
 
 class TensorSolver:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,8 @@ __all__ = ["Level", "ascend", "cycle", "cycled", "descend", "full_multigrid", "f
 # What corrections by a coarse grid may leave of an error, most cycles for that, and the slowest part that
 # they are for; fewest and most steps to see what one cycle does.
 LEFT, MOST, SLOWEST, FEWEST, STEPS = 0.2, 16, 0.01, 4, 10
+# Unknowns of a grid whose matrix SciPy solves with in about the time of cycles on a grid of a million.
+FACTORISED = 2**14
 
 
 @dataclass
@@ -128,7 +130,9 @@ def _correction(levels: Sequence[Level], b: Tensor, sweeps: tuple[int, int], kin
     return x  # type: ignore[return-value]  # there is a weight
 
 
-def repeat_cycles(levels: Sequence[Level], sweeps: tuple[int, int]) -> None:
+def repeat_cycles(
+    levels: list[Level], sweeps: tuple[int, int], factorise: Callable[[Any], Map] | None = None
+) -> None:
     """Find out what cycles leave of errors of coarse grids, and repeat them there as it takes.
 
     A coarse grid may lack a part of an error, as where few strong cells hold together that have none of its
@@ -141,6 +145,9 @@ def repeat_cycles(levels: Sequence[Level], sweeps: tuple[int, int]) -> None:
         The grids, finest first; their weights are written.
     sweeps : (int, int)
         Sweeps before and after the coarse correction.
+    factorise : callable, optional
+        Returns what solves with an operator: instead of many cycles on a grid that is small, which is the
+        coarsest then.
 
     Raises
     ------
@@ -150,6 +157,13 @@ def repeat_cycles(levels: Sequence[Level], sweeps: tuple[int, int]) -> None:
     for i in reversed(range(1, len(levels) - 1)):
         level, coarser = levels[i], levels[i + 1 :]
         level.weights = _weights(_left(levels[i:], sweeps))
+        small = math.prod(level.A.box.shape) <= FACTORISED  # type: ignore[attr-defined]
+        if len(level.weights) > 1 and factorise and small:
+            # Where what is left of a domain is threads, no coarser grid has them.
+            level.P = level.R = level.passes = None
+            level.weights, level.solve = (1.0,), factorise(level.A)
+            del levels[i + 1 :]
+            continue
         repeated = [other.weights for other in coarser]
         if len(level.weights) == 1 or all(len(weights) == 1 for weights in repeated):
             continue

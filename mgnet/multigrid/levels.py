@@ -20,7 +20,7 @@ from ..operators.convolutions import Prolongation
 from ..operators.interpolation import HatProlongation, NodeProlongation
 from ..operators.smoothers import SMOOTHERS, Smoother, damping, rough_interval
 from ..operators.stiffness import Stiffness
-from .coarsest import coarse_solver
+from .coarsest import coarse_solver, factors_of_pieces
 from .cycles import Level, repeat_cycles
 
 __all__ = ["Options", "build_levels"]
@@ -44,7 +44,8 @@ class Options:
     method : str, default "auto"
         One of ``NAMES``; "auto" is "exact" in one dimension and "pcg" in more, with ``mixed``.
     smoother : {"jacobi", "red-black", "chebyshev", "line"}, optional
-        Smoother of the cycles; "jacobi" in one dimension and "chebyshev" in more by default.
+        Smoother of the cycles; "jacobi" in one dimension and "chebyshev" in more by default. Method "auto"
+        takes "line" where cells are flat in some places and tall in others.
     sweeps : (int, int), optional
         Sweeps before and after the coarse correction; not both zero. (2, 2) by default.
     levels : int, optional
@@ -143,7 +144,7 @@ def build_levels(A: Operator, cells: int | Sequence[int], options: Options) -> l
         _compile(levels[-1])
     levels[-1].solve = coarse_solver(A, levels[-1].smoother, options.coarse)
     if options.method == "pcg" and wild:
-        repeat_cycles(levels, options.sweeps)
+        repeat_cycles(levels, options.sweeps, factors_of_pieces if A.gaps else None)
     return levels
 
 

@@ -7,6 +7,7 @@ makes of constants, and the operator of the next coarser box.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from functools import cached_property
@@ -14,9 +15,9 @@ from typing import Any, Self
 
 import scipy.sparse as sp
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from . import loops
+from . import frames, loops
 from .boxes import Box
 from .fused import Fused
 from .kernels import dense
@@ -134,6 +135,25 @@ class Operator:
     def at_nodes(self, u: Tensor) -> Tensor:
         """Return the loads of all nodes that belong to values at all nodes, shape ``(N, 1, *nodes)``."""
         raise NotImplementedError
+
+    @property
+    def frame(self) -> Tensor:
+        """The entries between nodes as :mod:`mgnet.kernels.entries` has them, but without joined ends.
+
+        Those who do not know them find them by applying the operator to every third node at a time.
+        """
+        frame, nodes = frames.frame(self.box, self.like), [n + 1 for n in self.box.cells]
+        for firsts in itertools.product(range(3), repeat=self.box.dim):
+            here: tuple[Any, ...] = tuple(slice(first, None, 3) for first in firsts)
+            e = torch.zeros((1, 1, *nodes), **self.like)
+            e[(..., *here)] = 1
+            y = nn.functional.pad(self.at_nodes(e)[0, 0], (1, 1) * self.box.dim)
+            for field, step in zip(frames.inside(frame, self.box), frames.steps(self.box.dim), strict=True):
+                found = y
+                for place, (s, n) in enumerate(zip(step, nodes, strict=True)):
+                    found = found.narrow(place, 1 + s, n)
+                field[here] = found[here]
+        return frame
 
     def __call__(self, x: Tensor) -> Tensor:
         """Apply the operator to values at the unknowns, shape ``(N, 1, *unknowns)``."""

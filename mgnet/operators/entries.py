@@ -26,6 +26,8 @@ __all__ = ["NodalOperator", "StencilStiffness", "at_first", "corner_of", "ends_o
 
 # Row sums above this say little of the eigenvalues of D⁻¹ A.
 DOUBTED = 3.0
+# Ties along an axis that are stronger than those along another by this want lines.
+STRONG = 10.0
 # Unknowns of a matrix whose eigenvalues are all computed.
 FEW = 32
 
@@ -67,11 +69,6 @@ class NodalOperator(Operator):
         passes = fused(self, x)
         return passes(x) if passes else super().__call__(x)
 
-    @property
-    def frame(self) -> Tensor:
-        """The entries between nodes as :mod:`mgnet.kernels.entries` has them, but without joined ends."""
-        raise NotImplementedError
-
     def coarsen(self) -> tuple[StencilStiffness, NodeProlongation] | None:
         """Return the operator R A P of the next coarser box, and P; None where no axis can be coarsened."""
         chosen = self.box.coarsening()
@@ -83,7 +80,8 @@ class NodalOperator(Operator):
         if loops.apply_to(*self.numbers):
             E, sums = P.product()
             return StencilStiffness.framed(P.coarse, E, *rest, sums, *kind).fitted(), P
-        fields = galerkin_product(self.at_nodes, P, self.like)
+        # What acts on all nodes counts those without an equation too; entries do not.
+        fields = galerkin_product((self.assembled() if self.gaps else self).at_nodes, P, self.like)
         centre = fields.pop((0,) * self.box.dim)
         return StencilStiffness(P.coarse, centre, fields, *rest, P.coarse_sums, *kind).fitted(), P
 
@@ -238,7 +236,7 @@ class StencilStiffness(NodalOperator):
         shape = self.box.shape
         numbers = 1 + torch.arange(math.prod(shape), device="cpu").reshape(shape)
         at = self.box.nodes(numbers) - 1  # -1 at Dirichlet nodes
-        found = [(at, at, self.centre)]
+        found = [(at, at, self._own)]
         for step, field in self.pairs.items():
             here, there = ends_of(step, field.shape)
             found += [(at[here], at[there], field[here]), (at[there], at[here], field[here])]
@@ -249,6 +247,18 @@ class StencilStiffness(NodalOperator):
         inside = (rows >= 0) & (columns >= 0)
         size = math.prod(shape)
         return sp.coo_array((entries[inside], (rows[inside], columns[inside])), shape=(size, size)).tocsc()
+
+    @property
+    def _own(self) -> Tensor:
+        """The entries of nodes with themselves; from row sums and the others, where those are exact."""
+        if self._sums is None or not self.gaps:
+            return self.centre
+        own = self._sums.clone()
+        for step, field in self.pairs.items():
+            here, there = ends_of(step, field.shape)
+            own[here] -= field[here]
+            own[there] -= field[here]
+        return own
 
     def diagonal(self) -> Tensor:
         """Return the diagonal of the matrix, shape ``(*unknowns)``."""

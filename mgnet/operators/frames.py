@@ -10,12 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from . import loops
 from .axes import Axis
 from .boxes import Box, three
 
 __all__ = [
     "cells_framed",
     "described",
+    "entry",
     "frame",
     "framed",
     "inside",
@@ -23,6 +25,8 @@ __all__ = [
     "places",
     "row_starts",
     "steps",
+    "ties",
+    "whole",
 ]
 
 
@@ -83,10 +87,14 @@ def frame(box: Box, like: dict[str, Any]) -> Tensor:
     return torch.zeros((count, *three([n + 3 for n in box.cells], 1)), **like)
 
 
+def whole(frame: Tensor, box: Box) -> Tensor:
+    """Return the entries of nodes and of one more past each end, a view of shape ``(1 + S, *nodes + 2)``."""
+    return frame.reshape(len(frame), *(n + 3 for n in box.cells))
+
+
 def inside(frame: Tensor, box: Box) -> Tensor:
     """Return the entries of nodes, a view of shape ``(1 + S, *nodes)``."""
-    whole = frame.reshape(len(frame), *(n + 3 for n in box.cells))
-    return whole[(slice(None), *[slice(1, -1)] * box.dim)]
+    return whole(frame, box)[(slice(None), *[slice(1, -1)] * box.dim)]
 
 
 def joined(frame: Tensor, box: Box) -> Tensor:
@@ -94,10 +102,9 @@ def joined(frame: Tensor, box: Box) -> Tensor:
     if not any(axis.periodic for axis in box.axes):
         return frame
     frame = frame.clone()
-    whole = frame.reshape(len(frame), *(n + 3 for n in box.cells))
     for place, axis in enumerate(box.axes, 1):
         if axis.periodic:
-            nodes = whole.movedim(place, 0)
+            nodes = whole(frame, box).movedim(place, 0)
             nodes[1] += nodes[-2]
             nodes[-2] = nodes[1]
             nodes[0], nodes[-1] = nodes[-3], nodes[2]
@@ -109,6 +116,32 @@ def framed(x: Tensor, box: Box) -> Tensor:
     whole = x.new_zeros((1, *three([n + 3 for n in box.cells], 1)))
     inside(whole, box)[0] = x
     return joined(whole, box)[0]
+
+
+def entry(frame: Tensor, box: Box, step: Sequence[int]) -> Tensor:
+    """Return the entries between each node and its neighbour in any direction, a view of shape ``(*nodes)``.
+
+    The frame has joined ends, if there are any.
+    """
+    known = steps(box.dim)
+    opposite = tuple(step) not in known
+    found = whole(frame, box)[known.index(tuple(-s for s in step) if opposite else tuple(step))]
+    for place, (s, n) in enumerate(zip(step, box.cells, strict=True)):
+        # An entry stands at the first of its two nodes.
+        found = found.narrow(place, 1 + s * opposite, n + 1)
+    return found
+
+
+def ties(frame: Tensor, box: Box) -> list[Any]:
+    """Return how strongly each unknown is tied along each axis: the energy there of the numbers of nodes.
+
+    The frame has joined ends, if there are any. They are arrays or tensors of shape ``(*unknowns)``.
+    """
+    around = list(itertools.product((-1, 0, 1), repeat=box.dim))
+    return [
+        -sum(loops.plain(box.unknowns(entry(frame, box, step))) for step in around if step[axis])
+        for axis in range(box.dim)
+    ]
 
 
 def cells_framed(a: np.ndarray, box: Box, opened: bool = False) -> np.ndarray:

@@ -152,6 +152,8 @@ class NodeProlongation(Interpolation):
     def _exact_sums(self, transfers: tuple[Map, Map]) -> Tensor:
         """Give the row sums of the coarse operator, by steps: zero wherever nothing holds constants."""
         interpolate, restrict = transfers
+        if self.sums is not None and not bool(self.sums.any()):
+            return self.sums.new_zeros([n + 1 for n in self.coarse.cells])
         u = interpolate(torch.ones([n + 1 for n in self.coarse.cells], **self.like))
         # Weights sum to 1 but for rounding where row sums are zero.
         u = torch.where((u - 1).abs() <= SUMMED * torch.finfo(u.dtype).eps, 1.0, u)
@@ -321,8 +323,9 @@ def _equilibrium(
         for axis, s in zip(pulled, step, strict=True):
             nodes = source[axis]
             source = _replaced(source, axis, slice(nodes.start + s, nodes.stop + s, nodes.step))
-        # A node without an equation takes nothing.
-        found.append((source, pull.div_(total).masked_fill_(total == 0, 0.0)))  # eq: equilibrium
+        # A node without an equation is between two others, so that constants stay what they are beside it.
+        alone = 0.5 if any(step[-1:]) and not any(step[:-1]) else 0.0
+        found.append((source, pull.div_(total).masked_fill_(total == 0, alone)))  # eq: equilibrium
     return found
 
 

@@ -8,27 +8,33 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
-from typing import Any
+from functools import cached_property, reduce
+from operator import and_
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from . import frames, loops
+from .axes import Axis
 from .boxes import Box
 from .contract import Map, Operator, residual
+from .sweeps import LineSweeps
 
 __all__ = ["Lines", "Tridiagonal"]
 
-# Lines along an axis are left out where its ties are weaker than the strongest by this factor.
+# Lines along an axis are left out where its ties are weaker than the strongest by this factor at every node.
 WEAK = 0.1
+# Pivots that are smaller than the diagonal by this, in units of its rounding, are nothing but rounding.
+LOST = 4
 
 
 class Tridiagonal:
     """The inverse of symmetric tridiagonal matrices, many at once, along the last axis.
 
     Every odd unknown is eliminated, then of those that are left every odd one again, and so on: it takes as
-    many steps as a number of unknowns can be halved.
+    many steps as a number of unknowns can be halved. Where a row is zero the inverse gives zero; where
+    nothing holds a part of a line, one of its diagonal entries counts twice.
 
     Parameters
     ----------
@@ -47,10 +53,12 @@ class Tridiagonal:
             diagonal = diagonal.clone()
             diagonal[..., [0, -1]] -= joined[..., None]
         size = diagonal.shape[-1]
+        own = diagonal = diagonal.masked_fill(diagonal == 0, torch.inf)
         self.steps: list[tuple[Tensor, Tensor, Tensor]] = []
         while diagonal.shape[-1] > 1:
-            diagonal, ties = self._eliminate(diagonal, ties)
-        self.last = diagonal
+            diagonal, ties = self._eliminate(_held(diagonal, own), ties)
+            own = own[..., ::2]
+        self.last = _held(diagonal, own)
         if joined is not None:
             ends = torch.zeros(*joined.shape, size, dtype=diagonal.dtype, device=diagonal.device)
             ends[..., [0, -1]] = 1
@@ -60,13 +68,13 @@ class Tridiagonal:
     def _eliminate(self, diagonal: Tensor, ties: Tensor) -> tuple[Tensor, Tensor]:
         """Keep what every odd unknown takes from its neighbours; give what is left of the matrices."""
         odd = diagonal[..., 1::2]
-        left = ties[..., ::2] / odd
-        right = pad(ties[..., 1::2], (0, odd.shape[-1] - ties[..., 1::2].shape[-1])) / odd
+        low, high = ties[..., ::2], pad(ties[..., 1::2], (0, odd.shape[-1] - ties[..., 1::2].shape[-1]))
+        left, right = low / odd, high / odd
         self.steps.append((odd, left, right))
         even = diagonal[..., ::2].clone()
-        even[..., : odd.shape[-1]] -= left * left * odd
-        even[..., 1:] -= (right * right * odd)[..., : even.shape[-1] - 1]
-        return even, -(left * right * odd)[..., : even.shape[-1] - 1]
+        even[..., : odd.shape[-1]] -= left * low
+        even[..., 1:] -= (right * high)[..., : even.shape[-1] - 1]
+        return even, -(left * high)[..., : even.shape[-1] - 1]
 
     def __call__(self, b: Tensor) -> Tensor:
         """Solve for loads of shape ``(N, 1, ..., m)``."""
@@ -92,112 +100,123 @@ class Tridiagonal:
         return x
 
 
+def _held(pivots: Tensor, diagonal: Tensor) -> Tensor:
+    """Give pivots, those that are nothing but rounding with the diagonal added."""
+    lost = pivots <= LOST * torch.finfo(pivots.dtype).eps * diagonal
+    return torch.where(lost, pivots + diagonal, pivots)
+
+
 class Lines:
     """Line relaxation, in zebra order, along the strongly tied axes in turn; see :class:`.Smoother`.
 
-    In space the lines along an axis have four colours, since stencils have corners. After the coarse
-    correction the order is the reverse, so that a cycle is symmetric.
+    In space the lines along an axis have four colours, since stencils have corners. New nodes, which the
+    coarse grid lacks, come last before the coarse correction. After it the order is the reverse, so that a
+    cycle is symmetric. An axis is left out where its ties are
+    weak at every node: cells may be flat here and tall there.
 
     Parameters
     ----------
     A : Operator
-        The operator, of which it takes the entries along each axis.
+        The operator, of which it takes the entries.
 
     Attributes
     ----------
     whole : bool
         That it is made of the operator, not of its diagonal.
+    colours : list of (int, tuple of slice)
+        The axis of lines, and which unknowns along the other axes have lines that are relaxed at a time.
     """
 
     whole = True
 
     def __init__(self, A: Operator) -> None:
-        ties = [_tie(A, axis) for axis in range(A.box.dim)]
-        self.steps: list[tuple[int, Any, Tridiagonal]] = []
-        for axis in range(A.box.dim):
-            if ties[axis] < WEAK * max(ties):
-                continue
-            diagonal, between = _along(A, axis)
-            if A.loose and A.box.shape[axis] == math.prod(A.box.shape):
-                diagonal = diagonal.clone()
-                diagonal.movedim(axis, 0)[:1] *= 2  # what nothing holds cannot be solved for
-            self.steps += self._of_axis(A.box, axis, diagonal, between)
+        self.A, self.box, self.frame = A, A.box, frames.joined(A.frame, A.box)
+        whole = [axis for axis in range(A.box.dim) if A.box.shape[axis] == math.prod(A.box.shape)]
+        self.loose = whole if whole and A.loose else []
+        strong = _strong(self.frame, A.box)
+        self.colours = [(axis, colour) for axis in strong for colour in _of_lines(A.box, axis)]
 
-    def _of_axis(self, box: Box, axis: int, diagonal: Tensor, between: Tensor) -> Iterator[Any]:
-        """Give the matrices of all lines along an axis, of one colour after the other."""
-        diagonal, between = diagonal.movedim(axis, -1), between.movedim(axis, -1)
-        own = box.axes[axis]
+    @cached_property
+    def inverses(self) -> list[Tridiagonal]:
+        """The inverses of the matrices of the lines, of one colour after the other."""
+        found = []
+        for axis, group in itertools.groupby(self.colours, lambda pair: pair[0]):
+            diagonal, ties, joined = self._along(axis)
+            for _, colour in group:
+                ends = None if joined is None else joined[colour]
+                found.append(Tridiagonal(diagonal[colour], ties[colour], ends))
+        return found
+
+    def _along(self, axis: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Give the diagonals of all lines along an axis, their ties, and the ties between joined ends."""
+        own = self.box.axes[axis]
+        diagonal, between = self._entries(axis, 0), self._entries(axis, 1)[..., : own.cells]
+        diagonal = own.chain.unknowns(diagonal)
         joined = between[..., -1] if own.periodic else None
         ties = between[..., own.chain.first : own.chain.first + own.unknowns - 1]
         if own.periodic and own.cells < 3:
             # A lone joined node is its own neighbour, and two are neighbours twice.
             diagonal = diagonal + 2 * between if own.cells == 1 else diagonal
             ties, joined = (ties if own.cells == 1 else between.sum(-1, keepdim=True)), None
-        # Nothing holds a lone node on which there is nothing.
-        diagonal = diagonal.masked_fill(diagonal == 0, torch.inf)
-        others = [other for i, other in enumerate(box.axes) if i != axis]
-        for colour in itertools.product(*(_colours(other) for other in others)):
-            yield (
-                axis,
-                colour,
-                Tridiagonal(diagonal[colour], ties[colour], None if joined is None else joined[colour]),
-            )
+        if axis in self.loose:
+            diagonal = diagonal.clone()
+            diagonal[..., :1] *= 2  # what nothing holds cannot be solved for
+        return diagonal, ties, joined
+
+    def _entries(self, axis: int, step: int) -> Tensor:
+        """Give the entries between nodes of lines, a step apart along them, of all unknowns beside."""
+        # A lone joined node is its own neighbour.
+        lone = [other.periodic and other.cells == 1 for other in self.box.axes]
+        choices = [(step,) if i == axis else (-1, 0, 1) if alone else (0,) for i, alone in enumerate(lone)]
+        total = reduce(
+            torch.add, (frames.entry(self.frame, self.box, each) for each in itertools.product(*choices))
+        )
+        for i, other in enumerate(self.box.axes):
+            total = total if i == axis else other.chain.unknowns(total, i - self.box.dim)
+        return total.movedim(axis, -1)
+
+    @cached_property
+    def _sweeps(self) -> LineSweeps | None:
+        """The same as compiled loops have it, if they do."""
+        few = any(axis.periodic and axis.cells < 3 for axis in self.box.axes)
+        if self.box.dim == 1 or few or self.loose or not math.prod(self.box.shape):
+            return None
+        whole = slice(None)  # lines have all unknowns along their axis
+        colours = [(axis, (*some[:axis], whole, *some[axis:])) for axis, some in self.colours]
+        return LineSweeps(self.box, self.frame, colours)
 
     def __call__(self, A: Map, x: Tensor | None, b: Tensor, sweeps: int, post: bool = False) -> Tensor:
         """Apply ``sweeps`` sweeps; see :class:`.Smoother`. With ``post`` the lines come in reverse order."""
+        if A is self.A and loops.apply_to(self.frame, x, b) and self._sweeps:
+            return self._sweeps(x, b, sweeps, post)
         x = torch.zeros_like(b) if x is None else x.clone()
+        steps = list(zip(self.colours, self.inverses, strict=True))
         for _ in range(sweeps):
-            for axis, colour, inverse in reversed(self.steps) if post else self.steps:
+            for (axis, colour), inverse in reversed(steps) if post else steps:
                 r = residual(A, x, b).movedim(axis + 2, -1)[(..., *colour, slice(None))]
                 x.movedim(axis + 2, -1)[(..., *colour, slice(None))] += inverse(r)
         return x
 
 
-def _colours(axis: Any) -> list[slice]:
-    """Give every second unknown, and the others; where an odd number is joined, the last is alone."""
-    count = axis.unknowns
-    odd = axis.periodic and count % 2 == 1
-    slices = [slice(0, count - odd, 2), slice(1, count, 2), slice(count - odd, count)]
-    return [some for some in slices if some.start < count and some.start < some.stop]
+def _of_lines(box: Box, axis: int) -> list[tuple[slice, ...]]:
+    """Give the colours of the lines along an axis, as unknowns of the others."""
+    others = [other for i, other in enumerate(box.axes) if i != axis]
+    return list(itertools.product(*map(_colours, others)))
 
 
-def _tie(A: Operator, axis: int) -> float:
-    """Give the energy of the numbers of the nodes along an axis, which is the sum of all ties along it."""
-    numbers = torch.arange(A.box.cells[axis] + 1.0, **A.like) - A.box.cells[axis] / 2
-    shape = [n + 1 for n in A.box.cells]
-    u = numbers.reshape(-1, *[1] * (A.box.dim - 1 - axis)).expand(shape)[None, None].contiguous()
-    return float((u * A.at_nodes(u)).sum())
+def _colours(axis: Axis) -> list[slice]:
+    """Give every second unknown, those that coarse grids have before the others, as for :class:`.RedBlack`.
 
-
-def _along(A: Operator, axis: int) -> tuple[Tensor, Tensor]:
-    """Give the diagonal, at unknowns, and the entries between neighbours along an axis, one for each cell.
-
-    Of these the other axes have unknowns. They are found by applying A to every third node along the axis,
-    and to every second along the others.
+    Where an odd number is joined, the last is alone.
     """
-    box, like = A.box, A.like
-    shape = [n + 1 for n in box.cells]
-    diagonal, between = torch.zeros(shape, **like), torch.zeros(shape, **like)
-    periods = [3 if i == axis else 2 for i in range(box.dim)]
-    for i, other in enumerate(box.axes):
-        if i != axis and other.periodic and other.cells == 1:
-            periods[i] = 1  # both its nodes are one
-    for colour in itertools.product(*map(range, periods)):
-        nodes: tuple[Any, ...] = tuple(
-            slice(first, None, period) for first, period in zip(colour, periods, strict=True)
-        )
-        e = torch.zeros((1, 1, *shape), **like)
-        e[(..., *nodes)] = 1
-        y = A.at_nodes(e)[0, 0]
-        diagonal[nodes] = y[nodes]
-        behind = y.narrow(axis, 1, shape[axis] - 1)  # of each node what its right neighbour has
-        before: tuple[Any, ...] = tuple(
-            slice(some.start, shape[i] - (i == axis), some.step) for i, some in enumerate(nodes)
-        )
-        between[before] = behind[before]
-    between = between.narrow(axis, 0, shape[axis] - 1)
-    for i, other in enumerate(box.axes):
-        diagonal = other.chain.loads(diagonal, i - box.dim)
-        if i != axis:
-            between = other.chain.loads(between, i - box.dim)
-    return diagonal, between
+    count, new = axis.unknowns, int(axis.ends[0] != "dirichlet")
+    pairs = count - (axis.periodic and count % 2)
+    slices = slice(pairs, count), slice(1 - new, pairs, 2), slice(new, pairs, 2)
+    return [some for some in slices if range(count)[some]]
+
+
+def _strong(frame: Tensor, box: Box) -> list[int]:
+    """Give the axes whose ties are not weak at every node; all where there are no ties."""
+    ties = frames.ties(frame, box)
+    strong = [(tie > 0) & reduce(and_, (tie >= WEAK * other for other in ties)) for tie in ties]
+    return [axis for axis, where in enumerate(strong) if where.any()] or list(range(box.dim))

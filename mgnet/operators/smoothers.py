@@ -11,9 +11,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from . import loops
-from .contract import Map, residual
+from . import frames, loops
+from .contract import Map, Operator, residual
 from .lines import Lines
+from .sweeps import PointSweeps
 
 __all__ = [
     "SMOOTHERS",
@@ -111,15 +112,35 @@ class RedBlack:
         self.inverse, self.omega = _inverted(diagonal), omega
         choices = [(slice(None),) if first is None else _every_second(1 - first, first) for first in new]
         self.colours = list(itertools.product(*choices))
+        # The operator that compiled loops have last met, and their sweeps over it, if there are any.
+        self._known: tuple[Any, PointSweeps | None] = (None, None)
 
     def __call__(self, A: Map, x: Tensor | None, b: Tensor, sweeps: int, post: bool = False) -> Tensor:
         """Apply ``sweeps`` sweeps; see :class:`Smoother`. With ``post`` the colours swap their order."""
+        looped = self._looped(A, x, b)
+        if looped:
+            return looped(x, b, sweeps, post)
         x = torch.zeros_like(b) if x is None else x.clone()
         for _ in range(sweeps):
             for colour in reversed(self.colours) if post else self.colours:
                 nodes: tuple[Any, ...] = (..., *colour)
                 x[nodes] += self._relaxation(residual(A, x, b), nodes)  # eq: red-black
         return x
+
+    def _looped(self, A: Any, *vectors: Tensor | None) -> PointSweeps | None:
+        """Give the sweeps as compiled loops have them, where they may work on vectors."""
+        if callable(self.inverse) or not loops.apply_to(self.inverse, *getattr(A, "numbers", ()), *vectors):
+            return None
+        if self._known[0] is not A:
+            self._known = A, self._swept(A) if isinstance(A, Operator) and hasattr(A, "box") else None
+        return self._known[1]
+
+    def _swept(self, A: Operator) -> PointSweeps | None:
+        # A lone joined node is its own neighbour.
+        lone = any(axis.periodic and axis.cells == 1 for axis in A.box.axes)
+        if A.box.dim == 1 or lone or not math.prod(A.box.shape):
+            return None
+        return PointSweeps(A.box, frames.joined(A.frame, A.box), self.colours, self.inverse, self.omega)
 
     def _relaxation(self, r: Tensor, nodes: tuple[Any, ...]) -> Tensor:
         if callable(self.inverse):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from .. import stencils
 from ..core.arrays import sent
 from ..core.checks import number, positive
+from . import frames
 from .boxes import Box, three
 from .contract import Map, Operator, fused
 from .convolutions import Prolongation, Stencil
@@ -241,6 +243,25 @@ class Stiffness(Stencil, Operator):
         """Return the matrix in SciPy's form."""
         return self.box.matrix(self.form.a, self.form.c, self.form.lumped)
 
+    @property
+    def frame(self) -> Tensor:
+        """The entries between nodes in one array, which is not kept."""
+        form = replace(self.form, ends=(("natural", "natural"),) * self.dim)
+        axes, found = form.couplings(form.on(self.box.cells)), frames.frame(self.box, self.like)
+        for step, field in zip(frames.steps(self.dim), frames.inside(found, self.box), strict=True):
+            parts = [_band(axis, s) for axis, s in zip(axes, step, strict=True)]
+            # K⊗M⊗M + M⊗K⊗M + M⊗M⊗K, axis by axis.
+            stiff, mass = parts[0]
+            for K, M in parts[1:]:
+                stiff, mass = (
+                    np.multiply.outer(stiff, M) + np.multiply.outer(mass, K),
+                    np.multiply.outer(mass, M),
+                )
+            if form.lumped and not any(step):
+                stiff = stiff + form.c * reduce(np.multiply.outer, [axis[3, :-1] for axis in axes])
+            field.copy_(torch.from_numpy(stiff))
+        return found
+
     def compiled(self) -> tuple[int, Any]:
         """Return the matrices of all axes as :mod:`mgnet.kernels.tensor` has them."""
         dtype = self.weight.numpy().dtype
@@ -327,6 +348,17 @@ class Stiffness3d(Stiffness, nn.Conv3d):
 
 
 Stiffness.members = (Stiffness1d, Stiffness2d, Stiffness3d)
+
+
+def _band(axis: np.ndarray, step: int) -> tuple[np.ndarray, np.ndarray]:
+    """Give the entries between each node of an axis and its neighbour at a step, stiffness and mass."""
+    k, s, m, w = axis
+    if step:
+        ties = np.stack((-k, m))
+        stiff, mass = ties[:, 1:] if step > 0 else ties[:, :-1]
+    else:
+        stiff, mass = s[:-1] + k[:-1] + k[1:], w[:-1] - m[:-1] - m[1:]
+    return stiff, mass
 
 
 def _even(axis: np.ndarray, joined: bool) -> np.ndarray:

@@ -106,11 +106,18 @@ class WeightedStiffness(NodalOperator):
 
     def kept(self, x: Tensor) -> Tensor:
         """Return values or loads, shape ``(..., *unknowns)``, with zeros where there is no equation."""
-        return x if self._free is None else x * self._free
+        return x if self.free is None else x * self._free(x.dtype)
+
+    def _free(self, dtype: torch.dtype) -> Tensor:
+        """Give 1 at unknowns that have an equation and 0 at the others; one of each precision is kept."""
+        if dtype not in self._masks:
+            assert self.free is not None
+            self._masks[dtype] = self.box.unknowns(self.free).to(dtype)
+        return self._masks[dtype]
 
     @cached_property
-    def _free(self) -> Tensor | None:
-        return None if self.free is None else self.box.unknowns(self.free)
+    def _masks(self) -> dict[torch.dtype, Tensor]:
+        return {}
 
     @property
     def numbers(self) -> tuple[Tensor, ...]:
@@ -136,7 +143,7 @@ class WeightedStiffness(NodalOperator):
 
     def scaled(self, factor: float, dtype: torch.dtype) -> StencilStiffness:
         """Return a multiple of the operator in another precision, as entries."""
-        return self._assembled(factor, dtype)
+        return self._assembled(self._entries.frame, factor, dtype)
 
     def to_sparse(self) -> sp.csc_array:
         """Return the matrix in SciPy's form."""
@@ -148,10 +155,10 @@ class WeightedStiffness(NodalOperator):
 
     @cached_property
     def _entries(self) -> StencilStiffness:
-        return self._assembled(1.0, self.like["dtype"])
+        return self._assembled(self.frame, 1.0, self.like["dtype"])
 
-    def _assembled(self, factor: float, dtype: torch.dtype) -> StencilStiffness:
-        frame = (factor * self.frame).to(dtype)
+    def _assembled(self, frame: Tensor, factor: float, dtype: torch.dtype) -> StencilStiffness:
+        frame = frame if factor == 1 and frame.dtype == dtype else (factor * frame).to(dtype)
         return StencilStiffness.framed(
             self.box, frame, self.singular, math.inf, (factor * self.sums).to(dtype), True, self.uneven
         )
@@ -168,10 +175,10 @@ class WeightedStiffness(NodalOperator):
                 for weight, element in zip(self.weights, self._elements, strict=True):
                     here.add_(weight.detach(), alpha=float(element[i, j]))
         for step, field in fields.items():
+            here, there = ends_of(step, field.shape)
             if self.reaction is not None and (not any(step) or step in self.reaction.pairs):
-                field += self.reaction.pairs.get(step, self.reaction.centre).detach()
+                field[here] += self.reaction.pairs.get(step, self.reaction.centre).detach()[here]
             if self.free is not None:
-                here, there = ends_of(step, field.shape)
                 field[here] *= self.free[here] & self.free[there]
         return frame
 

@@ -157,8 +157,8 @@ class Poisson:
         self._rule = load
         self.load = load or self._load_of(self.f)
         # Whether anything came as a tensor, so that answers are to be tensors.
-        several = a if isinstance(a, tuple) else (a,)
-        self.tensors = any(isinstance(x, Tensor) for x in (f, b, c, nodes, *several, self.region.values))
+        several = (*(a if isinstance(a, tuple) else (a,)), *(() if fixed is None else fixed[1:]))
+        self.tensors = any(isinstance(x, Tensor) for x in (f, b, c, nodes, *several))
         # A number f is a constant, also where it became nodal values to take derivatives by.
         array_f = isinstance(self.f, Tensor) and not (is_number(f) or self.by_cell(self.f))
         # Whether f, and c with it, counts by its nodal values; and whether they are lumped.

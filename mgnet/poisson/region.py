@@ -157,7 +157,11 @@ class Region:
         pairs = [np.zeros((2, 0), np.int64)]
         for place, joined in enumerate(self.joined):
             if joined:
-                pairs.append(np.stack([np.take(at_nodes, end, place).ravel() for end in (0, -1)]))
+                ends = np.stack([np.take(at_nodes, end, place) for end in (0, -1)])
+                pairs.append(ends.reshape(2, -1))
+                # Both are seen along the axes to come: a corner of two joined axes is one node.
+                for end in (0, -1):
+                    at_nodes[(slice(None),) * place + (end,)] = ends.max(0)
         low, high = np.concatenate(pairs, 1)
         both = (low > 0) & (high > 0)
         ones = np.ones(int(both.sum()))
@@ -165,13 +169,7 @@ class Region:
         merged = scipy.sparse.csgraph.connected_components(graph, directed=False)[1]
         # The nodes without a cell keep the number 0.
         order = np.where(merged == merged[0], 0, merged + 1)
-        at_nodes = np.unique(order, return_inverse=True)[1][at_nodes]
-        for place, joined in enumerate(self.joined):
-            if joined:
-                ends = np.maximum(np.take(at_nodes, 0, place), np.take(at_nodes, -1, place))
-                for end in (0, -1):
-                    at_nodes[(slice(None),) * place + (end,)] = ends
-        return at_nodes
+        return np.unique(order, return_inverse=True)[1][at_nodes]
 
 
 def _mask(name: str, value: Any, shape: tuple[int, ...], what: str) -> Tensor:

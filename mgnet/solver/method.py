@@ -175,7 +175,7 @@ class Method(Lazy):
     def _rounding(self, b: Tensor, measured: bool) -> float:
         """Give what rounding may leave of an error relative to u; less where it is measured."""
         # On an interval sums are few; in boxes they may lose more.
-        terms = 4 if measured or self.system.box.dim == 1 else 32
+        terms = 4 if (measured and not self.system.A.gaps) or self.system.box.dim == 1 else 32
         return torch.finfo(b.dtype).eps * (terms + math.sqrt(self.system.problem.n))
 
     def _judged(self, u: Tensor, outcome: Outcome, b: Tensor, tol: float, refine: bool) -> Found:

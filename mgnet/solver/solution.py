@@ -360,7 +360,7 @@ class Solution:
                 "u",
                 "hidden by vmap"
                 if hidden(self._u)
-                else f"{np.nanmin(self._values):.6g} to {np.nanmax(self._values):.6g}",
+                else f"{np.fmin.reduce(self._values, None):.6g} to {np.fmax.reduce(self._values, None):.6g}",
             ),
         ]
 

@@ -71,7 +71,8 @@ def solve(
     smoother : {"jacobi", "red-black", "chebyshev", "line"}, optional
         Smoother of the cycles: "jacobi" in one dimension and "chebyshev" in more by default. "red-black" has
         four colours in the plane and eight in space; "line" relaxes whole lines, by elimination, along the
-        strongly tied axes in turn.
+        strongly tied axes in turn, and is what "auto" takes where cells are flat in some places and tall in
+        others.
     sweeps : (int, int), default (2, 2)
         Sweeps before and after the coarse correction, ν₁ and ν₂.
     levels : int, optional
@@ -104,8 +105,8 @@ def solve(
     Returns
     -------
     Solution
-        In torch tensors if f, b, a, c or the nodes came as such, the function f returns one, or anything
-        requires a gradient; else in NumPy arrays.
+        In torch tensors if f, b, a, c, the nodes or the values of ``fixed`` came as such, the function f
+        returns one, or anything requires a gradient; else in NumPy arrays.
 
     Raises
     ------
@@ -159,7 +160,8 @@ def solve(
             dtype = given.dtype if isinstance(given, Tensor) else torch.float64
         if device is None:
             sides = [side.g for pair in problem.conditions for side in pair]
-            device = next((x.device for x in (f, b, a, c, nodes, *sides) if isinstance(x, Tensor)), None)
+            known = (f, b, *(a if isinstance(a, tuple) else (a,)), c, nodes, *sides, problem.region.values)
+            device = next((x.device for x in known if isinstance(x, Tensor)), None)
         hierarchy = Hierarchy(
             problem.sample((0,) * len(problem.samples)) if problem.samples else problem,
             method=method,

@@ -12,7 +12,7 @@ import operator_list
 import pytest
 import scipy.linalg
 import torch
-from operator_list import ENDS, at_all_nodes, entries_of, kron
+from operator_list import ENDS, Cells, at_all_nodes, entries_of, kron, lump
 from random_boxes import as_matrix
 
 import mgnet
@@ -53,12 +53,8 @@ def random_cases(
         a = 10 ** rng.uniform(-digits, digits, counts)
         c = 10 ** rng.uniform(-digits, digits, counts) if count % 2 else None
         box = Box([Axis(n, w, ends) for n, w, ends in zip(counts, h, each, strict=True)])
-        E, whole, reaction = unknowns_of(box), at_all_nodes(h, a, None, robin), None
-        if c is not None:
-            M, lumped = at_all_nodes(h, 0 * a, c, [(0, 0)] * dim), count % 4 == 3
-            reaction = entries_of(box, M, lumped)
-            whole += np.diag(M.sum(1)) if lumped else M
-        yield CellStiffness(box, torch.from_numpy(a), reaction, robin), E.T @ whole @ E
+        cells, E = Cells(box, a, c, count % 4 == 3, robin), unknowns_of(box)
+        yield cells.operator(torch.float64), E.T @ cells.whole @ E
 
 
 def close(found: Any, expected: np.ndarray, digits: float = 1e-13) -> None:
@@ -112,11 +108,9 @@ def test_equal_cells_are_a_convolution(dim: int) -> None:
         a = torch.full(box.cells, 1.7, dtype=torch.float64)
         h = [axis.h for axis in box.axes]
         M = at_all_nodes(h, np.zeros(box.cells), np.full(box.cells, 0.6), [(0, 0)] * dim)
-        for lumped in (False, True):
-            A, equal = (
-                CellStiffness(box, a, entries_of(box, M, lumped)),
-                Stiffness.of(box, 1.7, 0.6, lumped=lumped),
-            )
+        for lumps in (False, True):
+            A = CellStiffness(box, a, entries_of(box, lump(M) if lumps else M))
+            equal = Stiffness.of(box, 1.7, 0.6, lumped=lumps)
             close(A.to_dense(), equal.to_dense().numpy())
             close(A.diagonal(), equal.diagonal().expand(box.shape).numpy())
 
@@ -124,9 +118,8 @@ def test_equal_cells_are_a_convolution(dim: int) -> None:
 def test_robin_sides_count_in_the_bound() -> None:
     """Beside a large alpha theirs is the largest eigenvalue, 3/2 for each axis of the side."""
     box = Box([Axis(4, 1.0, ENDS["free"])] * 3)
-    A = CellStiffness(
-        box, torch.ones(4, 4, 4, dtype=torch.float64), None, [(1e4, 0.0), (0.0, 0.0), (0.0, 0.0)]
-    )
+    robin = [(1e4, 0.0), (0.0, 0.0), (0.0, 0.0)]
+    A = Cells(box, np.ones((4, 4, 4)), None, False, robin).operator(torch.float64)
     largest = spectral_radius(A.to_dense().numpy())
     assert largest == pytest.approx(2.25, rel=0.05)
     assert largest <= A.largest

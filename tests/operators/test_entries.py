@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from operator_list import Case, boxes_of_cells, boxes_of_entries
+from operator_list import Case, boxes_of_cells, boxes_of_entries, boxes_of_weights
 from torch import Tensor
 
 from mgnet.operators import frames, loops
@@ -22,8 +22,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 CASES = [
     case
-    for case in itertools.chain(boxes_of_cells(), boxes_of_entries())
-    if case.name.startswith(("cells-A", "entries-A"))
+    for case in itertools.chain(boxes_of_cells(), boxes_of_entries(), boxes_of_weights())
+    if case.name.startswith(("cells-A", "entries-A", "weights-A"))
 ]
 # Rounding of a coarse operator of an operator whose entries differ by some orders of magnitude.
 DIGITS = {torch.float64: 1e-13, torch.float32: 2e-5}
@@ -123,7 +123,7 @@ def test_entries_share_memory() -> None:
     a = torch.rand(box.cells, dtype=torch.float64) + 0.1
     A = CellStiffness(box, a)
     coarse, _ = A.coarsen()
-    (E, _), (cells, *_) = coarse.compiled()[1], A.compiled()[1]
+    (E, *_), (cells, *_) = coarse.compiled()[1], A.compiled()[1]
     assert np.shares_memory(E, coarse.centre.numpy())
     assert np.shares_memory(cells, a.numpy())
 

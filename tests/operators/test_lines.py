@@ -65,7 +65,7 @@ def test_a_sweep_is_block_gauss_seidel(name: str, varying: bool) -> None:
     smoother = Lines(A)
     lines = [
         line
-        for axis, colour, _ in smoother.steps
+        for axis, colour in smoother.colours
         for line in np.moveaxis(numbers, axis, -1)[(*colour, slice(None))].reshape(-1, shape[axis])
     ]
     x, b = rng.normal(size=(2, len(dense)))
@@ -83,9 +83,9 @@ def test_a_sweep_is_block_gauss_seidel(name: str, varying: bool) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_all_axes_have_their_lines_or_those_that_are_tied(name: str) -> None:
     A = Hierarchy(problem(name, True)).A
-    assert {axis for axis, *_ in Lines(A).steps} == set(range(A.box.dim))
+    assert {axis for axis, _ in Lines(A).colours} == set(range(A.box.dim))
     stretched = Poisson(n=(6, 6), dim=2, domain=((0, 1), (0, 10)), a=np.ones((6, 6)))
-    assert {axis for axis, *_ in Lines(Hierarchy(stretched).A).steps} == {0}
+    assert {axis for axis, _ in Lines(Hierarchy(stretched).A).colours} == {0}
 
 
 @pytest.mark.parametrize("keywords", [{"domain": ((0, 1), (0, 1000))}, {"boundary": ROBIN}, {}])

@@ -460,7 +460,7 @@ def test_conditions(error: type[Exception], name: str, shown: str, keywords: dic
         (lambda: Robin(-1.0), ValueError, "Robin alpha: got -1.0; accepted: a number of at least 0"),
         (lambda: Robin(NAN), ValueError, "Robin alpha: got nan; accepted: a finite number"),
         (lambda: Robin(1.0, "g"), TypeError, "Robin g: got 'g'; accepted: a real number"),
-        (lambda: Robin(lambda x: x), TypeError, "Robin alpha: got <function"),
+        (lambda: Robin(["a"]), TypeError, "Robin alpha: got "),
     ],
 )
 def test_data_of_conditions(make: Callable[[], Any], error: type[Exception], message: str) -> None:
@@ -792,11 +792,8 @@ def test_joined_axes_that_are_none(periodic: Any) -> None:
 
 def test_what_exists_on_an_interval_only() -> None:
     refuses(ValueError, "method: got 'exact' in 2 dimensions; accepted: 'auto' or another", method="exact")
-    refuses(
-        ValueError,
-        "nodes: got nodes with dim=2; accepted: n and domain, or dim=1",
-        nodes=np.linspace(0, 1, 9),
-    )
+    words = "nodes: got numpy.ndarray of shape (9,); accepted: a tuple of 2 arrays, one for each axis"
+    refuses(ValueError, words, nodes=np.linspace(0, 1, 9))
 
 
 ONES = np.ones(9)

@@ -98,6 +98,8 @@ def test_data_of_a_box(kind: Callable[[np.ndarray], Any]) -> None:
     at_nodes, in_cells = 1 + np.arange(12.0).reshape(3, 4), 1 + np.arange(6.0).reshape(2, 3)
     of_each = [(name, x) for name in ("f", "c", "a") for x in (at_nodes, in_cells)]
     for name, values in (*of_each, ("b", in_cells[:1, :2])):
+        if name == "a" and kind is KINDS["tuple"]:
+            continue  # one for each axis
         rest: dict[str, Any] = {"f": 1.0} if name not in ("f", "b") else {}
         expected = mgnet.solve(**rest, n=(2, 3), dim=2, **{name: values}).u
         found = mgnet.solve(**rest, n=(2, 3), dim=2, **{name: kind(values)}).u
@@ -249,7 +251,7 @@ def test_no_message_shows_a_whole_array() -> None:
         lambda: mgnet.solve(1.0, 4, dim=2, boundary={"left": many}),
         lambda: mgnet.solve(1.0, 4, load=many),
         lambda: mgnet.Hierarchy(many),
-        lambda: Robin(many),
+        lambda: mgnet.solve(1.0, 4, left=Robin(many)),
     ):
         with pytest.raises((TypeError, ValueError)) as caught:
             call()

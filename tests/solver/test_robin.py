@@ -106,5 +106,5 @@ def test_what_alpha_may_be() -> None:
         for kind in (float, number, np.float32):
             with pytest.raises(ValueError, match="^Robin alpha: got "):
                 Robin(kind(bad))
-    with pytest.raises(TypeError, match="^Robin alpha: got .*; accepted: a real number"):
-        Robin(torch.ones(3, requires_grad=True))
+    with pytest.raises(TypeError, match="^left: got Robin.* with alpha = .*; accepted: a number"):
+        mgnet.solve(1.0, 4, left=Robin(torch.ones(3, requires_grad=True)))
