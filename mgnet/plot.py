@@ -14,9 +14,11 @@ __all__ = ["confusion_matrix", "images", "kernels", "learning_curves", "misclass
 MOST_POINTS = 4096
 # The same for each axis of a map.
 MOST_CELLS = 512
+# So many cells of equal width look smooth.
+FEWEST_CELLS = 128
 
 
-def nodal(x: np.ndarray, u: np.ndarray, ax: Any = None, **style: Any) -> Any:
+def nodal(x: np.ndarray, u: np.ndarray, ax: Any = None, active: Any = None, **style: Any) -> Any:
     """Draw nodal values over the nodes.
 
     Parameters
@@ -27,6 +29,8 @@ def nodal(x: np.ndarray, u: np.ndarray, ax: Any = None, **style: Any) -> Any:
         Nodal values; one line per row.
     ax : matplotlib axes, optional
         Where to draw; a new figure by default.
+    active : numpy.ndarray of bool, shape (nodes - 1,), optional
+        Over which cells there is a line; all by default.
     **style
         For ``matplotlib.axes.Axes.plot``.
 
@@ -36,15 +40,20 @@ def nodal(x: np.ndarray, u: np.ndarray, ax: Any = None, **style: Any) -> Any:
         Where it was drawn.
     """
     ax = _axes(ax)
-    step = -(-len(x) // MOST_POINTS)
-    sample = np.union1d(np.arange(0, len(x), step), [len(x) - 1])
-    ax.plot(x[sample], np.atleast_2d(u)[:, sample].T, **style)
+    sample = _sample(len(x), MOST_POINTS)
+    x, u = x[sample], np.atleast_2d(u)[:, sample]
+    if active is not None:
+        gaps = 1 + np.flatnonzero(~np.logical_or.reduceat(active, sample[:-1]))
+        x, u = np.insert(x, gaps, x[gaps]), np.insert(u, gaps, np.nan, axis=1)
+    ax.plot(x, u.T, **style)
     ax.set(xlabel="x", ylabel="u")
     ax.margins(x=0)
     return ax
 
 
-def nodal_map(x: np.ndarray, y: np.ndarray, u: np.ndarray, ax: Any = None, **style: Any) -> Any:
+def nodal_map(
+    x: np.ndarray, y: np.ndarray, u: np.ndarray, ax: Any = None, active: Any = None, **style: Any
+) -> Any:
     """Draw nodal values in a rectangle by colour, with a scale beside it.
 
     Parameters
@@ -55,6 +64,8 @@ def nodal_map(x: np.ndarray, y: np.ndarray, u: np.ndarray, ax: Any = None, **sty
         Nodal values.
     ax : matplotlib axes, optional
         Where to draw; a new figure by default.
+    active : numpy.ndarray of bool, shape (nodes along x - 1, nodes along y - 1), optional
+        Which cells are drawn; all by default.
     **style
         For ``matplotlib.axes.Axes.pcolormesh``.
 
@@ -64,12 +75,46 @@ def nodal_map(x: np.ndarray, y: np.ndarray, u: np.ndarray, ax: Any = None, **sty
         Where it was drawn.
     """
     ax = _axes(ax)
-    some = [slice(None, None, max(1, -(-len(axis) // MOST_CELLS))) for axis in (x, y)]
-    x, y, u = x[some[0]], y[some[1]], u[some[0], some[1]]
-    colours = ax.pcolormesh(x, y, u.T, shading="gouraud", rasterized=True, **style)
-    ax.figure.colorbar(colours, ax=ax, label="u")
+    for axis in (0, 1):
+        sample = _sample(u.shape[axis], MOST_CELLS)
+        u = u.take(sample, axis)
+        if active is not None:
+            active = np.logical_or.reduceat(active, sample[:-1], axis)
+        x, y = (x[sample], y) if axis == 0 else (x, y[sample])
+    # Colours are mixed along a cell, which are not those of the values between: long cells are divided.
+    (x, i, s), (y, j, t) = _divided(x), _divided(y)
+    u = _between(_between(u, i, s).T, j, t)
+    ax.figure.colorbar(ax.pcolormesh(x, y, u, shading="gouraud", rasterized=True, **style), ax=ax, label="u")
+    if active is not None:  # cells that are not, between nodes that have others, are covered
+        from matplotlib.colors import ListedColormap
+
+        cover, blank = (
+            np.ma.masked_where(active[np.ix_(i[:-1], j[:-1])].T, 0.0 * u[1:, 1:]),
+            ax.get_facecolor(),
+        )
+        ax.pcolormesh(x, y, cover, cmap=ListedColormap([blank]), rasterized=True)
     ax.set(aspect="equal", xlabel="x", ylabel="y")
     return ax
+
+
+def _sample(nodes: int, most: int) -> np.ndarray:
+    """Return the numbers of some nodes, the first and the last among them."""
+    return np.union1d(np.arange(0, nodes, -(-nodes // most)), [nodes - 1])
+
+
+def _divided(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return nodes, and more within long cells; and of each the cell, and the place in it from 0 to 1."""
+    pieces = np.ceil(np.diff(x) / (x[-1] - x[0]) * FEWEST_CELLS - 1e-6).clip(1).astype(int)
+    cell = np.repeat(np.arange(len(pieces)), pieces)
+    t = (np.arange(len(cell)) - (np.cumsum(pieces) - pieces)[cell]) / pieces[cell]
+    cell, t = np.append(cell, cell[-1]), np.append(t, 1.0)
+    return np.where(t < 1, x[cell] + t * (x[cell + 1] - x[cell]), x[cell + 1]), cell, t
+
+
+def _between(u: np.ndarray, cell: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """Return values between those of the first axis; at a node its own, also beside one that has none."""
+    low, high, t = u[cell], u[cell + 1], t[:, None]
+    return np.where(t == 0, low, np.where(t == 1, high, low + t * (high - low)))
 
 
 def _axes(ax: Any) -> Any:

@@ -228,7 +228,8 @@ def test_an_unconverged_answer_is_told_and_not_written(capsys: pytest.CaptureFix
         ),
         ([*PLANE, "--top", "free:0"], "--top: 'free:0' is not accepted; accepted are dirichlet:G"),
         ([*PLANE, "--top", "dirichlet:z"], "--top: 'z' at column 1"),
-        ([*PLANE, "--top", "robin:x,1"], "--top: 'x' at column 1"),
+        ([*PLANE, "--top", "robin:z,1"], "--top: 'z' at column 1"),
+        ([*PLANE, "--top", "robin:x - 1,1"], "top: Robin alpha: got"),
         ([*PLANE, "--top", "robin:-1,1"], "--top: Robin alpha: got -1.0; accepted: a number of at least 0"),
         (
             [*PLANE, "--top", "neumann:1/(y - 1)"],
@@ -262,7 +263,7 @@ def test_usage_errors_are_one_line(capsys: pytest.CaptureFixture[str], argv: lis
             "--rhs: got f.csv in 2 dimensions; accepted are an expression and a .npy file",
         ),
         (["--rhs", "bad.npy"], 4, "--rhs: bad.npy: not a readable .npy file"),
-        (["--rhs", "line.npy"], 4, "--rhs: line.npy: an array of shape (5,); 2 dimensions are accepted"),
+        (["--rhs", "line.npy"], 4, "--rhs: line.npy: an array of shape (5,); accepted: 2 dimensions"),
         (["--rhs", "none-in-it.npy"], 4, "--rhs: none-in-it.npy: no numbers in it"),
         (["--rhs", "hole.npy"], 4, "--rhs: hole.npy, entry (2, 1): nan: not a finite number"),
         (

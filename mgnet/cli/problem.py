@@ -1,13 +1,16 @@
-"""The options of ``mgnet solve`` that pose the problem: strings to the keywords of ``mgnet.solve``."""
+"""The options of ``mgnet solve`` that pose the problem: strings to the arguments of ``mgnet.solve``."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .shell import DAMAGED, USAGE, CommandError, reason, refused
+from .grid import cell_numbers, coordinates, grid
+from .shell import CommandError, refused
+from .values import AXES, dimensions, expression, function, is_array, mask, reading, values_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,100 +18,200 @@ if TYPE_CHECKING:
     from .expression import Expression
     from .tables import Table
 
-__all__ = ["AXES", "SIDES", "constant", "expression", "problem", "whole"]
+__all__ = ["SIDES", "Posed", "inputs", "problem"]
 
-AXES = ("x", "y", "z")
 SIDES = ("left", "right", "bottom", "top", "back", "front")  # low and high end of each axis
 
 
-def problem(arguments: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
-    """Return f and those keywords of ``mgnet.solve`` that say what is solved; None is its own default.
+@dataclass(frozen=True)
+class Posed:
+    """What is solved, and what is asked for beside the solution."""
 
-    Beside them are ``points``, which ``mgnet.load`` takes.
-    """
+    dim: int
+    f: Any
+    keywords: dict[str, Any]  # of ``mgnet.solve``; None is its own default
+    points: tuple[np.ndarray, np.ndarray] | None  # as ``mgnet.load`` takes them
+    fluxes: dict[str, Any]  # what was typed: the name of a side, or a mask of nodes
+    present: np.ndarray | None  # the nodes that have a cell; None where all have
+
+
+def problem(arguments: argparse.Namespace) -> Posed:
+    """Return the problem that the options pose."""
+    from .tables import Table
+
     dim = _dimension(arguments)
-    for side in SIDES[2 * dim :]:  # which there are not in so few dimensions
-        if (condition := getattr(arguments, side)) is not None:
-            needed = "--dim 2 or 3" if side in SIDES[:4] else "--dim 3"
-            raise CommandError(f"--{side}: got {condition!r} in {_dimensions(dim)}; accepted with {needed}")
-    rhs = _function("--rhs", arguments.rhs, dim, alone=_is_array(arguments.rhs))
-    a, c = _function("--a", arguments.a, dim), _function("--c", arguments.c, dim)
-    grid = _grid(arguments, dim, rhs, a, c)
+    _require_dimensions(arguments, dim)
+    joined = _joined(arguments.periodic, dim)
+    cells = None if arguments.cells is None else mask("--cells", arguments.cells, dim)
+    present = None if cells is None else _present(cells, joined)
+    held, across = _held(arguments, dim), _fluxes(arguments, dim, joined)
+    counting = [] if cells is None or present is None else [cells, present]
+    functions = _functions(arguments, dim, counting)
+    where = {} if cells is None else {f"--cells {arguments.cells}": cells}
+    where |= {f"--fixed {path}": nodes for path, nodes, _ in held}
+    where |= {f"--flux {text}": nodes for text, nodes in across.items() if not isinstance(nodes, str)}
+    tables = {option: found for option, found in functions.items() if isinstance(found, Table)}
+    box = grid(arguments, dim, tables, where)
     along = AXES[:dim] if dim > 1 else ()  # on an end there is nothing to vary with
     sides = {side: _condition(f"--{side}", getattr(arguments, side), along) for side in SIDES[: 2 * dim]}
-    return _values(rhs), {
-        **grid,
-        "a": _values(a),
-        "c": _values(c),
+    keywords = {
+        **box,
+        "a": _coefficient(functions, dim),
+        "c": values_of(functions["--c"]),
         "boundary": {side: condition for side, condition in sides.items() if condition} or None,
-        "periodic": _joined(arguments.periodic, dim) or None,
-        "points": _points(arguments.points, dim),
+        "periodic": joined or None,
+        "cells": cells,
+        "fixed": _fixed(held, coordinates(box)) if held else None,
     }
+    points = _points(arguments.points, dim)
+    return Posed(dim, values_of(functions["--rhs"]), keywords, points, across, present)
+
+
+def inputs(arguments: argparse.Namespace) -> list[str]:
+    """Return the names of the files that are read."""
+    texts = [arguments.rhs, arguments.points, arguments.cells, *_coefficients(arguments).values()]
+    texts += [getattr(arguments, f"nodes_{axis}") for axis in AXES]
+    texts += [part for text in arguments.fixed for part in text.split(",", 1)]
+    return [text for text in (*texts, *arguments.flux) if text and os.path.isfile(text)]
 
 
 def _dimension(arguments: argparse.Namespace) -> int:
     """Return --dim, or how many axes --n, --domain or a file speak of."""
-    cells = _cell_numbers(arguments.n)
+    numbers = cell_numbers(arguments.n)
     if arguments.dim is not None:
         return int(arguments.dim)
     from .tables import axes_of
 
-    files = [text for text in (arguments.rhs, arguments.a, arguments.c) if text and _is_array(text)]
-    counts = [len(cells), len(arguments.domain or ()) // 2, *map(axes_of, files)]
+    counts = [len(numbers), len(arguments.domain or ()) // 2]
+    counts += [i for i, axis in enumerate(AXES, start=1) if getattr(arguments, f"nodes_{axis}")]
+    data = [arguments.rhs, *_coefficients(arguments).values()]
+    counts += [axes_of(text) for text in data if text and is_array(text)]
+    masks = [arguments.cells, *(text.split(",", 1)[0] for text in arguments.fixed), *arguments.flux]
+    counts += [axes_of(text, columns=()) for text in masks if text and is_array(text)]
     return min(max(1, *counts), len(AXES))
 
 
-def _is_array(text: str) -> bool:
-    return text.lower().endswith(".npy")
+def _require_dimensions(arguments: argparse.Namespace, dim: int) -> None:
+    """Refuse the options of sides and axes that there are not in so few dimensions."""
+    kin = [(side, i // 2) for i, side in enumerate(SIDES)]
+    kin += [(f"{name}-{axis}", i) for name in ("nodes", "a") for i, axis in enumerate(AXES)]
+    for option, axis in kin:
+        if axis >= dim and (text := getattr(arguments, option.replace("-", "_"))) is not None:
+            needed = "--dim 2 or 3" if axis == 1 else "--dim 3"
+            raise CommandError(f"--{option}: got {text!r} in {dimensions(dim)}; accepted with {needed}")
 
 
-def _dimensions(dim: int) -> str:
-    return f"{dim} dimension{'s' if dim > 1 else ''}"
+def _coefficients(arguments: argparse.Namespace) -> dict[str, str | None]:
+    """Return what is said of a, of its parts along the axes, and of c, by option."""
+    along = {f"--a-{axis}": getattr(arguments, f"a_{axis}") for axis in AXES}
+    return {"--a": arguments.a, **along, "--c": arguments.c}
 
 
-def _cell_numbers(texts: Sequence[str] | None) -> list[int]:
-    for text in (texts or ())[1:]:  # argparse gives --n all that follows it
-        if not _is_accepted(text, ()):
-            accepted = "a whole number, or one per axis"
-            raise CommandError(f"--n: unrecognized arguments: {text}; accepted is {accepted}")
-    numbers = [whole("--n", text) for text in texts or ()]
-    return [number for number in numbers if number is not None]
+def _functions(
+    arguments: argparse.Namespace, dim: int, masks: Sequence[np.ndarray]
+) -> dict[str, Table | Expression | None]:
+    """Return the right-hand side and the coefficients, by option."""
+    texts = _coefficients(arguments)
+    parts = [option for option in texts if option.startswith("--a-") and texts[option] is not None]
+    if parts and arguments.a is not None:
+        raise CommandError(f"--a: got {arguments.a!r} and {parts[0]}; accepted: one of them")
+    rhs = function("--rhs", arguments.rhs, dim, is_array(arguments.rhs), masks)
+    others = {option: function(option, text, dim, masks=masks) for option, text in texts.items()}
+    return {"--rhs": rhs, **others}
 
 
-def _require_count(option: str, values: Sequence[Any], dim: int, each: int) -> None:
-    """Refuse values that are neither for all axes nor for each."""
-    counts = sorted({each, each * dim})
-    if values and len(values) not in counts:
-        expected = f"{' or '.join(map(str, counts))} argument{'s' if counts[-1] > 1 else ''}"
-        got = " ".join(map(str, values))
-        raise CommandError(f"{option}: expected {expected} in {_dimensions(dim)}, got {got}")
+def _coefficient(functions: Mapping[str, Table | Expression | None], dim: int) -> Any:
+    """Return a, or a tuple of its parts along the axes, one where nothing is said."""
+    parts = [values_of(functions[f"--a-{axis}"]) for axis in AXES[:dim]]
+    if all(part is None for part in parts):
+        return values_of(functions["--a"])
+    return parts[0] if dim == 1 else tuple(1.0 if part is None else part for part in parts)
 
 
-def _function(option: str, text: str | None, dim: int, alone: bool = True) -> Table | Expression | None:
-    """Return what the text stands for; `alone` accepts a table of values without their x."""
-    if text is None:
-        return None
-    from .tables import Table, is_file_name, read, read_array
+def _present(cells: np.ndarray, joined: bool | tuple[bool, ...]) -> np.ndarray:
+    """Return which nodes have a cell."""
+    from ..poisson.region import Region
 
+    with refused("--"):
+        axes = joined if isinstance(joined, tuple) else (joined,) * cells.ndim
+        present = Region(cells, None, axes, cells.shape).present
+    assert present is not None  # since there is a mask
+    return present.numpy()
+
+
+def _held(arguments: argparse.Namespace, dim: int) -> list[tuple[str, np.ndarray, str]]:
+    """Return the file, the mask and the values of each --fixed, the values as they were typed."""
+    held = []
+    for text in arguments.fixed:
+        path, _, values = (part.strip() for part in text.partition(","))
+        if not path or not values:
+            accepted = "MASK,VALUES, a file of True and False and a number, an expression or a file"
+            raise CommandError(f"--fixed: got {text!r}; accepted: {accepted}")
+        held.append((path, mask("--fixed", path, dim), values))
+    return held
+
+
+def _fixed(
+    held: Sequence[tuple[str, np.ndarray, str]], axes: Sequence[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return which nodes are held, and values of all nodes, of which those count."""
+    import numpy as np
+
+    shape = tuple(map(len, axes))
+    nodes, values = np.zeros(shape, bool), np.zeros(shape)
+    for path, here, text in held:
+        given = _at_nodes(text, here, axes)
+        twice = nodes[here] & (values[here] != given)
+        if twice.any():
+            place = tuple(int(i[np.argmax(twice)]) for i in np.nonzero(here))
+            one, other = values[place], np.broadcast_to(given, twice.shape)[np.argmax(twice)]
+            raise CommandError(
+                f"--fixed: got {one:g} and, by {path}, {other:g} at node {place}; accepted: one value"
+            )
+        values[here] = given
+        nodes |= here
+    return nodes, values
+
+
+def _at_nodes(text: str, nodes: np.ndarray, axes: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the values that are typed, or in a file, at the nodes of a mask."""
+    from .tables import TableError, is_file_name, read, read_array
+
+    dim = len(axes)
     if not is_file_name(text):
-        return expression(option, text, AXES[:dim])
-    if dim > 1 and not _is_array(text):
-        accepted = "accepted are an expression and a .npy file"
-        raise CommandError(f"{option}: got {text} in {_dimensions(dim)}; {accepted}")
-    with _reading(option):
-        if dim > 1:
-            return Table(text, read_array(text, dim)[None])
-        return read(text, columns=(1, 2) if alone else (2,))
+        typed = expression("--fixed", text, AXES[:dim])
+        with refused("--fixed: "):
+            return typed(*(x[i] for x, i in zip(axes, nodes.nonzero(), strict=True)))
+    if dim > 1 and not is_array(text):
+        accepted = "accepted are a number, an expression and a .npy file"
+        raise CommandError(f"--fixed: got {text} in {dimensions(dim)}; {accepted}")
+    with reading("--fixed"):
+        values = read(text, (1,), [nodes]).values if dim == 1 else read_array(text, {1, dim}, [nodes])
+        if values.shape == nodes.shape:
+            return values[nodes]
+        count = int(nodes.sum())
+        if values.shape != (count,):
+            accepted = f"one value for each node, {nodes.shape}, or for each that is held, {(count,)}"
+            raise TableError(f"{text}: an array of shape {values.shape}; accepted: {accepted}")
+        return values
 
 
-@contextmanager
-def _reading(option: str) -> Iterator[None]:
-    """Turn what is wrong with an option's file into the end of the command."""
-    try:
-        with refused(f"{option}: ", DAMAGED):
-            yield
-    except OSError as error:
-        raise CommandError(f"{option}: {reason(error)}") from error
+def _fluxes(arguments: argparse.Namespace, dim: int, joined: bool | tuple[bool, ...]) -> dict[str, Any]:
+    """Return the sides and the masks of nodes through which the flux is asked for, by what was typed."""
+    from .tables import is_file_name
+
+    periodic = joined if isinstance(joined, tuple) else (joined,) * dim
+    sides = [side for i, side in enumerate(SIDES[: 2 * dim]) if not periodic[i // 2]]
+    found: dict[str, Any] = {}
+    for text in arguments.flux:
+        if is_file_name(text):
+            found[text] = mask("--flux", text, dim)
+        elif text in sides:
+            found[text] = text
+        else:
+            some = ", ".join(sides) or "none, since all sides are joined"
+            raise CommandError(f"--flux: got {text!r}; accepted: {some}, or a file of True and False")
+    return found
 
 
 def _points(text: str | None, dim: int) -> tuple[np.ndarray, np.ndarray] | None:
@@ -120,136 +223,15 @@ def _points(text: str | None, dim: int) -> tuple[np.ndarray, np.ndarray] | None:
     if not is_file_name(text):
         accepted = f"a file that ends in {', '.join(ENDINGS)}, of columns {', '.join(AXES[:dim])}, q"
         raise CommandError(f"--points: got {text!r}; accepted: {accepted}")
-    with _reading("--points"):
+    with reading("--points"):
         *places, strengths = read(text, columns=(dim + 1,)).columns
     import numpy as np
 
     return np.stack(places, axis=-1), strengths
 
 
-def _grid(arguments: argparse.Namespace, dim: int, *functions: Table | Expression | None) -> dict[str, Any]:
-    """Return ``nodes``, or ``n`` and ``domain``, on which the files and the options agree."""
-    from .tables import Table, is_uniform
-
-    rhs, a, c = (function if isinstance(function, Table) else None for function in functions)
-    cells = _cells(arguments, dim, rhs, a, c)
-    _require_count("--domain", arguments.domain or (), dim, 2)
-    ends = [float(expression("--domain", text, names=())()) for text in arguments.domain or ()]
-    pairs = list(zip(ends[::2], ends[1::2], strict=True))
-    with refused(code=DAMAGED):
-        nodes = next((table.nodes() for table in (rhs, c) if table and table.x is not None), None)
-    if nodes is not None:
-        pairs = [_domain(pairs, nodes)]
-    domain = pairs if len(pairs) > 1 else (pairs or [(0.0, 1.0)]) * dim
-    # Without an x n is only a number yet, perhaps a huge one.
-    if any(table and table.x is not None for table in (rhs, a, c)):
-        import numpy as np
-
-        x = np.linspace(*domain[0], cells[0] + 1) if nodes is None else nodes
-        with refused(code=USAGE if nodes is None else DAMAGED):
-            for table in filter(None, (rhs, c)):
-                table.require_nodes(x)
-            if a:
-                a.require_cells(x)
-    if nodes is not None and not is_uniform(nodes):
-        return {"nodes": nodes}
-    return {"dim": dim, "n": cells, "domain": domain} if dim > 1 else {"n": cells[0], "domain": domain[0]}
-
-
-def _domain(given: Sequence[tuple[float, float]], nodes: np.ndarray) -> tuple[float, float]:
-    ends = float(nodes[0]), float(nodes[-1])
-    slack = 1e-9 * (ends[1] - ends[0])
-    for low, high in given:
-        if not abs(low - ends[0]) <= slack or not abs(high - ends[1]) <= slack:
-            raise CommandError(
-                f"--domain {low:g} {high:g}: the nodes in the file go from {ends[0]:g} to {ends[1]:g}"
-            )
-    return ends
-
-
-def expression(option: str, text: str, names: Sequence[str] = AXES[:1]) -> Expression:
-    """Read an expression in some coordinates; where only one is too much, say a word about ``--dim``."""
-    from .expression import ExpressionError, parse
-    from .tables import ENDINGS, is_other_file
-
-    with refused(f"{option}: "):
-        try:
-            return parse(text, names)
-        except ExpressionError as error:
-            if is_other_file(text):
-                accepted = f"an expression, or a file that ends in {', '.join(ENDINGS)} where a table is"
-                raise ExpressionError(f"got the file {text!r}; accepted: {accepted}") from None
-            if not names or not _is_accepted(text, AXES):
-                raise
-            raise ExpressionError(f"{error} (y with --dim 2 or 3, z with --dim 3)") from None
-
-
-def _is_accepted(text: str, names: Sequence[str]) -> bool:
-    from .expression import ExpressionError, parse
-
-    try:
-        parse(text, names)
-    except ExpressionError:
-        return False
-    return True
-
-
-def _values(function: Table | Expression | None) -> Any:
-    """Return what ``mgnet.solve`` takes: nodal values, a number, or a callable."""
-    from .expression import Expression
-
-    if not isinstance(function, Expression):
-        return None if function is None else function.values
-    return float(function(*[0.0] * len(function.names))) if function.is_constant else function
-
-
-def constant(option: str, text: str | None) -> float | None:
-    """Return the value of an option's expression without coordinates, None for None."""
-    return None if text is None else float(expression(option, text, names=())())
-
-
-def whole(option: str, text: str | None) -> int | None:
-    """Return the whole number that an option's expression stands for, None for None."""
-    number = constant(option, text)
-    if number is not None and not number.is_integer():
-        raise CommandError(f"{option}: {text!r} is not accepted; accepted is a whole number")
-    return None if number is None else int(number)
-
-
-def _cells(arguments: argparse.Namespace, dim: int, *tables: Table | None) -> tuple[int, ...]:
-    """Return the numbers of cells on which --n and the files agree; the tables are those of rhs, a and c."""
-    numbers = _cell_numbers(arguments.n)
-    _require_count("--n", numbers, dim, 1)
-    texts = {"--rhs": arguments.rhs, "--a": arguments.a, "--c": arguments.c}
-    told = {
-        f"{option} {text}": _readings(option, table)
-        for (option, text), table in zip(texts.items(), tables, strict=True)
-        if table
-    }
-    if not told and not numbers:
-        raise CommandError("--n is missing; accepted is a number of cells, or a file that says it")
-    given = tuple(numbers * dim if len(numbers) == 1 else numbers)
-    every = {**told, **({"--n": [given]} if numbers else {})}
-    counts = {source: readings[0] for source, readings in every.items()}
-    if len(set(counts.values())) > 1:
-        fitting = set.intersection(*map(set, every.values()))
-        if len(fitting) == 1:
-            return fitting.pop()
-        differ = ", ".join(f"{' x '.join(map(str, count))} by {source}" for source, count in counts.items())
-        code = DAMAGED if len({readings[0] for readings in told.values()}) > 1 else USAGE
-        raise CommandError(f"the numbers of cells differ: {differ}", code)
-    return next(iter(counts.values()))
-
-
-def _readings(option: str, table: Table) -> list[tuple[int, ...]]:
-    """Give the numbers of cells that a table may mean, the likeliest first; its x says what its rows are."""
-    per_cell, per_node = (tuple(size - nodal for size in table.values.shape) for nodal in (0, 1))
-    readings = [per_cell, per_node] if option == "--a" else [per_node, per_cell]
-    return readings if table.x is None else readings[:1]
-
-
 def _condition(option: str, text: str | None, names: Sequence[str] = ()) -> Any:
-    """Return a boundary condition; its last number may vary with the coordinates named."""
+    """Return a boundary condition; its numbers may vary with the coordinates named."""
     if text is None:
         return None
     import mgnet
@@ -261,9 +243,8 @@ def _condition(option: str, text: str | None, names: Sequence[str] = ()) -> Any:
     if condition is None or len(parts) != count or not all(part.strip() for part in parts):
         accepted = "dirichlet:G, neumann:G, robin:ALPHA,G"
         raise CommandError(f"{option}: {text!r} is not accepted; accepted are {accepted}")
-    *alpha, g = parts
     with refused(f"{option}: "):
-        return condition(*(constant(option, part) for part in alpha), _values(expression(option, g, names)))
+        return condition(*(values_of(expression(option, part, names)) for part in parts))
 
 
 def _outer_parts(text: str) -> list[str]:

@@ -110,8 +110,11 @@ def refused(prefix: str = "", code: int = USAGE) -> Iterator[None]:
 
 
 def table(figures: Mapping[str, Any]) -> str:
-    """Return figures as lines of name and value; underscores become blanks, None a dash."""
-    return "\n".join(f"{name.replace('_', ' '):<18}{_figure(value)}" for name, value in figures.items())
+    """Return figures as lines of name and value; a name's underscores become blanks, None a dash."""
+    names = (name.replace("_", " ") if name.isidentifier() else name for name in figures)
+    return "\n".join(
+        f"{name:<17} {_figure(value)}" for name, value in zip(names, figures.values(), strict=True)
+    )
 
 
 def _figure(value: Any) -> str:

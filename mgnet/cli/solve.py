@@ -8,11 +8,12 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .problem import AXES, SIDES, constant, expression, problem, whole
+from .problem import SIDES, Posed, inputs, problem
 from .shell import DONE, NOT_CONVERGED, CommandError, refused, report, say, table
+from .values import AXES, constant, expression, whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,12 +42,16 @@ per node, boundary included (--rhs, --c), or per cell (--a); its shape says --n.
 --points: columns x, q, then x, y, q or x, y, z, q: sources of strength q, one a
 row, anywhere in the domain.
 What has no x may be per cell or per node where --n or another file says --n.
+--nodes-x: one column; --n and --domain are those of axes without such a file.
+--cells, --fixed, --flux: masks, of True and False or 1 and 0, one per cell
+(--cells) or per node, an .npy array or on an interval a column. VALUES: one for
+each node, or for each that is held, in the order of the array.
 --out: columns x, u; then x, y, u or x, y, z, u, and u alone in an .npy array;
 an .npz archive has x, y, z and u, and .vtr is for ParaView (needs pyevtk).
 
 COND is dirichlet:G (u = G), neumann:G (a du/dnu = G, nu pointing outwards) or
 robin:ALPHA,G (a du/dnu + ALPHA u = G). Numbers may be constant expressions
-such as pi/2; in two and three dimensions G may vary with x, y, z.
+such as pi/2; in two and three dimensions ALPHA and G may vary with x, y, z.
 
 exit codes: 0 done, 2 usage, 3 not converged (then no file is written),
 4 damaged file, 5 resources, 129, 130, 131 and 143 ended by a signal
@@ -54,6 +59,7 @@ exit codes: 0 done, 2 usage, 3 not converged (then no file is written),
 examples:
   mgnet solve --rhs "pi**2*sin(pi*x)" --n 4096 --exact "sin(pi*x)"
   mgnet solve --dim 2 --rhs 1 --n 256 --top "dirichlet:x*(1 - x)" --plot u.png
+  mgnet solve --rhs 0 --cells lake.npy --fixed wells.npy,-2 --right dirichlet:1
 """
 
 
@@ -70,7 +76,16 @@ def declare(parser: argparse.ArgumentParser) -> None:
     option("--dim", "D", "1, 2 or 3 (default: what --n or a file implies, else 1)", choices=("1", "2", "3"))
     option("--n", "N", "number of cells, or one per axis; not needed with a file that says it", nargs="+")
     option("--domain", ("A", "B"), "two ends, or two per axis (default: 0 1)", nargs="+")
+    for axis in AXES:
+        option(f"--nodes-{axis}", "FILE", f"nodes along {axis}, increasing, instead of --n and --domain")
+    option("--cells", "FILE", "mask of the cells that are the domain (default: all)")
+    text = "nodes that are held, and their values, a number, EXPR or FILE; may be repeated"
+    option("--fixed", "MASK,VALUES", text, action="append", default=[])
     option("--a", "EXPR|FILE", "coefficient a > 0 (default: 1)")
+    for axis in AXES:
+        option(
+            f"--a-{axis}", "EXPR|FILE", f"that along {axis} of a diagonal tensor, instead of --a (default: 1)"
+        )
     option("--c", "EXPR|FILE", "coefficient c >= 0 (default: 0)")
     option("--points", "FILE", "sources at points, added to the right-hand side")
     for i, side in enumerate(SIDES):
@@ -90,8 +105,8 @@ def declare(parser: argparse.ArgumentParser) -> None:
     option("--dtype", "TYPE", "float64 (default) or float32", choices=("float32", "float64"))
     option("--device", "NAME", "cpu or cuda")
     flag("--refine", "refine a float32 solution with float64 residuals")
-    text = "report the flux a du/dnu through a side, such as left; may be repeated"
-    option("--flux", "SIDE", text, action="append", default=[])
+    text = "report the flux a du/dnu through a side, such as left, or what comes in at the nodes of a mask;"
+    option("--flux", "SIDE|FILE", f"{text} may be repeated", action="append", default=[])
     option("--exact", "EXPR", "the exact solution, to report the largest nodal error")
     option("--plot", "FILE", f"draw u ({', '.join(PLOT_ENDINGS)})")
     option("--out", "FILE", f"write nodes and u ({', '.join(OUT_ENDINGS)})")
@@ -106,35 +121,34 @@ def _unshielded(text: str) -> str:
 
 def _solve(arguments: argparse.Namespace) -> int:
     _require_writable(arguments)
-    f, keywords = _keywords(arguments)
-    dim = keywords.get("dim", 1)
-    _require_sides(arguments.flux, dim, keywords.get("periodic", False))
-    exact = expression("--exact", arguments.exact, AXES[:dim]) if arguments.exact is not None else None
+    posed = problem(arguments)
+    keywords = _keywords(arguments, posed)
+    exact = expression("--exact", arguments.exact, AXES[: posed.dim]) if arguments.exact is not None else None
 
     import numpy as np
 
     import mgnet
 
-    points = keywords.pop("points", None)
-    solve = mgnet.solve if points is None else _with_points(points)  # this imports torch, not to be timed
+    # This imports torch, not to be timed.
+    solve = mgnet.solve if posed.points is None else _with_points(posed.points)
     with refused(), np.errstate(all="ignore"):  # the status tells what overflow comes to
         began = time.perf_counter()
-        solution = solve(f, **keywords, throw=False)
+        solution = solve(posed.f, **keywords, throw=False)
         seconds = time.perf_counter() - began
-    n: Any = keywords["n"] if "n" in keywords else len(keywords["nodes"]) - 1
-    figures = _figures(solution, n if dim == 1 else list(n), seconds, exact)
+    figures = _figures(solution, keywords, seconds)
+    if exact is not None:
+        figures["max_error"] = _max_error(solution, exact, posed.present)
     converged = figures["status"] == "CONVERGED"
-    if arguments.flux:
-        with np.errstate(all="ignore"):
-            figures["flux"] = {side: _finite(solution.flux(side)) for side in arguments.flux}
-    files = [path for path in (arguments.out, arguments.plot) if path]
-    if converged:
-        with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"):
+        if posed.fluxes:
+            figures["flux"] = {text: _finite(solution.flux(place)) for text, place in posed.fluxes.items()}
+        if converged:
             _write_files(solution, arguments)
+    files = [path for path in (arguments.out, arguments.plot) if path]
     if arguments.json:
         say(json.dumps(figures, allow_nan=False))
     else:
-        say(_table(figures, solution, "nodes" not in keywords, files if converged else []))
+        say(_table(figures, solution, posed, files if converged else []))
     if converged:
         return DONE
     unwritten = f" ({' and '.join(files)} not written)" if files else ""
@@ -157,9 +171,9 @@ def _with_points(points: Any) -> Callable[..., Any]:
     return solve
 
 
-def _keywords(arguments: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
-    f, given = problem(arguments)
-    given |= {
+def _keywords(arguments: argparse.Namespace, posed: Posed) -> dict[str, Any]:
+    given = {
+        **posed.keywords,
         **{
             name: getattr(arguments, name)
             for name in ("load", "compatible", "method", "smoother", "dtype", "device")
@@ -171,15 +185,20 @@ def _keywords(arguments: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
         "refine": arguments.refine or None,
     }
     # What was not given is left to the library's own defaults.
-    return f, {name: value for name, value in given.items() if value is not None}
+    return {name: value for name, value in given.items() if value is not None}
 
 
-def _figures(solution: Any, n: int | list[int], seconds: float, exact: Expression | None) -> dict[str, Any]:
+def _figures(solution: Any, keywords: Mapping[str, Any], seconds: float) -> dict[str, Any]:
     """Return what --json prints."""
-    figures = {
+    dim = keywords.get("dim", 1)
+    if "n" in keywords:
+        n = keywords["n"] if dim == 1 else list(keywords["n"])
+    else:
+        n = len(keywords["nodes"]) - 1 if dim == 1 else [len(x) - 1 for x in keywords["nodes"]]
+    return {
         "status": solution.status.name,
         "n": n,
-        "dim": 1 if isinstance(n, int) else len(n),
+        "dim": dim,
         "dtype": str(solution.dtype).removeprefix("torch."),
         "device": str(solution.device),
         "method": str(solution.method),
@@ -188,17 +207,6 @@ def _figures(solution: Any, n: int | list[int], seconds: float, exact: Expressio
         "error_estimate": _finite(solution.error_estimate),
         "seconds": seconds,
     }
-    return figures if exact is None else {**figures, "max_error": _max_error(solution, exact)}
-
-
-def _require_sides(names: Sequence[str], dim: int, periodic: Any) -> None:
-    """Refuse the names of what are no sides, or are joined."""
-    joined = [periodic] * dim if isinstance(periodic, bool) else list(periodic)
-    sides = [side for i, side in enumerate(SIDES[: 2 * dim]) if not joined[i // 2]]
-    for name in names:
-        if name not in sides:
-            accepted = ", ".join(sides) or "none, since all sides are joined"
-            raise CommandError(f"--flux: got {name!r}; accepted: {accepted}")
 
 
 def _finite(number: Any) -> float | None:
@@ -210,7 +218,8 @@ def _axes(solution: Any) -> tuple[np.ndarray, ...]:
     return solution.x if isinstance(solution.x, tuple) else (solution.x,)
 
 
-def _max_error(solution: Any, exact: Expression) -> float | None:
+def _max_error(solution: Any, exact: Expression, present: np.ndarray | None) -> float | None:
+    """Return the largest error at the nodes that have a cell."""
     import numpy as np
 
     first, *others = _axes(solution)
@@ -220,20 +229,24 @@ def _max_error(solution: Any, exact: Expression) -> float | None:
         for start in range(0, len(first), step):
             part = slice(start, start + step)
             u = np.asarray(solution.u[part], dtype=np.float64)
-            errors.append(np.max(np.abs(u - exact(*np.ix_(first[part], *others)))))
+            places = list(np.ix_(first[part], *others))
+            if present is not None:  # elsewhere there may be no exact solution either
+                u, *places = (x[present[part]] for x in np.broadcast_arrays(u, *places))
+            errors.append(np.max(np.abs(u - exact(*places)), initial=0.0))
     return _finite(np.max(errors))
 
 
-def _table(figures: dict[str, Any], solution: Any, uniform: bool, files: Sequence[str]) -> str:
-    kind = "uniform" if uniform else "given nodes"
-    n = figures["n"]
-    fluxes = {f"flux {side}": flux for side, flux in figures.get("flux", {}).items()}
+def _table(figures: dict[str, Any], solution: Any, posed: Posed, files: Sequence[str]) -> str:
+    kind = "given nodes" if "nodes" in posed.keywords else "uniform"
+    n, cells = figures["n"], posed.keywords["cells"]
+    some = "" if cells is None else f", {cells.sum()} of {cells.size} cells"
+    u = solution.u if posed.present is None else solution.u[posed.present]
     rows = {
-        "grid": f"{kind} on {' x '.join(f'[{x[0]:g}, {x[-1]:g}]' for x in _axes(solution))}",
+        "grid": f"{kind} on {' x '.join(f'[{x[0]:g}, {x[-1]:g}]' for x in _axes(solution))}{some}",
         **{name: value for name, value in figures.items() if name not in ("dim", "flux")},
-        **fluxes,
+        **{f"flux {text}": flux for text, flux in figures.get("flux", {}).items()},
         "n": n if isinstance(n, int) else " x ".join(map(str, n)),
-        "u": f"{solution.u.min():.9g} to {solution.u.max():.9g}",
+        "u": f"{u.min():.9g} to {u.max():.9g}",
     }
     if files:
         rows["written"] = ", ".join(files)
@@ -242,8 +255,7 @@ def _table(figures: dict[str, Any], solution: Any, uniform: bool, files: Sequenc
 
 def _require_writable(arguments: argparse.Namespace) -> None:
     """Find out before the work whether its result can be written."""
-    given = arguments.rhs, arguments.a, arguments.c, arguments.points
-    inputs = [text for text in given if text and os.path.isfile(text)]
+    read = inputs(arguments)
     for option, path, endings in (
         ("--out", arguments.out, OUT_ENDINGS),
         ("--plot", arguments.plot, PLOT_ENDINGS),
@@ -263,7 +275,7 @@ def _require_writable(arguments: argparse.Namespace) -> None:
                 require("pyevtk", "files")
             except ImportError as error:
                 raise CommandError(f"{option}: {error}") from error
-        if os.path.exists(path) and any(os.path.samefile(path, other) for other in inputs):
+        if os.path.exists(path) and any(os.path.samefile(path, other) for other in read):
             raise CommandError(f"{option}: {path} is an input; accepted is another file")
     if arguments.plot is not None:
         with refused("--plot: matplotlib does not accept its settings (MPLBACKEND, matplotlibrc): "):

@@ -19,7 +19,7 @@ from ..core.files import beside, regular
 from .columns import TableError, either, read_lines
 
 __all__ = ["Table", "TableError", "axes_of", "is_file_name", "is_other_file", "is_uniform", "read"]
-__all__ += ["read_array", "require_writable"]
+__all__ += ["read_array", "read_mask", "require_writable"]
 
 TEXT_ENDINGS = (".csv", ".txt")
 ENDINGS = (*TEXT_ENDINGS, ".npy")
@@ -32,7 +32,7 @@ OTHER_ENDINGS = (
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """The numbers of a file, every one of them finite."""
+    """The numbers of a file, those that count finite."""
 
     path: str
     columns: np.ndarray  # in float64, shape (columns, rows), each column contiguous
@@ -53,7 +53,7 @@ class Table:
         place = "" if row is None else f", row {row}" if self.lines is None else f", line {self.lines[row]}"
         raise TableError(f"{self.path}{place}: {message}")
 
-    def nodes(self) -> np.ndarray:
+    def nodes(self, name: str = "x") -> np.ndarray:
         """Return x, the first column, after a look that it is a grid: at least two numbers that increase."""
         x = self.columns[0]
         if x.size < 2:
@@ -61,7 +61,7 @@ class Table:
         wrong = np.flatnonzero(x[1:] <= x[:-1])
         if wrong.size:
             row = int(wrong[0]) + 1
-            self.fail(f"x = {x[row]:.9g} does not increase: before it stands {x[row - 1]:.9g}", row)
+            self.fail(f"{name} = {x[row]:.9g} does not increase: before it stands {x[row - 1]:.9g}", row)
         return x
 
     def require_nodes(self, nodes: np.ndarray) -> None:
@@ -104,13 +104,14 @@ def is_uniform(x: np.ndarray) -> bool:
     return bool(np.max(np.abs(x - even)) <= 8 * np.spacing(np.max(np.abs(x[[0, -1]]))))
 
 
-def read(path: str, columns: Collection[int] = (1, 2)) -> Table:
+def read(path: str, columns: Collection[int] = (1, 2), masks: Collection[np.ndarray] = ()) -> Table:
     """Read a table with as many columns as accepted, in float64.
 
     That is a .npy file with a 1-D or a 2-D array, or else a text file, one row a line, separated by commas,
     semicolons or blanks, with '.' as decimal point. Lines that begin with '#' and empty lines are skipped;
     the first other line may hold the columns' names, none of which begins like a number, those with a
-    separator in double quotes. A damaged file is a :class:`TableError`.
+    separator in double quotes. A damaged file is a :class:`TableError`, and so is one with numbers that are
+    not finite, but for rows that do not count, see :func:`read_array`.
     """
     if path.lower().endswith(".npy"):
         stored = _stored(path)
@@ -124,35 +125,66 @@ def read(path: str, columns: Collection[int] = (1, 2)) -> Table:
         table.fail("no numbers in it")
     if count not in columns:
         table.fail(f"columns: {count}; accepted: {either(columns)}")
-    wrong = np.flatnonzero(~np.isfinite(table.columns).all(axis=0))
+    wrong = np.flatnonzero(~np.isfinite(table.columns).all(axis=0) & _counting((rows,), masks))
     if wrong.size:
         row = int(wrong[0])
         table.fail(f"{', '.join(f'{v:g}' for v in table.columns[:, row])}: not a finite number", row)
     return table
 
 
-def axes_of(path: str) -> int:
-    """Return how many axes the array in a .npy file has; 1 for one or two columns, or what cannot be read."""
+def axes_of(path: str, columns: Collection[int] = (1, 2)) -> int:
+    """Return how many axes the array in a .npy file has; 1 for so many columns, or what cannot be read."""
     try:
-        shape = _stored(path).shape
+        shape = _stored(path, "biuf").shape
     except (TableError, OSError):
         return 1
-    return 1 if len(shape) == 2 and shape[1] <= 2 else len(shape)
+    return 1 if len(shape) == 2 and shape[1] in columns else len(shape)
 
 
-def read_array(path: str, axes: int) -> np.ndarray:
-    """Read a .npy file with an array of so many axes and of numbers, every one of them finite, as float64."""
-    stored = _stored(path)
-    if stored.ndim != axes:
-        raise TableError(f"{path}: an array of shape {stored.shape}; {axes} dimensions are accepted")
-    if stored.size == 0:
-        raise TableError(f"{path}: no numbers in it")
-    values = _double(stored)
-    finite = np.isfinite(values)
+def read_array(path: str, axes: Collection[int], masks: Collection[np.ndarray] = ()) -> np.ndarray:
+    """Read a .npy file with an array of numbers, as float64, with a number of axes that is accepted.
+
+    Every number is finite, but for those that do not count: one of the masks says which do, that of the same
+    shape.
+    """
+    values = _double(_shaped(path, axes, "iuf"))
+    finite = np.isfinite(values) | ~_counting(values.shape, masks)
     if not finite.all():
         place = tuple(map(int, np.unravel_index(np.argmin(finite), values.shape)))
         raise TableError(f"{path}, entry {place}: {values[place]:g}: not a finite number")
     return values
+
+
+def read_mask(path: str, axes: int) -> np.ndarray:
+    """Read an array of so many axes, of True and False or of 1 and 0; where axes are one from a table too."""
+    if path.lower().endswith(TEXT_ENDINGS):
+        table = read(path, columns=(1,))
+        wrong = np.flatnonzero((table.values != 0) & (table.values != 1))
+        if wrong.size:
+            row = int(wrong[0])
+            table.fail(f"{table.values[row]:g}; accepted: 0 or 1", row)
+        return table.values != 0
+    values = _shaped(path, (axes,), "biuf")
+    bad = (values != 0) & (values != 1)
+    if bad.any():
+        place = tuple(map(int, np.unravel_index(np.argmax(bad), values.shape)))
+        raise TableError(f"{path}, entry {place}: {values[place]:g}; accepted: True or False, 1 or 0")
+    return np.array(values != 0)
+
+
+def _counting(shape: tuple[int, ...], masks: Collection[np.ndarray]) -> np.ndarray:
+    """Say which numbers of an array count: all, unless there is a mask of its shape."""
+    return next((mask for mask in masks if mask.shape == shape), np.ones((), bool))
+
+
+def _shaped(path: str, axes: Collection[int], kinds: str) -> np.ndarray:
+    stored = _stored(path, kinds)
+    if stored.ndim not in axes:
+        accepted = f"{either(axes)} dimension{'s' if max(axes) > 1 else ''}"
+        raise TableError(f"{path}: an array of shape {stored.shape}; accepted: {accepted}")
+    if stored.size == 0:
+        raise TableError(f"{path}: no numbers in it")
+    return stored
 
 
 def _double(stored: np.ndarray) -> np.ndarray:
@@ -160,8 +192,8 @@ def _double(stored: np.ndarray) -> np.ndarray:
         return np.array(stored, dtype=np.float64, order="C")
 
 
-def _stored(path: str) -> np.ndarray:
-    """Return the array of real numbers in a file, not yet read."""
+def _stored(path: str, kinds: str = "iuf") -> np.ndarray:
+    """Return the array of real numbers in a file, not yet read; with the kind b of True and False too."""
     try:
         with regular(path) as file:  # not opened is an OSError, not understood is damaged
             is_archive = zipfile.is_zipfile(file)
@@ -178,7 +210,7 @@ def _stored(path: str) -> np.ndarray:
     except Exception as error:  # NumPy raises whatever its parser of the header stumbles over
         said, *_ = (str(error).strip() or type(error).__name__).splitlines()
         raise TableError(f"{path}: not a readable .npy file ({said})") from error
-    if stored.dtype.kind not in "iuf":
+    if stored.dtype.kind not in kinds:
         raise TableError(f"{path}: an array of {stored.dtype}; real numbers are accepted")
     return stored
 

@@ -329,15 +329,18 @@ class Solution:
             Where it was drawn.
         """
         u = self._values
+        active: Any = None if self._active is None else self._active.cpu().numpy()
         title = f"{self.method}, n = {self._size}, {self.status.name.lower()}"
         if self.dim == 1:
-            ax = plot.nodal(self._grids[0].x, u.reshape(-1, u.shape[-1]), ax)
+            ax = plot.nodal(self._grids[0].x, u.reshape(-1, u.shape[-1]), ax, active)
         else:
             u = u.reshape(-1, *u.shape[-self.dim :])[0]
             if self.dim == 3:
                 middle = self._grids[2].n // 2
                 u, title = u[..., middle], f"{title}, z = {self._grids[2].x[middle]:g}"
-            ax = plot.nodal_map(self._grids[0].x, self._grids[1].x, u, ax)
+                if active is not None:
+                    active = active[..., max(0, middle - 1) : middle + 1].any(-1)
+            ax = plot.nodal_map(self._grids[0].x, self._grids[1].x, u, ax, active)
         ax.set_title(title)
         return ax
 
