@@ -6,8 +6,8 @@
     python benchmarks/domains.py --quick          # small sizes, for a check that all runs
     python benchmarks/domains.py --only tensor    # the sections with that in their title
 
-Cycles of ``method="auto"`` to a tolerance of 1e-10, for a load that is random in each cell; ``inf`` where that is
-not reached. A row has the most cycles of those that are set in below it.
+Cycles of ``method="auto"`` to a tolerance of 1e-10, for a load that is random in each cell; ``inf``
+where it is not reached. A row has the most cycles of those that are set in below it.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def holes(n: int) -> np.ndarray:
 
 
 def comb(n: int, tooth: int) -> np.ndarray:
-    """Give teeth of so many cells with slits of one cell between them, from a spine on the right."""
+    """Give teeth of so many cells with slits of one cell between them, from a spine at the top."""
     cells = np.ones((n, n), bool)
     cells[tooth :: tooth + 1, : -max(1, n // 16)] = False
     return cells
@@ -149,7 +149,7 @@ def tensors(plan: Plan) -> Iterator[Row]:
 
 
 def geometric(n: int, ratio: float) -> np.ndarray:
-    """Give nodes of (0, 1) between cells that widen by one factor, the last being ``ratio`` times the first."""
+    """Give nodes of (0, 1) between cells that widen by one factor, the last ``ratio`` times the first."""
     widths = ratio ** (np.arange(n) / (n - 1))
     return np.concatenate(([0.0], np.cumsum(widths))) / widths.sum()
 

@@ -38,7 +38,9 @@ def of_cell(widths: list[float], a: list[float]) -> np.ndarray:
     return matrix
 
 
-def random_problem(dim: int, seed: int) -> tuple[mgnet.Poisson, np.ndarray, list[np.ndarray]]:
+def random_problem(
+    dim: int, seed: int, held: float = 0.2
+) -> tuple[mgnet.Poisson, np.ndarray, list[np.ndarray]]:
     """Give cells of all shapes with holes and held nodes, the matrix of all nodes, and those of the cells."""
     rng = np.random.default_rng(seed)
     counts = [int(n) for n in rng.integers(2, 5, dim)]
@@ -46,13 +48,13 @@ def random_problem(dim: int, seed: int) -> tuple[mgnet.Poisson, np.ndarray, list
     a = [10 ** rng.uniform(-2, 2, counts) for _ in range(dim)]
     cells = rng.random(counts) < 0.7
     cells.flat[0] = True
-    mask = rng.random([n + 1 for n in counts]) < 0.2
+    mask = rng.random([n + 1 for n in counts]) < held
     problem = mgnet.Poisson(
         dim=dim,
         nodes=tuple(nodes),
         a=tuple(a),
         cells=cells,
-        fixed=(mask, 0.0),
+        fixed=(mask, 0.0) if held else None,
         boundary=mgnet.Neumann(),
     )
     numbers = np.arange(mask.size).reshape(mask.shape)
@@ -93,3 +95,19 @@ def test_the_largest_eigenvalue_is_that_of_a_cell_at_most(dim: int, seed: int) -
     scale = np.diag(matrix)[free] ** -0.5
     found = scipy.linalg.eigvalsh(scale[:, None] * matrix[np.ix_(free, free)] * scale)[-1]
     assert found <= bound * (1 + 1e-12) <= {2: 3, 3: 4.5}[dim] * (1 + 2e-12)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("dim", [2, 3])
+def test_steps_keep_in_float32_what_values_lose(dim: int, seed: int) -> None:
+    problem, matrix, _ = random_problem(dim, seed, held=0.0)
+    entries = operator(problem).scaled(1.0, torch.float32)
+    u = 1 + 1e-6 * torch.randn(problem.node_shape, generator=torch.Generator().manual_seed(seed))
+    # Rows sum to zero, so a constant may be taken from u: in float64 nothing is lost.
+    exact = matrix @ (u.double() - 1).numpy().ravel()
+    by_steps = entries.steps(u).numpy().ravel()
+    by_values = entries.at_nodes(u[None, None]).numpy().ravel()
+    size = np.abs(exact).max()
+    np.testing.assert_allclose(by_steps, exact, rtol=0, atol=1e-6 * size)  # eq: steps
+    assert np.abs(by_values - exact).max() > 1e-4 * size
+    assert not entries.steps(torch.ones(problem.node_shape)).any()
