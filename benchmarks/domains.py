@@ -91,7 +91,7 @@ SHAPES: tuple[Shape, ...] = (
     ("L", l_shape, 1024),
     ("holes, 10 % of the cells", holes, 1024),
     ("comb, teeth of 7 cells", lambda n: comb(n, 7), 1024),
-    ("comb, teeth of 1 cell", lambda n: comb(n, 1), 512),
+    ("comb, teeth of 1 cell", lambda n: comb(n, 1), 1024),
 )
 
 
