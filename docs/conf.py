@@ -6,6 +6,7 @@ import inspect
 import os
 import subprocess
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -107,7 +108,15 @@ autodoc_preserve_defaults = True
 autodoc_typehints = "none"
 autosummary_generate = True
 autosummary_ignore_module_all = False
-autosummary_context = {"public": mgnet.__all__}
+
+
+def public(module: str) -> list[str]:
+    """Give the names of a module that are those of the package: they have their pages as mgnet.NAME."""
+    names = vars(import_module(module))
+    return [name for name in mgnet.__all__ if names.get(name) is getattr(mgnet, name)]
+
+
+autosummary_context = {"public": public}
 numpydoc_show_class_members = False
 numpydoc_validation_checks = {
     "GL08",  # no docstring

@@ -35,6 +35,7 @@ def all_rows(script: str, folder: Path, *more: str, threads: int = 2) -> list[di
         ("paired.py", ["Speed"]),
         ("loops.py", ["sine", "LAPACK", "cell", "small", "Start", "first", "Neighbours"]),
         ("growth.py", ["time", "memory", "Roofline"]),
+        ("domains.py", ["cells", "tensor", "grids"]),
     ],
 )
 def test_a_quick_run(script: str, sections: list[str], tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ __all__ = ["Level", "ascend", "cycle", "cycled", "descend", "full_multigrid", "f
 # What corrections by a coarse grid may leave of an error, most cycles for that, and the slowest part that
 # they are for; fewest and most steps to see what one cycle does.
 LEFT, MOST, SLOWEST, FEWEST, STEPS = 0.2, 16, 0.01, 4, 10
-# Unknowns of a grid whose matrix SciPy solves with in about the time of cycles on a grid of a million.
-FACTORISED = 2**14
+# Unknowns of a grid, by its dimension, whose matrix SciPy factorises in a moment.
+FACTORISED = {2: 2**18, 3: 2**14}
 
 
 @dataclass
@@ -157,7 +157,8 @@ def repeat_cycles(
     for i in reversed(range(1, len(levels) - 1)):
         level, coarser = levels[i], levels[i + 1 :]
         level.weights = _weights(_left(levels[i:], sweeps))
-        small = math.prod(level.A.box.shape) <= FACTORISED  # type: ignore[attr-defined]
+        box = level.A.box  # type: ignore[attr-defined]
+        small = math.prod(box.shape) <= FACTORISED[box.dim]
         if len(level.weights) > 1 and factorise and small:
             # Where what is left of a domain is threads, no coarser grid has them.
             level.P = level.R = level.passes = None

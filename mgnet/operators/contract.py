@@ -99,7 +99,13 @@ class Operator:
     uneven = False  # whether cells are flat here and tall there, so that only whole lines can be relaxed
 
     def kept(self, x: Tensor) -> Tensor:
-        """Return values or loads of the unknowns with zeros at those that have no equation."""
+        """Return values or loads of the unknowns with zeros at those that have no equation.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape ``(..., *unknowns)``
+            The values or loads.
+        """
         return x
 
     @property

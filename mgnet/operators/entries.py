@@ -194,11 +194,11 @@ class StencilStiffness(NodalOperator):
         return StencilStiffness(self.box, centre, pairs, *known)
 
     def steps(self, u: Tensor) -> Tensor:
-        """Return what ``at_nodes`` does from row sums and steps, which lose nothing, for ``(*nodes)``."""
+        """Return what ``at_nodes`` does, from row sums and steps, :eq:`steps`, for ``(*nodes)``."""
         y = u * self._sums if self._sums is not None else torch.zeros_like(u)
         for step, field in self.pairs.items():
             here, there = ends_of(step, field.shape)
-            flow = field[here] * (u[there] - u[here])
+            flow = field[here] * (u[there] - u[here])  # eq: steps
             y[here] += flow
             y[there] -= flow
         return y

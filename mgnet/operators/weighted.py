@@ -193,9 +193,11 @@ class WeightedStiffness(NodalOperator):
     def sums(self) -> Tensor:
         """What the operator makes of the function that is 1 at all free nodes, given sides included."""
         shape = [n + 1 for n in self.box.cells]
-        ones = torch.ones(shape, **self.like) if self.free is None else self.free.to(**self.like)
-        y = self.at_nodes(ones[None, None])[0, 0].detach()
-        return y if self.free is None else y * self.free
+        if self.free is not None:
+            return self.at_nodes(self.free.to(**self.like)[None, None])[0, 0].detach() * self.free
+        if self.reaction is None:
+            return torch.zeros(shape, **self.like)
+        return self.reaction.at_nodes(torch.ones((1, 1, *shape), **self.like))[0, 0].detach()
 
     def compiled(self) -> tuple[int, Any] | None:
         """Return the number of the kind, and what :mod:`mgnet.kernels.entries` takes."""

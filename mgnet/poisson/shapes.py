@@ -28,7 +28,7 @@ PER_NODE = "one value per node, boundary included"
 
 
 def by_shape(name: str, value: Any, cells: tuple[int, ...], joined: Sequence[bool]) -> Tensor:
-    """Return an array f, a or c, shape (..., *cells) or (..., *nodes), or say what is accepted.
+    """Return an array f, a or c, shape ``(..., *cells)`` or ``(..., *nodes)``, or say what is accepted.
 
     Along joined axes each node may stand once.
     """

@@ -256,7 +256,7 @@ class Hierarchy(Lazy):
         Returns
         -------
         Found
-            The solution, whose shape is (..., *nodes) here, and how it ended.
+            The solution, whose shape is ``(..., *nodes)`` here, and how it ended.
         """
         stopping = stopping.of(self.problem.dim)
         wide = torch.float64 if stopping.refine else self.dtype

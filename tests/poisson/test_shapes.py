@@ -87,7 +87,7 @@ def test_data_by_shape_against_a_dense_assembly(dim: int, load: str, kinds: tupl
     expected = np.linalg.solve(A, b).reshape(shape_of("nodes", dim))
     n = CELLS[:dim] if dim > 1 else CELLS[0]
     sol = mgnet.solve(f, n=n, dim=dim, a=a, c=50 * c, load=load, boundary=Neumann(0.0), method="direct")
-    np.testing.assert_allclose(sol.u, expected, rtol=1e-11)
+    np.testing.assert_allclose(sol.u, expected, rtol=1e-11)  # eq: load-cells
 
 
 @every_dim
