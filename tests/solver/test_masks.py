@@ -157,6 +157,18 @@ def test_cycles_in_space(ratios: tuple[float, float], whole: bool) -> None:
     assert max(cycles(cells, 1e-7, domain=((0, 1), (0, ratios[0]), (0, ratios[1])))[:2]) <= 30
 
 
+@pytest.mark.parametrize("ratio", [1.0, 1e4])
+def test_nodes_without_an_equation_have_none_of_rounding(ratio: float) -> None:
+    """In space entries across a face may sum to zero but for rounding, of which weights must not be made."""
+    cells = np.random.default_rng(3).random((24, 24, 24)) > 0.1
+    given = {"n": 24, "dim": 3, "cells": cells, "domain": ((0, 1), (0, ratio), (0, 1)), **FREE}
+    problem = mgnet.Poisson(0.0, **given, fixed=(border_of(cells), 0.0))
+    for level in mgnet.Hierarchy(problem, method="vcycle").levels:
+        diagonal = level.A.diagonal()
+        assert float(diagonal.max()) < 1e8
+        assert float(diagonal[diagonal != 0].min()) > 1e-24 * float(diagonal.max())
+
+
 # Orders.
 
 
