@@ -379,8 +379,12 @@ def equilibria(box: Box, whole: np.ndarray) -> np.ndarray:
             others = np.tile(node, (len(where), 1))
             others[:, pulled] = where[:, pulled]
             own = (others == node).all(1)
-            if row[own].sum():  # else there is no equation, and nothing is taken
+            if row[own].sum():
                 P[node] = -np.where(own, 0, row) @ P[tuple(others.T)] / row[own].sum()
+            else:  # without an equation it is half way between two others
+                axis, n = pulled[-1], sizes[pulled[-1]]
+                beside = ((*node[:axis], (node[axis] + s) % n, *node[axis + 1 :]) for s in (-1, 1))
+                P[node] = sum(P[each] for each in beside) / 2
         else:
             i, t = next(iter(placed.items()))
             low, high = ((*node[:i], k, *node[i + 1 :]) for k in last_cell(box.axes[i]))

@@ -18,6 +18,8 @@ __all__ = ["weigh"]
 COARSE, BETWEEN, PLACED = range(3)
 # A row sum of this part of the diagonal is known well enough from the entries.
 REACTS = 1e-3
+# How many times its rounding the part of a diagonal is that is left of entries which cancel.
+LOST = 4
 
 
 @part
@@ -102,6 +104,7 @@ def _balance(E, sums, i, j, along, before, here, after, work, found):
                     for k in range(len(y)):
                         y[k] -= pull[k] * x[k]
     _own_entry(E, sums, i, j, along, pulls, own)
+    least, whole = np.finfo(E.dtype).eps, E[0, i + 1, j + (0 if is_flat(E) else 1)][1:]
     for c in range(len(found)):
         y = found[c]
         if along[2]:
@@ -112,7 +115,10 @@ def _balance(E, sums, i, j, along, before, here, after, work, found):
             low, high = before[c, j + 1, 1:], after[c, j + 1, 1:]
         for k in range(len(y)):
             # One without an equation is between two others, so that constants stay what they are beside it.
-            y[k] = y[k] / own[k] if own[k] != 0 else (low[k] + high[k]) / 2
+            known = abs(own[k]) > LOST * least * whole[k]
+            y[k] = y[k] / own[k] if known else (low[k] + high[k]) / 2
+            # What is less than rounding is none: else a node without an equation would have one of noise.
+            y[k] = y[k] if abs(y[k]) > least else least * 0
 
 
 @part

@@ -27,6 +27,8 @@ __all__ = ["TensorSolver", "coarse_solver", "factors_of_pieces"]
 
 # Unknowns for which a LAPACK's threads would take longer, above all where they wait for one another.
 FEW = 512
+# Parts of a diagonal: what is added so that there are factors, and pivots that are none but for rounding.
+SLIGHT, ALIKE = 2.0**-46, 2.0**-40
 # Largest coarse grid that is solved as a dense matrix.
 DENSE = 4096
 
@@ -106,12 +108,11 @@ def factors_of_pieces(A: Operator) -> Map:
     first = np.unique(piece, return_index=True)[1][loose]
     more = np.zeros_like(diagonal)
     more[first] = np.where(diagonal[first] > 0, diagonal[first], 1.0)
-    options: dict[str, Any] = {"permc_spec": "MMD_AT_PLUS_A", "diag_pivot_thresh": 0.0}
-    matrix = (matrix + sp.diags_array(more)).tocsc()
-    try:
-        factors = spla.splu(matrix, **options, options={"SymmetricMode": True})
-    except RuntimeError as error:
-        raise np.linalg.LinAlgError(str(error)) from None
+    factors = _factors(matrix, more + SLIGHT * diagonal)
+    # What all nodes around a free one say alike is said too often: of such unknowns one is held as well.
+    alike = factors.U.diagonal()[factors.perm_c] <= ALIKE * diagonal
+    if alike.any():
+        factors = _factors(matrix, more + np.where(alike, diagonal, 0.0))
 
     def solve(b: Tensor) -> Tensor:
         loads = b.detach().double().cpu().numpy().reshape(len(b), -1)
@@ -119,6 +120,15 @@ def factors_of_pieces(A: Operator) -> Map:
         return torch.from_numpy(np.ascontiguousarray(found)).reshape(b.shape).to(b)
 
     return solve
+
+
+def _factors(matrix: sp.csc_array, more: np.ndarray) -> Any:
+    """Factorise a symmetric matrix with something more on its diagonal."""
+    options: dict[str, Any] = {"permc_spec": "MMD_AT_PLUS_A", "diag_pivot_thresh": 0.0}
+    try:
+        return spla.splu((matrix + sp.diags_array(more)).tocsc(), **options, options={"SymmetricMode": True})
+    except RuntimeError as error:
+        raise np.linalg.LinAlgError(str(error)) from None
 
 
 class TensorSolver:

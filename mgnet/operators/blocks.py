@@ -19,12 +19,15 @@ from .contract import Operator
 
 __all__ = ["BlockDiagonal", "BlockInverse"]
 
+# What is added to the diagonal of a block, in units of its rounding.
+ROUNDED = 8
+
 
 class BlockDiagonal:
     """What an operator does along some axes, the thin ones, at each place along the others."""
 
     def __init__(self, A: Operator, thin: Sequence[bool]) -> None:
-        self.box, self.like = A.box, A.like
+        self.box, self.like, self.gaps = A.box, A.like, A.gaps
         box = A.box
         # A lone joined cell ties its node to itself.
         lone = [axis.periodic and axis.cells == 1 for axis in box.axes]
@@ -71,8 +74,10 @@ class BlockInverse:
     def __init__(self, D: BlockDiagonal) -> None:
         self.D = D
         matrices, own = D.matrices, torch.diagonal(D.matrices, dim1=-2, dim2=-1)
-        # Where a row is zero there is nothing to relax.
-        matrices = matrices + torch.diag_embed((own == 0).to(own))
+        # Where a row is zero there is nothing to relax; rounding may leave others no inverse.
+        if D.gaps:
+            more = torch.where(own > 0, ROUNDED * torch.finfo(own.dtype).eps * own, 1.0 - own)
+            matrices = matrices + torch.diag_embed(more)
         self.inverse = torch.linalg.inv(matrices).to(**D.like)
         self.inside = [i - D.box.dim for i in D.inside]
 

@@ -28,6 +28,8 @@ Index = tuple[Any, ...]
 REACTS = 1e-3
 # How far weights may be from a sum of 1 by rounding, in units of the last place.
 SUMMED = 64
+# How many times its rounding the part of a diagonal is that is left of entries which cancel.
+LOST = 4
 # Along one axis: what stands where in the fine and in the coarse vector, and the new nodes, each with how
 # far it lies between the two coarse nodes where no equilibrium along this axis is taken.
 Pieces = tuple[list[tuple[slice, slice]], list[tuple[slice, float | None]]]
@@ -317,6 +319,8 @@ def _equilibrium(
     steps = [step for step in itertools.product((-1, 0, 1), repeat=len(pulled)) if any(step)]
     pulls = [-summed(step) for step in steps]
     total = own(target, sum(pulls), lambda: summed((0,) * len(pulled)))
+    rounding = LOST * torch.finfo(total.dtype).eps * entry((0,) * dim)[target]
+    unknown = total.abs() <= rounding
     found = []
     for step, pull in zip(steps, pulls, strict=True):
         source = target
@@ -325,7 +329,9 @@ def _equilibrium(
             source = _replaced(source, axis, slice(nodes.start + s, nodes.stop + s, nodes.step))
         # A node without an equation is between two others, so that constants stay what they are beside it.
         alone = 0.5 if any(step[-1:]) and not any(step[:-1]) else 0.0
-        found.append((source, pull.div_(total).masked_fill_(total == 0, alone)))  # eq: equilibrium
+        weight = pull.div_(total).masked_fill_(unknown, alone)  # eq: equilibrium
+        # What is less than rounding is none: else a node without an equation would have one of noise.
+        found.append((source, weight.masked_fill_(weight.abs() <= torch.finfo(weight.dtype).eps, 0.0)))
     return found
 
 

@@ -97,7 +97,7 @@ def reaction(problem: Poisson, device: torch.device) -> Any:
         return problem.c
     c = coefficient_at("c", problem.c, device, *np.ix_(*(grid.x.copy() for grid in problem.grids)))
     c = problem.region.inside(c, 0.0)
-    require_bounds(problem.cells, c=c)
+    require_bounds(problem.cells, c=[c])
     return c
 
 

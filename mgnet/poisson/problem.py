@@ -151,8 +151,7 @@ class Poisson:
         self.conditions = conditions_of(boundary, left, right, self.joined, self.node_shape)
         if not isinstance(load, str | None) or load not in (None, "exact", "nodal"):
             raise ValueError(f"load: got {shown(load)}; accepted: 'exact', 'nodal' or None")
-        self.a = self._coefficients(1.0 if a is None else a)
-        self.c = self._coefficient("c", 0.0 if c is None else c, self.node_shape)
+        self.a, self.c = self._coefficients(1.0 if a is None else a, 0.0 if c is None else c)
         self.f, self.b = self._right_hand_side(f, b)  # eq: strong-form, strong-form-box
         self._rule = load
         self.load = load or self._load_of(self.f)
@@ -203,18 +202,22 @@ class Poisson:
         other.tensors = self.tensors or isinstance(f, Tensor)
         return other
 
-    def _coefficients(self, a: Any) -> Any:
-        """Return a, or one for each axis."""
-        if self.dim == 1 or not isinstance(a, tuple):
-            return self._coefficient("a", a, self.cells)
-        if len(a) != self.dim:
+    def _coefficients(self, a: Any, c: Any) -> tuple[Any, Any]:
+        """Return a, or one for each axis, and c; their bounds are checked, of all at once."""
+        tensor = isinstance(a, tuple) and self.dim > 1
+        if tensor and len(a) != self.dim:
             raise ValueError(f"a: got {len(a)} coefficients; accepted: one, or a tuple of {self.dim}")
-        return tuple(self._coefficient("a", each, self.cells) for each in a)
+        every = [self._coefficient("a", each, self.cells) for each in (a if tensor else (a,))]
+        c = self._coefficient("c", c, self.node_shape)
+        require_bounds(self.cells, 0, a=every, c=[c])
+        at_nodes = [isinstance(x, Tensor) and x.shape[-self.dim :] == self.node_shape for x in every]
+        means = [cell_means(x, self.dim) if nodal else x for x, nodal in zip(every, at_nodes, strict=True)]
+        return tuple(means) if tensor else means[0], c
 
     def _coefficient(self, name: str, value: Any, shape: tuple[int, ...]) -> Any:
-        """Return a coefficient as a float, a callable, or a tensor in float64; its bound is checked.
+        """Return a coefficient as a float, whose bound is checked, a callable, or a tensor in float64.
 
-        ``shape`` is that of a number by which derivatives are taken. An a at the nodes becomes means.
+        ``shape`` is that of a number by which derivatives are taken.
         """
         if callable(value):
             return value
@@ -229,9 +232,7 @@ class Poisson:
         of_cells = self.by_cell(given) or (name == "a" and given.shape[-self.dim :] == self.cells)
         if not of_cells:
             given = whole_period(given, self.cells)
-        given = self.region.inside(given, float(name == "a"), of_cells)
-        require_bounds(self.cells, 0, **{name: given})
-        return given if name == "c" or of_cells else cell_means(given, self.dim)
+        return self.region.inside(given, float(name == "a"), of_cells)
 
     def by_cell(self, x: Any) -> bool:
         """Say whether an f or c that was taken is an array of one value per cell.
@@ -401,19 +402,20 @@ def _joined(periodic: Any, dim: int) -> tuple[bool, ...]:
     return tuple(bool(flag) for flag in flags)
 
 
-def require_bounds(cells: tuple[int, ...], start: int = 0, **coefficients: Any) -> None:
+def require_bounds(cells: tuple[int, ...], start: int = 0, **coefficients: Sequence[Any]) -> None:
     """Raise the error that names the first cell or node where a ≤ 0, c < 0, or either is not finite.
 
     What has one value for each of the ``cells``, of which ``start`` is the number of the first along the
     first axis, is named by those, what has one more along each axis by nodes.
     """
-    known = {name: x for name, x in coefficients.items() if isinstance(x, Tensor) and not hidden(x)}
+    given = [(name, x) for name, several in coefficients.items() for x in several]
+    known = [(name, x) for name, x in given if isinstance(x, Tensor) and not hidden(x)]
     if not known:
         return
-    first, *_ = known.values()
+    _, first = known[0]
     # NaN where there is one. All are looked at at once, since looking waits for a GPU.
-    ends = torch.stack([end.to(first) for x in known.values() for end in x.aminmax()]).tolist()
-    for (name, x), low, high in zip(known.items(), ends[::2], ends[1::2], strict=True):
+    ends = torch.stack([end.to(first) for _, x in known for end in x.aminmax()]).tolist()
+    for (name, x), low, high in zip(known, ends[::2], ends[1::2], strict=True):
         if not (high < math.inf and (low > 0 if name == "a" else low >= 0)):
             _refuse(name, x, cells, start)
 
