@@ -146,7 +146,7 @@ def test_the_table_tells_cells_and_nodes(capsys: pytest.CaptureFixture[str]) -> 
         (["--a-x", "a.npy"], ("a", 1.0)),
         (["--a-x", "a.npy", "--a-y", "nodal.npy"], ("a", "nodal")),
     ],
-    ids=str,
+    ids=["function", "number", "file", "files"],
 )
 def test_a_diagonal_tensor(capsys: pytest.CaptureFixture[str], argv: list[str], a: tuple[Any, Any]) -> None:
     rng = np.random.default_rng(1)
