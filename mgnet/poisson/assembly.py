@@ -23,13 +23,13 @@ from ..operators.entries import StencilStiffness
 from ..operators.stiffness import Stiffness
 from ..operators.varying import HeldChain, VaryingStiffness
 from ..operators.weighted import WeightedStiffness
-from .boundary import add_fluxes, at_end, flux_sums, fluxes, nodal_data, on_side, side_rule
-from .conditions import Dirichlet, Robin, nothing
-from .problem import Poisson, require_bounds
+from .boundary import add_fluxes, at_end, floating, flux_sums, fluxes, nodal_data, on_side, side_rule
+from .conditions import Robin, nothing
+from .problem import Poisson
 from .quadrature import Quadrature, coefficient_at, evaluate, integrate_cells, integrate_nodal
-from .shapes import whole_period
+from .shapes import require_bounds, whole_period
 
-__all__ = ["Load", "averages_at", "floating", "form", "load", "load_at_nodes", "operator", "side_mass"]
+__all__ = ["Load", "averages_at", "form", "load", "load_at_nodes", "operator", "side_mass"]
 
 # Integrals over the unit interval of a linear function times two hats, low and low, low and high, high and
 # high, from its values at the ends.
@@ -68,17 +68,6 @@ def _equations(problem: Poisson, chain: VaryingStiffness) -> tuple[Tensor, Tenso
     for piece in range(1, int(pieces.max()) + 1):
         first[(pieces == piece).nonzero()[0]] = True
     return sent(free, device), sent(first, device)
-
-
-def floating(problem: Poisson, A: Any) -> Tensor:
-    """Number the pieces of the domain that nothing holds, shape ``(*nodes)``; see Region.pieces."""
-    holding = A.reacting.cpu()
-    for _, axis, end, side in problem.sides():
-        if isinstance(side, Dirichlet):
-            holding.select(axis, end).fill_(True)
-    if problem.region.fixed is not None:
-        holding |= problem.region.fixed
-    return problem.region.pieces(holding)
 
 
 def form(problem: Poisson, dtype: torch.dtype) -> Differences | None:
@@ -229,7 +218,7 @@ def side_mass(
         values = torch.as_tensor(alpha, dtype=torch.float64, device=device).expand(problem.side_shape(axis))
     else:
         values, lumped = nodal_data(problem, name, axis, end, alpha, device), problem.load == "nodal"
-    _require_alpha(name, values)
+    _require_alpha(problem, name, values)
     if lumped or problem.dim == 1:
         found = {(0,) * (problem.dim - 1): integrate_nodal(rule.grids, values, True, rule.active)}
     else:
@@ -243,7 +232,12 @@ def side_mass(
     return StencilStiffness(problem.space, whole_box.pop((0,) * problem.dim), whole_box)
 
 
-def _require_alpha(name: str, values: Tensor) -> None:
+def _require_alpha(problem: Poisson, name: str, values: Tensor) -> None:
+    if values.ndim != problem.dim - 1:
+        accepted = "one value per point, without a batch"
+        raise ValueError(
+            f"{name}: the function returned a batch of shape {tuple(values.shape)}; accepted: {accepted}"
+        )
     if not hidden(values) and bool((values < 0).any()):
         raise ValueError(f"{name}: got {float(values.min())!r}; accepted: numbers of at least 0")
 
@@ -305,7 +299,7 @@ def _against_products(
     for place in range(-1, -len(rule.grids) - 1, -1):
         widths, merged = rule.widths(place, rows, values.device), {}
         for step, field in fields.items():
-            count = rows.stop - rows.start if place == -rule.dim else rule.grids[place].n
+            count = rows.stop - rows.start if place == -len(rule.grids) else rule.grids[place].n
             each = rule.apart(field, place) if sampled else torch.stack(_ends(field, count, place), -1)
             weights = sent(torch.from_numpy(of_points if sampled else OF_ENDS), values.device)
             # eq: mass-box

@@ -20,7 +20,17 @@ from .problem import Poisson
 from .quadrature import Quadrature, evaluate, integrate_nodal
 from .shapes import common_batch
 
-__all__ = ["Held", "Side", "add_fluxes", "at_end", "at_nodes", "boundary_values", "flux_sums", "fluxes"]
+__all__ = [
+    "Held",
+    "Side",
+    "add_fluxes",
+    "at_end",
+    "at_nodes",
+    "boundary_values",
+    "floating",
+    "flux_sums",
+    "fluxes",
+]
 __all__ += ["nodal_data", "on_side", "side_rule", "side_values"]
 
 # An axis, its low end 0 or its high end -1, and values on that side, shape ``(..., *nodes of the side)``.
@@ -139,6 +149,17 @@ def _with_fixed(
         values = torch.full((), held("fixed: the values", values, dtype, ROOM), dtype=dtype)
     values, mask = sent(values, device, dtype), sent(region.fixed, device)
     return torch.where(mask, values, values.new_zeros(()) if total is None else total)
+
+
+def floating(problem: Poisson, A: Any) -> Tensor:
+    """Number the pieces of the domain that nothing holds, shape ``(*nodes)``; see Region.pieces."""
+    holding = A.reacting.cpu()
+    for _, axis, end, side in problem.sides():
+        if isinstance(side, Dirichlet):
+            holding.select(axis, end).fill_(True)
+    if problem.region.fixed is not None:
+        holding |= problem.region.fixed
+    return problem.region.pieces(holding)
 
 
 def side_rule(problem: Poisson, axis: int, end: int) -> tuple[Quadrature, str]:

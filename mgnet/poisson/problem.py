@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import numbers
 from collections.abc import Callable, Sequence
@@ -15,19 +16,17 @@ from torch import Tensor
 
 from ..core.arrays import array
 from ..core.checks import choice, flag, number, shown
-from ..core.kinds import hidden, is_array, is_number, tracked
+from ..core.kinds import is_array, is_number, tracked
 from ..operators.axes import Axis
 from ..operators.boxes import Box
+from . import shapes
 from .conditions import SIDES, Condition, Dirichlet, conditions_of, side_shape
 from .grid import Grid, grids_of
 from .region import Region
-from .shapes import by_shape, cell_means, cells_told, common_batch, refuse_squares, sample_of, whole_period
 
 __all__ = ["Poisson"]
 
 Data = float | Callable[..., Any] | Sequence[float] | np.ndarray | Tensor
-
-BOUNDS = {"a": "positive, finite numbers", "c": "finite numbers of at least 0"}
 
 
 class Poisson:
@@ -142,9 +141,9 @@ class Poisson:
         self.joined = _joined(periodic, self.dim)
         if n is None and nodes is None:
             if dim is None:
-                refuse_squares(f=f, a=a, c=c)
+                shapes.refuse_squares(f=f, a=a, c=c)
             mask = fixed[0] if isinstance(fixed, tuple | list) and fixed else None
-            n = cells_told(self.dim, self.joined, f=f, a=a, c=c, cells=cells, fixed=mask)
+            n = shapes.cells_told(self.dim, self.joined, f=f, a=a, c=c, cells=cells, fixed=mask)
         self.grids = grids_of(n, domain, nodes, self.dim)
         self.region = Region(cells, fixed, self.joined, self.cells)
         self.compatible = choice("compatible", compatible, ("raise", "project"))
@@ -156,8 +155,8 @@ class Poisson:
         self._rule = load
         self.load = load or self._load_of(self.f)
         # Whether anything came as a tensor, so that answers are to be tensors.
-        several = (*(a if isinstance(a, tuple) else (a,)), *(() if fixed is None else fixed[1:]))
-        self.tensors = any(isinstance(x, Tensor) for x in (f, b, c, nodes, *several))
+        several = [x for x in (a, nodes, () if fixed is None else fixed[1:]) if isinstance(x, tuple | list)]
+        self.tensors = any(isinstance(x, Tensor) for x in (f, a, b, c, nodes, *itertools.chain(*several)))
         # A number f is a constant, also where it became nodal values to take derivatives by.
         array_f = isinstance(self.f, Tensor) and not (is_number(f) or self.by_cell(self.f))
         # Whether f, and c with it, counts by its nodal values; and whether they are lumped.
@@ -173,15 +172,28 @@ class Poisson:
                 return 0.0, None
             raise ValueError("f and b: got both; accepted: one of them")
         if b is not None:
-            return None, array("b", b, (self.shape,), "one entry per unknown")
+            return None, self.with_equations(array("b", b, (self.shape,), "one entry per unknown"))
         if callable(f):
             return f, None
         if is_number(f) and tracked(f):
             f = f.expand(self.node_shape)
         if is_number(f):
             return number("f", f), None
-        f = by_shape("f", f, self.cells, self.joined)
+        f = shapes.by_shape("f", f, self.cells, self.joined)
         return self.region.inside(f, 0.0, self.by_cell(f)), None
+
+    def with_equations(self, b: Tensor) -> Tensor:
+        """Return a load of the unknowns with zeros at those that have no cell, where anything may stand.
+
+        Parameters
+        ----------
+        b : torch.Tensor, shape ``(..., *unknowns)``
+            The load.
+        """
+        present = self.region.present
+        if present is None:
+            return b
+        return torch.where(self.space.unknowns(present).to(b.device), b, b.new_zeros(()))
 
     def _load_of(self, f: Any) -> str:
         """Say how an f becomes the load, where nothing else is said."""
@@ -209,9 +221,11 @@ class Poisson:
             raise ValueError(f"a: got {len(a)} coefficients; accepted: one, or a tuple of {self.dim}")
         every = [self._coefficient("a", each, self.cells) for each in (a if tensor else (a,))]
         c = self._coefficient("c", c, self.node_shape)
-        require_bounds(self.cells, 0, a=every, c=[c])
+        shapes.require_bounds(self.cells, 0, a=every, c=[c])
         at_nodes = [isinstance(x, Tensor) and x.shape[-self.dim :] == self.node_shape for x in every]
-        means = [cell_means(x, self.dim) if nodal else x for x, nodal in zip(every, at_nodes, strict=True)]
+        means = [
+            shapes.cell_means(x, self.dim) if nodal else x for x, nodal in zip(every, at_nodes, strict=True)
+        ]
         return tuple(means) if tensor else means[0], c
 
     def _coefficient(self, name: str, value: Any, shape: tuple[int, ...]) -> Any:
@@ -226,12 +240,12 @@ class Poisson:
         if is_number(value):
             result: Any = number(name, value)
             if result < 0 or (name == "a" and result == 0):
-                raise ValueError(f"{name}: got {shown(value)}; accepted: {BOUNDS[name]}")
+                raise ValueError(f"{name}: got {shown(value)}; accepted: {shapes.BOUNDS[name]}")
             return result
-        given = by_shape(name, value, self.cells, self.joined).double()
+        given = shapes.by_shape(name, value, self.cells, self.joined).double()
         of_cells = self.by_cell(given) or (name == "a" and given.shape[-self.dim :] == self.cells)
         if not of_cells:
-            given = whole_period(given, self.cells)
+            given = shapes.whole_period(given, self.cells)
         return self.region.inside(given, float(name == "a"), of_cells)
 
     def by_cell(self, x: Any) -> bool:
@@ -250,7 +264,7 @@ class Poisson:
         for name, x in arrays.items():
             for part in x if isinstance(x, tuple) else (x,):
                 if isinstance(part, Tensor):
-                    batch = common_batch(name, part, self.dim, batch)
+                    batch = shapes.common_batch(name, part, self.dim, batch)
         return batch
 
     def sample(self, index: tuple[int, ...]) -> Poisson:
@@ -262,7 +276,7 @@ class Poisson:
             Its place in the batch of a and c.
         """
         one = copy(self)
-        one.a, one.c = (sample_of(x, index, self.dim) for x in (self.a, self.c))
+        one.a, one.c = (shapes.sample_of(x, index, self.dim) for x in (self.a, self.c))
         one.samples = ()
         return one
 
@@ -400,31 +414,3 @@ def _joined(periodic: Any, dim: int) -> tuple[bool, ...]:
     if len(flags) != dim or not all(isinstance(flag, bool | np.bool_) for flag in flags):
         raise TypeError(f"periodic: got {shown(periodic)}; accepted: True or False, or {dim} of them")
     return tuple(bool(flag) for flag in flags)
-
-
-def require_bounds(cells: tuple[int, ...], start: int = 0, **coefficients: Sequence[Any]) -> None:
-    """Raise the error that names the first cell or node where a ≤ 0, c < 0, or either is not finite.
-
-    What has one value for each of the ``cells``, of which ``start`` is the number of the first along the
-    first axis, is named by those, what has one more along each axis by nodes.
-    """
-    given = [(name, x) for name, several in coefficients.items() for x in several]
-    known = [(name, x) for name, x in given if isinstance(x, Tensor) and not hidden(x)]
-    if not known:
-        return
-    _, first = known[0]
-    # NaN where there is one. All are looked at at once, since looking waits for a GPU.
-    ends = torch.stack([end.to(first) for _, x in known for end in x.aminmax()]).tolist()
-    for (name, x), low, high in zip(known, ends[::2], ends[1::2], strict=True):
-        if not (high < math.inf and (low > 0 if name == "a" else low >= 0)):
-            _refuse(name, x, cells, start)
-
-
-def _refuse(name: str, x: Tensor, cells: tuple[int, ...], start: int) -> None:
-    bad = ~((x > 0) if name == "a" else (x >= 0)) | x.isinf()
-    place = "cell" if x.shape[-len(cells) :] == cells else "node"
-    index = tuple(bad.nonzero()[0].tolist())
-    row, (first, *others) = index[: -len(cells)], index[-len(cells) :]
-    where = (start + first, *others) if others else start + first
-    where = f"{where} of row {row[0] if len(row) == 1 else row}" if row else f"{where}"
-    raise ValueError(f"{name}: got {x[index].item()!r} in {place} {where}; accepted: {BOUNDS[name]}")

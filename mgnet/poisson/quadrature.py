@@ -16,7 +16,8 @@ from ..core.arrays import array, first_bad, sent
 from ..core.kinds import hidden
 from ..operators.axes import gathered, integrate_linear, overlap
 from .grid import Grid
-from .problem import Poisson, require_bounds
+from .problem import Poisson
+from .shapes import require_bounds
 from .unseen import Lookout
 
 __all__ = [

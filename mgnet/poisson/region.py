@@ -63,6 +63,8 @@ class Region:
         if is_number(values):
             values = values.expand(self.nodes)
         count = int(mask.sum())
+        if not count:  # nothing is held
+            return 0.0
         what = f"one value for each node, or for each of the {count} that are held"
         x = array("fixed: the values", values, (self.nodes, (count,)), what)
         if tuple(x.shape[-len(self.nodes) :]) == self.nodes:
@@ -79,6 +81,9 @@ class Region:
             if joined:
                 low, high = (mask.narrow(place, i, 1).to(x.device) for i in (0, mask.shape[place] - 1))
                 ends = x.narrow(place, 0, 1), x.narrow(place, x.shape[place] - 1, 1)
+                if not hidden(x) and bool((low & high & (ends[0] != ends[1])).any()):
+                    got = "two values at nodes of joined sides, which are one"
+                    raise ValueError(f"fixed: the values: got {got}; accepted: one value for each")
                 end = torch.where(low, ends[0], ends[1])
                 inner = x.narrow(place, 1, x.shape[place] - 2)
                 x = torch.cat((end, inner, end), place)
@@ -178,7 +183,8 @@ def _mask(name: str, value: Any, shape: tuple[int, ...], what: str) -> Tensor:
         raise ValueError(f"{name}: got a mask hidden by vmap; accepted: one that can be looked at")
     x = torch.from_numpy(np.array(to_numpy(name, value)))
     if tuple(x.shape) != shape:
-        accepted = f"{shape}, {MASK} {what}"
+        hint = f" (with dim={x.ndim})" if len(shape) == 1 and x.ndim in (2, 3) else ""
+        accepted = f"{shape}, {MASK} {what}{hint}"
         raise ValueError(f"{name}: got shape {tuple(x.shape)}; accepted: {accepted}")
     bad = (x != 0) & (x != 1)
     if bad.any():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,21 +10,24 @@ import torch
 from torch import Tensor
 
 from ..core.arrays import array, data
-from ..core.kinds import is_array, refuse_masked
+from ..core.kinds import hidden, is_array, refuse_masked
 
 __all__ = [
+    "BOUNDS",
     "MASKS",
     "by_shape",
     "cell_means",
     "cells_told",
     "common_batch",
     "refuse_squares",
+    "require_bounds",
     "sample_of",
     "whole_period",
 ]
 
 # What a mask of data may be meant as.
 MASKS = ", with cells= where a mask says what the domain is, fixed= where it says which nodes are held"
+BOUNDS = {"a": "positive, finite numbers", "c": "finite numbers of at least 0"}
 PER_NODE = "one value per node, boundary included"
 
 
@@ -137,3 +141,31 @@ def sample_of(x: Any, index: tuple[int, ...], axes: int) -> Any:
     batch = x.shape[: x.ndim - axes] if isinstance(x, Tensor) else ()
     places = zip(index[len(index) - len(batch) :], batch, strict=True)
     return x[tuple(i if size > 1 else 0 for i, size in places)] if batch else x
+
+
+def require_bounds(cells: tuple[int, ...], start: int = 0, **coefficients: Sequence[Any]) -> None:
+    """Raise the error that names the first cell or node where a ≤ 0, c < 0, or either is not finite.
+
+    What has one value for each of the ``cells``, of which ``start`` is the number of the first along the
+    first axis, is named by those, what has one more along each axis by nodes.
+    """
+    given = [(name, x) for name, several in coefficients.items() for x in several]
+    known = [(name, x) for name, x in given if isinstance(x, Tensor) and not hidden(x)]
+    if not known:
+        return
+    _, first = known[0]
+    # NaN where there is one. All are looked at at once, since looking waits for a GPU.
+    ends = torch.stack([end.to(first) for _, x in known for end in x.aminmax()]).tolist()
+    for (name, x), low, high in zip(known, ends[::2], ends[1::2], strict=True):
+        if not (high < math.inf and (low > 0 if name == "a" else low >= 0)):
+            _refuse(name, x, cells, start)
+
+
+def _refuse(name: str, x: Tensor, cells: tuple[int, ...], start: int) -> None:
+    bad = ~((x > 0) if name == "a" else (x >= 0)) | x.isinf()
+    place = "cell" if x.shape[-len(cells) :] == cells else "node"
+    index = tuple(bad.nonzero()[0].tolist())
+    row, (first, *others) = index[: -len(cells)], index[-len(cells) :]
+    where = (start + first, *others) if others else start + first
+    where = f"{where} of row {row[0] if len(row) == 1 else row}" if row else f"{where}"
+    raise ValueError(f"{name}: got {x[index].item()!r} in {place} {where}; accepted: {BOUNDS[name]}")

@@ -209,7 +209,7 @@ class Hierarchy(Lazy):
         TypeError, ValueError, ConvergenceError
             As for :func:`mgnet.solve`.
         """
-        load = array("b", b, (self.problem.shape,), "one entry per unknown")
+        load = self.problem.with_equations(array("b", b, (self.problem.shape,), "one entry per unknown"))
         stopping = Stopping(tol, maxiter, refine, throw)
         given = assembly.Load(load, "b", load, False, isinstance(b, Tensor), ready=True)
         return self.run(given, stopping, x0)

@@ -369,6 +369,7 @@ def _guess(x0: Any, rows: Tensor, system: System) -> Tensor:
     """Check a first guess and give its unknowns, shape ``(batch, 1, *unknowns)``."""
     nodes = system.problem.node_shape
     guess = array("x0", x0, (nodes,), "one value per node, boundary included")
+    guess = system.problem.region.inside(guess, 0.0)
     require_finite("x0", guess, len(nodes))
     guess = sent(guess, rows.device, rows.dtype).reshape(-1, *nodes)
     if guess.shape[0] not in (1, rows.shape[0]):

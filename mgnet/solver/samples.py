@@ -115,6 +115,7 @@ class Samples:
     def _guess(self, x0: Any, batch: tuple[int, ...]) -> Tensor:
         nodes = self.problem.node_shape
         guess = array("x0", x0, (nodes,), "one value per node, boundary included")
+        guess = self.problem.region.inside(guess, 0.0)
         if common_batch("x0", guess, len(nodes), batch) != batch:
             got = tuple(guess.shape[: guess.ndim - len(nodes)])
             raise ValueError(f"x0: got leading axes {got}; accepted: those of the solution, {batch}")

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..operators import loops
 from ..operators.contract import Operator
 from ..poisson import assembly
+from ..poisson.boundary import floating
 from ..poisson.constants import Constants
 from ..poisson.problem import Poisson
 from .factorised import factorised
@@ -58,7 +59,7 @@ class System(Lazy):
     def _constants(self) -> Constants | None:
         """Give the constants that the system leaves open, of each piece of the domain."""
         if not self.problem.region.whole:
-            pieces = assembly.floating(self.problem, self._A)
+            pieces = floating(self.problem, self._A)
             return Constants(self.problem, pieces) if bool(pieces.any()) else None
         singular = self._A.singular if self._A else _floats(self.problem)
         return Constants(self.problem) if singular else None
