@@ -117,7 +117,7 @@ def test_the_bound_is_that_of_the_worst_cell(dim: int) -> None:
             element = sum(w[cell] * part for w, part in zip(weights, parts, strict=True))
             worst = max(worst, scipy.linalg.eigvalsh(element, np.diag(np.diag(element)))[-1])
         A = WeightedStiffness(box, list(torch.from_numpy(weights)))
-        assert A.largest == pytest.approx(worst, rel=1e-12)  # eq: weighted-bound
+        assert A.largest == pytest.approx(worst, rel=1e-12)
 
 
 @every_dim
