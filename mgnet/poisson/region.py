@@ -63,12 +63,12 @@ class Region:
         if is_number(values):
             values = values.expand(self.nodes)
         count = int(mask.sum())
-        if not count:  # nothing is held
-            return 0.0
         what = f"one value for each node, or for each of the {count} that are held"
         x = array("fixed: the values", values, (self.nodes, (count,)), what)
         if tuple(x.shape[-len(self.nodes) :]) == self.nodes:
             x = torch.where(mask.to(x.device), x, x.new_zeros(()))
+        elif not count:  # nothing is held, but there may be a batch
+            x = x.new_zeros((*x.shape[:-1], *self.nodes))
         else:
             place = torch.cumsum(mask.flatten(), 0).sub_(1).clamp_(0).reshape(self.nodes).to(x.device)
             x = torch.where(mask.to(x.device), x[..., place], x.new_zeros(()))

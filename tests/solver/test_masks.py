@@ -663,3 +663,57 @@ def test_a_side_of_which_a_part_is_held() -> None:
     expected = np.zeros((n + 1) ** 2)
     expected[keep] = np.linalg.solve(A[np.ix_(keep, keep)], b.ravel()[keep])
     np.testing.assert_allclose(u.ravel(), expected, atol=1e-12)
+
+
+# What stands where nothing counts, and what is said twice.
+
+
+def test_an_empty_mask_holds_nothing_and_keeps_the_batch() -> None:
+    none = np.zeros((9, 9), bool)
+    plain = mgnet.solve(1.0, dim=2, n=8).u
+    np.testing.assert_allclose(mgnet.solve(1.0, dim=2, n=8, fixed=(none, [])).u, plain, atol=1e-12)
+    many = mgnet.solve(1.0, dim=2, n=8, fixed=(none, np.zeros((3, 0)))).u
+    np.testing.assert_allclose(many, np.stack([plain] * 3), atol=1e-12)
+
+
+def test_guesses_and_loads_may_have_nan_where_there_is_no_cell() -> None:
+    cells = np.ones((8, 8), bool)
+    cells[:4, :4] = False
+    sol = mgnet.solve(1.0, dim=2, n=8, cells=cells)
+    again = mgnet.solve(1.0, dim=2, n=8, cells=cells, x0=sol.u)
+    np.testing.assert_allclose(again.u, sol.u, atol=1e-12)
+    problem = mgnet.Poisson(1.0, dim=2, n=8, cells=cells)
+    b = mgnet.load(problem)
+    b[np.isnan(sol.u[1:-1, 1:-1])] = np.nan
+    assert np.isnan(b).any()
+    np.testing.assert_allclose(mgnet.solve(b=b, dim=2, n=8, cells=cells).u, sol.u, atol=1e-12)
+    np.testing.assert_allclose(mgnet.Hierarchy(problem).solve(b).u, sol.u, atol=1e-12)
+
+
+def test_joined_nodes_have_one_value() -> None:
+    ends = np.array([True, False, False, False, True])
+    with pytest.raises(ValueError, match="two values at nodes of joined sides"):
+        mgnet.solve(1.0, n=4, periodic=True, fixed=(ends, [2.0, 3.0]))
+    assert mgnet.solve(1.0, n=4, periodic=True, fixed=(ends, [2.0, 2.0])).u[0] == 2.0
+
+
+def test_alpha_has_no_batch() -> None:
+    with pytest.raises(ValueError, match=r"right: Robin alpha: the function returned .*\(2, 9\)"):
+        mgnet.solve(1.0, dim=2, n=8, right=mgnet.Robin(lambda x, y: np.stack([1 + y, 9 + y]), 1.0))
+
+
+def test_nodes_in_torch_give_answers_in_torch() -> None:
+    x = torch.linspace(0, 1, 5, dtype=torch.float64)
+    assert isinstance(mgnet.solve(1.0, dim=2, nodes=(x, x)).u, torch.Tensor)
+    assert isinstance(mgnet.solve(1.0, dim=2, nodes=(x.numpy(), x.numpy())).u, np.ndarray)
+
+
+@pytest.mark.parametrize("n", [36, 61])
+def test_domains_that_coarse_grids_do_not_see(n: int) -> None:
+    """Strips of one cell between sides that are held, at every place."""
+    for row in range(n):
+        cells = np.zeros((n, n), bool)
+        cells[row] = True
+        found = mgnet.solve(1.0, dim=2, n=n, cells=cells).u
+        expected = mgnet.solve(1.0, dim=2, n=n, cells=cells, method="direct").u
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9 * np.nanmax(np.abs(expected)) + 1e-15)
