@@ -717,3 +717,35 @@ def test_domains_that_coarse_grids_do_not_see(n: int) -> None:
         found = mgnet.solve(1.0, dim=2, n=n, cells=cells).u
         expected = mgnet.solve(1.0, dim=2, n=n, cells=cells, method="direct").u
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9 * np.nanmax(np.abs(expected)) + 1e-15)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_fluxes_of_sides_and_of_held_nodes_balance_with_the_sources(seed: int) -> None:
+    rng, dim = np.random.default_rng(seed), seed % 3 + 1
+    n = tuple(int(i) for i in rng.integers(3, 9, dim))
+    nodes, axes = tuple(m + 1 for m in n), [np.cumsum(rng.random(m + 1) + 0.05) for m in n]
+    cells, fixed = rng.random(n) > 0.2, rng.random(nodes) < 0.15
+    names = ["left", "right", "bottom", "top", "back", "front"][: 2 * dim]
+    sides: dict[str, Any] = {}
+    for i, name in enumerate(names):
+        along = nodes[: i // 2] + nodes[i // 2 + 1 :]
+        g, alpha = (rng.normal(size=along), rng.random(along)) if dim > 1 else (1.0, 0.5)
+        sides[name] = (Dirichlet(g), Neumann(g), Robin(alpha, g))[int(rng.integers(3))]
+    a = tuple(10 ** rng.uniform(-1, 1, n) for _ in n) if dim > 1 else 10 ** rng.uniform(-1, 1, n)
+    c, f = rng.random(nodes), rng.normal(size=nodes)
+    form: dict[str, Any] = {"dim": dim, "nodes": tuple(axes) if dim > 1 else axes[0], "boundary": sides}
+    held = (fixed, rng.normal(size=nodes))
+    sol = mgnet.solve(f, a=a, c=c, cells=cells, fixed=held, throw=False, **form)
+    weights = cells.astype(float)  # the integrals of what is left of the hats
+    for axis, x in enumerate(axes):
+        weights = weights * (np.diff(x) / 2).reshape([-1 if i == axis else 1 for i in range(dim)])
+        ends = [[(0, 1) if i == axis else (0, 0) for i in range(dim)] for _ in range(2)]
+        ends[1][axis] = (1, 0)
+        weights = np.pad(weights, ends[0]) + np.pad(weights, ends[1])
+    u = np.nan_to_num(sol.u)
+    inside = np.zeros(nodes, bool)
+    inside[(slice(1, -1),) * dim] = True
+    fluxes = [sol.flux(name) for name in names] + [sol.flux(fixed & inside)]
+    sources = weights * (f - c * u)
+    assert abs(sum(fluxes) + sources.sum()) < 1e-12 * (np.abs(fluxes).sum() + np.abs(sources).sum())
+    assert sol.integral() == pytest.approx((weights * u).sum(), rel=1e-12)
