@@ -75,9 +75,9 @@ class Options:
         for name, accepted in (("method", NAMES), ("smoother", tuple(SMOOTHERS)), ("coarse", COARSE)):
             if name != "smoother" or self.smoother is not None:
                 choice(name, getattr(self, name), accepted)
-        for name, value in {"sweeps": (2, 2)}.items():
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, value)
+        given: Any = self.sweeps
+        if given is None:
+            object.__setattr__(self, "sweeps", (2, 2))
         sweep_counts(self.sweeps)
         if self.levels is not None:
             count("levels", self.levels)
