@@ -23,7 +23,7 @@ from ..operators.smoothers import Smoother
 from ..operators.stiffness import Stiffness
 from .exact import Condensation
 
-__all__ = ["TensorSolver", "coarse_solver", "factors_of_pieces"]
+__all__ = ["TensorSolver", "coarse_solver", "factors_of_pieces", "symmetric_factors"]
 
 # Unknowns for which a LAPACK's threads would take longer, above all where they wait for one another.
 FEW = 512
@@ -124,11 +124,16 @@ def factors_of_pieces(A: Operator) -> Map:
 
 def _factors(matrix: sp.csc_array, more: np.ndarray) -> Any:
     """Factorise a symmetric matrix with something more on its diagonal."""
-    options: dict[str, Any] = {"permc_spec": "MMD_AT_PLUS_A", "diag_pivot_thresh": 0.0}
     try:
-        return spla.splu((matrix + sp.diags_array(more)).tocsc(), **options, options={"SymmetricMode": True})
+        return symmetric_factors((matrix + sp.diags_array(more)).tocsc())
     except RuntimeError as error:
         raise np.linalg.LinAlgError(str(error)) from None
+
+
+def symmetric_factors(matrix: sp.csc_array) -> Any:
+    """Return SuperLU's factors of a symmetric and positive definite matrix: pivots are taken as they come."""
+    options: dict[str, Any] = {"permc_spec": "MMD_AT_PLUS_A", "diag_pivot_thresh": 0.0}
+    return spla.splu(matrix, **options, options={"SymmetricMode": True})
 
 
 class TensorSolver:

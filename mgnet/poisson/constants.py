@@ -32,7 +32,7 @@ class Constants:
         self.problem, self.space = problem, problem.space
         self.axes = tuple(range(-problem.dim, 0))
         self.pieces = None if pieces is None else self.space.unknowns(pieces)
-        self.nodes = pieces
+        self.nodes, self.count = pieces, 1 if pieces is None else int(pieces.max())
         self.weights = self._weights()
         # Of each piece: its volume, and the measure of its sides that are not joined.
         self.volume = self._sums(self.weights[None])[0]
@@ -63,7 +63,7 @@ class Constants:
         if self.pieces is None:
             return x.sum(self.axes)[:, None]
         pieces, rows = sent(self.pieces.flatten(), x.device), x.reshape(len(x), -1)
-        total = rows.new_zeros((len(rows), int(self.pieces.max()) + 1))
+        total = rows.new_zeros((len(rows), self.count + 1))
         return total.index_add(1, pieces, rows)[:, 1:]
 
     def _spread(self, x: Tensor, pieces: Tensor | None) -> Tensor:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
-import scipy.sparse.linalg as spla
 import torch
 from torch import Tensor
 
 from ..core.arrays import NonFiniteError
+from ..multigrid.coarsest import symmetric_factors
 from ..operators.contract import Map, Operator
 
 __all__ = ["Floating", "factorised"]
@@ -118,14 +117,8 @@ class Sparse(_Scipy):
 
     def __init__(self, A: sp.csc_array, floats: bool) -> None:
         super().__init__(A, floats)
-        # The matrix is symmetric and positive definite: the pivots may be taken as they come.
-        options: dict[str, Any] = {
-            "permc_spec": "MMD_AT_PLUS_A",
-            "diag_pivot_thresh": 0.0,
-            "options": {"SymmetricMode": True},
-        }
         try:
-            self.factors = spla.splu(self.inner, **options) if self.inner.shape[0] else None
+            self.factors = symmetric_factors(self.inner) if self.inner.shape[0] else None
         except RuntimeError as error:
             if "singular" not in str(error):
                 raise
