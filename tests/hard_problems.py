@@ -14,6 +14,7 @@ from functools import cached_property, reduce
 from typing import Any
 
 import numpy as np
+from draws import Draws
 from reference import Data, Equal, Reference, Side
 
 import mgnet
@@ -183,21 +184,8 @@ def case(seed: int) -> Case:
     return _Draw(seed).case()
 
 
-class _Draw:
+class _Draw(Draws):
     """The parts of a problem, each drawn in its turn."""
-
-    def __init__(self, seed: int) -> None:
-        self.seed, self.rng = seed, np.random.default_rng(seed)
-
-    def chance(self, share: float) -> bool:
-        return bool(self.rng.random() < share)
-
-    def pick(self, *values: Any) -> Any:
-        return values[int(self.rng.integers(len(values)))]
-
-    def power(self, low: float, high: float, shape: Any = None) -> Any:
-        found = 10 ** self.rng.uniform(low, high, shape)
-        return float(found) if shape is None else found
 
     def case(self) -> Case:
         self.dim = self.pick(1, 1, 2, 2, 2, 3)

@@ -20,6 +20,7 @@ from typing import Any
 import independent
 import numpy as np
 import torch
+from draws import Draws
 from independent import LONG, SIDES, Answer, Side, System
 
 import mgnet
@@ -160,25 +161,12 @@ def case(seed: int) -> Case:
     return _Draw(seed).case()
 
 
-class _Draw:
+class _Draw(Draws):
     """The parts of a problem, each drawn in its turn."""
-
-    def __init__(self, seed: int) -> None:
-        self.seed, self.rng = seed, np.random.default_rng(seed)
-
-    def chance(self, share: float) -> bool:
-        return bool(self.rng.random() < share)
 
     def form(self, name: str, share: float) -> bool:
         """Draw whether a form is to be had."""
         return self.chance(share) and FORMS[name]
-
-    def pick(self, *values: Any) -> Any:
-        return values[int(self.rng.integers(len(values)))]
-
-    def power(self, low: float, high: float, shape: Any = None) -> Any:
-        found = 10 ** self.rng.uniform(low, high, shape)
-        return float(found) if shape is None else found
 
     def case(self) -> Case:
         self.dim = self.pick(1, 2, 2, 2, 3)
