@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -92,6 +93,9 @@ def together(device: torch.device) -> Iterator[None]:
         return
     _require_environment()
     backend = "nccl" if device.type == "cuda" else "gloo"
+    # Optimisers import this, whose defaults keep the group that is there then: its threads would live on into
+    # the end of Python, and abort the process where one of them frees a tensor.
+    importlib.import_module("torch.distributed.nn.functional")
     dist.init_process_group(backend, timeout=timedelta(minutes=10))
     try:
         yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -36,6 +37,23 @@ def test_processes_join_once_and_part_at_the_end(monkeypatch: pytest.MonkeyPatch
         assert dist.is_initialized()
         assert (Processes().rank, Processes().world) == (0, 1)
     assert not dist.is_initialized()
+
+
+PARTED = """
+import weakref, torch
+import torch.distributed as dist
+from mgnet.train.parallel import together
+weight = torch.nn.Parameter(torch.ones(()))
+with together(torch.device("cpu")):
+    group = weakref.ref(dist.group.WORLD)
+    torch.optim.AdamW([weight])  # imports what it needs of torch
+assert group() is None
+"""
+
+
+def test_nothing_keeps_the_group_of_processes_alive() -> None:
+    """Its threads may not outlive it: one that frees a tensor while Python ends aborts the process."""
+    torchrun(1, "--no-python", sys.executable, "-c", PARTED)
 
 
 @pytest.mark.parametrize(
