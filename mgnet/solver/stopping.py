@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -113,6 +113,11 @@ class Outcome:
     row: int = 0
     errors: Tensor = field(default_factory=lambda: NONE)
     scale: Tensor = field(default_factory=lambda: NONE)
+
+    def widened(self, more: Tensor) -> Outcome:
+        """Return the outcome with larger estimates of the rows' errors, which were not iterated for."""
+        errors = self.errors + more if self.errors.numel() else self.errors
+        return replace(self, error_estimate=self.error_estimate + float(more.max()), errors=errors)
 
     def judge(self, errors: Tensor, accepted: Tensor) -> None:
         """Take other estimates of the rows' errors, and see whether they are small enough, :eq:`stopping`.

@@ -255,6 +255,12 @@ def test_mixed_forms(first: int) -> None:
     require_sound([judge(seed) for seed in range(first, first + 20)])
 
 
+@pytest.mark.parametrize("seed", [4129, 5013, 8530])
+def test_estimates_know_how_much_of_the_data_was_taken_out(seed: int) -> None:
+    """Loads 46 to 106 times as large as what is left of them without their mean: so is their rounding."""
+    require_sound([judge(seed)])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("first", range(100_000, 1_100_000, 100_000))
 def test_many_mixed_forms(first: int) -> None:
