@@ -221,6 +221,14 @@ def test_what_need_not_compute_imports_nothing_heavy(code: str) -> None:
     assert done.stdout.splitlines()[-1] == "LOADED set()", done.stdout
 
 
+def test_a_solve_loads_no_library_that_it_does_not_use() -> None:
+    """Half a second of a process that solves once: torch.unravel_index alone loads sympy."""
+    idle = "{'scipy.sparse', 'scipy.ndimage', 'sympy', 'matplotlib'}"
+    solve = "import mgnet; mgnet.solve(lambda x, y: 1 + x * y, n=64, dim=2)"
+    done = finished("-c", f"import sys; {solve}; print('LOADED', {idle} & sys.modules.keys())")
+    assert done.stdout == "LOADED set()\n", done.stderr
+
+
 def test_figures_are_drawn_only_on_request() -> None:
     code = "import sys; from mgnet import solve; sys.exit('matplotlib' in sys.modules)"
     assert finished("-c", code).returncode == 0

@@ -8,10 +8,8 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
-import scipy.sparse.linalg as spla
+import scipy
 import torch
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from ..core.arrays import sent
@@ -102,7 +100,7 @@ def factors_of_pieces(A: Operator) -> Map:
     matrix = A.scaled(1.0, torch.float64).to_sparse()
     matrix.eliminate_zeros()  # which tie nothing
     diagonal = matrix.diagonal()
-    count, piece = connected_components(matrix, directed=False)
+    count, piece = scipy.sparse.csgraph.connected_components(matrix, directed=False)
     energies = np.bincount(piece, matrix.sum(1), count)
     loose = energies <= LOST * np.finfo(np.float64).eps * np.bincount(piece, diagonal, count)
     first = np.unique(piece, return_index=True)[1][loose]
@@ -122,18 +120,18 @@ def factors_of_pieces(A: Operator) -> Map:
     return solve
 
 
-def _factors(matrix: sp.csc_array, more: np.ndarray) -> Any:
+def _factors(matrix: scipy.sparse.csc_array, more: np.ndarray) -> Any:
     """Factorise a symmetric matrix with something more on its diagonal."""
     try:
-        return symmetric_factors((matrix + sp.diags_array(more)).tocsc())
+        return symmetric_factors((matrix + scipy.sparse.diags_array(more)).tocsc())
     except RuntimeError as error:
         raise np.linalg.LinAlgError(str(error)) from None
 
 
-def symmetric_factors(matrix: sp.csc_array) -> Any:
+def symmetric_factors(matrix: scipy.sparse.csc_array) -> Any:
     """Return SuperLU's factors of a symmetric and positive definite matrix: pivots are taken as they come."""
     options: dict[str, Any] = {"permc_spec": "MMD_AT_PLUS_A", "diag_pivot_thresh": 0.0}
-    return spla.splu(matrix, **options, options={"SymmetricMode": True})
+    return scipy.sparse.linalg.splu(matrix, **options, options={"SymmetricMode": True})
 
 
 class TensorSolver:
@@ -184,7 +182,7 @@ def _eigenpairs(axis: Axis) -> tuple[np.ndarray, np.ndarray]:
     As arrays: tensors would remember whether they were made in inference mode.
     """
     # By torch and not by SciPy, whose threads would keep the processors from torch's for a while.
-    K, M = (torch.from_numpy(matrix.toarray()) for matrix in axis.matrices())
+    K, M = map(torch.from_numpy, axis.dense_matrices())
     L = torch.linalg.cholesky(M)
     half = torch.linalg.solve_triangular(L, K, upper=False)
     # eq: eigenpairs

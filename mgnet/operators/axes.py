@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
+import scipy
 import torch
 from torch import Tensor
 
@@ -166,7 +166,7 @@ class Axis:
         """Whether a coarser axis still has an inner node."""
         return self.nodes is None and self.cells >= 4
 
-    def matrices(self) -> tuple[sp.csr_array, sp.csr_array]:
+    def matrices(self) -> tuple[scipy.sparse.csr_array, scipy.sparse.csr_array]:
         """Return the stiffness and the mass matrix of this axis, :eq:`stiffness` and :eq:`mass`.
 
         They are in float64, of shape (unknowns, unknowns); Robin's alpha stands in the first.
@@ -174,17 +174,31 @@ class Axis:
         k, s, m, w = self.couplings(1.0, 0.0)
         return self.tridiagonal(s[:-1], -k), self.tridiagonal(w[:-1], m)
 
-    def tridiagonal(self, sums: np.ndarray, others: np.ndarray) -> sp.csr_array:
+    def dense_matrices(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the same as arrays, without what SciPy takes to be loaded."""
+        k, s, m, w = self.couplings(1.0, 0.0)
+        found = np.zeros((2, len(s) - 1, len(s) - 1))
+        for matrix, sums, others in zip(found, (s, w), (-k, m), strict=True):
+            entries, place = self._entries(sums[:-1], others)
+            np.add.at(matrix, place, entries)
+        return found[0], found[1]
+
+    def tridiagonal(self, sums: np.ndarray, others: np.ndarray) -> scipy.sparse.csr_array:
         """Return the matrix with such row sums, shape (unknowns,), and such entries beside the diagonal.
 
         These have shape (unknowns + 1,): number i is of unknowns i - 1 and i, and counts where one is given.
         """
+        whole = scipy.sparse.coo_array(self._entries(sums, others), shape=(len(sums),) * 2)
+        return scipy.sparse.csr_array(whole)
+
+    def _entries(self, sums: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, tuple[Any, Any]]:
+        """Give the entries of a matrix, and their rows and columns; what has one place is to be added up."""
         here = np.arange(len(sums))
         i = here if self.periodic else here[1:]
         entries = np.concatenate((sums - others[:-1] - others[1:], others[i], others[i]))
         rows, columns = np.concatenate((here, i, i - 1)), np.concatenate((here, i - 1, i))
         size = max(len(sums), 1)
-        return sp.csr_array(sp.coo_array((entries, (rows % size, columns % size)), shape=(len(sums),) * 2))
+        return entries, (rows % size, columns % size)
 
     def across(self, cells: np.ndarray) -> np.ndarray:
         """Give what the cells between unknowns have, those to given ends included, shape (unknowns + 1,)."""

@@ -8,7 +8,7 @@ from functools import cached_property, reduce
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
+import scipy
 import torch
 from torch import Tensor
 
@@ -103,15 +103,15 @@ class Box:
                 rest -= part
         return total
 
-    def matrix(self, a: float, c: float, lumped: bool = False) -> sp.csc_array:
+    def matrix(self, a: float, c: float, lumped: bool = False) -> scipy.sparse.csc_array:
         """Return the matrix of −∇·(a ∇u) + c u in SciPy's form, :eq:`tensor-stiffness`.
 
         Lumped, c u counts at the nodes only.
         """
         stiff, masses = zip(*(axis.matrices() for axis in self.axes), strict=True)
-        reacting = [sp.diags_array(axis.hat_integrals()) for axis in self.axes] if lumped else masses
-        whole = a * _sum_of_products(sp.kron, stiff, masses) + c * reduce(sp.kron, reacting)
-        return sp.csc_array(whole)
+        kron, diagonal = scipy.sparse.kron, scipy.sparse.diags_array
+        reacting = [diagonal(axis.hat_integrals()) for axis in self.axes] if lumped else masses
+        return scipy.sparse.csc_array(a * _sum_of_products(kron, stiff, masses) + c * reduce(kron, reacting))
 
     def diagonal(self, a: float, c: float, lumped: bool = False) -> np.ndarray:
         """Return its diagonal, shape ``(*unknowns)``, or 1 along each axis where all entries are alike."""

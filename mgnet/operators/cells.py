@@ -14,7 +14,7 @@ from functools import cached_property, reduce
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
+import scipy
 import torch
 from torch import Tensor
 
@@ -110,7 +110,7 @@ class CellStiffness(NodalOperator):
         reaction = None if self.reaction is None else self.reaction.scaled(factor, dtype)
         return CellStiffness(self.box, rounded(self.a, factor, dtype), reaction)
 
-    def to_sparse(self) -> sp.csc_array:
+    def to_sparse(self) -> scipy.sparse.csc_array:
         """Return the matrix in SciPy's form."""
         return self.assembled().to_sparse()
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any, Self
 
-import scipy.sparse as sp
+import scipy
 import torch
 from torch import Tensor, nn
 
@@ -174,7 +174,7 @@ class Operator:
         """A more exact interpolation from the next coarser box, for first guesses, if there is one."""
         return None
 
-    def to_sparse(self) -> sp.csc_array:
+    def to_sparse(self) -> scipy.sparse.csc_array:
         """Return the matrix in SciPy's form."""
         raise NotImplementedError
 

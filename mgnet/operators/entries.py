@@ -12,8 +12,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
-import scipy.sparse.linalg as spla
+import scipy
 import torch
 from torch import Tensor, nn
 
@@ -231,7 +230,7 @@ class StencilStiffness(NodalOperator):
             y = y + at_first(field[here] * u[here], tuple(-s for s in step))
         return y
 
-    def to_sparse(self) -> sp.csc_array:
+    def to_sparse(self) -> scipy.sparse.csc_array:
         """Return the matrix in SciPy's form."""
         shape = self.box.shape
         numbers = 1 + torch.arange(math.prod(shape), device="cpu").reshape(shape)
@@ -246,7 +245,8 @@ class StencilStiffness(NodalOperator):
         )
         inside = (rows >= 0) & (columns >= 0)
         size = math.prod(shape)
-        return sp.coo_array((entries[inside], (rows[inside], columns[inside])), shape=(size, size)).tocsc()
+        triplets = entries[inside], (rows[inside], columns[inside])
+        return scipy.sparse.coo_array(triplets, shape=(size, size)).tocsc()
 
     @property
     def _own(self) -> Tensor:
@@ -296,11 +296,12 @@ class StencilStiffness(NodalOperator):
             v = weight * torch.from_numpy(x).to(weight).reshape(weight.shape)
             return (weight * self(v[None, None])[0, 0]).cpu().numpy().ravel()
 
-        operator = spla.LinearOperator((size, size), matvec=scaled, dtype=np.float64)
+        operator = scipy.sparse.linalg.LinearOperator((size, size), matvec=scaled, dtype=np.float64)
         start = np.random.default_rng(0).standard_normal(size)
         try:
-            (found,) = spla.eigsh(operator, k=1, which="LA", tol=0.05, v0=start, return_eigenvectors=False)
-        except spla.ArpackError:
+            options: Any = {"which": "LA", "tol": 0.05, "v0": start, "return_eigenvectors": False}
+            (found,) = scipy.sparse.linalg.eigsh(operator, k=1, **options)
+        except scipy.sparse.linalg.ArpackError:
             return math.inf
         return float(found)
 

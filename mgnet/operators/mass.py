@@ -8,7 +8,7 @@ from functools import cached_property, reduce
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
+import scipy
 import torch
 from torch import Tensor
 
@@ -126,26 +126,28 @@ class Mass(Operator):
         each = [axis.hat_integrals() if self.lumped else axis.diagonals()[1] for axis in axes]
         return sent(torch.from_numpy(self.factor * reduce(np.multiply.outer, each)), **self.like)
 
-    def to_sparse(self) -> sp.csc_array:
+    def to_sparse(self) -> scipy.sparse.csc_array:
         """Return the matrix in SciPy's form."""
         if self.cells is not None:
             return self._sparse_over_cells()
         axes = self.box.axes
-        each = [sp.diags_array(axis.hat_integrals()) if self.lumped else axis.matrices()[1] for axis in axes]
-        return sp.csc_array(self.factor * reduce(sp.kron, each))
+        diagonal = scipy.sparse.diags_array
+        each = [diagonal(axis.hat_integrals()) if self.lumped else axis.matrices()[1] for axis in axes]
+        return scipy.sparse.csc_array(self.factor * reduce(scipy.sparse.kron, each))
 
-    def _sparse_over_cells(self) -> sp.csc_array:
+    def _sparse_over_cells(self) -> scipy.sparse.csc_array:
         """Give the matrix, one pair of corners of all cells after the other."""
         _, weights, element = (x.numpy() for x in self._by_cells)
         size = math.prod(self.box.shape)
         # The unknown of each node; none is -1.
         unknowns = self.box.nodes(torch.arange(1, size + 1, device="cpu").reshape(self.box.shape)).numpy() - 1
         at = [unknowns[corner_of(corner, self.box.cells)].ravel() for corner in self._corners]
-        whole = sp.csc_array((size, size))
+        whole = scipy.sparse.csc_array((size, size))
         for (i, rows), (j, columns) in itertools.product(enumerate(at), repeat=2):
             both = (rows >= 0) & (columns >= 0)
             entries = (weights.ravel() * element[i, j])[both]
-            whole += sp.coo_array((entries, (rows[both], columns[both])), shape=(size, size)).tocsc()
+            triplets = entries, (rows[both], columns[both])
+            whole += scipy.sparse.coo_array(triplets, shape=(size, size)).tocsc()
         return whole
 
     @property

@@ -8,7 +8,7 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
+import scipy
 import torch
 from torch import Tensor, nn
 
@@ -239,7 +239,7 @@ class Stiffness(Stencil, Operator):
         """A bound of the eigenvalues of D⁻¹ A: the largest of those of all kinds of cells; 2 on a line."""
         return self.form.largest
 
-    def to_sparse(self) -> sp.csc_array:
+    def to_sparse(self) -> scipy.sparse.csc_array:
         """Return the matrix in SciPy's form."""
         return self.box.matrix(self.form.a, self.form.c, self.form.lumped)
 

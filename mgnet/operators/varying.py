@@ -9,7 +9,7 @@ from __future__ import annotations
 from copy import copy
 from typing import NamedTuple
 
-import scipy.sparse as sp
+import scipy
 import torch
 from torch import Tensor
 
@@ -147,7 +147,7 @@ class VaryingStiffness(Operator):
             d[1:] += self.k
         return self.chain.loads(d)
 
-    def to_sparse(self) -> sp.csc_array:
+    def to_sparse(self) -> scipy.sparse.csc_array:
         """Return the matrix in SciPy's form."""
         (axis,), sums = self.box.axes, self.chain.loads(self._row_sums())
         return axis.tridiagonal(sums.cpu().numpy(), -axis.across(self.k.cpu().numpy())).tocsc()

@@ -14,7 +14,7 @@ from functools import cached_property, reduce
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
+import scipy
 import torch
 from torch import Tensor
 
@@ -145,7 +145,7 @@ class WeightedStiffness(NodalOperator):
         """Return a multiple of the operator in another precision, as entries."""
         return self._assembled(self._entries.frame, factor, dtype)
 
-    def to_sparse(self) -> sp.csc_array:
+    def to_sparse(self) -> scipy.sparse.csc_array:
         """Return the matrix in SciPy's form."""
         return self.assembled().to_sparse()
 

@@ -7,9 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import scipy.ndimage
-import scipy.sparse as sp
-import scipy.sparse.csgraph
+import scipy
 import torch
 from torch import Tensor
 
@@ -170,7 +168,7 @@ class Region:
         low, high = np.concatenate(pairs, 1)
         both = (low > 0) & (high > 0)
         ones = np.ones(int(both.sum()))
-        graph = sp.coo_array((ones, (low[both], high[both])), shape=(count + 1, count + 1))
+        graph = scipy.sparse.coo_array((ones, (low[both], high[both])), shape=(count + 1, count + 1))
         merged = scipy.sparse.csgraph.connected_components(graph, directed=False)[1]
         # The nodes without a cell keep the number 0.
         order = np.where(merged == merged[0], 0, merged + 1)

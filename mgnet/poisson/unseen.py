@@ -59,7 +59,7 @@ class Lookout:
 
 def _around_largest(sizes: Tensor, dim: int) -> bool:
     """Say whether the largest value stands alone along an axis: that is quickly seen."""
-    place = [int(i) for i in torch.unravel_index(sizes.argmax(), sizes.shape)]
+    place = [int(i) for i in np.unravel_index(int(sizes.argmax()), sizes.shape)]
     for axis in range(-dim, 0):
         index: list[Any] = [*place]
         i, index[axis] = index[axis], slice(None)

@@ -6,7 +6,7 @@ from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.sparse.linalg as spla
+import scipy
 import torch
 from torch import Tensor
 
@@ -87,7 +87,9 @@ class Cycles(Method):
             try:
                 A = A.scaled(self.system.scale, torch.float32) if self.mixed else A
                 return build_levels(A.grounded, A.box.cells, self.options)
-            except (torch.linalg.LinAlgError, np.linalg.LinAlgError, spla.ArpackError, FloatingPointError):  # type: ignore[attr-defined]
+            except (torch.linalg.LinAlgError, np.linalg.LinAlgError, FloatingPointError):  # type: ignore[attr-defined]
+                raise NonFiniteError from None
+            except scipy.sparse.linalg.ArpackError:
                 raise NonFiniteError from None
 
     @property

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import scipy.linalg
-import scipy.sparse as sp
+import scipy
 import torch
 from torch import Tensor
 
@@ -35,7 +34,7 @@ def factorised(A: Operator, floats: bool, pieces: Tensor | None = None) -> Map:
     return Floating(solve, A(one)[0, 0])
 
 
-def _grounded(A: Operator, pieces: Tensor | None) -> sp.csc_array:
+def _grounded(A: Operator, pieces: Tensor | None) -> scipy.sparse.csc_array:
     """Give a matrix that has an inverse, and the same solutions for loads that it has any for.
 
     Unknowns without an equation are zero. One node of each piece that nothing holds gets something on its
@@ -48,7 +47,7 @@ def _grounded(A: Operator, pieces: Tensor | None) -> sp.csc_array:
         found, first = np.unique(pieces.flatten().numpy(), return_index=True)
         first = first[found > 0]
         more[first] = np.where(diagonal[first] > 0, diagonal[first], 1.0)
-    return sp.csc_array(matrix + sp.diags_array(more))
+    return scipy.sparse.csc_array(matrix + scipy.sparse.diags_array(more))
 
 
 class Floating:
@@ -78,7 +77,7 @@ class Floating:
 class _Scipy:
     """A symmetric matrix that SciPy solves with; ``floats`` holds the first unknown at zero."""
 
-    def __init__(self, A: sp.csc_array, floats: bool) -> None:
+    def __init__(self, A: scipy.sparse.csc_array, floats: bool) -> None:
         self.first = int(floats)
         self.inner = A[self.first :, self.first :].tocsc()
 
@@ -115,7 +114,7 @@ class Banded(_Scipy):
 class Sparse(_Scipy):
     """SuperLU's factors of a sparse matrix."""
 
-    def __init__(self, A: sp.csc_array, floats: bool) -> None:
+    def __init__(self, A: scipy.sparse.csc_array, floats: bool) -> None:
         super().__init__(A, floats)
         try:
             self.factors = symmetric_factors(self.inner) if self.inner.shape[0] else None

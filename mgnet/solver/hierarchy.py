@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import scipy.sparse.linalg as spla
+import scipy
 import torch
 from torch import Tensor
 
@@ -152,7 +152,7 @@ class Hierarchy(Lazy):
         """
         return self._cycles.cycle(r) if isinstance(self._solver, Direct) else self._solver.cycle(r)
 
-    def as_linear_operator(self) -> spla.LinearOperator:
+    def as_linear_operator(self) -> scipy.sparse.linalg.LinearOperator:
         """Return one cycle as a SciPy operator, to be the ``M`` of ``scipy.sparse.linalg.cg``.
 
         Returns
@@ -177,7 +177,7 @@ class Hierarchy(Lazy):
         known = isinstance(self._solver, Cycles | Direct) and self.method != "fcycle"
         symmetric = known and self.options.sweeps[0] == self.options.sweeps[1]
         adjoint = apply if symmetric or self.method == "exact" else None
-        return spla.LinearOperator((size, size), matvec=apply, rmatvec=adjoint, dtype=dtype)
+        return scipy.sparse.linalg.LinearOperator((size, size), matvec=apply, rmatvec=adjoint, dtype=dtype)
 
     def solve(
         self,
