@@ -8,12 +8,15 @@ and those are methods of the machine: nothing that a pickle names is ever looked
 
 from __future__ import annotations
 
+import io
 import pickletools
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 __all__ = ["STEPS", "Function", "Machine", "require", "run"]
 
+OPCODES = {opcode.code: opcode for opcode in pickletools.opcodes}
 NAMED = 128  # letters of a name that a message shows
 
 
@@ -36,17 +39,21 @@ class Machine:
         self.known: dict[str, Any] = {}
 
     def mark(self, _: None) -> None:
+        """Begin a row of items."""
         self.marked.append(self.stack)
         self.stack = []
 
     def since_mark(self) -> list[Any]:
+        """Take away the row that was begun last."""
         items, self.stack = self.stack, self.marked.pop()
         return items
 
     def pack(self, items: list[Any]) -> None:
+        """Put a tuple on the stack."""
         self.stack.append(tuple(items))
 
     def pack_last(self, count: int) -> None:
+        """Make a tuple of what was put there last."""
         if len(self.stack) < count:
             raise ValueError("it takes more than there is")
         items = self.stack[-count:]
@@ -54,10 +61,12 @@ class Machine:
         self.pack(items)
 
     def append(self, items: list[Any]) -> None:
+        """Append items to the list on top."""
         require(type(self.stack[-1]) is list, "appends to what is no list")
         self.stack[-1].extend(items)
 
     def set_items(self, items: list[Any]) -> None:
+        """Set keys and values, in turn, of the dictionary on top."""
         target, keys = self.stack[-1], items[::2]
         require(isinstance(target, dict), "sets items of what is no dictionary")
         # Others are not only none that anybody saves: the hash of nested tuples can take for ever.
@@ -65,10 +74,12 @@ class Machine:
         target.update(zip(keys, items[1::2], strict=True))
 
     def look_up(self, name: str) -> None:
+        """Put on the stack what is known by 'module name'."""
         require(name in self.known, f"names {'.'.join(name.split())[:NAMED]}, which no {self.what} has")
         self.stack.append(self.known[name])
 
     def call(self, _: None) -> None:
+        """Call a method of this machine by what stands for it."""
         arguments, function = self.stack.pop(), self.stack.pop()
         require(type(function) is Function, "calls what is no function")
         try:
@@ -77,6 +88,7 @@ class Machine:
             raise ValueError("it calls a function with other arguments") from None
 
     def build(self, _: None) -> None:
+        """Give the object below the top the state on top."""
         state = self.stack.pop()
         self.set_state(self.stack[-1], state)
 
@@ -85,9 +97,11 @@ class Machine:
         raise ValueError("it sets attributes")
 
     def remember(self, place: int) -> None:
+        """Note what is on top, to be shared."""
         self.memo[place] = self.stack[-1]
 
     def push(self, value: Any) -> None:
+        """Put something on the stack."""
         self.stack.append(value)
 
 
@@ -106,16 +120,26 @@ def run(pickled: bytes, machine: Kind, steps: Mapping[str, Callable[[Kind, Any],
     Containers may be shared, and hold themselves. Of a pickle that is cut short, or that takes what is not
     there, an IndexError or a KeyError says so.
     """
-    for count, (opcode, argument, _) in enumerate(pickletools.genops(pickled)):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of escapes in the lines of damaged files
+        return _run(io.BytesIO(pickled), machine, steps, most)
+
+
+def _run(
+    stream: io.BytesIO, machine: Kind, steps: Mapping[str, Callable[[Kind, Any], None]], most: int
+) -> Any:
+    for _ in range(most):
+        opcode = OPCODES.get(stream.read(1).decode("latin-1"))
+        if opcode is None:
+            raise ValueError("it does not end, or does what no pickle does")
         if opcode.name == "STOP":
             return machine.stack.pop()
-        if count >= most:
-            raise ValueError(f"it takes more than {most} steps")
+        # Looked up first: what no step takes is not even decoded.
         step = steps.get(opcode.name)
         if step is None:
             raise ValueError(f"it does {opcode.name}")
-        step(machine, argument)
-    raise ValueError("it does not end")
+        step(machine, None if opcode.arg is None else opcode.arg.reader(stream))
+    raise ValueError(f"it takes more than {most} steps")
 
 
 # What plain types need of the opcodes of protocol 2.

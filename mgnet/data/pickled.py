@@ -55,7 +55,8 @@ class _Machine(Machine):
         # Bytes that may be made of the file's: otherwise one string in it could become a thousand arrays.
         self.left = 2 * size
         self.known = {"numpy ndarray": "ndarray", "numpy dtype": Function("dtype")}
-        self.known["_codecs encode"] = Function("encode")  # bytes, as Python 3 saves them for Python 2
+        # Bytes, as Python 3 saves them for Python 2.
+        self.known |= {"_codecs encode": Function("encode"), "__builtin__ bytes": Function("no_bytes")}
         for core in ("numpy.core", "numpy._core"):
             self.known[f"{core}.multiarray _reconstruct"] = Function("empty")
             self.known[f"{core}.multiarray scalar"] = Function("scalar")
@@ -85,7 +86,10 @@ class _Machine(Machine):
     def encode(self, text: Any, encoding: Any) -> bytes:
         require(type(text) is str and encoding == "latin1", "encodes in another way than Python")
         self.spend(len(text))
-        return _bytes(text)
+        return bytes(_bytes(text))
+
+    def no_bytes(self) -> bytes:
+        return b""
 
     def scalar(self, kind: Any, content: Any) -> Any:
         return self.array(content, kind, (), "C").item()

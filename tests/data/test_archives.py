@@ -608,10 +608,10 @@ def test_mnist_from_a_folder(tmp_path: Path, root: str, packed: bool) -> None:
 
 def test_mnist_is_known_by_the_hashes_of_its_files(tmp_path: Path) -> None:
     put(tmp_path, MNIST_CONTENT)
-    known = {name: hashlib.sha256(content).hexdigest() for name, content in MNIST_CONTENT.items()}
+    known = {name: f"sha256:{hashlib.sha256(content).hexdigest()}" for name, content in MNIST_CONTENT.items()}
     archive = small_mnist()[0]
     assert read_mnist(tmp_path, archive=replace(archive, known=known)).verified
-    wrong = {**known, "t10k-labels-idx1-ubyte": 64 * "0"}
+    wrong = {**known, "t10k-labels-idx1-ubyte": f"sha256:{64 * '0'}"}
     assert not read_mnist(tmp_path, archive=replace(archive, known=wrong)).verified
 
 
@@ -746,7 +746,7 @@ def test_another_label_is_told_of(tmp_path: Path) -> None:
 
 
 def test_a_known_hash_tells_which_file_of_mnist_is_another(tmp_path: Path) -> None:
-    known = {name: hashlib.sha256(content).hexdigest() for name, content in MNIST_CONTENT.items()}
+    known = {name: f"sha256:{hashlib.sha256(content).hexdigest()}" for name, content in MNIST_CONTENT.items()}
     archive = replace(twins(MNIST_CONTENT, small_mnist()[0]), known=known)
     content = MNIST_CONTENT["train-images-idx3-ubyte"]
     zeros = content[: 16 + 3 * 784] + bytes(len(content) - 16 - 3 * 784)
