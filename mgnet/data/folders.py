@@ -236,7 +236,7 @@ def _splits(
     bare = [name for label, name in enumerate(classes) if label not in parts["train"].labels]
     if bare:
         raise DataError(
-            f"{root}: got no whole picture to train on of {', '.join(bare)}; accepted: one of each"
+            f"{root}: got no whole picture to train on of {', '.join(bare)}; accepted: at least one"
         )
     normalisation = statistics(torch.from_numpy(images["train"]))
     return {

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -110,9 +110,9 @@ def _pickles(files: Files, names: list[str], key: str, kinds: int) -> Part:
 
 def _pickle(files: Files, name: str, key: str, kinds: int) -> Part:
     count, pixels = files.archive.records[name], math.prod(PLANES)
-    where = files.path(name)
+    where, content = files.path(name), files.read(name)
     try:
-        found = unpickled(files.read(name))
+        found = unpickled(content)
         if not isinstance(found, dict):
             raise ValueError(f"it has {type(found).__name__}; accepted: a dictionary")
         images, labels = (_entry(found, wanted) for wanted in ("data", key))
@@ -192,12 +192,16 @@ class Files:
 
     def _require_name(self) -> None:
         """Refuse a folder that says of itself that it is of another set, whose files look alike."""
-        for other in LOOKALIKES:
+        for other in self._others():
             parts = PurePosixPath(other.folder).parts
-            if other.name != self.archive.name and self.folder.absolute().parts[-len(parts) :] == parts:
-                raise DataError(
-                    f"{self.folder}: got the folder of {other.name}; accepted: {self.archive.name}"
-                )
+            if self.folder.absolute().parts[-len(parts) :] == parts:
+                self._refuse(self.folder, f"the folder of {other.name}")
+
+    def _others(self) -> list[Archive]:
+        return [other for other in LOOKALIKES if other.name != self.archive.name]
+
+    def _refuse(self, path: Path, got: str) -> NoReturn:
+        raise DataError(f"{path}: got {got}; accepted: {self.archive.name}")
 
     def path(self, name: str) -> Path:
         """Return where a file lies, with .gz or without."""
@@ -221,11 +225,9 @@ class Files:
         self.digests[name] = hashlib.sha256(data).hexdigest()
         if not self.archive.has_published(name, data):
             self.strangers.append(name)
-            for other in LOOKALIKES:
-                if other.name != self.archive.name and other.has_published(name, data):
-                    raise DataError(
-                        f"{path}: got a file of {other.name}; accepted: one of {self.archive.name}"
-                    )
+            for other in self._others():
+                if other.has_published(name, data):
+                    self._refuse(path, f"a file of {other.name}")
         return data
 
     def _accepted(self, size: int) -> str:
