@@ -164,7 +164,7 @@ def _found(root: Path) -> tuple[list[str], dict[str, _Part], dict[Path, str]]:
             part.labels += [label] * len(files)
         part.contents = [*_each(part.files, _content, faults, "")]
     if strays:
-        _warn(f"{root}: left out {len(strays):,} files that are no pictures by name", _names(root, strays))
+        _warn(f"{root}: left out files that are no pictures by name ({len(strays):,})", _names(root, strays))
     return [*found["train"]], parts, faults
 
 
@@ -205,9 +205,9 @@ def _say_copies(root: Path, parts: dict[str, _Part], classes: list[str]) -> None
             kinds += [path] * (before[1] != label)
             leaks += [path] * (before[0] != name)
     if kinds:
-        _warn(f"{root}: {len(kinds):,} pictures are copies of one in another class", _names(root, kinds))
+        _warn(f"{root}: copies of pictures of another class ({len(kinds):,})", _names(root, kinds))
     if leaks:
-        _warn(f"{root}: {len(leaks):,} pictures are copies of one in another part", _names(root, leaks))
+        _warn(f"{root}: copies of pictures of another part ({len(leaks):,})", _names(root, leaks))
 
 
 # Reading
@@ -229,7 +229,7 @@ def _splits(
             files = "1 file is" if len(faults) == 1 else f"{len(faults):,} files are"
             accepted = "whole pictures, or to skip those that are not (damaged='skip', --skip-damaged)"
             raise DataError(f"{root}: {files} damaged: {said}; accepted: {accepted}")
-        _warn(f"{root}: skipped {len(faults):,} damaged files", said)
+        _warn(f"{root}: skipped damaged files ({len(faults):,})", said)
         for name, part in parts.items():
             whole = [row for row, path in enumerate(part.files) if path not in faults]
             parts[name], images[name] = part.rows(whole), images[name][whole]

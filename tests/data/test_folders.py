@@ -153,15 +153,14 @@ def test_copies_stay_together(tmp_path: Path) -> None:
 def test_copies_in_other_parts_and_classes_are_told_of(tmp_path: Path) -> None:
     filled(tmp_path, "train", "val", "test")
     save(tmp_path / "test" / "ape" / "again.png", colours("train", "ape", 3))
-    with pytest.warns(
-        UserWarning, match="1 pictures are copies of one in another part: (train/ape/3|test/ape/again).png"
-    ):
+    said = r"copies of pictures of another part \(1\): test/ape/again.png"
+    with pytest.warns(UserWarning, match=said):
         data.folder(tmp_path, size=8)
     save(tmp_path / "train" / "bee" / "ape.png", colours("train", "ape", 4))
-    with pytest.warns(UserWarning) as said:
+    with pytest.warns(UserWarning) as found:
         data.folder(tmp_path, size=8)
-    assert any("1 pictures are copies of one in another class" in str(w.message) for w in said)
-    assert all(w.filename == __file__ for w in said)
+    assert any("copies of pictures of another class (1)" in str(w.message) for w in found)
+    assert all(w.filename == __file__ for w in found)
 
 
 # What lies about
@@ -184,7 +183,7 @@ def test_litter_is_passed_over_and_other_files_are_counted(tmp_path: Path) -> No
         warnings.simplefilter("error")
         assert len(data.folder(tmp_path, size=8).train) == 24
     (tmp_path / "ape" / "notes.txt").write_text("x")
-    with pytest.warns(UserWarning, match="left out 1 files that are no pictures by name: ape/notes.txt"):
+    with pytest.warns(UserWarning, match="left out files that are no pictures by name .1.: ape/notes.txt"):
         data.folder(tmp_path, size=8)
 
 
@@ -346,7 +345,7 @@ def test_all_damaged_files_are_listed(tmp_path: Path) -> None:
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
 def test_damaged_files_may_be_skipped(tmp_path: Path) -> None:
     names = damaged(tmp_path)
-    with pytest.warns(UserWarning, match="skipped 6 damaged files: ") as said:
+    with pytest.warns(UserWarning, match="skipped damaged files .6.: ") as said:
         found = data.folder(tmp_path, size=8, damaged="skip")
     assert all(f"{name}: " in str(said[0].message) for name in names)
     assert sum(len(getattr(found, part)) for part in ("train", "validation", "test")) == 29
@@ -359,7 +358,7 @@ def test_a_class_of_damaged_files_alone(tmp_path: Path) -> None:
     for path in (tmp_path / "cat").iterdir():
         path.write_bytes(path.name.encode())
     said = "got no whole picture to train on of cat; accepted: at least one"
-    with pytest.warns(UserWarning, match="skipped 10"), pytest.raises(DataError, match=said):
+    with pytest.warns(UserWarning, match="skipped damaged files .10."), pytest.raises(DataError, match=said):
         data.folder(tmp_path, damaged="skip")
 
 
