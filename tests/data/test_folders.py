@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import os
+import threading
+import time
 import unicodedata
 import warnings
 from collections.abc import Callable
@@ -362,19 +366,41 @@ def test_a_class_of_damaged_files_alone(tmp_path: Path) -> None:
         data.folder(tmp_path, damaged="skip")
 
 
-def test_filters_of_warnings_are_as_they_were(tmp_path: Path) -> None:
+def test_filters_of_warnings_are_as_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads that ignore warnings for a while put back what they found, which another had set."""
+    both, order = threading.Barrier(2, timeout=10), itertools.count()
+    read = pictures.read
+
+    def slow(path: Path) -> np.ndarray:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            second = next(order) % 2
+            both.wait()
+            time.sleep(0.005 * second)  # who came last goes last
+        return read(path)
+
+    monkeypatch.setattr(folders, "THREADS", 2)
+    monkeypatch.setattr(pictures, "read", slow)
     before = list(warnings.filters)
-    data.folder(filled(tmp_path), size=8)
+    data.folder(filled(tmp_path, each=2, kinds=("ape", "bee")), size=8, test=0, validation=0)
     assert warnings.filters == before
 
 
-def test_memory_that_runs_out_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), OSError(errno.ENOMEM, "no memory"), OSError(errno.EMFILE, "too many", "x")],
+    ids=repr,
+)
+def test_what_the_machine_lacks_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     def read(path: Path) -> np.ndarray:
-        raise MemoryError
+        raise error
 
     monkeypatch.setattr(pictures, "read", read)
-    with pytest.raises(MemoryError):
+    with pytest.raises(type(error)) as caught:
         data.folder(filled(tmp_path), damaged="skip")
+    assert caught.value is error
 
 
 # Digests

@@ -285,6 +285,13 @@ def test_bombs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
                 pytest.fail(f"{name}: {type(unpickled(content))}")
 
 
+def test_one_string_does_not_become_many() -> None:
+    for name, content in bombs():
+        if name.startswith("one "):
+            with pytest.raises(ValueError, match="it becomes larger than the file"):
+                pytest.fail(f"{name}: {type(unpickled(content))}")
+
+
 def test_there_are_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     content = pickle.dumps([1, 2, 3], 2)
     for bound, accepted in ((sum(1 for _ in pickletools.genops(content)), True), (3, False)):
