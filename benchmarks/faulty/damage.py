@@ -29,9 +29,10 @@ from mgnet.cli import tables
 from mgnet.cli.tables import TableError
 from mgnet.data import archives
 from mgnet.data.archives import MARKER, Archive, DataError
-from mgnet.data.official import CIFAR10, MNIST, RECORD, Images, read_cifar10, read_mnist
+from mgnet.data.official import CIFAR10, MNIST, Images, read_cifar10, read_mnist
 
 PACKAGE = "cifar-10-binary.tar.gz"
+RECORD = 1 + 3 * 32 * 32  # bytes: a label and three planes
 RECORDS = 3  # in each file of the small archives
 
 
@@ -111,7 +112,7 @@ def small_mnist() -> tuple[Archive, dict[str, bytes]]:
         files[f"{part}-images-idx3-ubyte"] = header + draw.bytes(784 * count)
         labels = draw.integers(0, 10, count, dtype=np.uint8).tobytes()
         files[f"{part}-labels-idx1-ubyte"] = np.array([0x801, count], ">u4").tobytes() + labels
-    known = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    known = {name: f"sha256:{hashlib.sha256(content).hexdigest()}" for name, content in files.items()}
     return replace(_small(MNIST, files), known=known), files
 
 

@@ -144,7 +144,7 @@ def read_idx(content: bytes, place: Path) -> None:
     name = "t10k-labels-idx1-ubyte"
     (place / name).write_bytes(content)
     try:
-        files = official.Files(MNIST, place, False)
+        files = official.Files((MNIST,), place, False)
         labels = official.read_idx(files, name)
     except DataError:
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import warnings
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,7 +47,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     path = _checkpoint(Path(arguments.folder))
     with refused(), failures():
         run = runs.read(path)
-        data = read_data(_dataset(arguments.dataset, run, path), arguments.data, run.spec["image_size"])
+        data = read_data(_dataset(arguments.dataset, run, path), arguments, run.spec)
         run.model.to(device)
         _require_fit(run, data, path)
         test = data.test.normalised_by(run.mean, run.std)
@@ -104,3 +105,16 @@ def _require_fit(run: Run, data: Data, path: Path) -> None:
         got = f"{data.name} has images of {'×'.join(map(str, data.shape))} in {data.num_classes} classes"
         accepted = f"{run.spec['name']} accepts {channels}×{size}×{size} in {classes}"
         raise CommandError(f"--dataset: {got}; {accepted}")
+    _require_classes(run.classes, data)
+
+
+def _require_classes(classes: list[str] | None, data: Data) -> None:
+    """Refuse images of classes with other names than those of the run, or in another order."""
+    from ..core.checks import shown
+
+    if classes is None or data.classes == classes:
+        return
+    for label, (own, others) in enumerate(zip_longest(classes, data.classes)):
+        if own != others:
+            got = f"class {label} of {data.name} is {shown(others)}, and {shown(own)} in the run"
+            raise CommandError(f"--dataset: got other classes: {got}; accepted: {shown(classes)}")

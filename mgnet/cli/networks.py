@@ -7,7 +7,7 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +22,17 @@ __all__ = ["declare_data", "failures", "figures_of", "find_device", "import_modu
 __all__ += ["read_data", "say_figures"]
 
 
+# Those of mgnet.data.names(), which would need torch.
+SETS = ("cifar10", "cifar100", "cifar100-coarse", "fashion-mnist", "folder", "mnist", "synthetic")
+
+
 def declare_data(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments that say on which images, and where, to the parser of one command."""
     add = parser.add_argument
     add("--data", metavar="DIR", help="folder with the data (default: $MGNET_DATA, else they are downloaded)")
-    add("--dataset", metavar="NAME", help="cifar10, mnist, synthetic, or what --import makes known")
+    add("--dataset", metavar="NAME", help=f"{', '.join(SETS)}, or what --import makes known")
+    text = "leave out the files of a folder that are no whole pictures, and name them"
+    add("--skip-damaged", action="store_true", help=text)
     text = "import it first, from the current folder too: it may register models and data"
     add("--import", metavar="MODULE", dest="modules", action="append", default=[], help=text)
     add("--device", metavar="NAME", help="cpu or cuda (default: cuda where there is one)")
@@ -60,21 +66,37 @@ def find_device(name: str | None) -> Any:
     return device
 
 
-def read_data(dataset: str, root: str | None, image_size: int) -> Data:
-    """Return a data set; the digits get a margin where the model wants images of 32 pixels."""
+def read_data(
+    dataset: str, arguments: argparse.Namespace, sizes: Mapping[str, Any], validation: float | None = None
+) -> Data:
+    """Return a data set as the arguments say; pictures come in the sizes of the model, digits with a margin.
+
+    ``validation`` is what to set apart, None for what the set does by itself.
+    """
     from .. import data
 
     if dataset not in data.names():
         raise CommandError(f"--dataset: got {dataset!r}; accepted: {', '.join(data.names())}")
-    if root is not None:
-        _require_root(root)
-    more = {"pad": 2} if dataset == "mnist" and image_size == 32 else {}
+    if arguments.data is not None:
+        _require_root(arguments.data)
+    more: dict[str, Any] = {} if validation is None else {"validation": validation}
+    if dataset in ("mnist", "fashion-mnist") and sizes["image_size"] == 32:
+        more["pad"] = 2
+    if dataset == "folder":
+        more |= {"size": sizes["image_size"], "channels": sizes["in_channels"]}
+        more["damaged"] = "skip" if arguments.skip_damaged else "refuse"
+    elif arguments.skip_damaged:
+        raise CommandError(f"--skip-damaged: got {dataset}; accepted: --dataset folder")
     with refused(), telling(lambda: f"reading {dataset}"):
         try:
             with of_others(f"--dataset: {dataset}"):
-                return data.load(dataset, root, **more)
+                return data.load(dataset, arguments.data, **more)
         except data.DataError as error:
             raise CommandError(str(error), DAMAGED) from error
+        except (ValueError, FileNotFoundError) as error:
+            if not str(error).startswith("root: "):
+                raise
+            raise CommandError(_by_option(error)) from error
 
 
 def _require_root(root: str) -> None:
@@ -83,7 +105,11 @@ def _require_root(root: str) -> None:
     try:
         archives.find_root(root)
     except (ValueError, NotADirectoryError) as error:
-        raise CommandError(f"--data: {str(error).removeprefix('root: ')}") from error
+        raise CommandError(_by_option(error)) from error
+
+
+def _by_option(error: Exception) -> str:
+    return f"--data: {str(error).removeprefix('root: ')}"
 
 
 @contextmanager

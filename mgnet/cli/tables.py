@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import warnings
 import zipfile
 from array import array
 from collections.abc import Collection
@@ -15,7 +14,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from ..core.files import beside, regular
+from ..core.files import beside, mapped, regular
 from .columns import TableError, either, read_lines
 
 __all__ = ["Table", "TableError", "axes_of", "is_file_name", "is_other_file", "is_uniform", "read"]
@@ -202,14 +201,9 @@ def _stored(path: str, kinds: str = "iuf") -> np.ndarray:
     if is_archive:
         raise TableError(f"{path}: an archive of arrays; one array is accepted")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a header in Python 2's form, which is read all the same
-            # Mapped first: a header that promises more than the file holds must not take memory.
-            # Not by np.load, which leaves a file open that begins like an archive and is none.
-            stored = np.lib.format.open_memmap(path, mode="r")
-    except Exception as error:  # NumPy raises whatever its parser of the header stumbles over
-        said, *_ = (str(error).strip() or type(error).__name__).splitlines()
-        raise TableError(f"{path}: not a readable .npy file ({said})") from error
+        stored = mapped(path)
+    except ValueError as error:
+        raise TableError(f"{path}: {error}") from error
     if stored.dtype.kind not in kinds:
         raise TableError(f"{path}: an array of {stored.dtype}; real numbers are accepted")
     return stored

@@ -21,6 +21,9 @@ TRAIN_EPILOG = """\
 MODEL is a name of 'mgnet models'; --option sets what it takes, as
 --option channels=32 --option nu=1,1,1,1 for mgnet.
 
+--dataset folder reads DIR/CLASS/*.jpg, or DIR/train, DIR/val and DIR/test with
+folders of classes in them; what of these is not there is made of train.
+
 --recipe says how to train: paper as the articles do (days on a CPU), fast for
 few epochs, lecture the plain loop of the course. The test set is looked at
 once, at the end, with the weights of the best validation accuracy.
@@ -52,7 +55,12 @@ def _number(kind: Callable[[str], Any], what: str) -> Callable[[str], Any]:
     return read
 
 
+def _count_or_share(text: str) -> float:
+    return int(text) if text.strip().lstrip("+-").isdigit() else float(text)
+
+
 _whole, _real = _number(int, "a whole number"), _number(float, "a number")
+_share = _number(_count_or_share, "a whole number, or a share from 0 to below 1")
 
 
 def _or_none(kind: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -80,6 +88,8 @@ def declare_train(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("model", metavar="MODEL", help="name of a model")
     networks.declare_data(parser)
+    text = "training images to set apart: how many, as 5000, or which share, as 0.1; 0 for none"
+    add("--validation", metavar="X", type=_share, help=text)
     add("--recipe", metavar="NAME", choices=RECIPES, default="fast", help="paper, fast (default) or lecture")
     for name, (kind, meaning) in FIELDS.items():
         flag, text = f"--{name.replace('_', '-')}", f"{meaning}, instead of the recipe's"
@@ -155,7 +165,7 @@ def _run(arguments: argparse.Namespace, options: dict[str, Any], seed: int, devi
         out = _out(arguments, seed)
         sizes = mgnet.models.defaults(arguments.model)
     dataset = arguments.dataset or ("mnist" if sizes["in_channels"] == 1 else "cifar10")
-    data = networks.read_data(dataset, arguments.data, sizes["image_size"])
+    data = networks.read_data(dataset, arguments, sizes, arguments.validation)
     shape = {"num_classes": data.num_classes, "in_channels": data.shape[0], "image_size": data.shape[1]}
     with refused(), networks.failures():
         torch.manual_seed(seed)

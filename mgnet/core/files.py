@@ -6,12 +6,16 @@ import errno
 import os
 import re
 import stat
+import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
-__all__ = ["beside", "durable", "locked", "regular", "replacing", "sweep", "sync_folder"]
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["beside", "durable", "locked", "mapped", "regular", "replacing", "sweep", "sync_folder"]
 
 # What file systems say that do not sync folders.
 UNSYNCED = (errno.EINVAL, errno.ENOTSUP)
@@ -113,3 +117,20 @@ def _require_regular(status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         kind = KINDS.get(stat.S_IFMT(status.st_mode), "a device")
         raise ValueError(f"got {kind}; accepted: a file")
+
+
+def mapped(path: str | os.PathLike[str]) -> np.ndarray:
+    """Return the array of a ``.npy`` file, mapped and not yet read; one that is none is a ValueError.
+
+    So a header that promises more than the file holds takes no memory; and nothing is unpickled.
+    """
+    import numpy as np  # late: most of this module does without
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a header in Python 2's form, which is read all the same
+            # Not by np.load, which leaves a file open that begins like an archive and is none.
+            return np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # NumPy raises whatever its parser of the header stumbles over
+        said, *_ = (str(error).strip() or type(error).__name__).splitlines()
+        raise ValueError(f"not a readable .npy file ({said})") from error

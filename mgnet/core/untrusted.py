@@ -10,13 +10,14 @@ says, and neither shared nor nested lists become more than they take in the file
 from __future__ import annotations
 
 import math
-import pickletools
 import struct
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
+
+from .pickles import STEPS, Function, Machine, require, run
 
 __all__ = ["OPCODES", "STORAGES", "TENSORS", "entries", "outline"]
 
@@ -104,17 +105,7 @@ def outline(pickled: bytes, sizes: Mapping[str, int]) -> Any:
     """
     if len(pickled) > PICKLE:
         raise ValueError(f"it has {len(pickled)} bytes; accepted: up to {PICKLE}")
-    machine = _Machine(sizes)
-    for steps, (opcode, argument, _) in enumerate(pickletools.genops(pickled)):
-        if opcode.name == "STOP":
-            return machine.stack.pop()
-        if steps >= OPCODES:
-            raise ValueError(f"it takes more than {OPCODES} steps")
-        step = STEPS.get(opcode.name)
-        if step is None:
-            raise ValueError(f"it does {opcode.name}")
-        step(machine, argument)
-    raise ValueError("it does not end")
+    return run(pickled, _Machine(sizes), TENSOR_STEPS, OPCODES)
 
 
 class _Storage(NamedTuple):
@@ -125,84 +116,36 @@ class _Storage(NamedTuple):
     numel: int
 
 
-class _Function(NamedTuple):
-    """What a pickle may call: a method of the machine."""
+class _Machine(Machine):
+    """As torch's own has it, with stand-ins for tensors."""
 
-    name: str
-
-
-class _Machine:
-    """A stack on which a pickle puts things together, as torch's own has it, with stand-ins for tensors."""
+    what = "checkpoint"
 
     def __init__(self, sizes: Mapping[str, int]) -> None:
+        super().__init__()
         self.sizes = sizes
-        self.stack: list[Any] = []
-        self.marked: list[list[Any]] = []
-        self.memo: dict[int, Any] = {}
         self.storages: dict[str, _Storage] = {}
         self.tensors = 0
-        self.known: dict[str, Any] = {
-            "collections OrderedDict": _Function("ordered"),
-            "torch._utils _rebuild_tensor_v2": _Function("tensor"),
-            "torch._utils _rebuild_parameter": _Function("parameter"),
+        self.known = {
+            "collections OrderedDict": Function("ordered"),
+            "torch._utils _rebuild_tensor_v2": Function("tensor"),
+            "torch._utils _rebuild_parameter": Function("parameter"),
             **{f"torch {name}": dtype for name, dtype in STORAGES.items()},
         }
 
-    def mark(self, _: None) -> None:
-        self.marked.append(self.stack)
-        self.stack = []
-
-    def since_mark(self) -> list[Any]:
-        items, self.stack = self.stack, self.marked.pop()
-        return items
-
-    def pack(self, items: list[Any]) -> None:
-        self.stack.append(tuple(items))
-
-    def pack_last(self, count: int) -> None:
-        if len(self.stack) < count:
-            raise ValueError("it takes more than there is")
-        items = self.stack[-count:]
-        del self.stack[-count:]
-        self.pack(items)
-
-    def append(self, items: list[Any]) -> None:
-        _require(type(self.stack[-1]) is list, "appends to what is no list")
-        self.stack[-1].extend(items)
-
-    def set_items(self, items: list[Any]) -> None:
-        target, keys = self.stack[-1], items[::2]
-        _require(type(target) in (dict, OrderedDict), "sets items of what is no dictionary")
-        # Others are not only none that anybody saves: the hash of nested tuples can take for ever.
-        _require(all(type(key) in (str, int) for key in keys), "has keys that are no strings or integers")
-        target.update(zip(keys, items[1::2], strict=True))
-
-    def look_up(self, name: str) -> None:
-        _require(name in self.known, f"names {'.'.join(name.split())[:NAME]}, which no checkpoint has")
-        self.stack.append(self.known[name])
-
-    def call(self, _: None) -> None:
-        arguments, function = self.stack.pop(), self.stack.pop()
-        _require(type(function) is _Function, "calls what is no function")
-        try:
-            self.stack.append(getattr(self, function.name)(*arguments))
-        except TypeError:
-            raise ValueError("it calls a function with other arguments") from None
-
-    def build(self, _: None) -> None:
-        attributes, target = self.stack.pop(), self.stack[-1]
-        known = type(attributes) is dict and [*attributes] == ["_metadata"]
-        _require(known and type(target) is OrderedDict, "sets attributes")
-        target._metadata = attributes["_metadata"]
+    def set_state(self, target: Any, state: Any) -> None:
+        known = type(state) is dict and [*state] == ["_metadata"]
+        require(known and type(target) is OrderedDict, "sets attributes")
+        target._metadata = state["_metadata"]
 
     def storage(self, _: None) -> None:
         kind, dtype, name, place, numel = self.stack.pop()
-        _require(kind == "storage" and isinstance(dtype, torch.dtype), "refers to what is no memory")
-        _require((type(name), type(place), type(numel)) == (str, str, int), "refers to memory by no name")
+        require(kind == "storage" and isinstance(dtype, torch.dtype), "refers to what is no memory")
+        require((type(name), type(place), type(numel)) == (str, str, int), "refers to memory by no name")
         found = self.storages.setdefault(name, _Storage(dtype, name, numel))
-        _require(found == (dtype, name, numel), f"has memory {name[:NAME]!r} of two kinds")
+        require(found == (dtype, name, numel), f"has memory {name[:NAME]!r} of two kinds")
         fits = self.sizes.get(name) == numel * dtype.itemsize
-        _require(fits, f"has memory {name[:NAME]!r} of another size")
+        require(fits, f"has memory {name[:NAME]!r} of another size")
         self.stack.append(found)
 
     def ordered(self) -> OrderedDict[Any, Any]:
@@ -212,61 +155,30 @@ class _Machine:
         self, storage: Any, offset: Any, shape: Any, strides: Any, tracked: Any, hooks: Any
     ) -> torch.Tensor:
         shaped = type(shape) is type(strides) is tuple
-        _require(shaped and type(storage) is _Storage, "has a tensor of nothing")
+        require(shaped and type(storage) is _Storage, "has a tensor of nothing")
         whole = all(type(n) is int and 0 <= n < 2**63 for n in (offset, *shape, *strides))
-        _require(whole and len(shape) == len(strides), "has a tensor of no shape")
-        _require(type(tracked) is bool and _none(hooks), "has a tensor with hooks")
+        require(whole and len(shape) == len(strides), "has a tensor of no shape")
+        require(type(tracked) is bool and _none(hooks), "has a tensor with hooks")
         self.tensors += 1
-        _require(self.tensors <= TENSORS, f"has more than {TENSORS} tensors")
+        require(self.tensors <= TENSORS, f"has more than {TENSORS} tensors")
         last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
         end = offset if 0 in shape else max(last + 1, offset + math.prod(shape))
-        _require(end <= storage.numel, "has a tensor larger than its memory")
+        require(end <= storage.numel, "has a tensor larger than its memory")
         return torch.empty(0)
 
     def parameter(self, tensor: Any, tracked: Any, hooks: Any) -> torch.Tensor:
-        _require(type(tensor) is torch.Tensor, "has a parameter of nothing")
-        _require(type(tracked) is bool and _none(hooks), "has a parameter with hooks")
+        require(type(tensor) is torch.Tensor, "has a parameter of nothing")
+        require(type(tracked) is bool and _none(hooks), "has a parameter with hooks")
         return tensor
-
-    def remember(self, place: int) -> None:
-        self.memo[place] = self.stack[-1]
-
-    def push(self, value: Any) -> None:
-        self.stack.append(value)
-
-
-def _require(holds: bool, otherwise: str) -> None:
-    if not holds:
-        raise ValueError(f"it {otherwise}")
 
 
 def _none(hooks: Any) -> bool:
     return type(hooks) is OrderedDict and not hooks
 
 
-# Those opcodes that torch.save needs for plain types, of which torch.load has more.
-STEPS: dict[str, Callable[[_Machine, Any], None]] = {
-    "PROTO": lambda _, number: _require(number == 2, f"is of protocol {number}"),
-    "MARK": _Machine.mark,
-    "GLOBAL": _Machine.look_up,
-    "REDUCE": _Machine.call,
-    "BUILD": _Machine.build,
+# What torch.save needs besides plain types; torch.load knows more.
+TENSOR_STEPS = {
+    **STEPS,
+    "PROTO": lambda _, number: require(number == 2, f"is of protocol {number}"),
     "BINPERSID": _Machine.storage,
-    "EMPTY_DICT": lambda machine, _: machine.push({}),
-    "EMPTY_LIST": lambda machine, _: machine.push([]),
-    "EMPTY_TUPLE": lambda machine, _: machine.push(()),
-    "TUPLE": lambda machine, _: machine.pack(machine.since_mark()),
-    "TUPLE1": lambda machine, _: machine.pack_last(1),
-    "TUPLE2": lambda machine, _: machine.pack_last(2),
-    "TUPLE3": lambda machine, _: machine.pack_last(3),
-    "APPEND": lambda machine, _: machine.append([machine.stack.pop()]),
-    "APPENDS": lambda machine, _: machine.append(machine.since_mark()),
-    "SETITEM": lambda machine, _: machine.set_items([machine.stack.pop(), machine.stack.pop()][::-1]),
-    "SETITEMS": lambda machine, _: machine.set_items(machine.since_mark()),
-    **dict.fromkeys(("BINPUT", "LONG_BINPUT"), _Machine.remember),
-    **dict.fromkeys(("BINGET", "LONG_BINGET"), lambda machine, place: machine.push(machine.memo[place])),
-    "NONE": lambda machine, _: machine.push(None),
-    "NEWTRUE": lambda machine, _: machine.push(True),
-    "NEWFALSE": lambda machine, _: machine.push(False),
-    **dict.fromkeys(("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE"), _Machine.push),
 }

@@ -1,4 +1,4 @@
-"""Data sets that lie in memory as a whole: CIFAR-10, MNIST and a procedural one.
+"""Data sets that lie in memory as a whole: published ones, a folder of pictures, and a procedural one.
 
 A training, a validation and a test set as bytes on the device, and random batches of them. The names are
 loaded when they are first used, so that files are read and downloaded without torch.
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from .archives import DataError
     from .augmentation import Augmentation
     from .batches import Batches
-    from .sets import cifar10, load, mnist, names, register, synthetic
+    from .folders import folder
+    from .sets import cifar10, cifar100, fashion_mnist, load, mnist, names, register, synthetic
     from .splits import Data, Split, statistics
 
 _HOMES = {
@@ -31,6 +32,9 @@ _HOMES = {
     "DataError": "archives",
     "Split": "splits",
     "cifar10": "sets",
+    "cifar100": "sets",
+    "fashion_mnist": "sets",
+    "folder": "folders",
     "load": "sets",
     "mnist": "sets",
     "names": "sets",
@@ -39,8 +43,8 @@ _HOMES = {
     "synthetic": "sets",
 }
 
-__all__ = ["Augmentation", "Batches", "Data", "DataError", "Split", "cifar10", "load", "mnist", "names"]
-__all__ += ["register", "statistics", "synthetic"]
+__all__ = ["Augmentation", "Batches", "Data", "DataError", "Split", "cifar10", "cifar100", "fashion_mnist"]
+__all__ += ["folder", "load", "mnist", "names", "register", "statistics", "synthetic"]
 
 
 def __getattr__(name: str) -> Any:

@@ -12,14 +12,15 @@ import os
 import shutil
 import tarfile
 import zlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, NoReturn
 
 from ..core.files import durable, locked, regular, sync_folder
 from .downloads import DownloadError, fetch
 
-__all__ = ["BROKEN", "Archive", "DataError", "find_root", "is_verified", "locate", "marker_of"]
+__all__ = ["BROKEN", "Archive", "DataError", "find_root", "is_unpacked", "locate", "marker_of"]
 
 MARKER = "mgnet-verified.txt"  # in the form of sha256sum, so 'sha256sum -c' reads it too
 LONGEST = 2**20  # bytes of a header in a package, of a marker, and of what is read at once
@@ -40,8 +41,16 @@ class Archive:
     package_sizes: dict[str, int]  # in bytes; more are not downloaded
     folder: str  # where the unpacked files lie below the root, with '/'
     sizes: dict[str, int]  # the unpacked files with their bytes
-    known: dict[str, str] | None = None  # their SHA-256, where it is published or follows from what is
+    exact: bool = True  # whether they have just as many; otherwise that is a bound
+    records: dict[str, int] = field(default_factory=dict)  # images in a file, where its size does not say
+    marks: tuple[str, ...] = ()  # the files by which the folder is known, where not all of them will do
+    known: dict[str, str] | None = None  # "sha256:..." or "md5:..." of each, where it is published
     classes: tuple[list[int], list[int]] | None = None  # images of each class, in training and test set
+
+    def has_published(self, name: str, content: bytes) -> bool:
+        """Say whether a file's content is known to be the published one."""
+        algorithm, _, digest = (self.known or {}).get(name, "sha256:").partition(":")
+        return hashlib.new(algorithm, content, usedforsecurity=False).hexdigest() == digest
 
 
 def find_root(root: str | os.PathLike[str] | None = None) -> tuple[Path, str]:
@@ -70,14 +79,12 @@ def find_root(root: str | os.PathLike[str] | None = None) -> tuple[Path, str]:
     return folder, origin
 
 
-def is_verified(archive: Archive, folder: Path, digests: dict[str, str]) -> bool:
-    """Say whether files are the published ones: by their own hashes, or by the marker of our unpacking.
+def is_unpacked(archive: Archive, folder: Path, digests: dict[str, str]) -> bool:
+    """Say whether files are the published ones, by the marker of our unpacking.
 
     False also means: nobody can say. When a file is another than the one that we unpacked there, that is a
     :class:`DataError`.
     """
-    if archive.known is not None and digests == archive.known:
-        return True
     try:
         with regular(folder / MARKER) as file:
             marker = file.read(LONGEST).decode("utf-8")
@@ -95,40 +102,55 @@ def is_verified(archive: Archive, folder: Path, digests: dict[str, str]) -> bool
 def marker_of(archive: Archive, digests: dict[str, str]) -> str:
     """Return the text of the file that says what was unpacked: a line of origin, then one for each file."""
     packages = ", ".join(f"{name} {known}" for name, known in archive.packages.items())
-    lines = [f"# unpacked by mgnet from {packages}", *(f"{digests[name]}  {name}" for name in archive.sizes)]
+    lines = [
+        f"# unpacked by mgnet from {packages}",
+        *(f"{digests[name]}  {name}" for name in archive.sizes if name in digests),
+    ]
     return "\n".join(lines) + "\n"
 
 
-def locate(archive: Archive, root: str | os.PathLike[str] | None, download: bool) -> Path:
-    """Return the folder that has at least one of the files, downloaded where that is needed and allowed.
+def locate(
+    forms: Sequence[Archive], root: str | os.PathLike[str] | None, download: bool
+) -> tuple[Archive, Path]:
+    """Return the form in which a set is there, and the folder that has at least one of its files.
 
-    The root is the folder, or one above it. A package that lies in the root is unpacked either way.
+    The root is the folder, or one above it. A package that lies in the root is unpacked either way; where
+    nothing is there, the first form is downloaded, if that is allowed.
     """
     place, origin = find_root(root)
-    found = _find(archive, place)
-    if found is not None:
+    if (found := _found(forms, place)) is not None:
         return found
-    missing = f"{archive.name}: no {archive.folder} in {place} ({origin})"
-    accepted = f"accepted: a root, or MGNET_DATA, with {archive.folder} or {' and '.join(archive.packages)}"
-    here = all((place / package).exists() for package in archive.packages)
+    folders = " or ".join(form.folder for form in forms)
+    missing = f"{forms[0].name}: no {folders} in {place} ({origin})"
+    packages = " or ".join(" and ".join(form.packages) for form in forms)
+    accepted = f"accepted: a root, or MGNET_DATA, with {folders}, or with {packages}"
+    here = [form for form in forms if all((place / package).exists() for package in form.packages)]
     if not (download or here):
         raise FileNotFoundError(f"{missing}, and download=False; {accepted}")
+    form = (here or forms)[0]
     place.mkdir(parents=True, exist_ok=True)
-    with locked(place / f".{_flat(archive)}.lock"):
-        found = _find(archive, place)  # another process may have been faster
-        if found is not None:
+    with locked(place / f".{_flat(form)}.lock"):
+        if (found := _found(forms, place)) is not None:  # another process may have been faster
             return found
         try:
-            return _install(archive, place)
+            return form, _install(form, place)
         except DownloadError as error:
             raise FileNotFoundError(f"{missing}, and {error}; {accepted}") from error.__cause__
+
+
+def _found(forms: Sequence[Archive], root: Path) -> tuple[Archive, Path] | None:
+    for form in forms:
+        if (folder := _find(form, root)) is not None:
+            return form, folder
+    return None
 
 
 def _find(archive: Archive, root: Path) -> Path | None:
     parts = PurePosixPath(archive.folder).parts
     for depth in range(len(parts) + 1):  # the root may be any folder on the way
         folder = root.joinpath(*parts[depth:])
-        if any((folder / f"{name}{end}").exists() for name in archive.sizes for end in ("", ".gz")):
+        names = archive.marks or archive.sizes
+        if any((folder / f"{name}{end}").exists() for name in names for end in ("", ".gz")):
             return folder
     return None
 
@@ -240,21 +262,21 @@ def _untar(archive: Archive, path: Path, into: Path) -> dict[str, str]:
                 refuse(member, "a second one of this name")
             content = packed.extractfile(member)
             assert content is not None  # since it is a file
-            digests[name] = _copy(content, into / name, archive.sizes[name])
+            digests[name] = _copy(content, into / name, archive.sizes[name], archive.exact)
         while stream.read(2**20):
             pass  # to the end, where gzip's own checksum stands
     return digests
 
 
-def _copy(source: IO[bytes] | gzip.GzipFile, path: Path, size: int) -> str:
-    """Write a file of the expected size and return its SHA-256."""
+def _copy(source: IO[bytes] | gzip.GzipFile, path: Path, size: int, exact: bool = True) -> str:
+    """Write a file of the expected size, or of less where that is a bound, and return its SHA-256."""
     digest, left = hashlib.sha256(), size + 1
     with durable(path) as file:
         while chunk := source.read(min(left, 2**20)):
             file.write(chunk)
             digest.update(chunk)
             left -= len(chunk)
-    if left != 1:
+    if left == 0 or (exact and left != 1):
         have = f"more than {size:,}" if left == 0 else f"{size + 1 - left:,}"
         raise DataError(f"{path.name}: {have} bytes in its package; accepted: {size:,}")
     return digest.hexdigest()

@@ -1,30 +1,45 @@
-"""The sets by name: CIFAR-10, MNIST, a procedural one, and those of your own."""
+"""The sets by name: published ones, a procedural one, a folder of pictures, and those of your own."""
 
 from __future__ import annotations
 
+import numbers
 import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.checks import count, find_device, instance, new_name
+from ..core.checks import choice, count, find_device, instance, new_name
 from .drawn import CLASSES, generate
-from .official import Images, read_cifar10, read_mnist
+from .folders import folder
+from .official import Images, read_cifar10, read_cifar100, read_fashion_mnist, read_mnist
+from .published import COARSE, FINE, GARMENTS, THINGS
+from .shares import share, stratified
 from .splits import Data, Split, statistics
 
-__all__ = ["cifar10", "load", "mnist", "names", "register", "synthetic"]
+__all__ = [
+    "cifar10",
+    "cifar100",
+    "fashion_mnist",
+    "folder",
+    "load",
+    "mnist",
+    "names",
+    "register",
+    "synthetic",
+]
 
 
 def cifar10(
     root: str | os.PathLike[str] | None = None,
     *,
     download: bool = True,
-    validation: int = 5000,
+    validation: float = 5000,
     seed: int = 0,
     device: str | torch.device | None = None,
 ) -> Data:
@@ -33,13 +48,16 @@ def cifar10(
     Parameters
     ----------
     root : path-like, optional
-        The folder cifar-10-batches-bin, or one that has it or shall get it; the package
-        cifar-10-binary.tar.gz in it will do too. By default the environment variable MGNET_DATA says which,
-        or else it is this user's cache.
+        The folder cifar-10-batches-bin, or cifar-10-batches-py as torchvision leaves it, or one that has one
+        of them or shall get the first; the package cifar-10-binary.tar.gz or cifar-10-python.tar.gz in it
+        will do too. By default the environment variable MGNET_DATA says which, or else it is this user's
+        cache. The Python form is pickles, which may call anything where Python reads them; here they are read
+        by a reader that knows arrays, numbers, strings and lists, and nothing else.
     download : bool, default True
         Whether to download what is not there: 170 MB, from the address in MGNET_DATA_URL where that is set.
-    validation : int, default 5000
-        How many of the 50,000 training images to set apart, the same share of every class.
+    validation : int or float, default 5000
+        How many of the 50,000 training images to set apart, or which share of them, as 0.1; the same of every
+        class.
     seed : int, default 0
         Decides which.
     device : str or torch.device, optional
@@ -63,17 +81,59 @@ def cifar10(
     ----------
     A. Krizhevsky, 'Learning multiple layers of features from tiny images', 2009.
     """
-    kinds = "airplane automobile bird cat deer dog frog horse ship truck".split()
-    place = _require(validation, 50_000, seed, device)
+    place, apart = _require(validation, 50_000, seed, device)
     images = read_cifar10(root, download=download)
-    return _official("cifar10", kinds, images, validation, seed).to(place)
+    return _official("cifar10", THINGS, images, apart, seed).to(place)
+
+
+def cifar100(
+    root: str | os.PathLike[str] | None = None,
+    *,
+    labels: str = "fine",
+    download: bool = True,
+    validation: float = 5000,
+    seed: int = 0,
+    device: str | torch.device | None = None,
+) -> Data:
+    """Return CIFAR-100: 60,000 photographs of 3×32×32, of a hundred kinds of things or of twenty.
+
+    Parameters
+    ----------
+    root : path-like, optional
+        The folder cifar-100-binary, or cifar-100-python as torchvision leaves it, or one that has one of them
+        or shall get the first, or a package of them; as for :func:`cifar10`.
+    labels : {"fine", "coarse"}, default "fine"
+        A hundred classes, or the twenty that each have five of them. The coarse set is called
+        "cifar100-coarse".
+    download, validation, seed, device
+        As for :func:`cifar10`; the package has 169 MB.
+
+    Returns
+    -------
+    Data
+        With the 10,000 test images.
+
+    Raises
+    ------
+    TypeError, ValueError, DataError, FileNotFoundError
+        As :func:`cifar10` does.
+
+    References
+    ----------
+    A. Krizhevsky, 'Learning multiple layers of features from tiny images', 2009.
+    """
+    choice("labels", labels, ("fine", "coarse"))
+    place, apart = _require(validation, 50_000, seed, device)
+    images = read_cifar100(root, labels=labels, download=download)
+    name, classes = ("cifar100", FINE) if labels == "fine" else ("cifar100-coarse", COARSE)
+    return _official(name, classes, images, apart, seed).to(place)
 
 
 def mnist(
     root: str | os.PathLike[str] | None = None,
     *,
     download: bool = True,
-    validation: int = 5000,
+    validation: float = 5000,
     seed: int = 0,
     pad: int = 0,
     device: str | torch.device | None = None,
@@ -106,16 +166,59 @@ def mnist(
     ----------
     Y. LeCun, C. Cortes, C. J. C. Burges, 'The MNIST database of handwritten digits'.
     """
-    place = _require(validation, 60_000, seed, device)
+    place, apart = _require(validation, 60_000, seed, device)
     count("pad", pad, 0)
     images = read_mnist(root, download=download)
-    return _official("mnist", [str(digit) for digit in range(10)], images, validation, seed, pad).to(place)
+    return _official("mnist", [str(digit) for digit in range(10)], images, apart, seed, pad).to(place)
+
+
+def fashion_mnist(
+    root: str | os.PathLike[str] | None = None,
+    *,
+    download: bool = True,
+    validation: float = 5000,
+    seed: int = 0,
+    pad: int = 0,
+    device: str | torch.device | None = None,
+) -> Data:
+    """Return Fashion-MNIST: 70,000 pictures of clothes of 1×28×28, in the form of MNIST.
+
+    Its files have the names and sizes of MNIST's, and are told from them by their hashes: neither set is ever
+    given out under the name of the other.
+
+    Parameters
+    ----------
+    root : path-like, optional
+        The folder that has the four IDX files, plain or with .gz, in FashionMNIST/raw or directly, or shall
+        get them; as for :func:`mnist`.
+    download, validation, seed, pad, device
+        As for :func:`mnist`; the packages have 31 MB.
+
+    Returns
+    -------
+    Data
+        With the 10,000 test images.
+
+    Raises
+    ------
+    TypeError, ValueError, DataError, FileNotFoundError
+        As :func:`cifar10` does; a DataError also for the files of MNIST.
+
+    References
+    ----------
+    H. Xiao, K. Rasul, R. Vollgraf, 'Fashion-MNIST: a novel image dataset for benchmarking machine learning
+    algorithms', arXiv 1708.07747.
+    """
+    place, apart = _require(validation, 60_000, seed, device)
+    count("pad", pad, 0)
+    images = read_fashion_mnist(root, download=download)
+    return _official("fashion-mnist", GARMENTS, images, apart, seed, pad).to(place)
 
 
 def synthetic(
     *,
     train: int = 12_000,
-    validation: int = 1_000,
+    validation: float = 1_000,
     test: int = 2_000,
     seed: int = 0,
     device: str | torch.device | None = None,
@@ -127,7 +230,8 @@ def synthetic(
     Parameters
     ----------
     train, validation, test : int
-        How many images; the size of one part does not change those of another.
+        How many images; the size of one part does not change those of another. A float as ``validation``
+        stands for a share of ``train``.
     seed : int, default 0
         Another seed draws other images.
     device : str or torch.device, optional
@@ -144,7 +248,7 @@ def synthetic(
         For wrong arguments, before any work.
     """
     place = find_device(device)
-    sizes = count("train", train), count("validation", validation, 0), count("test", test, 0)
+    sizes = count("train", train), _held_out(validation, train), count("test", test, 0)
     count("seed", seed, 0)
     parts = [_tensors(*generate(size, seed, part)) for part, size in enumerate(sizes)]
     return _data("synthetic", list(CLASSES), parts, f"procedural, seed {seed}", True).to(place)
@@ -152,6 +256,10 @@ def synthetic(
 
 LOADERS: dict[str, Callable[..., Data]] = {
     "cifar10": cifar10,
+    "cifar100": cifar100,
+    "cifar100-coarse": partial(cifar100, labels="coarse"),
+    "fashion-mnist": fashion_mnist,
+    "folder": folder,
     "mnist": mnist,
     "synthetic": lambda root=None, **options: synthetic(**options),  # whose images are in no folder
 }
@@ -213,12 +321,13 @@ def load(name: str, root: str | os.PathLike[str] | None = None, **options: Any) 
 
     Parameters
     ----------
-    name : {"cifar10", "mnist", "synthetic"} or str
-        Which; or one that :func:`register` made known.
+    name : str
+        One of :func:`names`: "cifar10", "cifar100", "cifar100-coarse", "fashion-mnist", "folder", "mnist",
+        "synthetic", or what :func:`register` made known.
     root : path-like, optional
         Where its files are; of no account for a procedural one.
     **options
-        Further arguments of :func:`cifar10`, :func:`mnist`, :func:`synthetic` or what was registered.
+        Further arguments of the function of this name: :func:`cifar10`, :func:`folder` and so on.
 
     Returns
     -------
@@ -239,11 +348,19 @@ def load(name: str, root: str | os.PathLike[str] | None = None, **options: Any) 
     return replace(found, name=name)
 
 
-def _require(validation: int, images: int, seed: int, device: str | torch.device | None) -> torch.device:
-    if count("validation", validation, 0) >= images:
-        raise ValueError(f"validation: got {validation}; accepted: below the {images} training images")
+def _require(
+    validation: Any, images: int, seed: int, device: str | torch.device | None
+) -> tuple[torch.device, int]:
+    """Return the device and how many images are set apart."""
+    apart = share("validation", validation, images)
     count("seed", seed, 0)
-    return find_device(device)
+    return find_device(device), apart
+
+
+def _held_out(validation: Any, train: int) -> int:
+    """Return how many images are drawn for validation: they are no part of the training set."""
+    drawn = isinstance(validation, numbers.Integral)
+    return count("validation", validation, 0) if drawn else share("validation", validation, train)
 
 
 def _official(
@@ -258,15 +375,6 @@ def _official(
         warnings.warn(f"{images.folder}: unverified: {said}", stacklevel=3)
     source = f"{images.folder} ({'verified' if images.verified else 'unverified'})"
     return _data(name, classes, [*parts, _tensors(*images.test, pad)], source, images.verified)
-
-
-def stratified(labels: np.ndarray, chosen: int, seed: int) -> np.ndarray:
-    """Return the rows of a validation set, in increasing order, the same share of every class to one row."""
-    rng = np.random.Generator(np.random.PCG64(seed))
-    order = rng.permutation(len(labels))
-    order = order[np.argsort(labels[order], kind="stable")]  # class by class, at random inside
-    steps = np.arange(chosen) * len(labels) // max(chosen, 1)  # evenly spaced in it
-    return np.sort(order[steps])
 
 
 def _tensors(images: np.ndarray, labels: np.ndarray, pad: int = 0) -> tuple[Tensor, Tensor]:

@@ -35,6 +35,9 @@ class Split(torch.utils.data.Dataset):
         The class of each image.
     mean, std : sequence of float, shape (channels,) or (1,)
         What :meth:`normalise` subtracts and divides by, where 1 is the brightest pixel; by default 0 and 1.
+    origin : str, optional
+        Says of which files, and how, the images were made, where their pixels depend on who decodes them.
+        :meth:`digest` then goes by it.
 
     Raises
     ------
@@ -43,7 +46,12 @@ class Split(torch.utils.data.Dataset):
     """
 
     def __init__(
-        self, images: Tensor, labels: Tensor, mean: Sequence[float] = (0.0,), std: Sequence[float] = (1.0,)
+        self,
+        images: Tensor,
+        labels: Tensor,
+        mean: Sequence[float] = (0.0,),
+        std: Sequence[float] = (1.0,),
+        origin: str = "",
     ) -> None:
         _require_images(images)
         if not isinstance(labels, Tensor) or labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
@@ -52,7 +60,7 @@ class Split(torch.utils.data.Dataset):
         channels, device = images.shape[1], images.device
         if labels.device != device:
             raise ValueError(f"labels: got device {labels.device}; accepted: that of the images, {device}")
-        self.images, self.labels = images, labels
+        self.images, self.labels, self.origin = images, labels, origin
         self.mean, self.std = _per_channel("mean", mean, channels), _per_channel("std", std, channels)
         if min(self.std) <= 0:
             raise ValueError(f"std: got {self.std}; accepted: positive numbers")
@@ -132,7 +140,7 @@ class Split(torch.utils.data.Dataset):
         Split
             It shares the images.
         """
-        return Split(self.images, self.labels, mean, std)
+        return Split(self.images, self.labels, mean, std, self.origin)
 
     def subset(self, indices: Sequence[int] | Tensor) -> Split:
         """Return a copy of some of the images.
@@ -166,13 +174,17 @@ class Split(torch.utils.data.Dataset):
     def digest(self) -> str:
         """Return what tells this split from others: number and hash of images, labels and normalisation.
 
+        Of images with an ``origin``, this stands for their pixels and the normalisation that follows from
+        them.
+
         Returns
         -------
         str
             The same on every device.
         """
-        hashed = hashlib.sha256(repr((tuple(self.images.shape), self.mean, self.std)).encode())
-        for tensor in (self.images, self.labels):
+        pixels = repr((tuple(self.images.shape), self.mean, self.std))
+        hashed = hashlib.sha256((self.origin or pixels).encode())
+        for tensor in (self.labels,) if self.origin else (self.images, self.labels):
             hashed.update(np.ascontiguousarray(tensor.cpu().numpy()).ravel().view(np.uint8).data)
         return f"{len(self):,} images, SHA-256 {hashed.hexdigest()}"
 
@@ -191,7 +203,9 @@ class Split(torch.utils.data.Dataset):
         """
         place = find_device(device)
         images = self.images.to(place)
-        return self if images is self.images else Split(images, self.labels.to(place), self.mean, self.std)
+        if images is self.images:
+            return self
+        return Split(images, self.labels.to(place), self.mean, self.std, self.origin)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -208,9 +222,10 @@ class Data:
         The parts. The test set is for one look at the end; choices are made on the validation set, which may
         be empty.
     source : str
-        Where the images come from; 'unverified' stands in it unless they are known to be the published ones.
+        Where the images come from; of published sets 'unverified' stands in it unless they are known to be
+        the published ones.
     verified : bool
-        Whether they are.
+        Whether they are known to be the published or the procedural ones; never of one's own pictures.
     """
 
     name: str

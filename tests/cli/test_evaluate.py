@@ -194,7 +194,7 @@ def test_unknown_data(capsys: pytest.CaptureFixture[str]) -> None:
     trained(capsys)
     for argv in (["evaluate", "run"], ["train", "net"]):
         words = complaint(capsys, 2, *argv, "--dataset", "svhn")
-        assert "--dataset: got 'svhn'; accepted: cifar10, mnist, synthetic" in words
+        assert "--dataset: got 'svhn'; accepted: cifar10, cifar100, cifar100-coarse" in words
 
 
 def test_folders_and_files_that_are_no_run(capsys: pytest.CaptureFixture[str]) -> None:

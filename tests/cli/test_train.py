@@ -211,7 +211,7 @@ def test_half_of_what_torchrun_says(
         (2, "got 'resnet'; accepted: one of alexnet", ["train", "resnet", *TRAIN[2:]]),
         (
             2,
-            "--dataset: got 'svhn'; accepted: cifar10, mnist, synthetic",
+            "--dataset: got 'svhn'; accepted: cifar10, cifar100, cifar100-coarse",
             ["train", "net", "--dataset", "svhn"],
         ),
         (2, "invalid choice: 'slow'", ["train", "net", "--recipe", "slow"]),

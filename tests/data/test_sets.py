@@ -20,7 +20,8 @@ from processes import finished
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear
 
-from mgnet.data import Augmentation, Batches, Data, Split, official, statistics
+from mgnet.cli import networks
+from mgnet.data import Augmentation, Batches, Data, Split, official, shares, statistics
 from mgnet.data import sets as data
 from mgnet.data.drawn import CLASSES, generate
 
@@ -94,6 +95,20 @@ def test_training_and_validation_set_are_the_official_training_set() -> None:
 
 @unverified
 @pytest.mark.usefixtures("small")
+def test_a_validation_set_may_be_a_share() -> None:
+    assert len(data.cifar10(validation=0.002).validation) == 100  # of the published 50,000
+    assert len(data.cifar10(validation=0.0).validation) == 0
+    assert len(data.synthetic(train=40, validation=0.25, test=10).validation) == 10
+
+
+def test_a_share_is_one_image_at_least_and_an_integer_is_a_number_of_them() -> None:
+    pairs = ((0.1, 40), (np.float32(0.25), 100), (1e-9, 1), (0.0, 0), (np.int64(8), 8), (1, 1))
+    for value, wanted in pairs:
+        assert shares.share("x", value, 400) == wanted
+
+
+@unverified
+@pytest.mark.usefixtures("small")
 def test_the_seed_decides_which_images_are_set_apart() -> None:
     a, b, c = (data.cifar10(validation=50, seed=seed).validation.images for seed in (0, 0, 1))
     assert torch.equal(a, b)
@@ -125,7 +140,14 @@ def test_mnist_may_get_a_margin() -> None:
         (lambda: data.cifar10("x", validation=-1), ValueError, "validation: got -1"),
         (lambda: data.cifar10("x", validation=50_000), ValueError, "validation: got 50000; accepted: below"),
         (lambda: data.mnist("x", validation=60_000), ValueError, "validation: got 60000; accepted: below"),
-        (lambda: data.mnist("x", validation=0.1), TypeError, "validation: got 0.1"),
+        (lambda: data.mnist("x", validation=1.5), ValueError, "validation: got 1.5; accepted: an integer"),
+        (lambda: data.mnist("x", validation=-0.1), ValueError, "validation: got -0.1"),
+        (lambda: data.mnist("x", validation=float("nan")), ValueError, "validation: got nan"),
+        (lambda: data.mnist("x", validation=True), TypeError, "validation: got True"),
+        (lambda: data.mnist("x", validation="1"), TypeError, "validation: got '1'"),
+        (lambda: data.fashion_mnist("x", pad=-2), ValueError, "pad: got -2"),
+        (lambda: data.cifar100("x", labels="all"), ValueError, "labels: got 'all'; accepted: one of"),
+        (lambda: data.cifar100("x", validation=50_000), ValueError, "validation: got 50000; accepted: below"),
         (lambda: data.mnist("x", pad=-2), ValueError, "pad: got -2"),
         (lambda: data.cifar10("x", seed=-1), ValueError, "seed: got -1"),
         (lambda: data.cifar10("x", device="moon"), ValueError, "device: got 'moon'"),
@@ -133,20 +155,28 @@ def test_mnist_may_get_a_margin() -> None:
         (lambda: data.synthetic(test=-1), ValueError, "test: got -1"),
         (lambda: data.synthetic(seed=1.5), TypeError, "seed: got 1.5"),
         (lambda: data.synthetic(device="moon"), ValueError, "device: got 'moon'"),
-        (lambda: data.load("cifar100"), ValueError, "name: got 'cifar100'; accepted: cifar10, mnist, synth"),
+        (
+            lambda: data.load("svhn"),
+            ValueError,
+            "name: got 'svhn'; accepted: cifar10, cifar100, cifar100-coarse",
+        ),
     ],
 )
 def test_wrong_arguments_are_named_before_any_work(
     work: Callable[[], object], kind: type[Exception], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for reader in ("read_cifar10", "read_mnist", "generate"):
+    for reader in ("read_cifar10", "read_cifar100", "read_mnist", "read_fashion_mnist", "generate"):
         monkeypatch.setattr(data, reader, lambda *args, **options: pytest.fail("work was done"))
     with pytest.raises(kind, match=said):
         work()
 
 
 def test_names() -> None:
-    assert data.names() == ["cifar10", "mnist", "synthetic"]
+    assert data.names() == [
+        *("cifar10", "cifar100", "cifar100-coarse"),
+        *("fashion-mnist", "folder", "mnist", "synthetic"),
+    ]
+    assert tuple(data.names()) == networks.SETS  # what --help says of them without torch
 
 
 def test_a_data_set_moves_as_a_whole() -> None:
