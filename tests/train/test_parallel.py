@@ -16,6 +16,7 @@ from trained import assert_same
 import mgnet
 from mgnet import checkpoint
 from mgnet.train import BEST, LAST
+from mgnet.train.choices import Choices
 from mgnet.train.parallel import Processes, together
 from mgnet.train.state import State
 
@@ -242,5 +243,6 @@ def test_the_number_of_processes_belongs_to_a_run(data: mgnet.data.Data, tmp_pat
     state = checkpoint.load(tmp_path / "whole" / LAST)
     assert (state["processes"], len(state["ranks"])) == (2, 2)
     run: Any = SimpleNamespace(out=tmp_path, configuration=lambda: {**state, "processes": 1})
+    run.choices = Choices()
     run.model = SimpleNamespace(state_dict=lambda: state["model"])
     assert "processes: got 1, but" in State.difference(run, state)
