@@ -40,7 +40,7 @@ exit codes: 0 done, 2 usage, 3 diverged, 4 damaged data or checkpoint,
 
 examples:
   mgnet train net --dataset synthetic --epochs 2
-  mgnet train net --dataset synthetic --init runs/a --freeze 0 --lr 0.01
+  mgnet train net --dataset synthetic --init runs/a --freeze features --lr 0.01
 """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from trained import assert_same, small, weights
 import mgnet
 from mgnet import CheckpointError, DivergedError, Recipe, checkpoint
 from mgnet.data import Data
-from mgnet.train import BEST, LAST, loop, runs
+from mgnet.train import BEST, LAST, loop
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -49,8 +50,9 @@ def test_more_epochs_are_those_of_a_longer_run(data: Data, tmp_path: Path) -> No
         assert history[name] == expected[name], name
     assert history.test_accuracy == expected.test_accuracy
     assert_same(weights(parts), weights(whole))
-    assert len(checkpoint.load(tmp_path / BEST)["history"]["notes"]) == 2
-    assert runs.read(tmp_path / BEST).history.notes == history.notes
+    assert len(history.notes) == 2
+    assert checkpoint.load(tmp_path / BEST)["history"]["notes"] == history.notes
+    assert json.loads((tmp_path / "history.json").read_text())["notes"] == history.notes
 
 
 def test_the_last_weights_are_kept_beside_the_best(
