@@ -57,10 +57,13 @@ def frozen(model: nn.Module, names: Sequence[str]) -> Iterator[list[nn.Module]]:
             chosen.append(parameters[name])
             continue
         inside = modules.get(name) if name else None
-        if inside is None or not any(True for x in (inside.parameters(), inside.buffers()) for _ in x):
+        if inside is None:
             raise ValueError(f"freeze: got {shown(name)}; accepted: {_there(name, modules, parameters)}")
         chosen += inside.parameters()
         still += [m for m in inside.modules() if isinstance(m, nn.modules.batchnorm._NormBase)]
+    if names and not chosen and not still:
+        accepted = f"one with parameters: {_there('', modules, parameters)}"
+        raise ValueError(f"freeze: got {', '.join(names)}, which has none; accepted: {accepted}")
     try:
         for p in chosen:
             p.requires_grad = False  # by its method a lazy one cannot be asked yet

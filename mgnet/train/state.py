@@ -335,8 +335,10 @@ def _accepted(
     if name == "epochs":
         least = f"{theirs['epochs']}, of which {done} are done, or more by epochs=K (--epochs K)"
         return "" if more else least
-    if name == "lr" and "lr" in named:
-        return "the same, or more epochs too, since it has ended" if ended and not more else ""
+    if name == "lr" and ended and not more:
+        return "the same, or more epochs too, since it has ended"
+    if name == "lr":
+        return "" if "lr" in named else "the same, or another one by lr=RATE (--lr RATE)"
     return "the same, or another folder"
 
 

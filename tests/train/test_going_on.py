@@ -158,6 +158,18 @@ def test_what_nobody_has_asked_for_is_no_change(data: Data, tmp_path: Path) -> N
     for changes in ({"lr": 0.02}, {"epochs": 1}):
         with pytest.raises(ValueError, match="epochs: got 10|lr: got 0.01"):
             mgnet.fit(small(), data, recipe="lecture", **changes, out=tmp_path, resume=True, progress=False)
+
+    def broken(_: Any) -> None:
+        raise InterruptedError
+
+    options = {"recipe": "lecture", "epochs": 2, "out": tmp_path / "b", "progress": False}
+    with pytest.raises(InterruptedError):
+        mgnet.fit(small(), data, **options, lr=0.02, on_epoch=broken)
+    with pytest.raises(
+        ValueError,
+        match="lr: got 0.01, but .* was begun with 0.02; accepted: the same, or another one by lr=RATE",
+    ):
+        mgnet.fit(small(), data, **options, resume=True)
     longer = Recipe(**{**checkpoint.load(tmp_path / LAST)["recipe"], "epochs": 2})
     with pytest.warns(UserWarning, match="2 epochs instead of 1"):
         mgnet.fit(small(), data, recipe=longer, out=tmp_path, resume=True, progress=False)
