@@ -27,7 +27,7 @@ CHOSEN = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
 
 COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
     "solve": (solve.declare, "solve -div(a grad u) + c u = f on an interval or in a box"),
-    "train": (train.declare_train, "train a network on CIFAR-10, MNIST or a synthetic set"),
+    "train": (train.declare_train, "train a network on a published set or on pictures of your own"),
     "evaluate": (evaluate.declare_evaluate, "measure the test accuracy of a trained network"),
     "models": (train.declare_models, "list the networks: name, parameters, multiply-adds"),
 }

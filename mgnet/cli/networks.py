@@ -26,8 +26,8 @@ __all__ += ["read_data", "say_figures"]
 SETS = ("cifar10", "cifar100", "cifar100-coarse", "fashion-mnist", "folder", "mnist", "synthetic")
 
 
-def declare_data(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments that say on which images, and where, to the parser of one command."""
+def declare_data(parser: argparse._ActionsContainer) -> None:
+    """Declare the arguments that say on which images, and where, to a command or a group of its options."""
     add = parser.add_argument
     add("--data", metavar="DIR", help="folder with the data (default: $MGNET_DATA, else they are downloaded)")
     add("--dataset", metavar="NAME", help=f"{', '.join(SETS)}, or what --import makes known")

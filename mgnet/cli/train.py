@@ -10,12 +10,11 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from . import networks
+from . import fields, networks
+from .fields import number, real, whole
 from .shell import DONE, CommandError, refused, say
 
 __all__ = ["declare_models", "declare_train"]
-
-RECIPES = ("paper", "fast", "lecture")
 
 TRAIN_EPILOG = """\
 MODEL is a name of 'mgnet models'; --option sets what it takes, as
@@ -31,82 +30,78 @@ once, at the end, with the weights of the best validation accuracy.
 --out keeps last.ckpt (where --resume goes on, bit for bit), model.ckpt,
 history.csv and history.json. A folder with another run in it is refused,
 unless --overwrite. Ctrl-C, SIGTERM and SIGHUP finish the step and save.
+--resume with more --epochs goes on after the end, with another --lr after a
+divergence; all else has to be as it was.
+
+--init begins from the weights of a run of the same MODEL. Where the classes are
+others the last layer is new. --freeze keeps what it names, norms and all.
 
 several processes: torchrun --nproc-per-node N -m mgnet train ...
 
 exit codes: 0 done, 2 usage, 3 diverged, 4 damaged data or checkpoint,
 5 resources, 129, 130, 131 and 143 for SIGHUP, SIGINT, SIGQUIT and SIGTERM
 
-example: mgnet train net --dataset synthetic --epochs 2
+examples:
+  mgnet train net --dataset synthetic --epochs 2
+  mgnet train net --dataset synthetic --init runs/a --freeze features --lr 0.01
 """
-
-
-def _number(kind: Callable[[str], Any], what: str) -> Callable[[str], Any]:
-    """Read a number, but not what Python takes for one and nobody else: 1_000, or other digits."""
-
-    def read(text: str) -> Any:
-        try:
-            if "_" not in text and text.isascii():
-                return kind(text)
-        except ValueError:
-            pass
-        raise argparse.ArgumentTypeError(f"got {text!r}; accepted: {what}")
-
-    return read
 
 
 def _count_or_share(text: str) -> float:
     return int(text) if text.strip().lstrip("+-").isdigit() else float(text)
 
 
-_whole, _real = _number(int, "a whole number"), _number(float, "a number")
-_share = _number(_count_or_share, "a whole number, or a share from 0 to below 1")
+_share = number(_count_or_share, "a whole number, or a share from 0 to below 1")
 
-
-def _or_none(kind: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Let "none" stand for None in an option."""
-    return lambda text: None if text.strip().lower() == "none" else kind(text)
-
-
-# The fields of a recipe that have an option: what is not given is the recipe's.
-FIELDS: dict[str, tuple[Callable[[str], Any], str]] = {
-    "epochs": (_whole, "passes over the training set"),
-    "lr": (_real, "largest learning rate"),
-    "batch_size": (_whole, "images per step"),
-    "weight_decay": (_or_none(_real), "pull on kernels and matrices"),
-    "clip": (_or_none(_real), "largest norm of the gradient, or none"),
-    "crop": (_or_none(_whole), "pixels of margin for random crops, or none"),
-    "flip": (_or_none(str), "random, alternating or none"),
-    "patience": (_or_none(_whole), "epochs without better validation accuracy after which to stop, or none"),
-}
-# Those of fit itself, and of the recipe where it is given.
-OPTIONS = ("recipe", "resume", "overwrite", "save_every", "tensorboard", "compile")
+# Those of fit itself, and the recipe.
+OPTIONS = ("recipe", "resume", "overwrite", "save_every", "tensorboard", "init", "freeze", "class_weights")
 
 
 def declare_train(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``mgnet train`` to the parser of this command alone."""
+    parser.add_argument("model", metavar="MODEL", help="name of a model")
     add = parser.add_argument
-    add("model", metavar="MODEL", help="name of a model")
-    networks.declare_data(parser)
-    text = "training images to set apart: how many, as 5000, or which share, as 0.1; 0 for none"
-    add("--validation", metavar="X", type=_share, help=text)
-    add("--recipe", metavar="NAME", choices=RECIPES, default="fast", help="paper, fast (default) or lecture")
-    for name, (kind, meaning) in FIELDS.items():
-        flag, text = f"--{name.replace('_', '-')}", f"{meaning}, instead of the recipe's"
-        add(flag, metavar="X", type=kind, default=argparse.SUPPRESS, help=text)
-    add("--compile", action="store_true", default=argparse.SUPPRESS, help="use torch.compile")
     add("--option", metavar="NAME=VALUE", action="append", default=[], help="an option of the model")
-    add("--seed", metavar="K", type=_whole, default=0, help="of weights, order and augmentation (default: 0)")
-    add("--seeds", metavar="K", type=_whole, default=1, help="train with K seeds; report mean and deviation")
+    add("--json", action="store_true", help="print one JSON object and nothing else")
+    data = parser.add_argument_group("data and device")
+    networks.declare_data(data)
+    text = "training images to set apart: how many, as 5000, or which share, as 0.1; 0 for none"
+    data.add_argument("--validation", metavar="X", type=_share, help=text)
+    fields.declare_recipe(parser)
+    _declare_weights(parser.add_argument_group("weights and classes").add_argument)
+    _declare_run(parser.add_argument_group("run").add_argument)
+    parser.set_defaults(run=_train)
+    parser.epilog = TRAIN_EPILOG
+
+
+def _declare_weights(add: Callable[..., Any]) -> None:
+    add("--init", metavar="RUN", help="begin from the weights of a run: its folder, or a checkpoint")
+    text = "modules or parameters that stay as they are, with commas or given several times"
+    add("--freeze", metavar="NAME", action="append", default=[], type=_names, help=text)
+    text = "how much an image of each class counts: balanced, or numbers with commas"
+    add("--class-weights", metavar="W", type=_class_weights, help=text)
+
+
+def _declare_run(add: Callable[..., Any]) -> None:
+    add("--seed", metavar="K", type=whole, default=0, help="of weights, order and augmentation (default: 0)")
+    add("--seeds", metavar="K", type=whole, default=1, help="train with K seeds; report mean and deviation")
     add("--out", metavar="DIR", help="folder for checkpoints and figures")
     add("--resume", action="store_true", help="go on from DIR/last.ckpt if it is there")
     add("--overwrite", action="store_true", help="remove the run that DIR holds")
     text = "save after every K steps too, not only after an epoch"
-    add("--save-every", metavar="K", type=_whole, help=text)
+    add("--save-every", metavar="K", type=whole, help=text)
     add("--tensorboard", metavar="DIR", help="folder for TensorBoard")
-    add("--json", action="store_true", help="print one JSON object and nothing else")
-    parser.set_defaults(run=_train)
-    parser.epilog = TRAIN_EPILOG
+
+
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise argparse.ArgumentTypeError(f"got {text!r}; accepted: names of modules or parameters")
+    return names
+
+
+def _class_weights(text: str) -> str | list[float]:
+    return [real(part.strip()) for part in text.split(",")] if text[:1] in "0123456789.+-" else text
 
 
 def declare_models(parser: argparse.ArgumentParser) -> None:
@@ -118,6 +113,7 @@ def declare_models(parser: argparse.ArgumentParser) -> None:
 def _train(arguments: argparse.Namespace) -> int:
     networks.import_modules(arguments.modules)
     options = _options(arguments.option)
+    arguments.freeze = [name for names in arguments.freeze for name in names]
     if arguments.seeds < 1:
         raise CommandError(f"--seeds: got {arguments.seeds}; accepted: at least 1")
     for name in ("resume", "overwrite", "save_every"):
@@ -171,9 +167,10 @@ def _run(arguments: argparse.Namespace, options: dict[str, Any], seed: int, devi
         torch.manual_seed(seed)
         with networks.of_others(f"MODEL: {arguments.model}"):
             model = mgnet.models.create(arguments.model, **shape, **options)
-        given = {name: value for name, value in vars(arguments).items() if name in (*FIELDS, *OPTIONS)}
+        given = {name: x for name, x in vars(arguments).items() if name in (*fields.FIELDS, *OPTIONS)}
         history = mgnet.fit(model, data, seed=seed, device=device, out=out, **given)
-    return networks.figures_of(arguments.model, model, data, history)
+    begun = {} if arguments.init is None else {"init": arguments.init}
+    return networks.figures_of(arguments.model, model, data, history) | begun
 
 
 def _means(runs: list[dict[str, Any]]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from ..core.kinds import is_array
 
 __all__ = ["Data", "Split", "statistics"]
 
+PARTS = ("train", "validation", "test")
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
@@ -256,6 +257,21 @@ class Data:
         """The standard deviation of each channel over all pixels of the training images."""
         return self.train.std
 
+    def normalised_by(self, mean: Sequence[float], std: Sequence[float]) -> Data:
+        """Return the same images with another normalisation in all parts: that of a model's run, say.
+
+        Parameters
+        ----------
+        mean, std : sequence of float, shape (channels,)
+            As of :class:`Split`.
+
+        Returns
+        -------
+        Data
+            It shares the images.
+        """
+        return replace(self, **{part: getattr(self, part).normalised_by(mean, std) for part in PARTS})
+
     def to(self, device: Any) -> Data:
         """Return the data set on a device.
 
@@ -269,8 +285,7 @@ class Data:
         Data
             It shares what is there already.
         """
-        parts = {part: getattr(self, part).to(device) for part in ("train", "validation", "test")}
-        return replace(self, **parts)
+        return replace(self, **{part: getattr(self, part).to(device) for part in PARTS})
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{len(getattr(self, p)):,} {p}" for p in ("train", "validation", "test"))

@@ -31,7 +31,9 @@ class History:
     test_accuracy : float or None
         Of the weights that the run ended with, looked at once.
     stopped_early : bool
-        Whether patience ended the run.
+        Whether patience ended the run, or ``on_epoch`` did.
+    notes : list of str
+        What the run began from, and what changed when it was gone on with: more epochs, another rate.
 
     Examples
     --------
@@ -45,6 +47,7 @@ class History:
         self.rows: list[dict[str, Any]] = []
         self.test_accuracy: float | None = None
         self.stopped_early = False
+        self.notes: list[str] = []
 
     def append(self, **figures: Any) -> None:
         """Add a row.
@@ -113,7 +116,8 @@ class History:
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything as plain types."""
-        return {"rows": self.rows, "test_accuracy": self.test_accuracy, "stopped_early": self.stopped_early}
+        names = ("rows", "test_accuracy", "stopped_early", "notes")
+        return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what :meth:`state_dict` returned.
@@ -132,7 +136,10 @@ class History:
         for i, row in enumerate(entry(state, "rows", list, "a list of rows", "history"), 1):
             instance(where := f"history: row {i}", row, dict, "a dictionary")
             rows.append({name: _figure(row, name, where) for name in COLUMNS})
-        self.rows = rows
+        notes = entry({"notes": [], **state}, "notes", list, "a list of texts", "history")
+        for note in notes:
+            instance("history: notes", note, str, "texts")
+        self.rows, self.notes = rows, list(notes)
         self.test_accuracy = _figure(state, "test_accuracy", "history")
         self.stopped_early = entry(state, "stopped_early", bool, "True or False", "history")
 

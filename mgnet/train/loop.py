@@ -6,27 +6,34 @@ import math
 import os
 import signal
 import time
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from ..core import extras
-from ..core.checks import count, find_device, flag, instance
+from ..core.checks import count, find_device, flag, instance, shown
 from ..core.precision import brain_float
 from ..core.progress import Progress, telling
 from ..core.signals import StoppedError, gently
 from ..data import Data
 from . import judging, optimizers, recipes
+from .beginning import beginning, read
+from .choices import Choices, frozen, names_of
+from .choices import class_weights as weights_of_classes
 from .history import History
 from .judging import DivergedError, diverged, evaluate, not_finite, predict
 from .preflight import place_of, require_data, require_fit, require_scores
 from .recipes import Recipe
 from .run_folder import claimed, folder
-from .state import LOOK, State, own_random_numbers
+from .runs import Run
+from .state import LOOK, State, kept_random_numbers, own_random_numbers
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -51,6 +58,10 @@ def fit(
     save_every: int | None = None,
     progress: bool | None = None,
     tensorboard: str | os.PathLike[str] | None = None,
+    init: str | os.PathLike[str] | Run | None = None,
+    freeze: str | Sequence[str] = (),
+    class_weights: str | Sequence[float] | None = None,
+    on_epoch: Callable[[dict[str, Any]], bool | None] | None = None,
     **changes: Any,
 ) -> History:
     """Train a model, restore its best weights, and look at the test set once.
@@ -77,8 +88,10 @@ def fit(
         ``history.csv`` and ``history.json``. It is this run's alone while that goes on, and one with another
         run in it is refused.
     resume : bool, default False
-        Go on from ``out/last.ckpt`` if it is there; the run must be the same one: model, recipe, seed, data
-        and number of processes.
+        Go on from ``out/last.ckpt`` if it is there; the run must be the same one: model, recipe, seed, data,
+        number of processes, and what is chosen below. Two things may be others where they are given by name:
+        ``epochs`` larger than before, also after the end, and ``lr``, after a divergence for example. Then
+        the schedule is that of the new length from there on, and the test set is looked at again.
     overwrite : bool, default False
         Remove the run that ``out`` holds, when everything has been looked at and before the first step.
     save_every : int, optional
@@ -88,6 +101,20 @@ def fit(
         half a minute, with the time that the rest will take.
     tensorboard : path, optional
         Folder for TensorBoard; needs the extra ``tensorboard``.
+    init : path or run, optional
+        Begin from the weights of another run of such a model: its folder, or a checkpoint. They are taken
+        over by name, all of them, or all but those of the last layer where the classes are others. Images
+        are normalised as they were there. Optimiser and history begin anew.
+    freeze : str or sequence of str, default ()
+        Names of modules, with all that is in them, or of parameters, as ``model.named_modules()`` has them,
+        that stay as they are; so do the running statistics of their norms.
+    class_weights : sequence of float or "balanced", optional
+        How much an image of each class counts, relative to the mean over the training images,
+        :eq:`class-weights`; "balanced" is inversely to how many images the class has. Figures of the
+        validation and the test set are not weighted.
+    on_epoch : callable, optional
+        Called after every epoch, when it is saved, with its row of the history; True ends the training as
+        patience does. What it raises ends ``fit``. Of several processes the first one calls it.
     **changes
         Other values for fields of the recipe, as ``lr=0.05``; None means none, as in ``flip=None``.
 
@@ -104,7 +131,9 @@ def fit(
     DivergedError
         When a loss or a weight is not finite; it names step and learning rate.
     CheckpointError
-        When the checkpoint to resume from is damaged.
+        When the checkpoint to resume or to begin from is damaged.
+    FileNotFoundError
+        When there is none to begin from.
     KeyboardInterrupt
         After Ctrl-C, when the step is finished and saved, or the run where it was the last step; SIGTERM,
         SIGHUP and SIGQUIT end the process in the same way.
@@ -112,19 +141,25 @@ def fit(
     Warns
     -----
     UserWarning
-        When the last images of an epoch are left out, since batch normalisation needs more of them.
+        When the last images of an epoch are left out, since batch normalisation needs more of them; when not
+        all weights are taken over from ``init``, or the images are normalised in another way; and when a run
+        goes on with another rate or more epochs.
     """
     instance("model", model, nn.Module, "a torch.nn.Module, as mgnet.models.create(name) makes one")
     instance("data", data, Data, "a Data of tensors, as mgnet.data.cifar10() and Data(train, ...) are")
     require_data(data)
-    if isinstance(recipe, str):
+    if is_name := isinstance(recipe, str):
         layers = [*model.modules()]
         has = (any(isinstance(layer, kind) for layer in layers) for kind in (nn.BatchNorm2d, nn.Conv2d))
         recipe = recipes.recipe(recipe, data.shape[0], *has)
     instance("recipe", recipe, Recipe, "a Recipe, or the name of one")
-    recipe = recipe.changed(**changes, **({} if epochs is None else {"epochs": epochs}))
+    changes = {**changes, **({} if epochs is None else {"epochs": epochs})}
+    named = frozenset(changes if is_name else asdict(recipe))  # which a run that goes on may change
+    recipe = recipe.changed(**changes)
     seed, target = count("seed", seed, 0, SEEDS), folder(out)
-    _require_sense(target, resume, overwrite, save_every, progress, tensorboard)
+    _require_sense(target, resume, overwrite, save_every, progress, tensorboard, on_epoch)
+    freeze, weights = names_of(freeze), weights_of_classes(class_weights, data)
+    source = None if init is None else read(init, target)
     place = place_of(model, data.train.images.device)
     place = place if device is None else find_device(device)
     model, data = model.to(place), data.to(place)
@@ -132,8 +167,12 @@ def fit(
         held.enter_context(torch.inference_mode(False))  # whatever the caller's mode is
         held.enter_context(torch.enable_grad())
         with own_random_numbers(place, seed):
-            findings = require_fit(model, data, recipe)
-        run = State(model, data, recipe, seed, target, findings)
+            still = held.enter_context(frozen(model, freeze))
+            findings = require_fit(model, data, recipe, still)
+        begun = None if source is None else beginning(source, model, data)
+        data = data if source is None else data.normalised_by(source.mean, source.std)
+        choices = Choices(freeze, weights, begun, on_epoch, named)
+        run = State(model, data, recipe, seed, target, findings, choices)
         run.save_every = None if save_every is None else int(save_every)
         log = held.enter_context(_log(tensorboard))
         if target is not None:
@@ -149,6 +188,7 @@ def train(run: State, stop: list[int], show: bool | None, log: SummaryWriter | N
     """Train to the end of the recipe, until patience runs out, or until a signal has come."""
     steps, epoch, position = len(run.batches), run.batches.epoch, run.batches.position
     show = show if run.processes.writes else False
+    listens = run.processes.total(run.choices.on_epoch is not None, device=run.device)[0] > 0
     report = Progress(steps, run.recipe.epochs, show, epoch * steps + position)
     with telling(report.state, report.lines), closing(report):
         while len(run.history) < run.recipe.epochs and not run.history.stopped_early:
@@ -160,6 +200,8 @@ def train(run: State, stop: list[int], show: bool | None, log: SummaryWriter | N
             for name, value in row.items():
                 if log and name != "epoch" and value is not None:
                     log.add_scalar(name, value, row["epoch"])
+            if listens:
+                tell(run, row)
         finish(run)
 
 
@@ -195,7 +237,8 @@ def train_step(run: State, x: Tensor, y: Tensor) -> None:
     if not scores.requires_grad:
         raise ValueError("model: its scores do not depend on its parameters; accepted: scores that do")
     # eq: label-smoothing
-    losses = F.cross_entropy(scores.float(), y, reduction="sum", label_smoothing=recipe.label_smoothing)
+    options: dict[str, Any] = {"weight": run.class_weights, "label_smoothing": recipe.label_smoothing}
+    losses = F.cross_entropy(scores.float(), y, reduction="sum", **options)
     before = (run.batches.position - 1) * recipe.batch_size
     images = min(recipe.batch_size, len(run.data.train) - before)  # of all processes
     loss = losses / images  # eq: batch-loss
@@ -204,9 +247,10 @@ def train_step(run: State, x: Tensor, y: Tensor) -> None:
     run.sums.note(step, lr, losses, (scores.detach().argmax(1) == y).sum(), len(y))
     run.optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    run.processes.add_gradients(run.model.parameters())
+    trained = [p for p in run.model.parameters() if p.requires_grad]  # others may have gradients of before
+    run.processes.add_gradients(trained)
     if recipe.clip is not None:
-        nn.utils.clip_grad_norm_(run.model.parameters(), recipe.clip)  # eq: clipping
+        nn.utils.clip_grad_norm_(trained, recipe.clip)  # eq: clipping
     try:
         run.optimizer.step()
     except RuntimeError as error:
@@ -250,9 +294,26 @@ def close_epoch(run: State) -> None:
     run.history.stopped_early = run.recipe.patience is not None and stale >= run.recipe.patience
 
 
+def tell(run: State, row: dict[str, Any]) -> None:
+    """Call ``on_epoch`` in the first process; where it returns True, all of them stop."""
+    answers: list[bool] = []
+
+    def call() -> None:
+        answer = None if run.choices.on_epoch is None else run.choices.on_epoch(dict(row))
+        if answer is not None and not isinstance(answer, bool | np.bool_):
+            raise TypeError(f"on_epoch: returned {shown(answer)}; accepted: None, or True to stop")
+        answers.append(bool(answer))
+
+    with kept_random_numbers(run.device):  # or a run that goes on would draw others
+        run.processes.first(call, run.device)
+    if run.processes.total(sum(answers), device=run.device)[0]:
+        run.history.stopped_early = True
+
+
 def finish(run: State) -> None:
-    """Restore the best weights, and look at the test set with them."""
+    """Restore the best weights, and look at the test set with them; more epochs go on from the last ones."""
     if run.best is not None:
+        run.last = {name: x.detach().clone() for name, x in run.model.state_dict().items()}
         run.model.load_state_dict(run.best)
     if run.history.test_accuracy is None:
         run.history.test_accuracy = judged(run, "test")[1]
@@ -276,7 +337,13 @@ def require_finite(run: State) -> None:
 
 
 def _require_sense(
-    out: Path | None, resume: bool, overwrite: bool, save_every: Any, progress: Any, tensorboard: Any
+    out: Path | None,
+    resume: bool,
+    overwrite: bool,
+    save_every: Any,
+    progress: Any,
+    tensorboard: Any,
+    on_epoch: Any,
 ) -> None:
     if progress is not None:
         flag("progress", progress)
@@ -287,6 +354,8 @@ def _require_sense(
     if (resume or flag("overwrite", overwrite) or save_every) and out is None:
         asked = "resume, overwrite or save_every is asked for"
         raise ValueError(f"out: got None; accepted: a folder, where {asked}")
+    if on_epoch is not None and not callable(on_epoch):
+        raise TypeError(f"on_epoch: got {shown(on_epoch)}; accepted: a function of a row of the history")
     if tensorboard is not None:
         extras.require("tensorboard", "tensorboard")
 

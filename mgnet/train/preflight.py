@@ -25,12 +25,13 @@ PARTS = ("train", "validation", "test")
 class Findings:
     """What a run has to heed.
 
-    ``still`` are the modules that stay in evaluation mode, and ``least`` is how many images each process
-    needs at a time, for batch normalisation's sake; 0 without it.
+    ``still`` are the modules that stay in evaluation mode, ``least`` is how many images each process needs
+    at a time, for batch normalisation's sake, 0 without it, and ``outputs`` how many scores an image gets.
     """
 
     still: list[nn.Module]
     least: int
+    outputs: int
 
 
 def require_data(data: Data) -> None:
@@ -52,9 +53,10 @@ def require_data(data: Data) -> None:
                 raise ValueError(f"data: got {got}; accepted: the same")
 
 
-def require_fit(model: nn.Module, data: Data, recipe: Recipe) -> Findings:
+def require_fit(model: nn.Module, data: Data, recipe: Recipe, frozen: Sequence[nn.Module] = ()) -> Findings:
     """Refuse a model that cannot be trained on a data set; return what the run has to heed.
 
+    ``frozen`` are norms that are known to be, though they may have no numbers to tell that by.
     It is asked once, in evaluation mode. Lazy layers take their shapes here, and their numbers from torch's
     generators.
     """
@@ -62,7 +64,7 @@ def require_fit(model: nn.Module, data: Data, recipe: Recipe) -> Findings:
         raise ValueError(f"patience: got {recipe.patience}; accepted without a validation set: None")
     if recipe.compile:
         _require_compiler(data.train.images.device)
-    still = _still(model)
+    still = _still(model, frozen)
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m not in still]
     with _values_of_an_image(norms) as values, brain_float(data.train.images.device, recipe.bfloat16):
         scores = _answer(model, data.train)
@@ -71,7 +73,8 @@ def require_fit(model: nn.Module, data: Data, recipe: Recipe) -> Findings:
     if not any(p.requires_grad for p in model.parameters()):
         raise ValueError("model: got no parameter to train; accepted: at least one that requires a gradient")
     require_finite(model)
-    return Findings(still, 0 if not norms else 2 if min(values, default=2) < 2 else 1)
+    least = 0 if not norms else 2 if min(values, default=2) < 2 else 1
+    return Findings(still, least, scores.shape[1])
 
 
 def require_answer(model: nn.Module, split: Split) -> None:
@@ -102,15 +105,15 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _still(model: nn.Module) -> list[nn.Module]:
+def _still(model: nn.Module, frozen: Sequence[nn.Module]) -> list[nn.Module]:
     """Return the modules that training mode is not for: set apart by the caller, or norms that are frozen."""
     apart = [module for module in model.modules() if model.training and not module.training]
     for module in model.modules():
         numbers = list(module.parameters(recurse=False))
-        frozen = bool(numbers) and not any(p.requires_grad for p in numbers)
-        if frozen and isinstance(module, nn.modules.batchnorm._NormBase):
+        fixed = bool(numbers) and not any(p.requires_grad for p in numbers)
+        if fixed and isinstance(module, nn.modules.batchnorm._NormBase):
             apart.append(module)
-    return apart
+    return [*apart, *frozen]
 
 
 def _answer(model: nn.Module, split: Split) -> Tensor:

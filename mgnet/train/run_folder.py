@@ -11,7 +11,7 @@ from typing import Any
 
 from ..core.files import beside, durable, locked, sweep
 
-__all__ = ["BEST", "CSV", "JSON", "LAST", "claimed", "folder", "require_free"]
+__all__ = ["BEST", "CSV", "JSON", "LAST", "claimed", "folder", "require_free", "result"]
 
 # Where a run can go on, the weights that it ended with, and its figures.
 FILES = LAST, BEST, CSV, JSON = "last.ckpt", "model.ckpt", "history.csv", "history.json"
@@ -29,6 +29,16 @@ def folder(out: Any) -> Path | None:
     if not os.fspath(out).strip() or "\0" in os.fspath(out):
         raise ValueError(f"out: got {os.fspath(out)!r}; accepted: the path of a folder")
     return Path(out)
+
+
+def result(path: Path) -> Path:
+    """Return the checkpoint that a run has ended with, by its folder; a file is meant as it is."""
+    if not path.is_dir() or (path / BEST).exists():
+        return path / BEST if path.is_dir() else path
+    if (path / LAST).exists():
+        accepted = f"one that has, or {path / LAST} as it is"
+        raise ValueError(f"{path}: got a run that has not ended; accepted: {accepted}")
+    raise ValueError(f"{path}: got a folder without {BEST}; accepted: that of a run")
 
 
 @contextmanager

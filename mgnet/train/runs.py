@@ -16,10 +16,10 @@ from ..core.checks import entry, flag, instance, number, positive, shown
 from .history import History
 from .preflight import require_finite
 
-__all__ = ["Run", "read"]
+__all__ = ["Run", "belongings", "read", "saved"]
 
 # What is read here is the same in all of them.
-FORMATS = (1, 2)
+FORMATS = (1, 2, 3)
 # Columns of the history that every row has a number in.
 MEASURED = ("epoch", "seconds", "images_per_second")
 
@@ -45,10 +45,8 @@ def read(path: str | os.PathLike[str]) -> Run:
     What is damaged or does not fit the rest is a :class:`mgnet.CheckpointError`, a model that nobody has
     registered a ValueError, and a file that is not there a FileNotFoundError.
     """
-    state = checkpoint.load(path)
+    state = saved(path)
     with blamed(path):
-        if type(state.get("format")) is not int or state["format"] not in FORMATS:
-            raise ValueError(f"format: got {shown(state.get('format'))}; accepted: one of {FORMATS}")
         spec = entry(state, "spec", dict | None, "a dictionary")
         name = None if spec is None else entry(spec, "name", str, "a string", "spec")
     if name not in models.names():
@@ -61,22 +59,38 @@ def read(path: str | os.PathLike[str]) -> Run:
         return _run(state, spec)
 
 
+def saved(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return what a checkpoint of a run holds, in one of the forms that are read here."""
+    state = checkpoint.load(path)
+    with blamed(path):
+        if type(state.get("format")) is not int or state["format"] not in FORMATS:
+            raise ValueError(f"format: got {shown(state.get('format'))}; accepted: one of {FORMATS}")
+    return state
+
+
+def belongings(state: Mapping[str, Any]) -> tuple[list[str] | None, list[float], list[float]]:
+    """Return what belongs to weights: the names of the classes, and mean and deviation of the images."""
+    mean = _numbers(state, "mean", number)
+    std = _numbers(state, "std", positive)
+    if len(mean) != len(std):
+        raise ValueError(f"mean: got {len(mean)} numbers; accepted: {len(std)}, as std has")
+    classes = state.get("classes")
+    _require_strings("classes", classes, list | None, "a list of names")
+    return classes, mean, std
+
+
 def _run(state: Mapping[str, Any], spec: dict[str, Any]) -> Run:
     weights = entry(state, "model", dict, "a dictionary of tensors")
     recipe = entry(state, "recipe", dict, "a dictionary")
     channels_last = flag("recipe: channels_last", recipe.get("channels_last", False))
     dataset = entry(state, "dataset", str, "a string")
-    mean = _numbers(state, "mean", number)
-    std = _numbers(state, "std", positive)
-    if len(mean) != len(std):
-        raise ValueError(f"mean: got {len(mean)} numbers; accepted: {len(std)}, as std has")
+    classes, mean, std = belongings(state)
     history = _history(entry(state, "history", dict, "a dictionary"))
     model: Any = models.restore(spec, weights).eval()  # torch declares that attributes are tensors
     require_finite(model)
     if channels_last:
         model.to(memory_format=torch.channels_last)
-    classes, digests = state.get("classes"), state.get("digests", {})
-    _require_strings("classes", classes, list | None, "a list of names")
+    digests = state.get("digests", {})
     _require_strings("digests", digests, dict, "a dictionary of strings")
     if classes and len(classes) > (most := model.spec["num_classes"]):
         raise ValueError(f"classes: got {len(classes)}; accepted: up to {most}, as the model has")

@@ -7,7 +7,7 @@ import json
 import math
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -22,6 +22,8 @@ from ..checkpoint import blamed
 from ..core.checks import count, instance, number, shown
 from ..data import Batches, Data
 from . import optimizers
+from .beginning import Beginning
+from .choices import Choices
 from .history import History
 from .judging import diverged, not_finite
 from .parallel import Processes
@@ -29,21 +31,28 @@ from .preflight import PARTS, Findings
 from .recipes import Recipe
 from .run_folder import BEST, CSV, JSON, LAST
 
-__all__ = ["LOOK", "State", "Sums", "generator", "own_random_numbers"]
+__all__ = ["LOOK", "State", "Sums", "generator", "kept_random_numbers", "own_random_numbers"]
 
 # As many rows of figures a checkpoint holds.
 EPOCHS = 30_000
 # What a checkpoint holds is said by the number; see State.save.
-FORMAT = 2
+FORMAT = 3
+# What the form before had not got, as nobody could choose it.
+OLDER: dict[str, Any] = {"init": None, "freeze": [], "class_weights": None}
 KINDS: dict[str, type | tuple[type, ...]] = {
     "spec": (dict, type(None)),
+    "init": (str, type(None)),
+    "class_weights": (list, type(None)),
     "dataset": str,
     "seed": int,
     "processes": int,
-    **dict.fromkeys(("trained", "still", "layers", "classes", "mean", "std"), list),
+    **dict.fromkeys(("freeze", "trained", "still", "layers", "classes", "mean", "std"), list),
     **dict.fromkeys(("digests", "recipe", "model", "optimizer", "batches", "history"), dict),
 }
-SAME = ("spec", "trained", "still", "dataset", "classes", "seed", "processes")
+SAME = (
+    *("spec", "init", "freeze", "class_weights", "trained", "still"),
+    *("dataset", "classes", "seed", "processes"),
+)
 # Steps between two looks at the losses on a GPU; each look waits for it.
 LOOK = 25
 
@@ -93,10 +102,19 @@ class State:
     """A training run between two steps, on its device; ``mgnet.train.loop.train`` takes it to its end."""
 
     def __init__(
-        self, model: nn.Module, data: Data, recipe: Recipe, seed: int, out: Path | None, findings: Findings
+        self,
+        model: nn.Module,
+        data: Data,
+        recipe: Recipe,
+        seed: int,
+        out: Path | None,
+        findings: Findings,
+        choices: Choices,
     ) -> None:
         self.model, self.data, self.recipe, self.seed = model, data, recipe, seed
         self.device, self.out, self.still = data.train.images.device, out, findings.still
+        self.choices = choices
+        self.class_weights = self._weights(findings.outputs)
         self.processes = Processes()
         if recipe.channels_last:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -105,7 +123,9 @@ class State:
         optimizers.set_rate(self.optimizer, recipe, 0, len(self.batches))
         self.save_every: int | None = None
         self.history, self.sums = History(), Sums()
+        # Weights of the best epoch, and those of the last one where the model has others already.
         self.best: dict[str, Tensor] | None = None
+        self.last: dict[str, Tensor] | None = None
         # What is not finite from the start is meant so: a mask of minus infinities, for example.
         self.infinite = not_finite(self.model)
         # The digests need a pass over all images, and only a checkpoint holds them.
@@ -113,6 +133,14 @@ class State:
         if out and recipe.epochs > EPOCHS:
             raise ValueError(f"epochs: got {recipe.epochs}; accepted with out: at most {EPOCHS}")
         checkpoint.require_plain(self.configuration())
+
+    def _weights(self, outputs: int) -> Tensor | None:
+        """Return the weight of each class, and 1 for outputs that stand for none."""
+        given = self.choices.class_weights
+        if given is None:
+            return None
+        rest = [1.0] * (outputs - len(given))
+        return torch.tensor([*given, *rest], dtype=torch.float32, device=self.device)
 
     def _batches(self, least: int) -> Batches:
         recipe, processes, images = self.recipe, self.processes, len(self.data.train)
@@ -141,17 +169,32 @@ class State:
         return batches
 
     def start(self, resume: bool) -> None:
-        """Take up the state of a checkpoint, where that is wanted and there is one."""
+        """Take up the state of a checkpoint, where that is wanted and there is one; else begin."""
+        texts: Sequence[str] = ()
         if resume and self.out and (self.out / LAST).exists():
-            self.load(self.out / LAST)
+            texts = self.load(self.out / LAST)
+        elif self.choices.init:
+            texts = self.begin(self.choices.init)
+        for text in texts if self.processes.writes else ():
+            warnings.warn(text, stacklevel=3)
         self.trained: nn.Module = torch.compile(self.model) if self.recipe.compile else self.model  # type: ignore[assignment]
         self.processes.same((*self.model.parameters(), *self.model.buffers()))
+
+    def begin(self, init: Beginning) -> Sequence[str]:
+        """Take over the weights of another run; return what is to be said of that."""
+        self.model.load_state_dict({**self.model.state_dict(), **init.weights})
+        self.infinite = not_finite(self.model)
+        self.history.notes += [f"begun from weights of {init.digest}", *init.said]
+        return init.said
 
     def configuration(self) -> dict[str, Any]:
         """Say what is being done, in plain types."""
         return {
             "format": FORMAT,
             "spec": copy.deepcopy(getattr(self.model, "spec", None)),
+            "init": self.choices.init and self.choices.init.digest,
+            "freeze": list(self.choices.freeze),
+            "class_weights": self.choices.class_weights and list(self.choices.class_weights),
             "trained": [name for name, p in self.model.named_parameters() if p.requires_grad],
             "still": [name for name, module in self.model.named_modules() if module in self.still],
             # What a model prints of itself, without addresses, which every process has others of.
@@ -178,7 +221,7 @@ class State:
             self.out / LAST,
             {
                 **self.configuration(),
-                "model": self.model.state_dict(),
+                "model": self.last or self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict()["state"],
                 "batches": self.batches.state_dict(),
                 "best": self.best,
@@ -202,19 +245,22 @@ class State:
             "device": own and own.get_rng_state(self.device),
         }
 
-    def load(self, path: Path) -> None:
-        """Take up the state of a run, if it is this one."""
+    def load(self, path: Path) -> Sequence[str]:
+        """Take up the state of a run, if it is this one; return what is another than before."""
         state = checkpoint.load(path)
         with blamed(path):
-            if type(state["format"]) is not int or state["format"] != FORMAT:
-                raise ValueError(f"format: got {shown(state['format'])}; accepted: {FORMAT}")
+            if type(state["format"]) is not int or state["format"] not in (FORMAT - 1, FORMAT):
+                raise ValueError(f"format: got {shown(state['format'])}; accepted: {FORMAT - 1} or {FORMAT}")
+            state = {**OLDER, **state}
             for name, kind in KINDS.items():
                 instance(name, state[name], kind, "what a run saves")
             different = self.difference(state)
         if different:
             raise ValueError(different)
         with blamed(path):
+            before = Recipe(**state["recipe"])
             self.load_state_dict(state)
+        return self._changed(before)
 
     def difference(self, state: dict[str, Any]) -> str:
         """Say what makes the state of a run another one's, if anything does."""
@@ -223,10 +269,30 @@ class State:
         mine |= _shapes(self.model.state_dict())
         theirs |= _shapes(state["model"])
         for name in {**mine, **theirs}:
-            if mine.get(name) != theirs.get(name):
-                begun = f"but {self.out} was begun with {shown(theirs.get(name))}"
-                return f"{name}: got {shown(mine.get(name))}, {begun}; accepted: the same, or another folder"
+            got, begun = mine.get(name), theirs.get(name)
+            if got == begun:
+                continue
+            accepted = _accepted(name, mine, theirs, state["history"], self.choices.named)
+            if accepted:
+                said = f"but {self.out} was begun with {shown(begun)}"
+                return f"{name}: got {shown(got)}, {said}; accepted: {accepted}"
         return ""
+
+    def _changed(self, before: Recipe) -> list[str]:
+        """Note and return what is another than before: the length of the run, and its learning rate."""
+        recipe, history, texts = self.recipe, self.history, []
+        if recipe.lr != before.lr:
+            texts.append(f"lr {recipe.lr:g} instead of {before.lr:g}")
+        if recipe.epochs != before.epochs:
+            texts.append(f"{recipe.epochs} epochs instead of {before.epochs}, with their schedule")
+            if history.test_accuracy is not None:
+                seen = f"the first time its accuracy was {history.test_accuracy:.4f}"
+                texts.append(f"the test set will be looked at again ({seen})")
+            history.test_accuracy, history.stopped_early = None, False
+        if not texts:
+            return []
+        history.notes.append(f"goes on from epoch {self.batches.epoch + 1} with {', and '.join(texts)}")
+        return [f"{self.out}: {history.notes[-1]}"]
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up what :meth:`save` saved."""
@@ -257,16 +323,42 @@ def _flat(configuration: dict[str, Any]) -> dict[str, Any]:
     return {**whole, **parts, **fields, **layers, "milestones": tuple(fields["milestones"])}
 
 
+def _accepted(
+    name: str, mine: dict[str, Any], theirs: dict[str, Any], figures: dict[str, Any], named: Collection[str]
+) -> str:
+    """Say what is accepted instead of a difference; nothing where that is.
+
+    A run may get more epochs and, as long as some are left, another rate, where the caller has asked for it.
+    """
+    done, more = len(figures["rows"]), mine["epochs"] > theirs["epochs"] and "epochs" in named
+    ended = figures["stopped_early"] or done >= theirs["epochs"]
+    if name == "epochs":
+        least = f"{theirs['epochs']}, of which {done} are done, or more by epochs=K (--epochs K)"
+        return "" if more else least
+    if name == "lr" and ended and not more:
+        return "the same, or more epochs too, since it has ended"
+    if name == "lr":
+        return "" if "lr" in named else "the same, or another one by lr=RATE (--lr RATE)"
+    return "the same, or another folder"
+
+
 def _shapes(weights: dict[str, Any]) -> dict[str, str]:
     """Return what kind of tensor each of a model's is."""
     return {f"model.{name}": f"{x.dtype} of shape {tuple(x.shape)}" for name, x in weights.items()}
 
 
 @contextmanager
+def kept_random_numbers(device: torch.device) -> Iterator[None]:
+    """Put the generators of the CPU and of the device back at the end."""
+    with torch.random.fork_rng([device] if generator(device) else [], device_type=device.type):
+        yield
+
+
+@contextmanager
 def own_random_numbers(device: torch.device, seed: int) -> Iterator[None]:
     """Seed the generators of the CPU and of the device; torch.manual_seed would seed those of all devices."""
     own = generator(device)
-    with torch.random.fork_rng([device] if own else [], device_type=device.type):
+    with kept_random_numbers(device):
         torch.default_generator.manual_seed(seed)
         if own:
             with own.device(device):

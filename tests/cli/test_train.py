@@ -15,7 +15,7 @@ from processes import environment, finished
 
 import mgnet
 from mgnet import checkpoint, data
-from mgnet.cli import main
+from mgnet.cli import fields, main
 from mgnet.cli import train as cli_train
 from mgnet.train import BEST, LAST, recipes
 
@@ -129,7 +129,7 @@ def test_values_of_options(text: str, value: Any) -> None:
 
 
 def test_the_choices_are_what_there_is() -> None:
-    assert tuple(recipes.RECIPES) == cli_train.RECIPES
+    assert tuple(recipes.RECIPES) == fields.RECIPES
 
 
 def test_resume(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -736,7 +736,7 @@ def test_recipes_are_data() -> None:
 
 def test_a_recipe_fits_images_and_network(data: mgnet.data.Data, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = []
-    monkeypatch.setattr(loop, "require_fit", lambda model, data, recipe: chosen.append(recipe))
+    monkeypatch.setattr(loop, "require_fit", lambda model, data, recipe, still: chosen.append(recipe))
     bare = nn.Sequential(mgnet.operators.convolution((3, 8), 3))
     for channels, model in ((3, small()), (3, bare), (1, bare), (1, nn.Linear(1, 1))):
         images = torch.zeros(10, channels, 8, 8, dtype=torch.uint8)

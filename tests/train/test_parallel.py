@@ -16,6 +16,7 @@ from trained import assert_same
 import mgnet
 from mgnet import checkpoint
 from mgnet.train import BEST, LAST
+from mgnet.train.choices import Choices
 from mgnet.train.parallel import Processes, together
 from mgnet.train.state import State
 
@@ -242,5 +243,62 @@ def test_the_number_of_processes_belongs_to_a_run(data: mgnet.data.Data, tmp_pat
     state = checkpoint.load(tmp_path / "whole" / LAST)
     assert (state["processes"], len(state["ranks"])) == (2, 2)
     run: Any = SimpleNamespace(out=tmp_path, configuration=lambda: {**state, "processes": 1})
+    run.choices = Choices()
     run.model = SimpleNamespace(state_dict=lambda: state["model"])
     assert "processes: got 1, but" in State.difference(run, state)
+
+
+HEARD = """
+import sys, torch, mgnet
+from mgnet.train.parallel import Processes, together
+torch.set_num_threads(1)
+with together(torch.device("cpu")):
+    me, heard = Processes(), []
+    data = mgnet.data.synthetic(train=96, validation=31, test=33)
+    options = dict(recipe="lecture", batch_size=32, progress=False, freeze="1.bias")
+    options["class_weights"] = [3.0] + [1.0] * 9
+
+    def run(on_epoch, **more):
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 10))
+        return model, mgnet.fit(model, data, on_epoch=on_epoch, epochs=3, **options, **more)
+
+    def second(row):
+        heard.append((me.rank, row["epoch"]))
+        return row["epoch"] == 2
+
+    model, history = run(second if me.rank == 0 else None, out=f"{sys.argv[1]}/run")
+    assert len(history) == 2 and history.stopped_early, history
+    assert heard == ([(0, 1), (0, 2)] if me.rank == 0 else []), heard
+
+    def broken(row):
+        raise ZeroDivisionError("mine")
+
+    said = ""
+    try:
+        run(broken)
+    except (ZeroDivisionError, ValueError) as error:
+        said = f"{type(error).__name__}: {error}"
+    assert said == ("ZeroDivisionError: mine" if me.rank == 0 else "ValueError: mine"), said
+    options["init"] = f"{sys.argv[1]}/run"
+    began, _ = run(None)
+    torch.save([model.state_dict(), began.state_dict()], f"{sys.argv[1]}/rank{me.rank}.pt")
+"""
+
+
+@pytest.mark.slow
+def test_several_processes_choose_as_one(tmp_path: Path) -> None:
+    """Weights of classes, frozen parts, what a run begins from, and an answer of the first one."""
+    script = tmp_path / "script.py"
+    script.write_text(HEARD)
+    results = []
+    for world in (1, 2):
+        folder = tmp_path / str(world)
+        folder.mkdir()
+        torchrun(world, str(script), str(folder))
+        results += [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(world)]
+    alone, first, second = results
+    for one, other, another in zip(alone, first, second, strict=True):
+        assert_same(other, another)
+        assert torch.equal(one["1.bias"], other["1.bias"])
+        torch.testing.assert_close(one["1.weight"], other["1.weight"], rtol=1e-4, atol=1e-6)

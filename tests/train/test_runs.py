@@ -100,9 +100,9 @@ def wrong() -> Iterator[tuple[Callable[[dict[str, Any]], None], str]]:
         for value in (3, "word", [[1]], 1.5, [{}]):
             if not (key == "dataset" and value == "word"):
                 yield at(key, value=value), f"{key}: got "
-    yield without("format"), r"format: got None; accepted: one of \(1, 2\)"
+    yield without("format"), r"format: got None; accepted: one of \(1, 2, 3\)"
     for value in (99, "1", [], None):
-        yield at("format", value=value), r"format: got .*; accepted: one of \(1, 2\)"
+        yield at("format", value=value), r"format: got .*; accepted: one of \(1, 2, 3\)"
     # The spec.
     yield without("spec", "name"), "spec: name: it is missing"
     yield at("spec", "name", value=3), "spec: name: got 3; accepted: a string"

@@ -124,7 +124,9 @@ def test_the_files_of_a_run(data: mgnet.data.Data, tmp_path: Path) -> None:
     [
         ({"lr": 0.5}, "lr: got 0.5, but .* was begun with 0.02"),
         ({"seed": 9}, "seed: got 9"),
-        ({"epochs": 5}, "epochs: got 5"),
+        ({"epochs": 1}, "epochs: got 1, .*; accepted: 2, of which 2 are done, or more by epochs=K"),
+        ({"freeze": "0"}, r"freeze: got \['0'\], but .* was begun with \[\]"),
+        ({"class_weights": [2.0] + [1.0] * 9}, "class_weights: got .*, but .* was begun with None"),
         ({"milestones": (0.1,)}, "milestones: got"),
     ],
 )
