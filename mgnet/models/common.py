@@ -49,11 +49,11 @@ def kaiming(model: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
 
 
-def counts(name: str, value: Any, length: int | None = None, why: str = "") -> list[int]:
-    """Return a list of positive integers, as many as ``length`` says; a message tells ``why``."""
+def counts(name: str, value: Any, length: int | None = None, accepted: str = "") -> list[int]:
+    """Return a list of positive integers, of any length or of one; ``accepted`` is what a message says."""
+    accepted = accepted or ("a list of integers" if length is None else f"a list of {length} integers")
     if not isinstance(value, Sequence) or isinstance(value, str) or not value:
-        one = "" if length is None else f"{length} "
-        raise TypeError(f"{name}: got {shown(value)}; accepted: a list of {one}integers{why}")
-    if length is not None and len(value) != length:
-        raise ValueError(f"{name}: got {shown(list(value))}; accepted: {length} integers{why}")
+        raise TypeError(f"{name}: got {shown(value)}; accepted: {accepted}")
+    if length not in (None, len(value)):
+        raise ValueError(f"{name}: got {shown(list(value))}; accepted: {accepted}")
     return [count(name, entry) for entry in value]

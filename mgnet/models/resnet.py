@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from ..core.checks import count
+from ..core.checks import choice, count
 from ..operators.convolutions import convolution
 from .common import conv_norm, counts, head, kaiming
 from .registry import register
@@ -121,6 +121,12 @@ class ResNet(nn.Sequential):
         Two convolutions with a zero-padded skip or with a 1×1 convolution as skip, three convolutions of
         which the middle one is narrow, or two with the norms before them.
 
+    Raises
+    ------
+    TypeError, ValueError
+        For a smaller image, another block, and lists that are not of positive integers and as long as each
+        other.
+
     References
     ----------
     He, Zhang, Ren, Sun, 'Deep residual learning for image recognition', 2016.
@@ -137,8 +143,9 @@ class ResNet(nn.Sequential):
         block: str = "thin",
     ) -> None:
         repeats = counts("repeats", repeats)
-        widths = counts("widths", widths, len(repeats), ", one for each stage")
+        widths = counts("widths", widths, len(repeats), f"{len(repeats)} integers, as repeats has")
         count("image_size", image_size, 2 ** (len(widths) - 1))
+        choice("block", block, tuple(BLOCKS))
         channels = widths[0]
         first = (count("in_channels", in_channels), channels)
         # Blocks with activation first begin with a norm of their own.
@@ -151,9 +158,10 @@ class ResNet(nn.Sequential):
         kaiming(self)
 
 
+register("resnet")(ResNet)
 for _depth in (20, 32, 44, 56, 110):
     # Two convolutions in each block of three stages, the first convolution and the linear layer.
-    register(f"resnet{_depth}", repeats=((_depth - 2) // 6,) * 3, block="thin")(ResNet)
+    register(f"resnet{_depth}", repeats=((_depth - 2) // 6,) * 3, widths=(16, 32, 64), block="thin")(ResNet)
 
 for _name, _block, _repeats in (
     ("resnet18", "wide", (2, 2, 2, 2)),
