@@ -28,12 +28,9 @@ from typing import Any
 
 import torch
 from table import processor
-from zoo_lines import COLUMNS, RESULTS, append, claimed, lines, table, waiting
+from zoo_lines import COLUMNS, RESULTS, SEEDS, append, claimed, lines, table, waiting
 
 import mgnet
-
-SEEDS = (0, 1, 2)
-SIZES = {"130k": 130_000, "500k": 500_000}  # parameters; the networks are within a tenth of it
 
 
 @dataclass(frozen=True)
@@ -136,14 +133,14 @@ def trained(
 
 
 def resumed(folder: Path, *arguments: Any, **options: Any) -> dict[str, Any]:
-    """Train with checkpoints in a folder, and go on where they end; then the processor's time is not known."""
+    """Train with checkpoints in a folder, and go on from them; then nobody knows the processor's time."""
     before = (folder / "last.ckpt").exists()
     line = trained(*arguments, out=folder, resume=True, **options)
     return {**line, "cpu_seconds": None} if before else line
 
 
 def run(path: Path, zoo: Sequence[Network], seeds: Sequence[int], plan: Plan) -> None:
-    """Train what has no line and no other process trains: one seed of all first, so that all are there early."""
+    """Train what has no line and no other process has: one seed of all first, for a table that is whole."""
     torch.set_num_threads(1)
     data, by_name = plan.data(), {network.name: network for network in zoo}
     jobs = [(name, seed) for seed in seeds for name in by_name]

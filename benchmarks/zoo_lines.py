@@ -17,6 +17,9 @@ from typing import Any
 from mgnet.core.files import locked, replacing
 
 RESULTS = Path(__file__).parent / "results" / "zoo.jsonl"
+FAMILIES = ("lenet", "alexnet", "vgg", "googlenet", "resnet", "mgnet", "mgnet-poisson")
+SIZES = {"130k": 130_000, "500k": 500_000}  # parameters, to a tenth
+SEEDS = (0, 1, 2)
 Job = tuple[str, int]  # the name of a network, and a seed
 Line = dict[str, Any]
 
@@ -147,7 +150,7 @@ AGAINST = ("network", "parameters, about", "accuracy, MgNet less this", "clear?"
 
 
 def against(found: Sequence[Line], one: str = "mgnet") -> list[list[str]]:
-    """Compare one family with each other at the same size: difference of the means, and ratios of the costs."""
+    """Compare a family with each other one of the same size: the means, and what they cost."""
     made = []
     known = [row for row in rows(found) if row.accuracies]
     for mine in (row for row in known if row.family == one):
@@ -194,3 +197,17 @@ def front(found: Sequence[Line], cost: str) -> list[Row]:
         if row.accuracies and (not best or row.mean > best[-1].mean):
             best.append(row)
     return best
+
+
+def missing(found: Sequence[Line]) -> list[str]:
+    """Say what has not been measured, a text for each network; the last is the lecture's target."""
+    said = []
+    for name in (f"{family}-{size}" for size in SIZES for family in FAMILIES):
+        mine = [line for line in found if line["name"] == name]
+        seeds = sorted({*SEEDS} - {line["seed"] for line in mine if line["kind"] == "run"})
+        parts = [f"seeds {', '.join(map(str, seeds))}"] if seeds else []
+        parts += [] if any(line["kind"] == "speed" for line in mine) else ["images per second"]
+        said += [f"{name}: {' and '.join(parts)}"] if parts else []
+    return said + (
+        [] if any(line["kind"] == "paper" for line in found) else ["ResNet-32 by the recipe 'paper'"]
+    )
