@@ -5,7 +5,7 @@
     MGNET_DATA=DIR python benchmarks/zoo.py run             # hours on two cores; again, and it goes on
     python benchmarks/zoo.py speed                          # on a quiet machine, about ten minutes
     python benchmarks/zoo.py table                          # of the runs that are there
-    MGNET_DATA=DIR python benchmarks/zoo.py resnet32 --epochs 20 --out DIR      # it goes on too
+    MGNET_DATA=DIR python benchmarks/zoo.py resnet32 --epochs 100 --out DIR     # three hours
 
 LeNet, AlexNet, VGG, GoogLeNet, ResNet, MgNet, and MgNet with the A that the hat functions dictate, each with
 about 130 and about 500 thousand parameters, are trained on CIFAR-10 by the recipe 'fast' with three seeds. A
@@ -190,9 +190,13 @@ def show(path: Path) -> None:
 
 
 def target(path: Path, epochs: int, out: Path, plan: Plan) -> None:
-    """Train ResNet-32 by the recipe 'paper', shortened: its steps in the rate come after the same shares."""
-    line = resumed(out, TARGET, 0, plan.data(), "paper", epochs=epochs)
-    append(path, {**line, "kind": "paper"})
+    """Train ResNet-32 by the recipe 'paper', shortened: its steps in the rate come after the same shares.
+
+    Memory order and precision are those of the recipe 'fast', at twice the speed.
+    """
+    changes = {"bfloat16": True, "channels_last": True}
+    line = resumed(out, TARGET, 0, plan.data(), "paper", epochs=epochs, **changes)
+    append(path, {**line, "kind": "paper", "changes": changes})
     print(f"{epochs} epochs of 200: test accuracy {line['test_accuracy']}")
 
 
