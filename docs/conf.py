@@ -48,6 +48,7 @@ extensions = [
     "lectures",
     "links",
     "sidebar",
+    "zoo_pages",
 ]
 templates_path = ["_templates"]
 exclude_patterns = ["_build", "_ext", "_generated", "figures", "results"]

@@ -13,8 +13,9 @@ from pages import table
 from sources import BENCHMARKS, Run, docstring, found, script_of
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+from zoo_pages import ZOO
 
-NO_SCRIPTS = {"table"}  # what the scripts share
+NO_SCRIPTS = {"table", "zoo_lines", "zoo"}  # what the scripts share, and what has a page of its own
 
 
 def _literal(text: str) -> list[nodes.Node]:
@@ -49,7 +50,7 @@ def _cell(text: str) -> nodes.paragraph:
 class _FromResults(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         results = found()
-        for path in (*results, *BENCHMARKS.glob("*.py")):
+        for path in (*results, ZOO["RESULTS"], *BENCHMARKS.glob("*.py")):
             self.env.note_dependency(str(path))
         return self.make(results)
 
@@ -72,6 +73,8 @@ class Shortfalls(_FromResults):
             if script.stem not in NO_SCRIPTS and script not in printed:
                 what = docstring(script)[0].split(". ")[0]
                 rows.append([f"{what} (benchmarks/{script.name})", "never run", ""])
+        lines = ZOO["lines"](ZOO["RESULTS"])
+        rows += [[f"Six families: {what}", "unmeasured", ""] for what in ZOO["missing"](lines)]
         return [_table(rows, 3)]
 
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 # Where pictures are drawn by the build, they run in this folder and have no file.
 EXT = Path(__file__).parents[1] / "_ext"
+# What reads the runs of the families.
+ZOO = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "zoo_lines.py"))
 
 
 def measured(subject):

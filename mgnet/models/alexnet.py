@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 
 from torch import nn
 
 from ..core.checks import count, probability
 from ..layers import Dropout
 from ..operators.convolutions import convolution
-from .common import head
+from .common import counts, head
 from .registry import register
 
 __all__ = ["AlexNet", "SmallAlexNet"]
 
+# Channels of the five convolutions.
+WIDTHS = (64, 192, 384, 256, 256)
 
-def _features(in_channels: int, first: str, window: int) -> nn.Sequential:
+
+def _features(in_channels: int, widths: Sequence[int], first: str, window: int) -> nn.Sequential:
     """Give the five convolutions; ``first`` is the boundary of the first, ``window`` that of the pooling."""
+    one, two, three, four, five = widths
 
     def layers(
         channels: tuple[int, int], size: int, stride: int = 1, boundary: str = "same"
@@ -24,11 +29,11 @@ def _features(in_channels: int, first: str, window: int) -> nn.Sequential:
         return [convolution(channels, size, stride, boundary, bias=True), nn.ReLU(inplace=True)]
 
     return nn.Sequential(
-        *(*layers((in_channels, 64), 11, 4, first), nn.MaxPool2d(window, 2)),
-        *(*layers((64, 192), 5), nn.MaxPool2d(window, 2)),
-        *layers((192, 384), 3),
-        *layers((384, 256), 3),
-        *(*layers((256, 256), 3), nn.MaxPool2d(window, 2)),
+        *(*layers((in_channels, one), 11, 4, first), nn.MaxPool2d(window, 2)),
+        *(*layers((one, two), 5), nn.MaxPool2d(window, 2)),
+        *layers((two, three), 3),
+        *layers((three, four), 3),
+        *(*layers((four, five), 3), nn.MaxPool2d(window, 2)),
     )
 
 
@@ -54,7 +59,7 @@ class AlexNet(nn.Sequential):
     ) -> None:
         count("image_size", image_size, 67)
         p = probability("dropout", dropout)
-        features = _features(count("in_channels", in_channels), "valid", 3)
+        features = _features(count("in_channels", in_channels), WIDTHS, "valid", 3)
         classifier = nn.Sequential(
             *(nn.AdaptiveAvgPool2d(6), nn.Flatten()),
             *(Dropout(p), nn.Linear(256 * 6 * 6, 4096), nn.ReLU(inplace=True)),
@@ -73,9 +78,24 @@ class SmallAlexNet(nn.Sequential):
     num_classes, in_channels, image_size : int
         As for :class:`AlexNet`, by default 10, 3 and 32 pixels, at least 29. Pooling takes windows of 2, so
         that 32 pixels become 8, 4, 2, 1.
+    widths : sequence of int, default (64, 192, 384, 256, 256)
+        Channels of the five convolutions.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a smaller image, or widths that are no five positive integers.
     """
 
-    def __init__(self, num_classes: int = 10, in_channels: int = 3, image_size: int = 32) -> None:
+    def __init__(
+        self,
+        num_classes: int = 10,
+        in_channels: int = 3,
+        image_size: int = 32,
+        *,
+        widths: Sequence[int] = WIDTHS,
+    ) -> None:
         count("image_size", image_size, 29)
-        features = _features(count("in_channels", in_channels), "same", 2)
-        super().__init__(features, head(256, count("num_classes", num_classes)))
+        channels = counts("widths", widths, len(WIDTHS))
+        features = _features(count("in_channels", in_channels), channels, "same", 2)
+        super().__init__(features, head(channels[-1], count("num_classes", num_classes)))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from torch import nn
 
+from ..core.checks import count, shown
 from ..operators.convolutions import convolution
 
-__all__ = ["conv_norm", "head", "kaiming"]
+__all__ = ["conv_norm", "counts", "head", "kaiming"]
 
 
 def conv_norm(
@@ -43,3 +47,13 @@ def kaiming(model: nn.Module) -> None:
             nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")  # eq: kaiming
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+
+
+def counts(name: str, value: Any, length: int | None = None, accepted: str = "") -> list[int]:
+    """Return a list of positive integers, of any length or of one; ``accepted`` is what a message says."""
+    accepted = accepted or ("a list of integers" if length is None else f"a list of {length} integers")
+    if not isinstance(value, Sequence) or isinstance(value, str) or not value:
+        raise TypeError(f"{name}: got {shown(value)}; accepted: {accepted}")
+    if length not in (None, len(value)):
+        raise ValueError(f"{name}: got {shown(list(value))}; accepted: {accepted}")
+    return [count(name, entry) for entry in value]

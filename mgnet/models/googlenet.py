@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from ..core.checks import count
+from ..core.checks import count, positive
 from .common import conv_norm, head, kaiming
 from .registry import register
 
 __all__ = ["GoogLeNet", "Inception"]
 
+# Channels of the first convolution.
+FIRST = 192
 # Widths of the nine blocks, as Inception names them; None is a pooling that halves.
 BLOCKS = (
     (64, (96, 128), (16, 32), 32),
@@ -62,6 +66,13 @@ class GoogLeNet(nn.Sequential):
     ----------
     num_classes, in_channels, image_size : int, default 10, 3 and 32
         Length of the answer; channels of an image, its width and height, at least 4: it is halved twice.
+    width : float, default 1.0
+        Factor of all numbers of channels, each rounded and at least 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a smaller image, or a factor that is not positive.
 
     References
     ----------
@@ -69,15 +80,24 @@ class GoogLeNet(nn.Sequential):
     the norms and for the two 3×3 convolutions in the place of one of 5×5.
     """
 
-    def __init__(self, num_classes: int = 10, in_channels: int = 3, image_size: int = 32) -> None:
+    def __init__(
+        self, num_classes: int = 10, in_channels: int = 3, image_size: int = 32, *, width: float = 1.0
+    ) -> None:
         count("image_size", image_size, 4)
-        layers: list[nn.Module] = [conv_norm((count("in_channels", in_channels), 192), 3, bias=True)]
-        channels = 192
+        factor = positive("width", width)
+
+        def scaled(widths: Any) -> Any:
+            if isinstance(widths, tuple):
+                return tuple(map(scaled, widths))
+            return max(1, round(widths * factor))
+
+        channels = scaled(FIRST)
+        layers: list[nn.Module] = [conv_norm((count("in_channels", in_channels), channels), 3, bias=True)]
         for widths in BLOCKS:
             if widths is None:
                 layers.append(nn.MaxPool2d(3, 2, 1))
             else:
-                block = Inception(channels, *widths)
+                block = Inception(channels, *scaled(widths))
                 channels = block.channels
                 layers.append(block)
         super().__init__(*layers, head(channels, count("num_classes", num_classes)))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 
 from torch import nn
 
 from ..core.checks import count, probability
 from ..layers import Dropout
 from ..operators.convolutions import convolution
+from .common import counts
 from .registry import register
 
 __all__ = ["LeNet5", "MaxConvNet", "Net"]
@@ -54,11 +56,13 @@ class Net(nn.Sequential):
     batch_norm : bool, default False
         Whether the images behind the first pooling and the features behind the second linear layer are
         normalised.
+    widths : sequence of int, default (6, 16, 120, 84)
+        Channels of the two convolutions, and features of the first two linear layers.
 
     Raises
     ------
-    ValueError
-        For a smaller image, or a probability that is none.
+    TypeError, ValueError
+        For a smaller image, a probability that is none, or widths that are no four positive integers.
     """
 
     def __init__(
@@ -69,19 +73,21 @@ class Net(nn.Sequential):
         *,
         dropout: float = 0.0,
         batch_norm: bool = False,
+        widths: Sequence[int] = (6, 16, 120, 84),
     ) -> None:
         size = _size(image_size, least=16)
+        first, second, third, fourth = counts("widths", widths, 4)
         features = nn.Sequential(
-            *(convolution((in_channels, 6), 5, boundary="valid", bias=True), nn.ReLU(), nn.MaxPool2d(2)),
-            *([nn.BatchNorm2d(6)] if batch_norm else []),
-            *(convolution((6, 16), 5, boundary="valid", bias=True), nn.ReLU(), nn.MaxPool2d(2)),
+            *(convolution((in_channels, first), 5, boundary="valid", bias=True), nn.ReLU(), nn.MaxPool2d(2)),
+            *([nn.BatchNorm2d(first)] if batch_norm else []),
+            *(convolution((first, second), 5, boundary="valid", bias=True), nn.ReLU(), nn.MaxPool2d(2)),
         )
         classifier = nn.Sequential(
             nn.Flatten(),
-            *(nn.Linear(16 * size**2, 120), nn.ReLU(), Dropout(probability("dropout", dropout))),
-            *(nn.Linear(120, 84), nn.ReLU()),
-            *([nn.BatchNorm1d(84)] if batch_norm else []),
-            nn.Linear(84, count("num_classes", num_classes)),
+            *(nn.Linear(second * size**2, third), nn.ReLU(), Dropout(probability("dropout", dropout))),
+            *(nn.Linear(third, fourth), nn.ReLU()),
+            *([nn.BatchNorm1d(fourth)] if batch_norm else []),
+            nn.Linear(fourth, count("num_classes", num_classes)),
         )
         super().__init__(OrderedDict(features=features, classifier=classifier))
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..core.checks import count
+from ..core.checks import count, shown
 from ..operators.convolutions import Prolongation, convolution
-from .common import head, kaiming
+from .common import counts, head, kaiming
 from .kernels import KERNELS, interpolation
 from .levels import Level, Return, Transfer
 from .registry import register
@@ -111,9 +111,9 @@ class MgNet(nn.Module):
         learned: str | None = None,
     ) -> None:
         super().__init__()
-        iterations = _counts("nu", nu)
+        iterations = _iterations(nu)
         count("in_channels", in_channels)
-        widths = _counts("channels", in_channels if linear else channels, len(iterations))
+        widths = _widths(in_channels if linear else channels, len(iterations))
         count("image_size", image_size, 2 ** (len(widths) - 1))
         _one_of("B", B, ("level", "iteration"))
         _one_of("Pi", Pi, ("learned", "averaging", "zero"))
@@ -220,18 +220,18 @@ def mgnet(**options: Any) -> MgNet:
     return MgNet(**options)
 
 
-def _counts(name: str, value: Any, length: int | None = None) -> list[int]:
-    """Give a list of positive integers; one integer stands for ``length`` of them."""
-    if length is not None and not isinstance(value, Sequence):
-        return [count(name, value)] * length
-    if not isinstance(value, Sequence) or isinstance(value, str) or not value:
-        raise TypeError(f"{name}: got {value!r}; accepted: a list of integers, one for each level")
-    if length is not None and len(value) != length:
-        raise ValueError(f"{name}: got {list(value)}; accepted: one integer, or {length} as nu has")
-    counts = [count(name, entry) for entry in value]
-    if length is None and sum(counts) > ITERATIONS:
-        raise ValueError(f"{name}: got {list(value)}; accepted: up to {ITERATIONS} iterations in all")
-    return counts
+def _iterations(nu: Any) -> list[int]:
+    iterations = counts("nu", nu, accepted="a list of integers, one for each level")
+    if sum(iterations) > ITERATIONS:
+        raise ValueError(f"nu: got {shown(iterations)}; accepted: up to {ITERATIONS} iterations in all")
+    return iterations
+
+
+def _widths(channels: Any, levels: int) -> list[int]:
+    """Give the channels of each level; one integer stands for all."""
+    if not isinstance(channels, Sequence):
+        return [count("channels", channels)] * levels
+    return counts("channels", channels, levels, f"one integer, or {levels} as nu has")
 
 
 def _one_of(name: str, value: Any, accepted: Collection[Any]) -> Any:

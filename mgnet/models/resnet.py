@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from ..core.checks import count
+from ..core.checks import choice, count
 from ..operators.convolutions import convolution
-from .common import conv_norm, head, kaiming
+from .common import conv_norm, counts, head, kaiming
 from .registry import register
 
 __all__ = ["PreActivation", "ResNet", "Residual", "ZeroPadded"]
@@ -113,13 +113,19 @@ class ResNet(nn.Sequential):
     num_classes, in_channels, image_size : int, default 10, 3 and 32
         Length of the answer; channels of an image, its width and height, at least the product of all strides:
         4 for three stages, 8 for four.
-    repeats : tuple of int, default (3, 3, 3)
+    repeats : sequence of int, default (3, 3, 3)
         Blocks in each stage.
-    widths : tuple of int, default (16, 32, 64)
+    widths : sequence of int, default (16, 32, 64)
         Channels inside the blocks of each stage; the first is also that of the first convolution.
     block : {"thin", "wide", "bottleneck", "preactivation"}, default "thin"
         Two convolutions with a zero-padded skip or with a 1×1 convolution as skip, three convolutions of
         which the middle one is narrow, or two with the norms before them.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a smaller image, another block, and lists that are not of positive integers and as long as each
+        other.
 
     References
     ----------
@@ -132,11 +138,14 @@ class ResNet(nn.Sequential):
         in_channels: int = 3,
         image_size: int = 32,
         *,
-        repeats: tuple[int, ...] = (3, 3, 3),
-        widths: tuple[int, ...] = (16, 32, 64),
+        repeats: Sequence[int] = (3, 3, 3),
+        widths: Sequence[int] = (16, 32, 64),
         block: str = "thin",
     ) -> None:
+        repeats = counts("repeats", repeats)
+        widths = counts("widths", widths, len(repeats), f"{len(repeats)} integers, as repeats has")
         count("image_size", image_size, 2 ** (len(widths) - 1))
+        choice("block", block, tuple(BLOCKS))
         channels = widths[0]
         first = (count("in_channels", in_channels), channels)
         # Blocks with activation first begin with a norm of their own.
@@ -149,6 +158,7 @@ class ResNet(nn.Sequential):
         kaiming(self)
 
 
+register("resnet")(ResNet)
 for _depth in (20, 32, 44, 56, 110):
     # Two convolutions in each block of three stages, the first convolution and the linear layer.
     register(f"resnet{_depth}", repeats=((_depth - 2) // 6,) * 3, widths=(16, 32, 64), block="thin")(ResNet)

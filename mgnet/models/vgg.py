@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import nn
 
 from ..core.checks import count
-from .common import conv_norm, head, kaiming
+from .common import conv_norm, counts, head, kaiming
 from .registry import register
 
 __all__ = ["VGG"]
@@ -25,6 +27,13 @@ class VGG(nn.Sequential):
         Length of the answer; channels of an image, its width and height, at least 32: five poolings halve it.
     depth : {11, 13, 16, 19}, default 16
         Number of layers in the original network.
+    widths : sequence of int, default (64, 128, 256, 512, 512)
+        Channels of the convolutions before each pooling.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a smaller image, another depth, or widths that are no five positive integers.
 
     References
     ----------
@@ -32,14 +41,20 @@ class VGG(nn.Sequential):
     """
 
     def __init__(
-        self, num_classes: int = 10, in_channels: int = 3, image_size: int = 32, *, depth: int = 16
+        self,
+        num_classes: int = 10,
+        in_channels: int = 3,
+        image_size: int = 32,
+        *,
+        depth: int = 16,
+        widths: Sequence[int] = WIDTHS,
     ) -> None:
         count("image_size", image_size, 32)
         if depth not in CONVOLUTIONS:
             raise ValueError(f"depth: got {depth!r}; accepted: one of {tuple(CONVOLUTIONS)}")
         layers: list[nn.Module] = []
         channels = count("in_channels", in_channels)
-        for repeats, width in zip(CONVOLUTIONS[depth], WIDTHS, strict=True):
+        for repeats, width in zip(CONVOLUTIONS[depth], counts("widths", widths, 5), strict=True):
             for _ in range(repeats):
                 # The published counts include a bias for each convolution, although the norm removes it.
                 layers.append(conv_norm((channels, width), 3, bias=True))

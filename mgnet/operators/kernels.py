@@ -118,8 +118,10 @@ class KernelOperator(nn.Module):
 
     def _matched(self, x: Tensor) -> Tensor:
         """Give x in the precision of a fixed kernel, where autocast has left it in another."""
-        fixed = not isinstance(self.weight, nn.Parameter)
-        return x.to(self.weight.dtype) if fixed and torch.is_autocast_enabled(x.device.type) else x
+        fixed, dtype = not isinstance(self.weight, nn.Parameter), self.weight.dtype
+        # The precision first: of a device without numbers torch does not say whether it casts.
+        other = fixed and x.dtype != dtype and torch.is_autocast_enabled(x.device.type)
+        return x.to(dtype) if other else x
 
     def reset_parameters(self) -> None:
         """Draw no random kernel: the numbers are given."""

@@ -49,6 +49,7 @@ MODELS = {
     "vgg16": Facts(32, 14_728_266),
     "vgg19": Facts(32, 20_040_522),
     "googlenet": Facts(4, 6_166_250),
+    "resnet": Facts(4, 269_722),
     "resnet20": Facts(4, 269_722),
     "resnet32": Facts(4, 464_154),
     "resnet44": Facts(4, 658_586),
@@ -148,6 +149,16 @@ PARAMETERS: list[tuple[str, dict[str, Any], int]] = [
     *((name, {}, facts.parameters) for name, facts in MODELS.items()),
     ("mlp", {"hidden": [100]}, 784 * 100 + 100 + 100 * 10 + 10),
     ("net", {"batch_norm": True}, 62_006 + 2 * 6 + 2 * 84),
+    ("net", {"widths": (2, 3, 5, 7)}, 76 * 2 + 51 * 3 + 76 * 5 + 6 * 7 + 8 * 10),
+    ("alexnet-cifar", {"widths": (2, 3, 4, 5, 6)}, 364 * 2 + 51 * 3 + 28 * 4 + 37 * 5 + 46 * 6 + 7 * 10),
+    (
+        "vgg11",
+        {"widths": (1, 2, 3, 4, 5)},
+        30 + 12 * 2 + 21 * 3 + 30 * 3 + 30 * 4 + 39 * 4 + 39 * 5 + 48 * 5 + 60,
+    ),
+    ("googlenet", {"width": 1}, 6_166_250),
+    ("resnet", {"repeats": (18, 18, 18)}, 1_727_962),
+    ("resnet", {"repeats": (2, 2, 2, 2), "widths": (64, 128, 256, 512), "block": "wide"}, 11_173_962),
     ("mgnet", {"nu": [1, 1, 1, 1], "channels": 32}, 131_178),
     ("mgnet", {"nu": [1, 1, 1, 1]}, 520_394),
     ("mgnet-256", {"num_classes": 100}, 8_301_924),
@@ -224,6 +235,14 @@ def test_counting_of_shared_grouped_and_transposed_layers() -> None:
     assert [row.parameters for row in rows] == [4 * 2 * 9 + 4, 0, 4 * 2 * 4 + 2]
 
 
+def test_products_with_fixed_kernels_are_counted_and_their_numbers_are_not() -> None:
+    free, fixed = (
+        models.summary("mgnet", channels=4, kernels="poisson", learned=learned) for learned in ("ABRP", "BRP")
+    )
+    assert free[0] - fixed[0] == 4 * 9 * 4**2
+    assert free[1] == fixed[1]
+
+
 def test_counting_leaves_the_model_as_it_is() -> None:
     model = small("resnet20").double()
     before = copy.deepcopy(model.state_dict())
@@ -252,9 +271,12 @@ def test_an_unknown_name_is_refused_with_those_known() -> None:
 @pytest.mark.parametrize(
     ("name", "option", "said"),
     [
-        ("net", {"drop": 0.5}, "^drop: got 0.5; accepted by 'net': dropout, batch_norm$"),
+        ("net", {"drop": 0.5}, "^drop: got 0.5; accepted by 'net': dropout, batch_norm, widths$"),
         ("resnet20", {"depth": 8}, "^depth: got 8; accepted by 'resnet20': no option$"),
         ("resnet20", {"repeats": [1, 1, 1]}, "^repeats: got .*; accepted by 'resnet20': no option$"),
+        ("resnet", {"repeats": None}, "^repeats: got None; accepted: a list of integers"),
+        ("net", {"widths": "6789"}, "^widths: got '6789'; accepted: a list of 4 integers"),
+        ("googlenet", {"width": "2"}, "^width: got '2'; accepted: a real number"),
         ("mgnet-64", {"channels": 32}, "^channels: got 32; accepted by 'mgnet-64': nu, B, Pi"),
         ("mlp", {"hidden": torch.ones(2)}, "^hidden: got .*; accepted: a number, a string, None, or a list"),
         ("mlp", {"hidden": True}, "^hidden: got True; accepted: a list of widths"),
@@ -278,6 +300,12 @@ def test_wrong_kinds_are_refused(name: str, option: dict[str, Any], said: str) -
         ("mlp", {"hidden": [0]}, "^hidden: got 0; accepted: an integer of at least 1"),
         ("resnet20", {"num_classes": 0}, "^num_classes: got 0; accepted: an integer of at least 1"),
         ("resnet20", {"in_channels": 0}, "^in_channels: got 0; accepted: an integer of at least 1"),
+        ("net", {"widths": [6, 16]}, r"^widths: got \[6, 16\]; accepted: a list of 4 integers"),
+        ("alexnet-cifar", {"widths": [1, 2, 3, 4, 0]}, "^widths: got 0; accepted: an integer of at least 1"),
+        ("vgg11", {"widths": [1] * 6}, r"^widths: got \[1, .*; accepted: a list of 5 integers"),
+        ("googlenet", {"width": 0}, "^width: got 0; accepted: a positive number"),
+        ("resnet", {"repeats": [1, 1]}, r"^widths: got \[16, 32, 64\]; accepted: 2 integers, as repeats has"),
+        ("resnet", {"block": "slim"}, r"^block: got 'slim'; accepted: one of \('thin', 'wide', "),
         ("mgnet", {"nu": [2, 0]}, "^nu: got 0; accepted: an integer of at least 1"),
         ("mgnet", {"channels": [8, 8]}, r"^channels: got \[8, 8\]; accepted: one integer, or 4 as nu has"),
         ("mgnet", {"B": "shared"}, r"^B: got 'shared'; accepted: one of \('level', 'iteration'\)"),
@@ -349,6 +377,9 @@ SPECS: list[tuple[str, dict[str, Any]]] = [
     ("mlp", {"hidden": (12, 7)}),
     ("net", {"dropout": 0.25, "batch_norm": True}),
     ("resnet20", {"num_classes": 100, "image_size": 16}),
+    ("resnet", {"repeats": (1, 2), "widths": (4, 6), "block": "bottleneck"}),
+    ("googlenet", {"width": 0.05, "image_size": 8}),
+    ("vgg11", {"widths": (2, 3, 4, 5, 6)}),
     *(("mgnet", options) for options in MGNETS.values()),
     ("mgnet-32", {"nu": (1, 1), "B": "iteration"}),
 ]
@@ -373,11 +404,12 @@ def test_a_model_can_be_made_again(name: str, options: dict[str, Any]) -> None:
 def test_options_stand_in_the_spec_with_their_defaults() -> None:
     assert models.create("net").spec == {
         **{"name": "net", "num_classes": 10, "in_channels": 3, "image_size": 32},
-        **{"dropout": 0.0, "batch_norm": False},
+        **{"dropout": 0.0, "batch_norm": False, "widths": [6, 16, 120, 84]},
     }
     assert models.create("mgnet-32").spec["nu"] == [2, 2, 2, 2]
     for name in ("net", "lenet5"):
-        assert models.defaults(name) == {k: v for k, v in models.create(name).spec.items() if k != "name"}
+        plain = json.loads(json.dumps(models.defaults(name)))  # lists, as a spec has them
+        assert plain == {k: v for k, v in models.create(name).spec.items() if k != "name"}
     assert "channels" in models.defaults("mgnet") and "channels" not in models.defaults("mgnet-32")
     with pytest.raises(ValueError, match="^name: got 'lenet'; accepted: one of"):
         models.defaults("lenet")
