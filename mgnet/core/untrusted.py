@@ -9,16 +9,18 @@ says, and neither shared nor nested lists become more than they take in the file
 
 from __future__ import annotations
 
+import io
 import math
+import pickle
 import pickletools
 import struct
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import torch
 
-__all__ = ["OPCODES", "STORAGES", "TENSORS", "entries", "outline"]
+__all__ = ["OPCODES", "STORAGES", "TENSORS", "entries", "is_legacy", "legacy", "outline"]
 
 # Bounds of what is not the memory of tensors: entries and the length of their names; tensors; bytes of the
 # pickle, and its opcodes, each of which takes some 100 bytes of memory at most.
@@ -29,6 +31,9 @@ ENTRIES, NAME, TENSORS, PICKLE, OPCODES = 2**16, 128, 2**15, 2**24, 2**20
 LOCAL = struct.Struct("<4s5H3L2H")
 CENTRAL = struct.Struct("<4s6H3L5H2L")
 END = struct.Struct("<4sQ2H2L4Q 4sLQL 4s4H2LH")
+
+# The number that files begin with which torch wrote before it took zips.
+MAGIC = 0x1950A86A20F9469CFC6C
 
 # What torch calls the memory of a tensor, by its dtype.
 STORAGES = {
@@ -104,7 +109,29 @@ def outline(pickled: bytes, sizes: Mapping[str, int]) -> Any:
     """
     if len(pickled) > PICKLE:
         raise ValueError(f"it has {len(pickled)} bytes; accepted: up to {PICKLE}")
-    machine = _Machine(sizes)
+    return _run(pickled, _Machine(sizes))
+
+
+def is_legacy(file: bytes) -> bool:
+    """Say whether a file begins as torch wrote it before it took zips: a pickle of this number."""
+    return file.startswith(pickle.dumps(MAGIC, 2))
+
+
+def legacy(file: bytes) -> Any:
+    """Return what such a file describes, as :func:`outline` does.
+
+    There are five pickles in it: the number, a version, sizes of types, what was saved and the names of its
+    memory, which comes behind them, each after its size in 8 bytes.
+    """
+    stream, machine = io.BytesIO(file), _Machine({}, len(file))
+    _, _, _, saved, _ = (_run(stream, machine) for _ in range(5))
+    memory = sum(8 + each.numel * each.dtype.itemsize for each in machine.storages.values())
+    _require(memory <= len(file) - stream.tell(), "is shorter than its tensors")
+    return saved
+
+
+def _run(pickled: bytes | BinaryIO, machine: _Machine) -> Any:
+    """Do what a pickle says, to its end."""
     for steps, (opcode, argument, _) in enumerate(pickletools.genops(pickled)):
         if opcode.name == "STOP":
             return machine.stack.pop()
@@ -134,8 +161,9 @@ class _Function(NamedTuple):
 class _Machine:
     """A stack on which a pickle puts things together, as torch's own has it, with stand-ins for tensors."""
 
-    def __init__(self, sizes: Mapping[str, int]) -> None:
-        self.sizes = sizes
+    def __init__(self, sizes: Mapping[str, int], room: int | None = None) -> None:
+        # The bytes of each memory; or where these are not known yet, of all together.
+        self.sizes, self.room = sizes, room
         self.stack: list[Any] = []
         self.marked: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
@@ -196,12 +224,18 @@ class _Machine:
         target._metadata = attributes["_metadata"]
 
     def storage(self, _: None) -> None:
-        kind, dtype, name, place, numel = self.stack.pop()
+        kind, dtype, name, place, numel, *view = self.stack.pop()
         _require(kind == "storage" and isinstance(dtype, torch.dtype), "refers to what is no memory")
         _require((type(name), type(place), type(numel)) == (str, str, int), "refers to memory by no name")
+        known = name in self.storages
         found = self.storages.setdefault(name, _Storage(dtype, name, numel))
         _require(found == (dtype, name, numel), f"has memory {name[:NAME]!r} of two kinds")
-        fits = self.sizes.get(name) == numel * dtype.itemsize
+        size = numel * dtype.itemsize
+        if self.room is None:
+            fits = not view and self.sizes.get(name) == size
+        else:
+            self.room -= 0 if known else size
+            fits = view == [None] and size >= 0 and self.room >= 0
         _require(fits, f"has memory {name[:NAME]!r} of another size")
         self.stack.append(found)
 

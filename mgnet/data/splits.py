@@ -241,6 +241,23 @@ class Data:
         """The standard deviation of each channel over all pixels of the training images."""
         return self.train.std
 
+    def normalised_by(self, mean: Sequence[float], std: Sequence[float]) -> Data:
+        """Return the same images, each part with another normalisation: that which weights were trained with.
+
+        Parameters
+        ----------
+        mean, std : sequence of float, shape (channels,)
+            As of :class:`Split`.
+
+        Returns
+        -------
+        Data
+            It shares the images.
+        """
+        parts = (self.train, self.validation, self.test)
+        train, validation, test = (part.normalised_by(mean, std) for part in parts)
+        return replace(self, train=train, validation=validation, test=test)
+
     def to(self, device: Any) -> Data:
         """Return the data set on a device.
 
