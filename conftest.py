@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
 
 from mgnet.data import sets as data
 from mgnet.models import registry
+
+# A page whose examples need an extra.
+collect_ignore = [] if find_spec("onnxruntime") else ["docs/export.md"]
 
 
 @pytest.fixture(autouse=True)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .solver.stopping import Status
     from .train.history import History
     from .train.judging import DivergedError, evaluate, predict
+    from .train.looking import occlusion
     from .train.loop import fit
     from .train.recipes import Recipe
 
@@ -52,6 +53,7 @@ _HOMES = {
     "fit": "train.loop",
     "load": "poisson.loads",
     "mass": "poisson.loads",
+    "occlusion": "train.looking",
     "predict": "train.judging",
     "solve": "solver.solving",
 }
@@ -61,7 +63,7 @@ _MODULES = ("checkpoint", "data", "layers", "models", "operators", "plot", "sten
 __all__ = ["CheckpointError", "ConvergenceError", "Dirichlet", "DivergedError", "Grid", "Hierarchy"]
 __all__ += ["History", "Neumann", "Poisson", "Prolongation", "Recipe", "ResourceError", "Restriction"]
 __all__ += ["Robin", "Solution", "Status", "Stencil", "Stiffness", "data", "evaluate", "fit", "load"]
-__all__ += ["mass", "models", "predict", "solve"]
+__all__ += ["mass", "models", "occlusion", "predict", "solve"]
 
 
 def __getattr__(name: str) -> Any:

@@ -12,6 +12,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 from .core.checks import find_device, shown
 from .core.files import regular, replacing
 from .core.resources import is_shortage
-from .core.untrusted import OPCODES, STORAGES, TENSORS, entries, outline
+from .core.untrusted import OPCODES, STORAGES, TENSORS, entries, is_legacy, legacy, outline
 
 __all__ = ["CheckpointError", "load", "require_plain", "save"]
 
@@ -216,29 +217,58 @@ def load(path: str | os.PathLike[str], device: Any = "cpu") -> dict[str, Any]:
     with blamed(path):
         payload = _payload(path)
         with _described("its archive is none of torch"):
-            found = entries(memoryview(payload))
-            sizes = {name.removeprefix("data/"): len(entry) for name, entry in found.items()}
-            pickled = bytes(found["data.pkl"])
+            archived = _archived(payload)
         with _described("its structure is none that mgnet writes"):
-            require_plain(outline(pickled, sizes))
-        with _described("not readable by this version of torch", reason=False):
-            state: dict[str, Any] = torch.load(io.BytesIO(payload), map_location=place, weights_only=True)
-    return state
+            require_plain(outline(*archived))
+        return _unpacked(payload, place)
+
+
+def _archived(payload: bytes) -> tuple[bytes, dict[str, int]]:
+    """Return the pickle in an archive of torch, and the bytes of each memory that it may name."""
+    found = entries(memoryview(payload))
+    sizes = {name.removeprefix("data/"): len(entry) for name, entry in found.items()}
+    return bytes(found["data.pkl"]), sizes
+
+
+def _unpacked(payload: bytes, place: torch.device) -> dict[str, Any]:
+    with _described("not readable by this version of torch", reason=False):
+        return torch.load(io.BytesIO(payload), map_location=place, weights_only=True)
+
+
+def foreign(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return what torch.save wrote elsewhere, in its form of today or that of before 2020, on the CPU.
+
+    It is looked through first, as a checkpoint is, and takes no more memory. What is damaged, or no
+    dictionary of tensors and plain types, is a :class:`CheckpointError`; a file that is not there a
+    FileNotFoundError.
+    """
+    with blamed(path):
+        with regular(path) as file:
+            payload = _bounded(file)
+        with _described("it is not what torch.save(model.state_dict(), path) writes"):
+            state = legacy(payload) if is_legacy(payload) else outline(*_archived(payload))
+            require_plain(dict(state) if isinstance(state, OrderedDict) else state)
+        return _unpacked(payload, torch.device("cpu"))
 
 
 def _payload(path: str | os.PathLike[str]) -> bytes:
     """Return what stands under the hash, if it is that."""
     with regular(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        head = file.read(min(size, HEAD))
+        head = file.read(HEAD)
         if not head.startswith(MAGIC):  # before anything else is read
             raise ValueError("got something else; accepted: a checkpoint of mgnet")
-        if size > LARGEST:
-            raise ValueError(f"got {size:,} bytes; accepted: less than 4 GiB")
-        payload = file.read(size - len(head))
+        payload = _bounded(file)
     if head != _head(payload):
         raise ValueError("damaged; its SHA-256 is not the one in its first lines")
     return payload
+
+
+def _bounded(file: BufferedReader) -> bytes:
+    """Read the rest of a file, as long as it was when it was opened."""
+    size = os.fstat(file.fileno()).st_size
+    if size > LARGEST:
+        raise ValueError(f"got {size:,} bytes; accepted: less than 4 GiB")
+    return file.read(size - file.tell())
 
 
 @contextmanager

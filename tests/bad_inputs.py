@@ -275,6 +275,7 @@ def networks() -> Iterator[Bad]:
         in_channels=COUNTS,
         image_size=(0, -1, 2.5, "32"),
         depth=(3,),
+        padding=("left", 3, None),
     )
     names = {"name": "mgnet"}
     yield from each(
@@ -370,6 +371,17 @@ def training() -> Iterator[Bad]:
         yield from each(
             name, getattr(mgnet, name), good, model=(3, "resnet20"), split=(3, "test"), batch_size=COUNTS[:5]
         )
+    yield from each(
+        "occlusion",
+        mgnet.occlusion,
+        {"model": model, "image": data.test[0][0]},
+        model=(3, "resnet20"),
+        image=(3, "image", data.test.images[0]),
+        label=(-1, 1.5, "word", 1000),
+        size=COUNTS[:5],
+        step=COUNTS[:5],
+        value=("word", NAN),
+    )
     yield from each(
         "data.synthetic",
         mgnet.data.synthetic,

@@ -12,7 +12,7 @@ import io
 import pickletools
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 __all__ = ["STEPS", "Function", "Machine", "require", "run"]
 
@@ -114,20 +114,24 @@ def require(holds: bool, otherwise: str) -> None:
 Kind = TypeVar("Kind", bound=Machine)
 
 
-def run(pickled: bytes, machine: Kind, steps: Mapping[str, Callable[[Kind, Any], None]], most: int) -> Any:
-    """Return what a pickle describes; another opcode than those of the table, or too many, is a ValueError.
+def run(
+    pickled: bytes | BinaryIO,
+    machine: Kind,
+    steps: Mapping[str, Callable[[Kind, Any], None]],
+    most: int,
+) -> Any:
+    """Return what a pickle describes, in a stream the next one.
 
-    Containers may be shared, and hold themselves. Of a pickle that is cut short, or that takes what is not
+    Another opcode than those of the table, or too many of them, is a ValueError. Containers may be shared, and hold themselves. Of a pickle that is cut short, or that takes what is not
     there, an IndexError or a KeyError says so.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of escapes in the lines of damaged files
-        return _run(io.BytesIO(pickled), machine, steps, most)
+        stream = io.BytesIO(pickled) if isinstance(pickled, bytes) else pickled
+        return _run(stream, machine, steps, most)
 
 
-def _run(
-    stream: io.BytesIO, machine: Kind, steps: Mapping[str, Callable[[Kind, Any], None]], most: int
-) -> Any:
+def _run(stream: BinaryIO, machine: Kind, steps: Mapping[str, Callable[[Kind, Any], None]], most: int) -> Any:
     for _ in range(most):
         opcode = OPCODES.get(stream.read(1).decode("latin-1"))
         if opcode is None:

@@ -9,7 +9,9 @@ says, and neither shared nor nested lists become more than they take in the file
 
 from __future__ import annotations
 
+import io
 import math
+import pickle
 import struct
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -19,7 +21,7 @@ import torch
 
 from .pickles import STEPS, Function, Machine, require, run
 
-__all__ = ["OPCODES", "STORAGES", "TENSORS", "entries", "outline"]
+__all__ = ["OPCODES", "STORAGES", "TENSORS", "entries", "is_legacy", "legacy", "outline"]
 
 # Bounds of what is not the memory of tensors: entries and the length of their names; tensors; bytes of the
 # pickle, and its opcodes, each of which takes some 100 bytes of memory at most.
@@ -30,6 +32,9 @@ ENTRIES, NAME, TENSORS, PICKLE, OPCODES = 2**16, 128, 2**15, 2**24, 2**20
 LOCAL = struct.Struct("<4s5H3L2H")
 CENTRAL = struct.Struct("<4s6H3L5H2L")
 END = struct.Struct("<4sQ2H2L4Q 4sLQL 4s4H2LH")
+
+# The number that files begin with which torch wrote before it took zips.
+MAGIC = 0x1950A86A20F9469CFC6C
 
 # What torch calls the memory of a tensor, by its dtype.
 STORAGES = {
@@ -108,6 +113,24 @@ def outline(pickled: bytes, sizes: Mapping[str, int]) -> Any:
     return run(pickled, _Machine(sizes), TENSOR_STEPS, OPCODES)
 
 
+def is_legacy(file: bytes) -> bool:
+    """Say whether a file begins as torch wrote it before it took zips: a pickle of this number."""
+    return file.startswith(pickle.dumps(MAGIC, 2))
+
+
+def legacy(file: bytes) -> Any:
+    """Return what such a file describes, as :func:`outline` does.
+
+    There are five pickles in it: the number, a version, sizes of types, what was saved and the names of its
+    memory, which comes behind them, each after its size in 8 bytes.
+    """
+    stream, machine = io.BytesIO(file), _Machine({}, len(file))
+    _, _, _, saved, _ = (run(stream, machine, TENSOR_STEPS, OPCODES) for _ in range(5))
+    memory = sum(8 + each.numel * each.dtype.itemsize for each in machine.storages.values())
+    require(memory <= len(file) - stream.tell(), "is shorter than its tensors")
+    return saved
+
+
 class _Storage(NamedTuple):
     """The memory of tensors: in which entry, and how many numbers of which kind."""
 
@@ -121,9 +144,10 @@ class _Machine(Machine):
 
     what = "checkpoint"
 
-    def __init__(self, sizes: Mapping[str, int]) -> None:
+    def __init__(self, sizes: Mapping[str, int], room: int | None = None) -> None:
         super().__init__()
-        self.sizes = sizes
+        # The bytes of each memory; or where these are not known yet, of all together.
+        self.sizes, self.room = sizes, room
         self.storages: dict[str, _Storage] = {}
         self.tensors = 0
         self.known = {
@@ -139,12 +163,18 @@ class _Machine(Machine):
         target._metadata = state["_metadata"]
 
     def storage(self, _: None) -> None:
-        kind, dtype, name, place, numel = self.stack.pop()
+        kind, dtype, name, place, numel, *view = self.stack.pop()
         require(kind == "storage" and isinstance(dtype, torch.dtype), "refers to what is no memory")
         require((type(name), type(place), type(numel)) == (str, str, int), "refers to memory by no name")
+        known = name in self.storages
         found = self.storages.setdefault(name, _Storage(dtype, name, numel))
         require(found == (dtype, name, numel), f"has memory {name[:NAME]!r} of two kinds")
-        fits = self.sizes.get(name) == numel * dtype.itemsize
+        size = numel * dtype.itemsize
+        if self.room is None:
+            fits = not view and self.sizes.get(name) == size
+        else:
+            self.room -= 0 if known else size
+            fits = view == [None] and size >= 0 and self.room >= 0
         require(fits, f"has memory {name[:NAME]!r} of another size")
         self.stack.append(found)
 

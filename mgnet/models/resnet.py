@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
@@ -16,16 +17,21 @@ __all__ = ["PreActivation", "ResNet", "Residual", "ZeroPadded"]
 
 
 class ZeroPadded(nn.Module):
-    """A skip without parameters, :eq:`zero-padded-skip`: every stride-th pixel, and zeros as new channels."""
+    """A skip without parameters, :eq:`zero-padded-skip`: every stride-th pixel, and zeros as new channels.
 
-    def __init__(self, channels: tuple[int, int], stride: int) -> None:
+    With the padding "end" they come last; with "both" half of them come first.
+    """
+
+    def __init__(self, channels: tuple[int, int], stride: int, padding: str = "end") -> None:
         super().__init__()
-        self.missing, self.stride = channels[1] - channels[0], stride
+        missing = channels[1] - channels[0]
+        self.before = missing // 2 if padding == "both" else 0
+        self.after, self.stride = missing - self.before, stride
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return fewer pixels and more channels, the zeros last, in the memory format of x."""
+        """Return fewer pixels and more channels, in the memory format of x."""
         # eq: zero-padded-skip
-        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.missing))
+        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.before, self.after))
 
 
 class Residual(nn.Module):
@@ -61,10 +67,10 @@ class PreActivation(nn.Module):
         return self.body(activated).add_(x if self.projection is None else self.projection(activated))
 
 
-def _thin(inputs: int, width: int, stride: int) -> tuple[nn.Module, int]:
+def _thin(inputs: int, width: int, stride: int, padding: str = "end") -> tuple[nn.Module, int]:
     """Give two 3×3 convolutions, and a skip without parameters."""
     same = (inputs, 1) == (width, stride)
-    skip = nn.Identity() if same else ZeroPadded((inputs, width), stride)
+    skip = nn.Identity() if same else ZeroPadded((inputs, width), stride, padding)
     return Residual(_plain(inputs, width, stride), skip), width
 
 
@@ -94,6 +100,7 @@ def _projection(inputs: int, outputs: int, stride: int) -> nn.Module:
     return conv_norm((inputs, outputs), 1, stride, activation=False)
 
 
+PADDINGS = ("end", "both")
 # From the channels of the input, the width of the stage and the stride to a block and its channels.
 BLOCKS: dict[str, Callable[[int, int, int], tuple[nn.Module, int]]] = {
     "thin": _thin,
@@ -120,12 +127,16 @@ class ResNet(nn.Sequential):
     block : {"thin", "wide", "bottleneck", "preactivation"}, default "thin"
         Two convolutions with a zero-padded skip or with a 1×1 convolution as skip, three convolutions of
         which the middle one is narrow, or two with the norms before them.
+    padding : {"end", "both"}, default "end"
+        Where the new channels of a zero-padded skip are: all behind the others, or half of them before and
+        half behind, as in the networks whose weights :func:`mgnet.models.import_weights` reads. Other blocks
+        refuse "both".
 
     Raises
     ------
     TypeError, ValueError
-        For a smaller image, another block, and lists that are not of positive integers and as long as each
-        other.
+        For a smaller image, another block, a padding that is none or that the block has not, and lists that
+        are not of positive integers and as long as each other.
 
     References
     ----------
@@ -141,21 +152,26 @@ class ResNet(nn.Sequential):
         repeats: Sequence[int] = (3, 3, 3),
         widths: Sequence[int] = (16, 32, 64),
         block: str = "thin",
+        padding: str = "end",
     ) -> None:
         repeats = counts("repeats", repeats)
         widths = counts("widths", widths, len(repeats), f"{len(repeats)} integers, as repeats has")
         count("image_size", image_size, 2 ** (len(widths) - 1))
         choice("block", block, tuple(BLOCKS))
+        if choice("padding", padding, PADDINGS) != "end" and block != "thin":
+            raise ValueError(f"padding: got {padding!r}; accepted with block={block!r}: 'end'")
+        make = partial(_thin, padding=padding) if block == "thin" else BLOCKS[block]
         channels = widths[0]
         first = (count("in_channels", in_channels), channels)
         # Blocks with activation first begin with a norm of their own.
         layers: list[nn.Module] = [convolution(first, 3) if block == "preactivation" else conv_norm(first, 3)]
         for stage, (repeat, width) in enumerate(zip(repeats, widths, strict=True)):
             for i in range(repeat):
-                made, channels = BLOCKS[block](channels, width, 2 if stage > 0 and i == 0 else 1)
+                made, channels = make(channels, width, 2 if stage > 0 and i == 0 else 1)
                 layers.append(made)
         super().__init__(*layers, head(channels, count("num_classes", num_classes)))
         kaiming(self)
+        self.repeats, self.block, self.padding = repeats, block, padding
 
 
 register("resnet")(ResNet)
@@ -169,4 +185,5 @@ for _name, _block, _repeats in (
     ("resnet50", "bottleneck", (3, 4, 6, 3)),
     ("preact18", "preactivation", (2, 2, 2, 2)),
 ):
-    register(_name, repeats=_repeats, widths=(64, 128, 256, 512), block=_block)(ResNet)
+    # Their skips have no zeros to place: padding is no option of theirs.
+    register(_name, repeats=_repeats, widths=(64, 128, 256, 512), block=_block, padding="end")(ResNet)

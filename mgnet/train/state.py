@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .. import checkpoint
+from .. import checkpoint, models
 from ..checkpoint import blamed
 from ..core.checks import count, instance, number, shown
 from ..data import Batches, Data
@@ -317,6 +317,9 @@ class State:
 def _flat(configuration: dict[str, Any]) -> dict[str, Any]:
     """Return what makes a run the same one, by the names that a caller knows."""
     whole = {name: configuration[name] for name in SAME}
+    spec = configuration["spec"]
+    if spec and spec.get("name") in models.names():  # options that came later are at their defaults
+        whole["spec"] = {"name": spec["name"], **models.defaults(spec["name"]), **spec}
     layers = {f"model, line {i}": line for i, line in enumerate(configuration["layers"], 1)}
     parts = {f"data.{part}": configuration["digests"].get(part) for part in PARTS}
     fields = {**configuration["recipe"]}

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from noise import MEAN, STD, images, split
 
-from mgnet.data import Batches, Split, statistics
+from mgnet.data import Batches, Data, Split, statistics
 from mgnet.data import sets as data
 
 # Splits
@@ -176,6 +176,16 @@ def test_another_normalisation_shares_the_images() -> None:
     other = s.normalised_by((0.5, 0.5, 0.5), (1.0, 1.0, 2.0))
     assert other.images is s.images
     assert (other.mean, other.std) == ((0.5, 0.5, 0.5), (1.0, 1.0, 2.0))
+
+
+def test_another_normalisation_of_all_parts() -> None:
+    parts = split(), split().subset([]), split().subset([0])
+    data = Data("own", ["a", "b"], *parts, source="drawn", verified=True)
+    other = data.normalised_by((0.5, 0.5, 0.5), (1.0, 1.0, 2.0))
+    assert (other.mean, other.std) == ((0.5, 0.5, 0.5), (1.0, 1.0, 2.0))
+    for part, before in zip((other.train, other.validation, other.test), parts, strict=True):
+        assert part.images is before.images and (part.mean, part.std) == (other.mean, other.std)
+    assert (other.name, other.classes, other.source, other.verified) == ("own", ["a", "b"], "drawn", True)
 
 
 def test_moving_to_where_it_is_copies_nothing() -> None:

@@ -272,8 +272,8 @@ def test_an_unknown_name_is_refused_with_those_known() -> None:
     ("name", "option", "said"),
     [
         ("net", {"drop": 0.5}, "^drop: got 0.5; accepted by 'net': dropout, batch_norm, widths$"),
-        ("resnet20", {"depth": 8}, "^depth: got 8; accepted by 'resnet20': no option$"),
-        ("resnet20", {"repeats": [1, 1, 1]}, "^repeats: got .*; accepted by 'resnet20': no option$"),
+        ("resnet20", {"depth": 8}, "^depth: got 8; accepted by 'resnet20': padding$"),
+        ("resnet20", {"repeats": [1, 1, 1]}, "^repeats: got .*; accepted by 'resnet20': padding$"),
         ("resnet", {"repeats": None}, "^repeats: got None; accepted: a list of integers"),
         ("net", {"widths": "6789"}, "^widths: got '6789'; accepted: a list of 4 integers"),
         ("googlenet", {"width": "2"}, "^width: got '2'; accepted: a real number"),
@@ -829,14 +829,16 @@ def test_models_equal_plain_torch(name: str, training: bool) -> None:
             assert torch.allclose(ours.get_buffer(buffer), expected, rtol=1e-12, atol=1e-12)
 
 
-def test_skips_keep_channels_and_end_with_zeros() -> None:
+@pytest.mark.parametrize(("padding", "before"), [("end", 0), ("both", 1)])
+def test_skips_keep_channels_and_add_zeros(padding: str, before: int) -> None:
     # eq: zero-padded-skip
     x = torch.randn(1, 2, 6, 6).contiguous(memory_format=torch.channels_last)
-    y = models.resnet.ZeroPadded((2, 5), 2)(x)
-    assert torch.equal(y[:, :2], x[:, :, ::2, ::2]) and not y[:, 2:].any() and y.shape == (1, 5, 3, 3)
+    skip = models.resnet.ZeroPadded((2, 5), 2, padding)
+    y = skip(x)
+    assert y.shape == (1, 5, 3, 3) and torch.equal(y[:, before : before + 2], x[:, :, ::2, ::2])
+    assert not y[:, :before].any() and not y[:, before + 2 :].any()
     assert y.is_contiguous(memory_format=torch.channels_last)
-    odd = models.resnet.ZeroPadded((2, 5), 2)(x[:, :, :5, :5])
-    assert torch.equal(odd, y)
+    assert torch.equal(skip(x[:, :, :5, :5]), y)
 
 
 @pytest.mark.parametrize("option", [{"dropout": 0.5}, {"batch_norm": True}], ids=str)

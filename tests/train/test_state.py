@@ -138,6 +138,24 @@ def test_another_run_is_not_gone_on_with(
         mgnet.fit(small(), data, **{**PLAIN, **changes}, out=tmp_path, resume=True)
 
 
+def test_a_run_goes_on_though_its_model_has_got_an_option(data: mgnet.data.Data, tmp_path: Path) -> None:
+    """Options that are not in an older checkpoint are at their defaults, and at nothing else."""
+
+    def model(padding: str) -> nn.Module:
+        made: Any = mgnet.models.ResNet(repeats=(1, 1), widths=(4, 8), padding=padding)
+        made.spec = {**mgnet.models.create("resnet20").spec, "padding": padding}
+        return made
+
+    options = {**PLAIN, "epochs": 1}
+    mgnet.fit(model("end"), data, **options, out=tmp_path)
+    state = checkpoint.load(tmp_path / LAST)
+    assert state["spec"].pop("padding") == "end"
+    checkpoint.save(tmp_path / LAST, state)
+    with pytest.raises(ValueError, match=r"^spec: got .*; accepted: the same"):
+        mgnet.fit(model("both"), data, **options, out=tmp_path, resume=True)
+    assert len(mgnet.fit(model("end"), data, **options, out=tmp_path, resume=True)) == 1
+
+
 def test_a_damaged_checkpoint_is_refused(data: mgnet.data.Data, tmp_path: Path) -> None:
     mgnet.fit(small(), data, **PLAIN, out=tmp_path)
     content = bytearray((tmp_path / LAST).read_bytes())
