@@ -122,8 +122,9 @@ def run(
 ) -> Any:
     """Return what a pickle describes, in a stream the next one.
 
-    Another opcode than those of the table, or too many of them, is a ValueError. Containers may be shared, and hold themselves. Of a pickle that is cut short, or that takes what is not
-    there, an IndexError or a KeyError says so.
+    Another opcode than those of the table, or too many of them, is a ValueError. Containers may be shared,
+    and hold themselves. Of a pickle that is cut short, or that takes what is not there, an IndexError or a
+    KeyError says so.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of escapes in the lines of damaged files
