@@ -393,9 +393,15 @@ def training() -> Iterator[Bad]:
         device=("tpu",),
     )
     yield from each("data.load", mgnet.data.load, {"name": "synthetic"}, name=("imagenet", 3))
-    for loader in (mgnet.data.cifar10, mgnet.data.mnist):
+    sets = mgnet.data
+    for loader in (sets.cifar10, sets.cifar100, sets.mnist, sets.fashion_mnist):
         good = {"root": "/nowhere", "download": False}
         yield from each(f"data.{loader.__name__}", loader, good, validation=(-1, 1.5, "word", 10**6))
+    yield from each("data.cifar100", sets.cifar100, good, labels=("all", 3))
+    good = {"root": "/nowhere"}
+    shares = (-1, 1.0, NAN, "word", True)
+    some = {"size": COUNTS[:5], "channels": (2, "3"), "damaged": ("keep", 3), "seed": ("word", -1)}
+    yield from each("data.folder", sets.folder, good, validation=shares, test=shares, **some)
 
 
 # Commands.
