@@ -2,8 +2,8 @@
 
 Numbers lie with the channels of a pixel together, in one row. What there is for each channel, as scale and
 shift, comes repeated to a *tile* of some hundred numbers: processors work on 8 to 32 at a time, and most
-networks begin with fewer channels than pay for a loop of their own. A row is cut into *blocks* of whole tiles,
-each with sums of its own, so that the number of threads is not seen in a result.
+networks begin with fewer channels than pay for a loop of their own. A row is cut into *blocks* of whole
+tiles, each with sums of its own, so that the number of threads is not seen in a result.
 
 bfloat16 comes as its bits, uint16: the upper half of a float32, in which it is computed.
 """
@@ -245,7 +245,7 @@ def _pull_within(d, x, mean, scale, slope, shift):
 
 @lean
 def pull_within(d, x, mean, scale, slope, shift, i, j):
-    """Write over d what :func:`pull` makes of it, which works on one number at a time where d is its output."""
+    """Write over d what :func:`pull` makes of it, which would go number by number there."""
     n = len(mean)
     block = max(1, BLOCK // n) * n
     for k in range(i * block, min(j * block, len(x)), n):

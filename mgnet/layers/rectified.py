@@ -1,9 +1,9 @@
 """Batch normalisation and ReLU as one operation, in training on a CPU: the same numbers in fewer passes.
 
-torch takes three passes over memory for the norm, one for a sum and one for ReLU, and about as many back, and
-its loops for bfloat16 do a few numbers at a time. Here it is two passes forth and two back,
-:mod:`mgnet.kernels.norms`. Modules, parameters and statistics are those of torch, and elsewhere (in
-evaluation, on a GPU, in another memory order) torch does the work.
+In bfloat16 the operations of torch take most of their time to widen numbers and to round them again, each
+operation anew. Here that is once a pass, two passes forth and two back, :mod:`mgnet.kernels.norms`. Modules,
+parameters and statistics are those of torch, and elsewhere (in evaluation, in float32, on a GPU, in another
+memory order) torch does the work.
 """
 
 from __future__ import annotations
@@ -20,9 +20,6 @@ from ..core.kinds import ordinary
 from ..operators import loops
 
 __all__ = ["rectified"]
-
-# Where it is computed in float32, and where in float64.
-WIDE = {torch.bfloat16: torch.float32, torch.float32: torch.float32, torch.float64: torch.float64}
 
 
 def rectified(
@@ -49,6 +46,7 @@ def rectified(
     if not _fits(norm, activation, x, skip):
         y = norm(x)
         return activation(y if skip is None else y.add_(skip))
+    assert isinstance(norm, nn.BatchNorm2d)  # as _fits has found
     y, moments = _Rectified.apply(x, norm.weight, norm.bias, skip, norm.eps)
     _follow(norm, moments, x.numel() // x.shape[1])
     return y
@@ -60,7 +58,9 @@ def _fits(norm: Any, activation: Any, x: Any, skip: Any) -> bool:
         return False
     if not (activation is torch.relu_ or type(activation) is nn.ReLU) or _watched(norm, activation):
         return False
-    if type(x) is not Tensor or not x.is_cpu or x.ndim != 4 or WIDE.get(x.dtype) is not norm.weight.dtype:
+    if type(x) is not Tensor or not x.is_cpu or x.ndim != 4 or norm.weight.dtype != torch.float32:
+        return False
+    if x.dtype != torch.bfloat16:  # of float32 memory has no more to give: nothing is gained
         return False
     if x.shape[1] != norm.num_features or x.numel() <= x.shape[1] or not _rows(x):
         return False
@@ -73,7 +73,7 @@ def _watched(*modules: Any) -> bool:
     """Say whether somebody follows the calls of these modules: a hook, a tracer, a compiler."""
     kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     hooks = any(getattr(module, kind, None) for module in modules for kind in kinds)
-    return hooks or torch.jit.is_tracing() or torch.compiler.is_compiling()
+    return hooks or torch._C._get_tracing_state() is not None or torch.compiler.is_compiling()
 
 
 def _rows(x: Tensor) -> bool:
@@ -134,7 +134,7 @@ class _Rectified(torch.autograd.Function):
         at.loops.settle(totals, pivot, *numbers, statistics, tiles)
         y = torch.empty_like(x, requires_grad=False)
         if skip is None:
-            at.work(at.loops.rectify, at.row, tiles[0], tiles[1], _row(y))  # eq: batch-norm
+            at.work(at.loops.rectify, at.row, tiles[0], tiles[1], _row(y))
         else:
             skip = skip.contiguous(memory_format=torch.channels_last)
             at.work(at.loops.join, at.row, tiles[0], tiles[1], _row(skip), _row(y))
@@ -182,5 +182,5 @@ def _follow(norm: nn.BatchNorm2d, moments: Tensor, count: int) -> None:
         return
     norm.num_batches_tracked += 1
     part = 1 / int(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
-    norm.running_mean.lerp_(moments[0], part)  # eq: running-statistics
+    norm.running_mean.lerp_(moments[0], part)
     norm.running_var.lerp_(moments[1] * (count / (count - 1)), part)
