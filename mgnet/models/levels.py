@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 
 from torch import Tensor, nn
 
+from ..layers.rectified import rectified
+
 __all__ = ["Level", "Norm", "Return", "Transfer"]
 
 Norm = Callable[[], nn.Module]
@@ -40,7 +42,8 @@ class Level(nn.Module):
         sigma = self.activation
         for i, (bn_r, bn_u) in enumerate(zip(self.residual_norms, self.correction_norms, strict=True)):
             B = self.B[i % len(self.B)]
-            correction = sigma(bn_u(B(sigma(bn_r(self.residual(u, f))))))  # eq: mgnet-smoothing
+            r = rectified(bn_r, sigma, self.residual(u, f))
+            correction = rectified(bn_u, sigma, B(r))  # eq: mgnet-smoothing
             u = correction if u is None else u + correction
         assert u is not None
         return u
@@ -61,9 +64,9 @@ class Transfer(nn.Module):
         sigma, bn_u, bn_f = self.activation, self.feature_norm, self.data_norm
         r = fine.residual(u, f)
         if self.Pi is None or bn_u is None:
-            return None, sigma(bn_f(self.R(r)))
-        u_next = sigma(bn_u(self.Pi(u)))
-        f_next = sigma(bn_f(self.R(r))) + coarse.A(u_next)  # eq: mgnet-restriction
+            return None, rectified(bn_f, sigma, self.R(r))
+        u_next = rectified(bn_u, sigma, self.Pi(u))
+        f_next = rectified(bn_f, sigma, self.R(r)) + coarse.A(u_next)  # eq: mgnet-restriction
         return u_next, f_next
 
 

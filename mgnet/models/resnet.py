@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from ..core.checks import choice, count
+from ..layers.rectified import rectified
 from ..operators.convolutions import convolution
 from .common import conv_norm, counts, head, kaiming
 from .registry import register
@@ -30,20 +32,25 @@ class ZeroPadded(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return fewer pixels and more channels, in the memory format of x."""
-        # eq: zero-padded-skip
-        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.before, self.after))
+        # Pooling a single pixel is slicing, but its derivative keeps the memory format.
+        x = F.avg_pool2d(x, 1, self.stride) if self.stride > 1 else x
+        return F.pad(x, (0, 0, 0, 0, self.before, self.after))  # eq: zero-padded-skip
 
 
 class Residual(nn.Module):
     """A residual block: relu(body(x) + skip(x)), :eq:`residual-block`; the body's output is its own."""
 
-    def __init__(self, body: nn.Module, skip: nn.Module) -> None:
+    def __init__(self, body: nn.Sequential, skip: nn.Module) -> None:
         super().__init__()
         self.body, self.skip = body, skip
 
     def forward(self, x: Tensor) -> Tensor:
         """Return what the block makes of images."""
-        return self.body(x).add_(self.skip(x)).relu_()  # eq: residual-block
+        *first, last = self.body
+        y = x
+        for layer in first:
+            y = layer(y)
+        return last(y, self.skip(x))  # eq: residual-block
 
 
 class PreActivation(nn.Module):
@@ -62,7 +69,7 @@ class PreActivation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return what the block makes of images."""
-        activated = self.norm(x).relu_()
+        activated = rectified(self.norm, torch.relu_, x)
         # eq: pre-activation
         return self.body(activated).add_(x if self.projection is None else self.projection(activated))
 
