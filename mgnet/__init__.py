@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from .train.history import History
     from .train.judging import DivergedError, evaluate, predict
     from .train.loop import fit
+    from .train.predicting import Prediction
     from .train.recipes import Recipe
+    from .train.runs import Run, load_run
 
 __version__ = "0.1.0"
 
@@ -39,11 +41,13 @@ _HOMES = {
     "History": "train.history",
     "Neumann": "poisson.conditions",
     "Poisson": "poisson.problem",
+    "Prediction": "train.predicting",
     "Prolongation": "operators.convolutions",
     "Recipe": "train.recipes",
     "ResourceError": "core.resources",
     "Restriction": "operators.convolutions",
     "Robin": "poisson.conditions",
+    "Run": "train.runs",
     "Solution": "solver.solution",
     "Status": "solver.stopping",
     "Stencil": "operators.convolutions",
@@ -51,6 +55,7 @@ _HOMES = {
     "evaluate": "train.judging",
     "fit": "train.loop",
     "load": "poisson.loads",
+    "load_run": "train.runs",
     "mass": "poisson.loads",
     "predict": "train.judging",
     "solve": "solver.solving",
@@ -59,9 +64,9 @@ _HOMES = {
 _MODULES = ("checkpoint", "data", "layers", "models", "operators", "plot", "stencils")
 
 __all__ = ["CheckpointError", "ConvergenceError", "Dirichlet", "DivergedError", "Grid", "Hierarchy"]
-__all__ += ["History", "Neumann", "Poisson", "Prolongation", "Recipe", "ResourceError", "Restriction"]
-__all__ += ["Robin", "Solution", "Status", "Stencil", "Stiffness", "data", "evaluate", "fit", "load"]
-__all__ += ["mass", "models", "predict", "solve"]
+__all__ += ["History", "Neumann", "Poisson", "Prediction", "Prolongation", "Recipe", "ResourceError"]
+__all__ += ["Restriction", "Robin", "Run", "Solution", "Status", "Stencil", "Stiffness", "data", "evaluate"]
+__all__ += ["fit", "load", "load_run", "mass", "models", "predict", "solve"]
 
 
 def __getattr__(name: str) -> Any:

@@ -43,8 +43,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
     from ..train import runs
 
-    path = _checkpoint(Path(arguments.folder))
     with refused(), failures():
+        path = runs.ended(arguments.folder)
         run = runs.read(path)
         data = read_data(_dataset(arguments.dataset, run, path), arguments.data, run.spec["image_size"])
         run.model.to(device)
@@ -60,18 +60,6 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     figures = figures_of(run.spec["name"], run.model, data, run.history)
     say_figures(figures, arguments.json)
     return DONE
-
-
-def _checkpoint(path: Path) -> Path:
-    """Return the checkpoint of a run that has ended."""
-    from ..train.run_folder import BEST, LAST
-
-    if not path.is_dir() or (path / BEST).exists():
-        return path / BEST if path.is_dir() else path
-    if (path / LAST).exists():
-        accepted = f"one that has, or {path / LAST} as it is"
-        raise CommandError(f"{path}: got a run that has not ended; accepted: {accepted}")
-    raise CommandError(f"{path}: got a folder without {BEST}; accepted: that of a run")
 
 
 def _dataset(asked: str | None, run: Run, path: Path) -> str:

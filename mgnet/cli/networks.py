@@ -18,7 +18,15 @@ if TYPE_CHECKING:
     from ..data import Data
     from ..train.history import History
 
-__all__ = ["declare_data", "failures", "figures_of", "find_device", "import_modules", "of_others"]
+__all__ = [
+    "declare_data",
+    "declare_place",
+    "failures",
+    "figures_of",
+    "find_device",
+    "import_modules",
+    "of_others",
+]
 __all__ += ["read_data", "say_figures"]
 
 
@@ -27,6 +35,12 @@ def declare_data(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--data", metavar="DIR", help="folder with the data (default: $MGNET_DATA, else they are downloaded)")
     add("--dataset", metavar="NAME", help="cifar10, mnist, synthetic, or what --import makes known")
+    declare_place(parser)
+
+
+def declare_place(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments that say what to import, and where to compute, to the parser of one command."""
+    add = parser.add_argument
     text = "import it first, from the current folder too: it may register models and data"
     add("--import", metavar="MODULE", dest="modules", action="append", default=[], help=text)
     add("--device", metavar="NAME", help="cpu or cuda (default: cuda where there is one)")

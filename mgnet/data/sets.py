@@ -109,7 +109,8 @@ def mnist(
     place = _require(validation, 60_000, seed, device)
     count("pad", pad, 0)
     images = read_mnist(root, download=download)
-    return _official("mnist", [str(digit) for digit in range(10)], images, validation, seed, pad).to(place)
+    kinds = [str(digit) for digit in range(10)]
+    return replace(_official("mnist", kinds, images, validation, seed, pad), form="digits").to(place)
 
 
 def synthetic(
