@@ -98,7 +98,7 @@ def centred(picture: np.ndarray, invert: bool | None = None) -> Digit | None:
         ready = as_it_is(255 - picture if inverted else picture)
         if ready is not None:
             return Digit(ready, inverted, False)
-    work = _without_table(_resized(picture))
+    work = _evenly_lit(_without_table(_resized(picture)))
     found = [(dark, _ink(work, dark)) for dark in ((False, True) if invert is None else (invert,))]
     seen = [(mask, dark) for dark, mask in found if mask is not None]
     if not seen:
@@ -144,6 +144,29 @@ def _between_classes(work: np.ndarray) -> float:
     with np.errstate(invalid="ignore"):
         between = below * above * (levels / below - (levels[-1] - levels) / above) ** 2
     return float(np.nanargmax(between)) + 0.5 if np.isfinite(between).any() else 255.0
+
+
+def _evenly_lit(work: np.ndarray) -> np.ndarray:
+    """Return the picture with its light levelled: divided by the smooth surface that fits most of it best.
+
+    That is the polynomial of degree 3 with the least sum of absolute deviations, so that ink counts little.
+    """
+    small = work[:: WORK // 64, :: WORK // 64]
+    weight = np.ones(small.size)
+    for _ in range(10):  # by least squares that are weighted anew
+        root = np.sqrt(weight)
+        A = _polynomials(small.shape)
+        coefficients = np.linalg.lstsq(root[:, None] * A, root * small.ravel(), rcond=None)[0]
+        weight = 1 / np.maximum(np.abs(small.ravel() - A @ coefficients), 1.0)
+    light = (_polynomials(work.shape) @ coefficients).reshape(work.shape)
+    level = max(float(np.median(light)), 1.0)
+    return np.clip(work * level / np.maximum(light, 0.25 * level), 0, 255)
+
+
+def _polynomials(shape: tuple[int, ...], degree: int = 3) -> np.ndarray:
+    rows, columns = (np.linspace(-1, 1, length) for length in shape)
+    powers = [(i, j) for i in range(degree + 1) for j in range(degree + 1 - i)]
+    return np.stack([np.outer(rows**i, columns**j).ravel() for i, j in powers], axis=1)
 
 
 def _outer(work: np.ndarray, *seen: tuple[np.ndarray, bool]) -> tuple[np.ndarray, bool]:
