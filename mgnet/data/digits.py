@@ -27,6 +27,7 @@ WIDEST = 0.2
 # Below this share of the difference between paper and ink it is paper, and below so many deviations noise.
 FAINT, NOISE = 0.45, 5.0
 SMALLEST = 0.08  # of the longer side: the longest side of a digit
+UNLIT = 25.0  # brightness of a board that gives back too little light to be levelled
 LEAST = 0.02  # difference between paper and ink, of the full range
 
 
@@ -152,6 +153,8 @@ def _evenly_lit(work: np.ndarray) -> np.ndarray:
     That is the polynomial of degree 3 with the least sum of absolute deviations, so that ink counts little.
     """
     small = work[:: WORK // 64, :: WORK // 64]
+    if np.median(small) < UNLIT:
+        return work
     weight = np.ones(small.size)
     for _ in range(10):  # by least squares that are weighted anew
         root = np.sqrt(weight)
@@ -225,8 +228,9 @@ def _chosen(ink: np.ndarray, threshold: float) -> np.ndarray | None:
         sizes = sizes * whole
     main = int(sizes.argmax())
     piece = labels == main + 1
-    if max(side.mean() for side in (piece[0], piece[-1], piece[:, 0], piece[:, -1])) > 0.5:
-        return None  # along a side of the picture: a shade of the light
+    along = max(side.mean() for side in (piece[0], piece[-1], piece[:, 0], piece[:, -1]))
+    if along > 0.5 or _longest(boxes[main]) <= SMALLEST * WORK:
+        return None  # a shade of the light at a side of the picture, or a speck
     reach = 0.35 * _longest(boxes[main])
     kept = [
         i + 1
@@ -280,7 +284,7 @@ def _drawn(mask: np.ndarray) -> np.ndarray:
     grown = (np.clip(width, THIN, THICK) - width) / 2 * longest / BOX
     shape = outline + grown > 0
     if not shape.any():
-        shape = mask
+        shape, grown = mask, 0.0
     box = _box(shape)
     cut = Image.fromarray(np.clip(outline[box] + grown + 0.5, 0, 1).astype(np.float32))
     scale = BOX / max(cut.size)
