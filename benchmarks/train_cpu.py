@@ -29,7 +29,6 @@ from torch.utils.data import DataLoader, Dataset
 
 import mgnet
 from mgnet.core.precision import brain_float
-from mgnet.operators import loops
 
 
 @dataclass(frozen=True)
@@ -181,23 +180,11 @@ def speed(plan: Plan) -> Iterator[Row]:
         yield Row("    images per second, plain loop", plain, "{:.0f}")
 
 
-def fused(plan: Plan) -> Iterator[Row]:
-    """Say what norms and ReLU gain by compiled loops, in turns."""
-    data = pictures(plan)
-    turns = []
-    for _ in range(plan.turns):
-        with loops.without():
-            by_torch = our_loop(data, plan, "resnet20")
-        turns.append((by_torch, our_loop(data, plan, "resnet20")))
-    by_torch, ours = (statistics.median(column) for column in zip(*turns, strict=True))
-    yield Row("ResNet-20 in training, norms and ReLU in loops over torch's", ours / by_torch, "{:.2f}×")
-
-
 # What the operations of a step are part of, by their names in torch's profiler; the first that fits.
 PARTS = (
     ("convolutions, derivatives", ("convolution_backward",)),
     ("convolutions", ("convolution",)),
-    ("norms and ReLU", ("_Rectified", "batch_norm", "threshold_backward", "clamp_min", "relu", "lerp")),
+    ("norms and ReLU", ("batch_norm", "threshold_backward", "clamp_min", "relu")),
     ("sums, differences and copies", ("aten::add", "aten::sub", "aten::neg", "aten::copy", "aten::fill")),
     ("all else, Python among it", ("",)),
 )
@@ -287,7 +274,6 @@ def rate(batches: Any) -> float:
 SECTIONS: tuple[Section, ...] = (
     ("Synthetic set", synthetic, True),
     ("Speed in training", speed, True),
-    ("Norms in training", fused, True),
     ("Where a step goes", profiled, True),
     ("Data side", data_side, True),
     ("MNIST", mnist, True),

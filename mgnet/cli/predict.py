@@ -69,9 +69,10 @@ def _predict(arguments: argparse.Namespace) -> int:
     device = find_device(arguments.device)
     from ..checkpoint import blamed
     from ..train import predicting, runs
+    from ..train.run_folder import result
 
     with refused(), failures():
-        path = runs.ended(arguments.folder)
+        path = result(Path(arguments.folder))
         run = runs.read(path)
         run.model.to(device)
         with telling(lambda: "reading pictures"):

@@ -16,7 +16,6 @@ __all__ = [
     "hidden",
     "is_array",
     "is_number",
-    "ordinary",
     "refuse_masked",
     "refuse_tracked",
     "tracked",
@@ -34,15 +33,10 @@ def hidden(x: Any) -> bool:
     return _functorch.is_batchedtensor(x)
 
 
-def ordinary() -> bool:
-    """Say whether neither a transformation of ``torch.func`` nor forward-mode derivatives are under way."""
-    return _functorch.peek_interpreter_stack() is None and forward_ad._current_level < 0
-
-
 def tracked(*tensors: Any) -> bool:
     """Say whether derivatives by one of these tensors, or a vmap over it, are under way."""
     graded = torch.is_grad_enabled()
-    if not graded and ordinary():
+    if not graded and _functorch.peek_interpreter_stack() is None and forward_ad._current_level < 0:
         return False  # nothing is under way at all
     known = [x for x in tensors if isinstance(x, Tensor)]
     if graded and any(x.requires_grad for x in known):

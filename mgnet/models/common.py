@@ -5,42 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..core.checks import count, shown
-from ..layers.rectified import rectified
 from ..operators.convolutions import convolution
 
-__all__ = ["ConvNorm", "conv_norm", "counts", "head", "kaiming"]
-
-
-class ConvNorm(nn.Sequential):
-    """A convolution, its norm and, where there is a third layer, the activation."""
-
-    def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
-        """Return what the layers make of images; a skip is added before ReLU, which then follows anyway."""
-        convolve, norm, *activations = self
-        if skip is None and not activations:
-            return norm(convolve(x))
-        activation: Any = activations[0] if activations else torch.relu_
-        return rectified(norm, activation, convolve(x), skip)
-
-    def _get_name(self) -> str:
-        """Print as what it was in runs that began before: a run goes on where its layers print alike."""
-        return "Sequential"
+__all__ = ["conv_norm", "counts", "head", "kaiming"]
 
 
 def conv_norm(
     channels: tuple[int, int], size: int, stride: int = 1, *, bias: bool = False, activation: bool = True
-) -> ConvNorm:
+) -> nn.Sequential:
     """Return a convolution, batch normalisation and, unless told otherwise, ReLU.
 
     ``channels`` are those of the input and of the output. A bias is superfluous before a norm, and ReLU works
     in place, since the norm's output is nobody else's.
     """
     layers = [convolution(channels, size, stride, bias=bias), nn.BatchNorm2d(channels[1])]
-    return ConvNorm(*layers, *([nn.ReLU(inplace=True)] if activation else []))
+    return nn.Sequential(*layers, *([nn.ReLU(inplace=True)] if activation else []))
 
 
 LINEAR = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)

@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterable
 
 from torch import Tensor, nn
 
-from ..layers.rectified import rectified
-
 __all__ = ["Level", "Norm", "Return", "Transfer"]
 
 Norm = Callable[[], nn.Module]
@@ -42,8 +40,7 @@ class Level(nn.Module):
         sigma = self.activation
         for i, (bn_r, bn_u) in enumerate(zip(self.residual_norms, self.correction_norms, strict=True)):
             B = self.B[i % len(self.B)]
-            r = rectified(bn_r, sigma, self.residual(u, f))
-            correction = rectified(bn_u, sigma, B(r))  # eq: mgnet-smoothing
+            correction = sigma(bn_u(B(sigma(bn_r(self.residual(u, f))))))  # eq: mgnet-smoothing
             u = correction if u is None else u + correction
         assert u is not None
         return u
@@ -64,9 +61,9 @@ class Transfer(nn.Module):
         sigma, bn_u, bn_f = self.activation, self.feature_norm, self.data_norm
         r = fine.residual(u, f)
         if self.Pi is None or bn_u is None:
-            return None, rectified(bn_f, sigma, self.R(r))
-        u_next = rectified(bn_u, sigma, self.Pi(u))
-        f_next = rectified(bn_f, sigma, self.R(r)) + coarse.A(u_next)  # eq: mgnet-restriction
+            return None, sigma(bn_f(self.R(r)))
+        u_next = sigma(bn_u(self.Pi(u)))
+        f_next = sigma(bn_f(self.R(r))) + coarse.A(u_next)  # eq: mgnet-restriction
         return u_next, f_next
 
 

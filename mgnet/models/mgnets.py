@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..core.checks import count, shown
 from ..operators.convolutions import Prolongation, convolution
-from .common import ConvNorm, counts, head, kaiming
+from .common import counts, head, kaiming
 from .kernels import KERNELS, interpolation
 from .levels import Level, Return, Transfer
 from .registry import register
@@ -131,7 +131,7 @@ class MgNet(nn.Module):
             sigma.inplace = norm == "batch"  # without a norm it would change f itself
         self.data: nn.Module = nn.Identity()
         if not linear:
-            self.data = ConvNorm(convolution((in_channels, widths[0]), 3, dim=dim), bn(widths[0]), sigma)
+            self.data = nn.Sequential(convolution((in_channels, widths[0]), 3, dim=dim), bn(widths[0]), sigma)
         self.levels = nn.ModuleList(
             Level(make.A(width, i), make.B(width, i, times, B), times, partial(bn, width), sigma)
             for i, (width, times) in enumerate(zip(widths, iterations, strict=True))

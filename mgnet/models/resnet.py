@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from ..core.checks import choice, count
-from ..layers.rectified import rectified
 from ..operators.convolutions import convolution
 from .common import conv_norm, counts, head, kaiming
 from .registry import register
@@ -40,17 +38,13 @@ class ZeroPadded(nn.Module):
 class Residual(nn.Module):
     """A residual block: relu(body(x) + skip(x)), :eq:`residual-block`; the body's output is its own."""
 
-    def __init__(self, body: nn.Sequential, skip: nn.Module) -> None:
+    def __init__(self, body: nn.Module, skip: nn.Module) -> None:
         super().__init__()
         self.body, self.skip = body, skip
 
     def forward(self, x: Tensor) -> Tensor:
         """Return what the block makes of images."""
-        *first, last = self.body
-        y = x
-        for layer in first:
-            y = layer(y)
-        return last(y, self.skip(x))  # eq: residual-block
+        return self.body(x).add_(self.skip(x)).relu_()  # eq: residual-block
 
 
 class PreActivation(nn.Module):
@@ -69,7 +63,7 @@ class PreActivation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return what the block makes of images."""
-        activated = rectified(self.norm, torch.relu_, x)
+        activated = self.norm(x).relu_()
         # eq: pre-activation
         return self.body(activated).add_(x if self.projection is None else self.projection(activated))
 

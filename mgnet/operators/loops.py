@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..core.kinds import tracked
 
-__all__ = ["apply_to", "are_on", "arrays", "kind", "plain", "shared", "there_are", "without"]
+__all__ = ["apply_to", "arrays", "kind", "plain", "shared", "there_are", "without"]
 
 TYPES = (torch.float32, torch.float64)
 
@@ -46,11 +46,6 @@ def there_are() -> bool:
         )
         return False
     return True
-
-
-def are_on() -> bool:
-    """Say whether loops are there, and not switched off in this thread."""
-    return not _here.off and there_are()
 
 
 def apply_to(*tensors: Tensor | None) -> bool:
