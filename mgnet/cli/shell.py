@@ -144,8 +144,12 @@ def _standard_output() -> Iterator[None]:
 
 @contextmanager
 def _one_line_warnings() -> Iterator[None]:
+    said: set[str] = set()
+
     def show(message: Warning | str, *_: object, **__: object) -> None:
-        report(f"warning: {message}", DONE)
+        if str(message) not in said:  # whoever changes filters makes Python forget what it has said
+            said.add(str(message))
+            report(f"warning: {message}", DONE)
 
     with warnings.catch_warnings():
         warnings.showwarning = show

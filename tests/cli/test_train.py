@@ -208,7 +208,7 @@ def test_half_of_what_torchrun_says(
 @pytest.mark.parametrize(
     ("code", "words", "argv"),
     [
-        (2, "got 'resnet'; accepted: one of alexnet", ["train", "resnet", *TRAIN[2:]]),
+        (2, "got 'resnut'; accepted: one of alexnet", ["train", "resnut", *TRAIN[2:]]),
         (
             2,
             "--dataset: got 'svhn'; accepted: cifar10, cifar100, cifar100-coarse",
