@@ -2,7 +2,7 @@
 
 ::
 
-    MGNET_DATA=DIR python benchmarks/train_cpu.py           # the whole table, about 7 minutes on two cores
+    MGNET_DATA=DIR python benchmarks/train_cpu.py           # the whole table, about 15 minutes on two cores
     python benchmarks/train_cpu.py --quick                  # a few steps of everything, nothing is judged
     python benchmarks/train_cpu.py --only speed             # the sections with that in their title
 
@@ -17,16 +17,18 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from table import Row, Section, main
 from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader, Dataset
 
 import mgnet
+from mgnet.core.precision import brain_float
 
 
 @dataclass(frozen=True)
@@ -131,9 +133,9 @@ def pictures(plan: Plan) -> mgnet.data.Data:
     return mgnet.data.synthetic(train=128 * (plan.warm + plan.steps), validation=0, test=10)
 
 
-def plain_loop(data: mgnet.data.Data, plan: Plan) -> float:
+def plain_loop(data: mgnet.data.Data, plan: Plan, name: str) -> float:
     """Return images per second of the tutorials' loop."""
-    model = mgnet.models.create("resnet20")
+    model = mgnet.models.create(name)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
     loader = DataLoader(OneByOne(data.train), batch_size=128, shuffle=True, num_workers=2, drop_last=True)
     model.train()
@@ -150,21 +152,103 @@ def plain_loop(data: mgnet.data.Data, plan: Plan) -> float:
     return 128 * plan.steps / (time.perf_counter() - start)
 
 
-def our_loop(data: mgnet.data.Data, plan: Plan) -> float:
+def our_loop(data: mgnet.data.Data, plan: Plan, name: str, **changes: Any) -> float:
     """Return images per second of ``fit`` in its last epoch; those before are as long as the warming up."""
-    model = mgnet.models.create("resnet20")
+    model = mgnet.models.create(name)
     few = replace(data, train=data.train.subset(range(128 * plan.steps)))
-    history = mgnet.fit(model, few, recipe="fast", epochs=1 + plan.warm // plan.steps, progress=False, crop=4)
+    epochs = 1 + plan.warm // plan.steps
+    history = mgnet.fit(model, few, recipe="fast", epochs=epochs, progress=False, crop=4, **changes)
     return float(history["images_per_second"][-1])
+
+
+def has_bfloat16() -> bool:
+    """Say whether the recipe computes in bfloat16 on this processor, as ONEDNN_MAX_CPU_ISA lets it."""
+    return brain_float(torch.device("cpu"))._enabled
 
 
 def speed(plan: Plan) -> Iterator[Row]:
     data = pictures(plan)
-    turns = [(plain_loop(data, plan), our_loop(data, plan)) for _ in range(plan.turns)]
-    plain, ours = (statistics.median(column) for column in zip(*turns, strict=True))
-    yield Row("ResNet-20 in training, recipe fast over the plain loop", ours / plain, "{:.2f}×", least=2)
-    yield Row("    images per second, recipe fast", ours, "{:.0f}")
-    yield Row("    images per second, plain loop", plain, "{:.0f}")
+    kind, least = ("with", 2.5) if has_bfloat16() else ("without", 1.6)
+    for what, name, required in (("ResNet-20", "resnet20", least), ("MgNet-64", "mgnet-64", None)):
+        turns = [(plain_loop(data, plan, name), our_loop(data, plan, name)) for _ in range(plan.turns)]
+        plain, ours = (statistics.median(column) for column in zip(*turns, strict=True))
+        where = f"on a processor {kind} bfloat16 instructions"
+        yield Row(
+            f"{what}, recipe fast over the plain loop, {where}", ours / plain, "{:.2f}×", least=required
+        )
+        yield Row("    images per second, recipe fast", ours, "{:.0f}")
+        yield Row("    images per second, plain loop", plain, "{:.0f}")
+
+
+# What the operations of a step are part of, by their names in torch's profiler; the first that fits.
+PARTS = (
+    ("convolutions, derivatives", ("convolution_backward",)),
+    ("convolutions", ("convolution",)),
+    ("norms and ReLU", ("batch_norm", "threshold_backward", "clamp_min", "relu")),
+    ("sums, differences and copies", ("aten::add", "aten::sub", "aten::neg", "aten::copy", "aten::fill")),
+    ("all else, Python among it", ("",)),
+)
+
+
+def one_step(name: str, images: int = 128) -> Callable[[], None]:
+    """Return a step of the recipe 'fast', without its data, as the loop of training makes it."""
+    model = mgnet.models.create(name).train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, nesterov=True)
+    x = torch.randn(images, 3, 32, 32).to(memory_format=torch.channels_last)
+    y = torch.randint(10, (images,))
+
+    def step() -> None:
+        with brain_float(torch.device("cpu")):
+            scores = model(x)
+        loss = nn.functional.cross_entropy(scores.float(), y)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def profiled(plan: Plan) -> Iterator[Row]:
+    """Say where the time of a step goes, by the time that each operation takes without those it calls."""
+    threads = torch.get_num_threads()
+    for what, name in (("ResNet-20", "resnet20"), ("MgNet-64", "mgnet-64")):
+        for count in sorted({1, threads}):
+            torch.set_num_threads(count)
+            step = one_step(name)
+            for _ in range(2):
+                step()
+            with profile(activities=[ProfilerActivity.CPU]) as found:
+                for _ in range(min(plan.steps, 10)):
+                    step()
+            torch.set_num_threads(threads)
+            shares = dict.fromkeys((part for part, _ in PARTS), 0.0)
+            for row in found.key_averages():
+                part = next(part for part, names in PARTS if any(name in row.key for name in names))
+                shares[part] += row.self_cpu_time_total
+            total = sum(shares.values())
+            milliseconds = total / 1e3 / min(plan.steps, 10)
+            yield Row(f"{what}, one step, threads: {count}", milliseconds, "{:.0f} ms")
+            for part, share in shares.items():
+                yield Row(f"    {part}", 100 * share / total, "{:.0f} %")
+
+
+def compiled(plan: Plan) -> Iterator[Row]:
+    """Say after how many epochs of 45,000 images a run by torch.compile would be ahead."""
+    data = pictures(plan)
+    start = time.perf_counter()
+    rates = [our_loop(data, plan, "resnet20", compile=flag) for flag in (False, True)]
+    images = 128 * plan.steps * (1 + plan.warm // plan.steps)
+    waited = time.perf_counter() - start - images * sum(1 / rate for rate in rates)
+    yield Row("ResNet-20 by torch.compile over without", rates[1] / rates[0], "{:.2f}×")
+    yield Row("    seconds of compiling", waited, "{:.0f} s")
+    gained = 45_000 * (1 / rates[0] - 1 / rates[1])
+    epochs = waited / gained if gained > 0 else None
+    yield Row(
+        "    epochs of 45,000 images after which it is ahead",
+        epochs,
+        "{:.0f}",
+        note="" if epochs else "never",
+    )
 
 
 def data_side(plan: Plan) -> Iterator[Row]:
@@ -190,9 +274,11 @@ def rate(batches: Any) -> float:
 SECTIONS: tuple[Section, ...] = (
     ("Synthetic set", synthetic, True),
     ("Speed in training", speed, True),
+    ("Where a step goes", profiled, True),
     ("Data side", data_side, True),
     ("MNIST", mnist, True),
     ("CIFAR-10", cifar10, True),
+    ("Compiled networks", compiled, True),
 )
 
 

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from .train.judging import DivergedError, evaluate, predict
     from .train.looking import occlusion
     from .train.loop import fit
+    from .train.predicting import Prediction
     from .train.recipes import Recipe
+    from .train.runs import Run, load_run
 
 __version__ = "0.1.0"
 
@@ -40,11 +42,13 @@ _HOMES = {
     "History": "train.history",
     "Neumann": "poisson.conditions",
     "Poisson": "poisson.problem",
+    "Prediction": "train.predicting",
     "Prolongation": "operators.convolutions",
     "Recipe": "train.recipes",
     "ResourceError": "core.resources",
     "Restriction": "operators.convolutions",
     "Robin": "poisson.conditions",
+    "Run": "train.runs",
     "Solution": "solver.solution",
     "Status": "solver.stopping",
     "Stencil": "operators.convolutions",
@@ -52,6 +56,7 @@ _HOMES = {
     "evaluate": "train.judging",
     "fit": "train.loop",
     "load": "poisson.loads",
+    "load_run": "train.runs",
     "mass": "poisson.loads",
     "occlusion": "train.looking",
     "predict": "train.judging",
@@ -61,9 +66,9 @@ _HOMES = {
 _MODULES = ("checkpoint", "data", "layers", "models", "operators", "plot", "stencils")
 
 __all__ = ["CheckpointError", "ConvergenceError", "Dirichlet", "DivergedError", "Grid", "Hierarchy"]
-__all__ += ["History", "Neumann", "Poisson", "Prolongation", "Recipe", "ResourceError", "Restriction"]
-__all__ += ["Robin", "Solution", "Status", "Stencil", "Stiffness", "data", "evaluate", "fit", "load"]
-__all__ += ["mass", "models", "occlusion", "predict", "solve"]
+__all__ += ["History", "Neumann", "Poisson", "Prediction", "Prolongation", "Recipe", "ResourceError"]
+__all__ += ["Restriction", "Robin", "Run", "Solution", "Status", "Stencil", "Stiffness", "data", "evaluate"]
+__all__ += ["fit", "load", "load_run", "mass", "models", "occlusion", "predict", "solve"]
 
 
 def __getattr__(name: str) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 __all__ = ["confusion_matrix", "images", "kernels", "learning_curves", "misclassified", "nodal", "nodal_map"]
+__all__ += ["predictions"]
 
 # Beyond this many nodes a line is drawn through a sample of them: no screen shows more.
 MOST_POINTS = 4096
@@ -235,6 +236,59 @@ def misclassified(
     return images([np.asarray(pictures[int(i)]) for i in wrong], titles, columns)
 
 
+def predictions(
+    pictures: Any,
+    best: Sequence[Sequence[tuple[str, float]]],
+    titles: Sequence[str] = (),
+    columns: int = 2,
+    figure: Any = None,
+) -> Any:
+    """Draw images, and beside each the most probable classes as bars.
+
+    Parameters
+    ----------
+    pictures : array of uint8, shape (images, channels, height, width)
+        Grey or RGB.
+    best : sequence of sequence of (str, float)
+        For each image names of classes with their probabilities, the largest first.
+    titles : sequence of str
+        One per image, or none.
+    columns : int, default 2
+        Images side by side.
+    figure : matplotlib figure, optional
+        Where to draw; it gets the size that is needed. A new one by default.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The figure.
+    """
+    columns = min(columns, len(best))
+    rows = -(-len(best) // columns)
+    if figure is None:
+        import matplotlib.pyplot as plt
+
+        figure = plt.figure(layout="constrained")
+    figure.set_size_inches(4.2 * columns, 1.5 * rows)
+    axes = figure.subplots(rows, 2 * columns, squeeze=False, width_ratios=[1, 2] * columns)
+    pairs = axes.reshape(-1, 2)
+    for (left, right), picture, classes, title in zip_longest(pairs, pictures, best, titles[: len(best)]):
+        left.set_axis_off()
+        if picture is None:
+            right.set_axis_off()
+            continue
+        _show(left, np.moveaxis(np.asarray(picture), 0, -1), title or "")
+        names, shares = zip(*classes, strict=True)
+        bars = right.barh(range(len(names)), [100 * share for share in shares], color="tab:blue")
+        right.bar_label(bars, [f"{100 * share:.1f} %" for share in shares], padding=2, fontsize="x-small")
+        right.set_yticks(range(len(names)), names, fontsize="x-small")
+        right.set(xlim=(0, 125), xticks=())
+        right.invert_yaxis()
+        right.spines[:].set_visible(False)
+        right.tick_params(length=0)
+    return figure
+
+
 def kernels(weight: Any, columns: int = 8) -> Any:
     """Draw the kernels of a first layer as images, all on one scale.
 
@@ -266,7 +320,11 @@ def _grid(pictures: Sequence[np.ndarray], titles: Sequence[str], columns: int) -
     for ax, picture, title in zip_longest(axes.flat, pictures, titles[: len(pictures)]):
         ax.set_axis_off()
         if picture is not None:
-            grey, whole = picture.shape[-1] == 1, 255 if picture.dtype == np.uint8 else 1.0
-            ax.imshow(picture[..., 0] if grey else picture, cmap="gray" if grey else None, vmin=0, vmax=whole)
-            ax.set_title(title or "", fontsize="x-small")
+            _show(ax, picture, title or "")
     return figure
+
+
+def _show(ax: Any, picture: np.ndarray, title: str) -> None:
+    grey, whole = picture.shape[-1] == 1, 255 if picture.dtype == np.uint8 else 1.0
+    ax.imshow(picture[..., 0] if grey else picture, cmap="gray" if grey else None, vmin=0, vmax=whole)
+    ax.set_title(title, fontsize="x-small")

@@ -464,6 +464,7 @@ def commands() -> Iterator[Bad]:
         "mgnet train", "name", "resnet21", lambda: command(["train", "resnet21", "--dataset", "synthetic"])
     )
     yield Bad("mgnet evaluate", "/nowhere", "/nowhere", lambda: command(["evaluate", "/nowhere"]))
+    yield Bad("mgnet predict", "/nowhere", "/nowhere", lambda: command(["predict", "/nowhere", "x.png"]))
     yield Bad("mgnet", "command", "word", lambda: command(["word"]))
 
 

@@ -77,3 +77,19 @@ def test_kernels_have_one_scale_and_zero_in_its_middle(channels: int, pictures: 
     np.testing.assert_allclose(drawn[0], 0.5)
     everything = np.concatenate([picture.ravel() for picture in drawn])
     assert max(everything.max() - 0.5, 0.5 - everything.min()) == pytest.approx(0.5)
+
+
+def test_predictions() -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 3, 8, 8), dtype=np.uint8)
+    best = [[("cat", 0.7), ("dog", 0.25)], [("dog", 1.0)], [("cat", 0.5), ("dog", 0.5)]]
+    figure = plot.predictions(pictures, best, ["a", "b", "c"])
+    left, right = figure.axes[0:8:2], figure.axes[1:8:2]
+    for ax, picture, title in zip(left, pictures, "abc", strict=False):
+        np.testing.assert_array_equal(ax.images[0].get_array(), picture.transpose(1, 2, 0))
+        assert ax.get_title() == title
+    assert not left[3].images
+    for ax, pairs in zip(right, best, strict=False):
+        assert [text.get_text() for text in ax.get_yticklabels()] == [name for name, _ in pairs]
+        assert [bar.get_width() for bar in ax.patches] == [100 * share for _, share in pairs]
+    given = plt.figure()
+    assert plot.predictions(pictures[:1, :1], best[:1], figure=given) is given

@@ -34,7 +34,7 @@ MODULES = (
     "mgnet.plot",
     "mgnet.stencils",
 )
-COMMANDS = ("", "solve", "train", "evaluate", "models")
+COMMANDS = ("", "solve", "train", "evaluate", "predict", "models")
 
 
 def lines() -> list[str]:

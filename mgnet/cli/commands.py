@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from . import evaluate, solve, train
+from . import evaluate, predict, solve, train
 from .shell import DONE, CommandError, guarded, say
 
 __all__ = ["COMMANDS", "main"]
@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
     "solve": (solve.declare, "solve -div(a grad u) + c u = f on an interval or in a box"),
     "train": (train.declare_train, "train a network on a published set or on pictures of your own"),
     "evaluate": (evaluate.declare_evaluate, "measure the test accuracy of a trained network"),
+    "predict": (predict.declare_predict, "say what one's own pictures show, by a trained network"),
     "models": (train.declare_models, "list the networks: name, parameters, multiply-adds"),
 }
 

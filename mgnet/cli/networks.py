@@ -18,7 +18,15 @@ if TYPE_CHECKING:
     from ..data import Data
     from ..train.history import History
 
-__all__ = ["declare_data", "failures", "figures_of", "find_device", "import_modules", "of_others"]
+__all__ = [
+    "declare_data",
+    "declare_place",
+    "failures",
+    "figures_of",
+    "find_device",
+    "import_modules",
+    "of_others",
+]
 __all__ += ["read_data", "say_figures"]
 
 
@@ -33,6 +41,12 @@ def declare_data(parser: argparse._ActionsContainer) -> None:
     add("--dataset", metavar="NAME", help=f"{', '.join(SETS)}, or what --import makes known")
     text = "leave out the files of a folder that are no whole pictures, and name them"
     add("--skip-damaged", action="store_true", help=text)
+    declare_place(parser)
+
+
+def declare_place(parser: argparse._ActionsContainer) -> None:
+    """Declare the arguments that say what to import, and where to compute, to the parser of one command."""
+    add = parser.add_argument
     text = "import it first, from the current folder too: it may register models and data"
     add("--import", metavar="MODULE", dest="modules", action="append", default=[], help=text)
     add("--device", metavar="NAME", help="cpu or cuda (default: cuda where there is one)")

@@ -137,7 +137,7 @@ def folder(
         if name not in parts:
             parts["train"], parts[name] = _set_apart(name, value, parts["train"], seed)
     shape = (channels, size, size)
-    splits = _splits(where, parts, shape, faults, damaged == "skip", classes)
+    splits: dict[str, Any] = _splits(where, parts, shape, faults, damaged == "skip", classes)
     said = f"; {' and '.join(made)} set made by seed {seed}" if made else ""
     return Data("folder", classes, **splits, source=f"pictures in {where}{said}", verified=False).to(place)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -222,10 +223,10 @@ def _bytes(name: str, array: np.ndarray) -> np.ndarray:
     return np.rint(array.astype(np.float64) * 255).astype(np.uint8)
 
 
-def fit(pixels: np.ndarray, channels: int, size: int) -> np.ndarray:
+def fit(pixels: np.ndarray, channels: int, size: int | Sequence[int]) -> np.ndarray:
     """Bring a picture into the form that a network takes: square, small, grey or in colour.
 
-    The square in the middle is cut out, as large as the shorter side, and resized by Pillow's bicubic filter,
+    The square in the middle is cut out, as large as fits, and resized by Pillow's bicubic filter,
     which is antialiased: where the picture shrinks, each new pixel is a weighted mean of all those that it
     stands for. A picture that has the form already is not changed by a bit. Colours become grey by the luma
     of ITU-R 601, Y = 0.299 R + 0.587 G + 0.114 B; a grey becomes colour by three equal channels.
@@ -236,12 +237,12 @@ def fit(pixels: np.ndarray, channels: int, size: int) -> np.ndarray:
         As :func:`read` returns them.
     channels : {1, 3}
         Grey or red, green and blue.
-    size : int
-        Pixels of a side.
+    size : int or (int, int)
+        Pixels of a side, or height and width; then it is a rectangle that is cut out.
 
     Returns
     -------
-    numpy.ndarray of uint8, shape (channels, size, size)
+    numpy.ndarray of uint8, shape (channels, height, width)
         A new array.
 
     Raises
@@ -249,7 +250,7 @@ def fit(pixels: np.ndarray, channels: int, size: int) -> np.ndarray:
     TypeError, ValueError
         For other arguments.
     """
-    count("size", size)
+    height, width = (count("size", n) for n in (size if isinstance(size, Sequence) else (size, size)))
     if channels not in (1, 3):
         raise ValueError(f"channels: got {shown(channels)}; accepted: 1 or 3")
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or not pixels.size:
@@ -257,8 +258,9 @@ def fit(pixels: np.ndarray, channels: int, size: int) -> np.ndarray:
         raise ValueError(f"pixels: got {pixels.dtype} of shape {pixels.shape}; accepted: {accepted}")
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     image = image.convert("L" if channels == 1 else "RGB")
-    side = min(image.size)
-    left, top = ((length - side) // 2 for length in image.size)
+    scale = min(image.width / width, image.height / height)
+    across, down = max(1, round(scale * width)), max(1, round(scale * height))
+    left, top = (image.width - across) // 2, (image.height - down) // 2
     # Cut first: with a box of its own, resizing would let in what lies beside it.
-    square = image.crop((left, top, left + side, top + side)).resize((size, size), FILTER)
-    return np.ascontiguousarray(np.moveaxis(_channels_last(np.array(square)), 2, 0))
+    cut = image.crop((left, top, left + across, top + down)).resize((width, height), FILTER)
+    return np.ascontiguousarray(np.moveaxis(_channels_last(np.array(cut)), 2, 0))

@@ -169,7 +169,8 @@ def mnist(
     place, apart = _require(validation, 60_000, seed, device)
     count("pad", pad, 0)
     images = read_mnist(root, download=download)
-    return _official("mnist", [str(digit) for digit in range(10)], images, apart, seed, pad).to(place)
+    kinds = [str(digit) for digit in range(10)]
+    return replace(_official("mnist", kinds, images, apart, seed, pad), form="digits").to(place)
 
 
 def fashion_mnist(

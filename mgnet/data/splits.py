@@ -19,6 +19,9 @@ from ..core.kinds import is_array
 __all__ = ["Data", "Split", "statistics"]
 
 PARTS = ("train", "validation", "test")
+FORMS = ("square", "digits")
+# The edge of images is the same where more than this share of its pixels differs by no more than this level.
+MOST, SAME = 0.6, 12
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
@@ -227,6 +230,10 @@ class Data:
         the published ones.
     verified : bool
         Whether they are known to be the published or the procedural ones; never of one's own pictures.
+    form : {"square", "digits"}
+        How a picture becomes an image of the set: "square" by cutting out the middle and resizing, "digits"
+        as in MNIST, where the ink is scaled to 20 pixels and centred by its mass. A run keeps it, for
+        pictures that its model is asked about.
     """
 
     name: str
@@ -236,6 +243,7 @@ class Data:
     test: Split
     source: str
     verified: bool
+    form: str = "square"
 
     @property
     def num_classes(self) -> int:
@@ -271,6 +279,16 @@ class Data:
             It shares the images.
         """
         return replace(self, **{part: getattr(self, part).normalised_by(mean, std) for part in PARTS})
+
+    @property
+    def border(self) -> float | None:
+        """How bright the edge of the training images is, where 1 is white; None where it is not the same."""
+        x = self.train.images
+        edge = torch.cat([x[:, :, [0, -1]].flatten(), x[:, :, :, [0, -1]].flatten()])
+        share = torch.bincount(edge, minlength=256).cpu().double() / edge.numel()
+        level = int(share.argmax())
+        nearly = float(share[max(level - SAME, 0) : level + SAME + 1].sum())
+        return level / 255 if nearly > MOST else None
 
     def to(self, device: Any) -> Data:
         """Return the data set on a device.

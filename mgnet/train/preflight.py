@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core.checks import shown
+from ..core.checks import choice, shown
 from ..core.precision import brain_float
 from ..data import Data, Split
+from ..data.splits import FORMS
 from .recipes import Recipe
 
 __all__ = ["Findings", "evaluating", "place_of", "require_answer", "require_data", "require_finite"]
@@ -40,6 +41,7 @@ def require_data(data: Data) -> None:
         raise TypeError(f"data: got {shown(data.name)} as data.name; accepted: a string")
     if not isinstance(data.classes, list | tuple) or not all(isinstance(name, str) for name in data.classes):
         raise TypeError(f"data: got {shown(data.classes)} as data.classes; accepted: a list of names")
+    choice("data.form", data.form, FORMS)
     for name in PARTS:
         part = getattr(data, name)
         if not isinstance(part, Split):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,31 +13,140 @@ from torch import nn
 
 from .. import checkpoint, models
 from ..checkpoint import blamed
-from ..core.checks import entry, flag, instance, number, positive, shown
+from ..core.checks import choice, count, entry, flag, instance, number, positive, probability, shown
+from ..data.splits import FORMS
 from .history import History
+from .predicting import Form, Prediction, answers, prepare
 from .preflight import require_finite
+from .run_folder import result
 
-__all__ = ["Run", "belongings", "read", "saved"]
+__all__ = ["Run", "belongings", "load_run", "read", "saved"]
 
 # What is read here is the same in all of them.
 FORMATS = (1, 2, 3)
+# Pixels of a side, in images from a file.
+LARGEST = 4096
 # Columns of the history that every row has a number in.
 MEASURED = ("epoch", "seconds", "images_per_second")
 
 
 @dataclass(frozen=True)
 class Run:
-    """A trained model, and what belongs to it."""
+    """A trained model, and what belongs to it.
 
-    model: nn.Module  # on the CPU, in evaluation mode, in the memory order that it was trained in
-    spec: dict[str, Any]  # by which mgnet.models.create makes such a model
-    dataset: str  # the name of the data
-    classes: list[str] | None  # the name of each label; older runs do not say
-    mean: list[float]  # normalisation of the images, per channel
+    Parameters
+    ----------
+    model : torch.nn.Module
+        On the CPU, in evaluation mode, in the memory order that it was trained in.
+    spec : dict
+        By which :func:`mgnet.models.create` makes such a model.
+    dataset : str
+        The name of the data.
+    classes : list of str or None
+        The name of each label; older runs do not say.
+    mean, std : list of float
+        Normalisation of the images, per channel.
+    digests : dict
+        By which each part of the data is known again; older runs have none.
+    recipe : dict
+        Its fields by name.
+    history : History
+        Its figures.
+    form : Form
+        Shape of the images, and how pictures are brought into it.
+    """
+
+    model: nn.Module
+    spec: dict[str, Any]
+    dataset: str
+    classes: list[str] | None
+    mean: list[float]
     std: list[float]
-    digests: dict[str, str]  # by which each part of the data is known again; older runs have none
-    recipe: dict[str, Any]  # its fields by name
+    digests: dict[str, str]
+    recipe: dict[str, Any]
     history: History
+    form: Form
+
+    def predict(self, pictures: Any, *, invert: bool | None = None, as_is: bool = False) -> list[Prediction]:
+        """Say what pictures show.
+
+        The square in the middle of a picture is resized to the shape of the training images, see
+        :func:`mgnet.data.pictures.fit`. Where these were digits as in MNIST, the digit is found on its paper,
+        scaled and centred as theirs were, see :func:`mgnet.data.digits.centred`. A grey picture that is dark
+        on light is inverted where the training images were light on dark, and the other way round.
+
+        Parameters
+        ----------
+        pictures : path-like, array, or sequence of them
+            Files, as :func:`mgnet.data.pictures.read` takes them, or pixels, as
+            :func:`mgnet.data.pictures.from_array` does. An array of four axes is a sequence of pictures.
+        invert : bool, optional
+            Whether dark and light are exchanged; by default where that is needed.
+        as_is : bool, default False
+            Look for no digit, and invert only when that is asked for.
+
+        Returns
+        -------
+        list of Prediction
+            One for each picture.
+
+        Raises
+        ------
+        mgnet.data.DataError
+            For a file or an array that is no picture; it names which.
+        OSError
+            For a file that is not there or cannot be opened.
+        DivergedError
+            For scores that are not finite.
+        """
+        if invert is not None:
+            flag("invert", invert)
+        flag("as_is", as_is)
+        single = isinstance(pictures, str | os.PathLike) or getattr(pictures, "ndim", 4) < 4
+        several = [pictures] if single else list(pictures)
+        inputs = [
+            prepare(picture, self.form, f"pictures[{i}]", invert=invert, as_is=as_is)
+            for i, picture in enumerate(several)
+        ]
+        return answers(self.model, inputs, self.mean, self.std, self.classes or ())
+
+
+def load_run(path: str | os.PathLike[str]) -> Run:
+    """Return the model of a training run, with the classes and the normalisation that belong to it.
+
+    Parameters
+    ----------
+    path : path-like
+        The folder that :func:`mgnet.fit` wrote with ``out=``, whose run has ended, or a checkpoint in it. The
+        file need not be trusted.
+
+    Returns
+    -------
+    Run
+        With ``model``, ``classes``, ``mean``, ``std``, and :meth:`Run.predict`.
+
+    Raises
+    ------
+    CheckpointError
+        For a checkpoint that is damaged or does not fit together.
+    ValueError
+        For a folder without a run that has ended, or a model that nobody has registered.
+    FileNotFoundError
+        For what is not there.
+
+    Examples
+    --------
+    >>> import mgnet, tempfile
+    >>> data = mgnet.data.synthetic(train=200, validation=50, test=50)
+    >>> with tempfile.TemporaryDirectory() as out:
+    ...     _ = mgnet.fit(mgnet.models.create("logistic", image_size=32, in_channels=3), data, epochs=1,
+    ...                   out=out, progress=False)
+    ...     run = load_run(out)
+    >>> len(run.predict(data.test.images[:3]))
+    3
+    """
+    instance("path", path, str | os.PathLike, "the folder of a run, or a checkpoint in it")
+    return read(result(Path(path)))
 
 
 def read(path: str | os.PathLike[str]) -> Run:
@@ -94,7 +204,26 @@ def _run(state: Mapping[str, Any], spec: dict[str, Any]) -> Run:
     _require_strings("digests", digests, dict, "a dictionary of strings")
     if classes and len(classes) > (most := model.spec["num_classes"]):
         raise ValueError(f"classes: got {len(classes)}; accepted: up to {most}, as the model has")
-    return Run(model, model.spec, dataset, classes, mean, std, digests, recipe, history)
+    form = _form(state, dataset, model.spec, len(mean))
+    return Run(model, model.spec, dataset, classes, mean, std, digests, recipe, history, form)
+
+
+def _form(state: Mapping[str, Any], dataset: str, spec: dict[str, Any], channels: int) -> Form:
+    """Return the form of the training images; older runs do not say, and runs that wrote nothing either."""
+    known = state.get("form") or {}
+    instance("form", known, dict, "a dictionary")
+    if not known:
+        size = spec["image_size"]
+        return Form((channels, size, size), "digits" if dataset == "mnist" else "square")
+    kind = choice("form: kind", known.get("kind"), FORMS)
+    shape = entry(known, "shape", list, "a list of three integers", "form")
+    if len(shape) != 3 or shape[0] != channels:
+        raise ValueError(f"form: shape: got {shown(shape)}; accepted: [{channels}, height, width]")
+    _, height, width = (count("form: shape", n, 1, LARGEST) for n in shape)
+    border = known.get("border")
+    return Form(
+        (channels, height, width), kind, None if border is None else probability("form: border", border)
+    )
 
 
 def _numbers(state: Mapping[str, Any], name: str, kind: Callable[[str, Any], float]) -> list[float]:

@@ -130,6 +130,7 @@ class State:
         self.infinite = not_finite(self.model)
         # The digests need a pass over all images, and only a checkpoint holds them.
         self.digests = {part: getattr(data, part).digest() for part in PARTS} if out else {}
+        self.form = {"kind": data.form, "shape": list(data.shape), "border": data.border} if out else {}
         if out and recipe.epochs > EPOCHS:
             raise ValueError(f"epochs: got {recipe.epochs}; accepted with out: at most {EPOCHS}")
         checkpoint.require_plain(self.configuration())
@@ -203,6 +204,7 @@ class State:
             "classes": [str(name) for name in self.data.classes],
             "mean": list(self.data.mean),
             "std": list(self.data.std),
+            "form": self.form,
             "digests": self.digests,
             "recipe": asdict(self.recipe),
             "seed": self.seed,

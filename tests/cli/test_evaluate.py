@@ -222,7 +222,7 @@ def test_images_that_the_model_does_not_take(capsys: pytest.CaptureFixture[str])
     trained(capsys)
     model: Any = mgnet.models.create("logistic")
     state = checkpoint.load(f"run/{BEST}")
-    state |= {"spec": model.spec, "model": model.state_dict(), "mean": [0.0], "std": [1.0]}
+    state |= {"spec": model.spec, "model": model.state_dict(), "mean": [0.0], "std": [1.0], "form": {}}
     checkpoint.save("digits.ckpt", state)
     words = complaint(capsys, 2, "evaluate", "digits.ckpt")
     assert "synthetic has images of 3×32×32 in 10 classes; logistic accepts 1×28×28 in 10" in words

@@ -172,18 +172,18 @@ def test_other_arrays_are_refused(array: np.ndarray, said: str) -> None:
 
 
 def large_png() -> bytes:
-    """The first bytes of a picture that promises 40,000 × 40,000 pixels."""
+    """The first bytes of a picture that promises 12,000 × 12,000 pixels."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    head = struct.pack(">2I5B", 40_000, 40_000, 8, 2, 0, 0, 0)
+    head = struct.pack(">2I5B", 12_000, 12_000, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(10_000)))
 
 
-def png() -> bytes:
+def png(form: str = "PNG") -> bytes:
     file = BytesIO()
-    Image.fromarray(RNG.integers(0, 256, (50, 50, 3), dtype=np.uint8)).save(file, "PNG")
+    Image.fromarray(RNG.integers(0, 256, (50, 50, 3), dtype=np.uint8)).save(file, form)
     return file.getvalue()
 
 
@@ -210,7 +210,7 @@ DAMAGED = {
     "short.npy": npy()[:-3],
     "pickle.npy": objects(),
     "header.npy": npy()[:30],
-    "vector.eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+    "another.tiff": png("TIFF"),
 }  # fmt: skip
 
 
@@ -222,6 +222,12 @@ def test_a_damaged_file_is_named(tmp_path: Path, name: str) -> None:
         pictures.read(path)
     text = str(raised.value)
     assert text.startswith(f"{path}: ") and "\n" not in text
+
+
+def test_what_is_too_large_is_known_before_it_is_decoded(tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(large_png())
+    with pytest.raises(DataError, match="got 12,000 × 12,000 pixels; accepted: up to 134,217,728"):
+        pictures.read(tmp_path / "x.png")
 
 
 def test_what_is_no_file_is_named(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from photographed import KINDS, photographed
 
 import mgnet
 
@@ -38,6 +39,33 @@ def test_lenet_reads_digits_in_one_epoch() -> None:
     history = mgnet.fit(mgnet.models.create("lenet5"), digits, epochs=1, progress=False)
     assert history.test_accuracy is not None
     assert history.test_accuracy >= 0.97
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> tuple[mgnet.Run, mgnet.data.Split]:
+    """Give LeNet-5 after five epochs, and digits that it has not seen."""
+    torch.manual_seed(0)
+    digits, out = data(mgnet.data.mnist, pad=2), tmp_path_factory.mktemp("digits")
+    mgnet.fit(mgnet.models.create("lenet5"), digits, epochs=5, out=out, progress=False)
+    return mgnet.load_run(out), data(mgnet.data.mnist).test
+
+
+def test_images_of_the_set_are_what_they_are(reader: tuple[mgnet.Run, mgnet.data.Split]) -> None:
+    run, test = reader
+    for images in (test.images[:300], 255 - test.images[:300]):
+        answers = run.predict(images)
+        assert {each.input.form for each in answers} == {"unchanged"}
+        padded = torch.nn.functional.pad(test.images[:300], (2,) * 4)
+        assert all((each.input.image == x.numpy()).all() for each, x in zip(answers, padded, strict=True))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_photographed_digits_are_read(reader: tuple[mgnet.Run, mgnet.data.Split], kind: str) -> None:
+    run, test = reader
+    photos = [photographed(test.images[i, 0].numpy(), KINDS[kind], i) for i in range(40)]
+    answers = run.predict(photos)
+    right = sum(each.label == int(y) for each, y in zip(answers, test.labels[:40], strict=True))
+    assert right >= (34 if kind == "cell" else 36), f"{right} of 40"
 
 
 def test_mgnet_begins_to_tell_photographs_apart() -> None:

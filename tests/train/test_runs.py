@@ -18,6 +18,7 @@ from mgnet import checkpoint, data, models
 from mgnet.checkpoint import CheckpointError
 from mgnet.models import registry
 from mgnet.train import runs
+from mgnet.train.predicting import Form
 from mgnet.train.run_folder import BEST, LAST
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -58,10 +59,12 @@ def test_a_run_comes_back(folder: Path, name: str) -> None:
 
 
 def test_the_first_format_is_read_too(tmp_path: Path, state: dict[str, Any]) -> None:
-    for key in ("classes", "digests"):
+    for key in ("classes", "digests", "form"):
         state.pop(key, None)
     run = reread(tmp_path, {**state, "format": 1})
     assert run.classes is None
+    assert run.form == Form((3, 32, 32))
+    assert reread(tmp_path, {**state, "format": 1, "dataset": "mnist"}).form.kind == "digits"
     assert run.history.test_accuracy == state["history"]["test_accuracy"]
 
 
@@ -164,6 +167,14 @@ def wrong() -> Iterator[tuple[Callable[[dict[str, Any]], None], str]]:
     )
     for value in ("word", [1], ["x"] * 11):
         yield at("classes", value=value), "classes: got "
+    # The form of the images.
+    yield at("form", value=3), "form: got 3; accepted: a dictionary"
+    for value in (None, "round", ["square"]):
+        yield at("form", "kind", value=value), "form: kind: got "
+    for value in ([1, 32, 32], [3, 32], "square", [3, 0, 32], [3, 32, 10**6], [3, 32.0, 32]):
+        yield at("form", "shape", value=value), "form: shape: got "
+    for value in (2.0, "black", float("nan")):
+        yield at("form", "border", value=value), "form: border: got "
 
 
 @pytest.mark.parametrize(("change", "said"), list(wrong()))
