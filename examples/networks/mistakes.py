@@ -2,9 +2,9 @@ r"""
 Confusions, and the mistakes that a network is surest of
 ========================================================
 
-An accuracy is one number, and says nothing about which classes are taken for which, nor whether the network was
-in doubt when it was wrong. Both can be read from its scores: from a table of counts, from the mistakes sorted by
-how sure it was of them, and from a comparison of what it promises with what it keeps.
+An accuracy is one number, and says nothing about which classes are taken for which, nor whether the network
+was in doubt when it was wrong. Both can be read from its scores: from a table of counts, from the mistakes
+sorted by how sure it was of them, and from a comparison of what it promises with what it keeps.
 
 :Lecture systems: beyond the lectures
 :Chapter: :doc:`/book/training`
@@ -13,8 +13,8 @@ how sure it was of them, and from a comparison of what it promises with what it 
 # %%
 # A network that is good and not perfect
 # --------------------------------------
-# The ten shapes and textures of :func:`mgnet.data.synthetic`, few of them and for few epochs, so that something is
-# left to be wrong.
+# The ten shapes and textures of :func:`mgnet.data.synthetic`, few of them and for few epochs, so that
+# something is left to be wrong.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -32,9 +32,10 @@ assert 0.6 < history.test_accuracy < 0.98
 # %%
 # The table of confusions
 # -----------------------
-# Its entry (i, j) counts the images of class i that are taken for class j. A row adds up to the images of a class,
-# a column to the answers that name it, and the diagonal to what is right. So three figures are in it: the accuracy,
-# the *recall* of a class, which is its diagonal entry over its row, and the *precision*, the same over the column.
+# Its entry (i, j) counts the images of class i that are taken for class j. A row adds up to the images of a
+# class, a column to the answers that name it, and the diagonal to what is right. So three figures are in it:
+# the accuracy, the *recall* of a class, which is its diagonal entry over its row, and the *precision*, the
+# same over the column.
 
 scores = mgnet.predict(model, data.test).double()
 probabilities = scores.softmax(1).numpy()
@@ -50,7 +51,7 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.6), layout="constraine
 mgnet.plot.confusion_matrix(labels, predicted, data.classes, left)
 left.set_title("What is taken for what, in % of a class", fontsize="medium")
 place = np.arange(10)
-right.hlines(place, 100 * np.minimum(recall, precision), 100 * np.maximum(recall, precision), color="0.75", lw=3)
+right.hlines(place, 100 * recall, 100 * precision, color="0.75", linewidth=3)
 right.plot(100 * recall, place, "o", label="recall: found, of the class")
 right.plot(100 * precision, place, "D", markerfacecolor="white", label="precision: right, of the answers")
 right.set(yticks=place, yticklabels=data.classes, xlabel="%", xlim=(None, 103))
@@ -75,9 +76,9 @@ assert share > 0.25  # evenly, it would be a ninth
 # %%
 # Sure, and wrong
 # ---------------
-# Sorted by the probability that the network gave to its wrong answer. Such images are worth a look before anything
-# else is done: in a data set of one's own, this is where wrong labels are found, and pictures that nobody could
-# name.
+# Sorted by the probability that the network gave to its wrong answer. Such images are worth a look before
+# anything else is done: in a data set of one's own, this is where wrong labels are found, and pictures that
+# nobody could name.
 
 sure = probabilities.max(1)
 mistakes = np.flatnonzero(predicted != labels)
@@ -90,13 +91,14 @@ plt.show()
 # %%
 # Does it keep what it promises?
 # ------------------------------
-# Of answers with probability 0.8, four in five should be right. The answers are sorted by their probability and cut
-# into eight parts of the same size; in each, the mean probability is what was promised, and the share that is right
-# is what was kept. This network is too modest: its recipe has label smoothing, :eq:`label-smoothing`, which asks it
-# never to be sure.
+# Of answers with probability 0.8, four in five should be right. The answers are sorted by their probability
+# and cut into eight parts of the same size; in each, the mean probability is what was promised, and the share
+# that is right is what was kept. This network is too modest: its recipe has label smoothing,
+# :eq:`label-smoothing`, which asks it never to be sure.
 #
-# One number mends most of that. All scores are divided by the same *temperature*, which changes no answer, since the
-# largest score stays the largest, but every probability. It is chosen on the validation set, by its cross-entropy.
+# One number mends most of that. All scores are divided by the same *temperature*, which changes no answer,
+# since the largest score stays the largest, but every probability. It is chosen on the validation set, by its
+# cross-entropy.
 
 
 def promised_and_kept(probabilities: np.ndarray, parts: int = 8) -> np.ndarray:
@@ -133,8 +135,8 @@ plt.show()
 # %%
 # Whom to ask
 # -----------
-# If the images that the network is least sure of are handed to a person, the others are right more often. A network
-# whose probabilities meant nothing would have a flat curve.
+# If the images that the network is least sure of are handed to a person, the others are right more often. A
+# network whose probabilities meant nothing would have a flat curve.
 
 order = np.argsort(sure, kind="stable")
 right = (predicted == labels)[order]

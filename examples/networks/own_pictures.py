@@ -2,9 +2,9 @@ r"""
 One's own pictures, from a folder to an answer
 ==============================================
 
-Pictures in PNG and JPEG, of all sizes and sorted into folders, become a data set. A small network is trained on
-them, and its run is read again, as on another day, and asked about pictures that it has never seen. Nothing here
-is special to these pictures, which the page draws for itself: put your own in their place.
+Pictures in PNG and JPEG, of all sizes and sorted into folders, become a data set. A small network is trained
+on them, and its run is read again, as on another day, and asked about pictures that it has never seen.
+Nothing here is special to these pictures, which the page draws for itself: put your own in their place.
 
 :Lecture systems: beyond the lectures
 :Chapter: :doc:`/book/training`
@@ -13,8 +13,8 @@ is special to these pictures, which the page draws for itself: put your own in t
 # %%
 # Pictures
 # --------
-# Four outlines in the complex plane, where one factor turns and stretches them. Each picture has its own size,
-# colours, place and noise, and lies in the folder of its class.
+# Four outlines in the complex plane, where one factor turns and stretches them. Each picture has its own
+# size, colours, place and noise, and lies in the folder of its class.
 
 import colorsys
 import math
@@ -64,7 +64,7 @@ def draw(name: str, rng: np.random.Generator, size: tuple[int, int]) -> Image.Im
 
 
 workplace = tempfile.TemporaryDirectory()
-folder, EACH = Path(workplace.name) / "shapes", 110
+folder, EACH = Path(workplace.name) / "shapes", 200
 rng = np.random.default_rng(0)
 for name in OUTLINES:
     (folder / name).mkdir(parents=True)
@@ -85,9 +85,9 @@ plt.show()
 # %%
 # A folder as a data set
 # ----------------------
-# :func:`mgnet.data.folder` takes the square in the middle of each picture and resizes it, by a filter under which
-# every pixel counts. This folder has no test and no validation set, so they are made, with the same share of every
-# class: the seed decides, not the order in which a system lists its files.
+# :func:`mgnet.data.folder` takes the square in the middle of each picture and resizes it, by a filter under
+# which every pixel counts. This folder has no test and no validation set, so they are made, with the same
+# share of every class: the seed decides, not the order in which a system lists its files.
 
 data = mgnet.data.folder(folder, test=0.2, validation=0.1)
 print(repr(data).replace(str(folder), folder.name))
@@ -99,7 +99,7 @@ for part in ("train", "validation", "test"):
 assert data.classes == sorted(OUTLINES)
 
 figure = mgnet.plot.images(
-    data.train.images[::22].numpy(), [data.classes[y] for y in data.train.labels[::22]]
+    data.train.images[::36].numpy(), [data.classes[y] for y in data.train.labels[::36]]
 )
 figure.suptitle("What the network sees of them: 32 × 32 pixels", fontsize="medium")
 plt.show()
@@ -107,14 +107,15 @@ plt.show()
 # %%
 # Training
 # --------
-# A small MgNet, by the recipe ``fast``. With ``out=`` the run is left in a folder: weights, history, and what
-# belongs to them: class names, normalisation and the size of the images.
+# A small network, by the recipe ``fast`` with smaller batches and a smaller rate, since the pictures are few.
+# With ``out=`` the run is left in a folder: weights and history, and what belongs to them, class names,
+# normalisation and the form of the images.
 
 run_folder = Path(workplace.name) / "run"
 torch.manual_seed(0)
-model = mgnet.models.create("mgnet", data.num_classes, channels=16, nu=[1, 1, 1])
-recipe = mgnet.Recipe(epochs=12, batch_size=16, lr=0.2, crop=2, flip="random")
-history = mgnet.fit(model, data, recipe=recipe, out=run_folder, progress=False)
+model = mgnet.models.create("net", data.num_classes, batch_norm=True)
+changes = {"epochs": 20, "batch_size": 16, "lr": 0.02, "bfloat16": False}
+history = mgnet.fit(model, data, out=run_folder, progress=False, **changes)
 print(f"{len(history)} epochs: {history.test_accuracy:.1%} of {len(data.test)} test pictures")
 assert history.test_accuracy >= 0.75  # a quarter is guessing
 
@@ -149,9 +150,6 @@ answers = run.predict(sorted(later.iterdir()))
 for answer in answers:
     best = ", ".join(f"{name} {share:.0%}" for name, share in answer.best[:3])
     print(f"{Path(answer.name).name:<20} {best}")
-right = sum(answer.class_name in Path(answer.name).stem for answer in answers)
-print(f"{right} of {len(answers)} are right")
-assert right >= 3
 
 figure, axes = plt.subplots(3, len(answers), figsize=(9, 5), layout="constrained", height_ratios=[1.2, 1, 1])
 for column, answer in zip(axes.T, answers, strict=True):
@@ -170,14 +168,24 @@ figure.suptitle("A new picture, what the network sees of it, and what it says", 
 plt.show()
 
 # %%
-# Nothing in that is hidden: an answer is the softmax of the network's scores, after the picture has been resized
-# and normalised. And the picture that lay on its side is the one that stands upright, to the last bit.
+# Five pictures prove little. Of forty more, given as arrays of pixels and not as files, most must be right.
+
+names = list(OUTLINES) * 10
+more = run.predict([np.asarray(draw(name, rng, (150, 110))) for name in names])
+right = sum(answer.class_name == name for answer, name in zip(more, names, strict=True))
+print(f"{right} of forty are right")
+assert right >= 28
+
+# %%
+# Nothing in that is hidden: an answer is the softmax of the network's scores, after the picture has been
+# resized and normalised. And the picture that lay on its side is the one that stands upright, to the last
+# bit.
 
 image = pictures.fit(pictures.read(later / "wide-star.jpg"), 3, 32)
 scores = run.model(data.train.normalise(torch.from_numpy(image)[None]))
 by_hand = scores.detach().double().softmax(1)[0].numpy()
 (answer,) = run.predict(later / "wide-star.jpg")
-print(f"probabilities by hand and by the run differ by at most {abs(by_hand - answer.probabilities).max():.0e}")
+print(f"largest difference by hand and by the run: {abs(by_hand - answer.probabilities).max():.0e}")
 assert np.allclose(by_hand, answer.probabilities, atol=1e-5)
 assert np.array_equal(pictures.read(later / "lying-leaf.png"), np.asarray(upright))
 assert abs(mgnet.evaluate(run.model, data.test) - history.test_accuracy) < 1e-9
@@ -202,8 +210,8 @@ workplace.cleanup()
 #
 # .. code-block:: console
 #
-#     $ mgnet train mgnet --option channels=16 --option nu=1,1,1 --dataset folder --data shapes \
-#           --epochs 12 --batch-size 16 --lr 0.2 --out runs/shapes
+#     $ mgnet train net --option batch_norm=true --dataset folder --data shapes \
+#           --epochs 20 --batch-size 16 --lr 0.02 --out runs/shapes
 #     $ mgnet predict runs/shapes later --plot answers.png
 #
 # The second command says the answers as a table, or with ``--json`` as one object. Where a file is broken it
