@@ -27,7 +27,7 @@ import torch
 from PIL import Image, ImageDraw
 
 import mgnet
-from mgnet.data import DataError, pictures
+from mgnet.data import DataError
 
 angles = np.linspace(0, 2 * math.pi, 240, endpoint=False)
 x = np.linspace(-1, 1, 100)
@@ -76,7 +76,7 @@ figure, axes = plt.subplots(2, 6, figsize=(9, 3.4), layout="constrained")
 for k, ax in enumerate(axes.flat):
     name = list(OUTLINES)[k % 4]
     path = sorted((folder / name).iterdir())[k]
-    ax.imshow(pictures.read(path))
+    ax.imshow(Image.open(path))
     ax.set_title(f"{name}/{path.name}", fontsize="small")
     ax.set_axis_off()
 figure.suptitle("Twelve of the pictures, as they lie in their folders", fontsize="medium")
@@ -153,7 +153,7 @@ for answer in answers:
 
 figure, axes = plt.subplots(3, len(answers), figsize=(9, 5), layout="constrained", height_ratios=[1.2, 1, 1])
 for column, answer in zip(axes.T, answers, strict=True):
-    column[0].imshow(pictures.read(answer.name), cmap="gray")
+    column[0].imshow(Image.open(answer.name), cmap="gray")
     column[0].set_title(Path(answer.name).name, fontsize="small")
     column[1].imshow(np.moveaxis(answer.input.image, 0, -1))
     for ax in column[:2]:
@@ -164,7 +164,7 @@ for column, answer in zip(axes.T, answers, strict=True):
     column[2].invert_yaxis()
     if column[2] is not axes[2, 0]:
         column[2].set_yticklabels([])
-figure.suptitle("A new picture, what the network sees of it, and what it says", fontsize="medium")
+figure.suptitle("The pixels of a file, what the network sees of them, and what it says", fontsize="medium")
 plt.show()
 
 # %%
@@ -177,17 +177,21 @@ print(f"{right} of forty are right")
 assert right >= 28
 
 # %%
-# Nothing in that is hidden: an answer is the softmax of the network's scores, after the picture has been
-# resized and normalised. And the picture that lay on its side is the one that stands upright, to the last
-# bit.
+# Nothing in that is hidden: the square in the middle is cut out and resized, its pixels are normalised as
+# those of the training images were, and an answer is the softmax of the scores. And the picture that lies on
+# its side has the answer of the one that stands upright, to the last bit.
 
-image = pictures.fit(pictures.read(later / "wide-star.jpg"), 3, 32)
-scores = run.model(data.train.normalise(torch.from_numpy(image)[None]))
-by_hand = scores.detach().double().softmax(1)[0].numpy()
+with Image.open(later / "wide-star.jpg") as star:
+    square = star.crop((85, 0, 215, 130)).resize((32, 32), Image.Resampling.BICUBIC)
+x = np.moveaxis(np.asarray(square) / 255, 2, 0) - np.reshape(run.mean, (3, 1, 1))
+x = torch.from_numpy(x / np.reshape(run.std, (3, 1, 1))).float()
+with torch.no_grad():
+    by_hand = run.model(x[None]).double().softmax(1)[0].numpy()
 (answer,) = run.predict(later / "wide-star.jpg")
 print(f"largest difference by hand and by the run: {abs(by_hand - answer.probabilities).max():.0e}")
-assert np.allclose(by_hand, answer.probabilities, atol=1e-5)
-assert np.array_equal(pictures.read(later / "lying-leaf.png"), np.asarray(upright))
+assert np.allclose(by_hand, answer.probabilities, atol=1e-4)
+(lying,), (standing,) = run.predict(later / "lying-leaf.png"), run.predict(np.asarray(upright))
+assert np.array_equal(lying.probabilities, standing.probabilities)
 assert abs(mgnet.evaluate(run.model, data.test) - history.test_accuracy) < 1e-9
 
 # %%
