@@ -101,7 +101,8 @@ def _paths(names: Sequence[str]) -> Iterator[str]:
         if not Path(name).is_dir():
             yield name
             continue
-        inside = sorted(str(path) for path in Path(name).iterdir() if is_picture(path) and path.is_file())
+        # Broken links and pipes too: what is wrong with them is said where they are read.
+        inside = sorted(str(path) for path in Path(name).iterdir() if is_picture(path) and not path.is_dir())
         if not inside:
             raise CommandError(
                 f"FILE: got {name}, a folder without pictures; accepted: {', '.join(ENDINGS)} in it"

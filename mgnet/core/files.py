@@ -133,4 +133,5 @@ def mapped(path: str | os.PathLike[str]) -> np.ndarray:
             return np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # NumPy raises whatever its parser of the header stumbles over
         said, *_ = (str(error).strip() or type(error).__name__).splitlines()
-        raise ValueError(f"not a readable .npy file ({said})") from error
+        accepted = "an array of numbers, as numpy.save writes it"
+        raise ValueError(f"not a readable .npy file ({said}); accepted: {accepted}") from error

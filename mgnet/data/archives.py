@@ -43,7 +43,7 @@ class Archive:
     sizes: dict[str, int]  # the unpacked files with their bytes
     exact: bool = True  # whether they have just as many; otherwise that is a bound
     records: dict[str, int] = field(default_factory=dict)  # images in a file, where its size does not say
-    marks: tuple[str, ...] = ()  # the files by which the folder is known, where not all of them will do
+    marks: tuple[str, ...] = ()  # the files by which a folder of another name is known, if not by any of them
     known: dict[str, str] | None = None  # "sha256:..." or "md5:..." of each, where it is published
     classes: tuple[list[int], list[int]] | None = None  # images of each class, in training and test set
 
@@ -149,7 +149,8 @@ def _find(archive: Archive, root: Path) -> Path | None:
     parts = PurePosixPath(archive.folder).parts
     for depth in range(len(parts) + 1):  # the root may be any folder on the way
         folder = root.joinpath(*parts[depth:])
-        names = archive.marks or archive.sizes
+        named = os.path.basename(os.path.abspath(folder)) == parts[-1]
+        names = archive.sizes if named else archive.marks or archive.sizes
         if any((folder / f"{name}{end}").exists() for name in names for end in ("", ".gz")):
             return folder
     return None

@@ -85,7 +85,7 @@ def folder(
     root : path-like, optional
         The folder; by default the environment variable MGNET_DATA says which.
     size : int, optional
-        Pixels of a side, by default 32: the square in the middle of each picture, resized as
+        Pixels of a side, by default 32, at most 4096: the square in the middle of each picture, resized as
         :func:`mgnet.data.pictures.fit` says. ``mgnet train`` takes the size that the model is made for.
     channels : {3, 1}, default 3
         Colours, or greys.
@@ -122,7 +122,7 @@ def folder(
     UserWarning
         When files are passed over, when a picture is in two classes, and when one is in two parts.
     """
-    size = count("size", SIZE if size is None else size, 1)
+    size = count("size", SIZE if size is None else size, 1, pictures.LARGEST)
     if channels not in (1, 3) or isinstance(channels, bool):
         raise ValueError(f"channels: got {channels!r}; accepted: 3 or 1")
     choice("damaged", damaged, ("refuse", "skip"))

@@ -27,13 +27,15 @@ from ..core.files import mapped, regular
 from ..core.resources import is_shortage
 from .archives import DataError
 
-__all__ = ["ENDINGS", "FILTER", "FORMATS", "PIXELS", "fit", "from_array", "is_picture", "read"]
+__all__ = ["ENDINGS", "FILTER", "FORMATS", "LARGEST", "PIXELS", "fit", "from_array", "is_picture", "read"]
 
 # What Pillow is asked to recognise, by the first bytes of a file and not by its name. The others that it
 # knows are no photographs, or call other programs.
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP")
 ENDINGS = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".npy")
 ACCEPTED = "a picture as PNG, JPEG, GIF, BMP or WebP, or an array as NPY"
+# Pixels of a side that images are brought to: a data set has many of them.
+LARGEST = 4096
 # More than a telephone's camera takes; the bytes of so many are 400 MB.
 PIXELS = 2**27
 # Where a picture is made smaller, Pillow widens the support of its filters by the factor: all pixels count.
@@ -189,11 +191,7 @@ def from_array(name: str, array: Any) -> np.ndarray:
     DataError
         For another shape or other values.
     """
-    array = array.detach().cpu().numpy() if isinstance(array, Tensor) else np.asanyarray(array)
-    shape = array.shape
-    laid = array if array.ndim == 2 or shape[-1:] in ((1,), (3,), (4,)) else np.moveaxis(array, 0, -1)
-    if array.ndim not in (2, 3) or not array.size or (laid.ndim == 3 and laid.shape[2] not in (1, 3, 4)):
-        raise DataError(f"{name}: got an array of shape {shape}; accepted: {SHAPES}")
+    laid = _laid(name, _array(name, array))
     height, width = laid.shape[:2]
     if height * width > PIXELS:
         raise DataError(f"{name}: got {width:,} × {height:,} pixels; accepted: up to {PIXELS:,}")
@@ -201,6 +199,29 @@ def from_array(name: str, array: Any) -> np.ndarray:
     if pixels.shape[2] == 4:
         return np.array(_over_white(Image.fromarray(pixels)))
     return pixels
+
+
+def _array(name: str, given: Any) -> np.ndarray:
+    """Return what is given as an array of NumPy; what is none has no numbers in it."""
+    try:
+        array = given.detach().cpu().numpy() if isinstance(given, Tensor) else np.asanyarray(given)
+    except Exception as error:  # lists of unequal lengths, tensors without numbers, arrays of others
+        if is_shortage(error):
+            raise
+        raise DataError(f"{name}: got {shown(given)}; accepted: {SHAPES}") from error
+    if array.dtype.kind in "OSUVMm":
+        raise DataError(f"{name}: got {shown(given)}; accepted: {ACCEPTED}, or an array of {VALUES}")
+    return array
+
+
+def _laid(name: str, array: np.ndarray) -> np.ndarray:
+    """Return an array whose channels, if it has such an axis, come last."""
+    shape = array.shape
+    if array.ndim in (2, 3) and array.size:
+        laid = array if array.ndim == 2 or shape[-1] in (1, 3, 4) else np.moveaxis(array, 0, -1)
+        if laid.ndim == 2 or laid.shape[2] in (1, 3, 4):
+            return laid
+    raise DataError(f"{name}: got an array of shape {shape}; accepted: {SHAPES}")
 
 
 def _channels_last(pixels: np.ndarray) -> np.ndarray:
@@ -253,6 +274,8 @@ def fit(pixels: np.ndarray, channels: int, size: int | Sequence[int]) -> np.ndar
     height, width = (count("size", n) for n in (size if isinstance(size, Sequence) else (size, size)))
     if channels not in (1, 3):
         raise ValueError(f"channels: got {shown(channels)}; accepted: 1 or 3")
+    if height * width > PIXELS:
+        raise ValueError(f"size: got {shown(size)}; accepted: up to {PIXELS:,} pixels in all")
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or not pixels.size:
         accepted = "uint8 of shape (height, width, 1) or (height, width, 3)"
         raise ValueError(f"pixels: got {pixels.dtype} of shape {pixels.shape}; accepted: {accepted}")

@@ -80,7 +80,7 @@ CIFAR100_PYTHON = Archive(
     sizes={"train": 320 * MEGABYTE, "test": 64 * MEGABYTE, "meta": MEGABYTE},
     exact=False,
     records={"train": 50_000, "test": 10_000},
-    marks=("meta",),  # a folder with train and test in it may be anybody's
+    marks=("meta",),  # train and test may be anybody's
     known={
         "train": "md5:16019d7e3df5f24257cddd939b257f8d",
         "test": "md5:f0ef6b0ae62326f3e7ffdfab6717acfc",

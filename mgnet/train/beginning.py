@@ -12,13 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .. import checkpoint
 from ..checkpoint import blamed
 from ..core.checks import entry, shown
 from ..data import Data
 from . import runs
 from .run_folder import result
 
-__all__ = ["Beginning", "Source", "beginning", "read"]
+__all__ = ["Beginning", "Source", "beginning", "noted", "read"]
 
 # Parts of a spec that weights speak for themselves, by their shapes.
 SIZES = ("num_classes", "in_channels", "image_size")
@@ -43,6 +44,7 @@ class Beginning:
     weights: dict[str, Tensor]
     digest: str
     said: tuple[str, ...]
+    name: str = ""  # as a message calls the source
 
 
 def read(init: Any, out: Path | None) -> Source:
@@ -102,7 +104,24 @@ def beginning(source: Source, model: nn.Module, data: Data) -> Beginning:
         mine = (getattr(model, "spec", None) or {}).get(name, theirs)
         if name not in (*SIZES, "name") and mine != theirs:
             said.append(f"it was made with {name}={shown(theirs)}, this model with {name}={shown(mine)}")
-    return Beginning(weights, _digest(source.weights), tuple(f"init {source.name}: {text}" for text in said))
+    told = tuple(f"init {source.name}: {text}" for text in said)
+    return Beginning(weights, _digest(source.weights), told, source.name)
+
+
+def noted(path: Path, data: Data) -> tuple[Beginning | None, Data]:
+    """Return what the run of a checkpoint was begun from, as it notes, and data normalised as its own were.
+
+    The source may be gone: what it gave is in the run's weights, and only its digest is compared. All else
+    that the checkpoint holds is looked at where it is taken up.
+    """
+    state = checkpoint.load(path)
+    digest = state.get("init")
+    if not isinstance(digest, str):
+        return None, data
+    with blamed(path):
+        _, mean, std = runs.belongings(state)
+    same = len(mean) == data.shape[0]  # or the run is another one's, which is said later
+    return Beginning({}, digest, ()), data.normalised_by(mean, std) if same else data
 
 
 def _why_new(source: Source, model: nn.Module, data: Data, last: Sequence[str]) -> str:

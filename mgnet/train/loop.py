@@ -24,14 +24,14 @@ from ..core.progress import Progress, telling
 from ..core.signals import StoppedError, gently
 from ..data import Data
 from . import judging, optimizers, recipes
-from .beginning import beginning, read
+from .beginning import beginning, noted, read
 from .choices import Choices, frozen, names_of
 from .choices import class_weights as weights_of_classes
 from .history import History
 from .judging import DivergedError, diverged, evaluate, not_finite, predict
 from .preflight import place_of, require_data, require_fit, require_scores
 from .recipes import Recipe
-from .run_folder import claimed, folder
+from .run_folder import LAST, claimed, folder
 from .runs import Run
 from .state import LOOK, State, kept_random_numbers, own_random_numbers
 
@@ -104,7 +104,8 @@ def fit(
     init : path or run, optional
         Begin from the weights of another run of such a model: its folder, or a checkpoint. They are taken
         over by name, all of them, or all but those of the last layer where the classes are others. Images
-        are normalised as they were there. Optimiser and history begin anew.
+        are normalised as they were there. Optimiser and history begin anew. A run that goes on needs it not:
+        what is given is compared with what the run was begun from.
     freeze : str or sequence of str, default ()
         Names of modules, with all that is in them, or of parameters, as ``model.named_modules()`` has them,
         that stay as they are; so do the running statistics of their norms.
@@ -170,7 +171,10 @@ def fit(
             still = held.enter_context(frozen(model, freeze))
             findings = require_fit(model, data, recipe, still)
         begun = None if source is None else beginning(source, model, data)
-        data = data if source is None else data.normalised_by(source.mean, source.std)
+        if source is not None:
+            data = data.normalised_by(source.mean, source.std)
+        elif resume and target is not None and (target / LAST).is_file():
+            begun, data = noted(target / LAST, data)
         choices = Choices(freeze, weights, begun, on_epoch, named)
         run = State(model, data, recipe, seed, target, findings, choices)
         run.save_every = None if save_every is None else int(save_every)

@@ -37,7 +37,7 @@ class Recipe:
     momentum : float, default 0.9
         Of SGD; the first beta of AdamW.
     nesterov : bool, default True
-        Nesterov's form of the momentum.
+        Nesterov's form of the momentum; nothing where there is none.
     weight_decay : float, default 5e-4
         On kernels and matrices, :eq:`weight-decay`; not on norms and biases.
     schedule : {"constant", "milestones", "cosine", "onecycle"}, default "onecycle"

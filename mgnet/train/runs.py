@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from torch import nn
 from .. import checkpoint, models
 from ..checkpoint import blamed
 from ..core.checks import choice, count, entry, flag, instance, number, positive, probability, shown
+from ..data.pictures import LARGEST
 from ..data.splits import FORMS
 from .history import History
 from .predicting import Form, Prediction, answers, prepare
@@ -24,8 +25,6 @@ __all__ = ["Run", "belongings", "load_run", "read", "saved"]
 
 # What is read here is the same in all of them.
 FORMATS = (1, 2, 3)
-# Pixels of a side, in images from a file.
-LARGEST = 4096
 # Columns of the history that every row has a number in.
 MEASURED = ("epoch", "seconds", "images_per_second")
 
@@ -94,6 +93,8 @@ class Run:
         ------
         mgnet.data.DataError
             For a file or an array that is no picture; it names which.
+        TypeError
+            For what is neither a picture nor a sequence.
         OSError
             For a file that is not there or cannot be opened.
         DivergedError
@@ -102,13 +103,22 @@ class Run:
         if invert is not None:
             flag("invert", invert)
         flag("as_is", as_is)
-        single = isinstance(pictures, str | os.PathLike) or getattr(pictures, "ndim", 4) < 4
-        several = [pictures] if single else list(pictures)
         inputs = [
             prepare(picture, self.form, f"pictures[{i}]", invert=invert, as_is=as_is)
-            for i, picture in enumerate(several)
+            for i, picture in enumerate(_several(pictures))
         ]
         return answers(self.model, inputs, self.mean, self.std, self.classes or ())
+
+
+def _several(pictures: Any) -> list[Any]:
+    """Return pictures as a list, one of them as well."""
+    if isinstance(pictures, str | os.PathLike) or getattr(pictures, "ndim", 4) < 4:
+        return [pictures]
+    accepted = "files or arrays of pixels, one or a sequence of them"
+    instance("pictures", pictures, Iterable, accepted)
+    if isinstance(pictures, bytes | bytearray):  # a sequence of numbers, which none of them means
+        raise TypeError(f"pictures: got {shown(pictures)}; accepted: {accepted}")
+    return list(pictures)
 
 
 def load_run(path: str | os.PathLike[str]) -> Run:

@@ -275,10 +275,19 @@ class State:
             if got == begun:
                 continue
             accepted = _accepted(name, mine, theirs, state["history"], self.choices.named)
+            if accepted and name == "init" and self.choices.init:
+                return self._begun_otherwise(self.choices.init, begun)
             if accepted:
                 said = f"but {self.out} was begun with {shown(begun)}"
                 return f"{name}: got {shown(got)}, {said}; accepted: {accepted}"
         return ""
+
+    def _begun_otherwise(self, init: Beginning, begun: str | None) -> str:
+        """Say that a run was not begun from what is given, by its name: a digest tells nobody which."""
+        was = f"from weights of {begun}" if begun else "without init"
+        accepted = f"{'what it was begun from, or no init' if begun else 'no init'}, or another folder"
+        got = f"{init.name} (weights of {init.digest})"
+        return f"init: got {got}, but {self.out} was begun {was}; accepted: {accepted}"
 
     def _changed(self, before: Recipe) -> list[str]:
         """Note and return what is another than before: the length of the run, and its learning rate."""

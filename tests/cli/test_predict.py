@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,15 @@ def test_a_folder_stands_for_its_pictures(capsys: pytest.CaptureFixture[str], ru
         Path("photos", name).write_bytes(Path("0.png").read_bytes())
     found, _ = said(capsys, "run", "photos", "1.png")
     assert [row["file"] for row in found["predictions"]] == ["photos/a.jpeg", "photos/b.PNG", "1.png"]
+    Path("photos", "broken.png").symlink_to("nowhere")
+    Path("photos", "loop.png").symlink_to("loop.png")
+    Path("photos", "folder.png").mkdir()
+    found, words = said(capsys, "run", "photos", code=2)
+    rows = {row["file"].removeprefix("photos/"): "best" in row for row in found["predictions"]}
+    assert rows == {"a.jpeg": True, "b.PNG": True, "broken.png": False, "loop.png": False}
+    assert [line.split(": ")[2] for line in words] == ["photos/broken.png", "photos/loop.png"]
+    os.mkfifo(Path("photos", "pipe.png"))
+    assert "got a pipe" in said(capsys, "run", "photos", code=4)[1][-1]
     Path("empty").mkdir()
     assert main(["predict", "run", "empty"]) == 2
     assert "FILE: got empty, a folder without pictures; accepted: .png" in capsys.readouterr().err

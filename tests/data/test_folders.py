@@ -288,6 +288,7 @@ def test_too_few_pictures_for_a_test_set(tmp_path: Path) -> None:
     ("options", "kind", "said"),
     [
         ({"size": 0}, ValueError, "size: got 0"),
+        ({"size": 10**9}, ValueError, "size: got 1000000000; accepted: an integer from 1 to 4096"),
         ({"size": 8.5}, TypeError, "size: got 8.5"),
         ({"channels": 4}, ValueError, "channels: got 4; accepted: 3 or 1"),
         ({"channels": True}, ValueError, "channels: got True"),

@@ -163,10 +163,18 @@ def test_arrays_of_grey(array: np.ndarray) -> None:
         (np.zeros((4, 4), int), "int64"),
         (np.zeros((4, 4), complex), "complex128"),
         (np.array([["a"]]), "<U1"),
+        (np.array(3), r"shape \(\)"),
+        (None, "None"),
+        (b"a", "b'a'"),
+        ([[1], [1, 2]], r"\[\[1\], \[1, 2\]\]"),
+        (torch.zeros(4, 4, dtype=torch.bfloat16), "Tensor"),
     ],
-    ids=["channels", "axes", "empty", "bright", "nan", "negative", "integers", "complex", "text"],
+    ids=[
+        *("channels", "axes", "empty", "bright", "nan", "negative", "integers", "complex", "text"),
+        *("number", "none", "bytes", "lists", "bfloat16"),
+    ],
 )
-def test_other_arrays_are_refused(array: np.ndarray, said: str) -> None:
+def test_other_arrays_are_refused(array: Any, said: str) -> None:
     with pytest.raises(DataError, match=f"mine: got .*{said}.*; accepted: "):
         pictures.from_array("mine", array)
 
@@ -281,9 +289,10 @@ def test_colour_and_grey() -> None:
     [
         ({"channels": 2}, "channels: got 2"),
         ({"size": 0}, "size: got 0"),
+        ({"size": 10**9}, "size: got 1000000000; accepted: up to 134,217,728 pixels in all"),
         ({"pixels": GREYS[:, :, 0]}, "pixels: got"),
     ],
-    ids=["channels", "size", "pixels"],
+    ids=["channels", "size", "large", "pixels"],
 )
 def test_other_forms_are_refused(change: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):

@@ -216,6 +216,22 @@ def test_cifar100(tmp_path: Path, labels: str, wanted: list[list[int]], form: st
         assert images.verified == (form == "python")  # of the binary form the package's hash alone is known
 
 
+def test_nothing_asks_for_the_names_of_the_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path / CIFAR100_PYTHON.folder, {n: x for n, x in hundred().items() if n != "meta"})
+    python = small(CIFAR100_PYTHON, hundred())
+    monkeypatch.chdir(tmp_path / CIFAR100_PYTHON.folder)
+    for root in (tmp_path, tmp_path / CIFAR100_PYTHON.folder, Path(".")):
+        images = read_cifar100(root, download=False, python=python)
+        assert_hundred(images, FINE)
+        assert images.verified
+    os.rename(tmp_path / CIFAR100_PYTHON.folder, tmp_path / "other")
+    with pytest.raises(FileNotFoundError):  # train and test alone may be anybody's
+        read_cifar100(tmp_path / "other", download=False, python=python)
+    ten = {n: x for n, x in batches().items() if n != "batches.meta"}
+    put(tmp_path / CIFAR10_PYTHON.folder, ten)
+    assert_ten(read_cifar10(tmp_path, download=False, python=small(CIFAR10_PYTHON, ten)))
+
+
 def test_a_download_of_cifar100(tmp_path: Path, server: Server) -> None:
     content = packed(CIFAR100, records())
     server.files["cifar-100-binary.tar.gz"] = content

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -128,9 +129,38 @@ def test_what_it_was_begun_from_belongs_to_a_run(run: Path, data: Data, tmp_path
     again = mgnet.fit(net(), data, **OPTIONS, init=run, out=out, resume=True)
     assert (again.rows, again.notes) == (history.rows, history.notes)
     assert checkpoint.load(out / BEST)["init"] == checkpoint.load(out / LAST)["init"]
-    for init in (None, other):
-        with pytest.raises(ValueError, match="init: got .*, but .* was begun with 'SHA-256"):
-            mgnet.fit(net(), data, **OPTIONS, init=init, out=out, resume=True)
+    said = (
+        f"^init: got {other} .*, but {out} was begun from weights of SHA-256 .*; accepted: what it was begun"
+    )
+    with pytest.raises(ValueError, match=said):
+        mgnet.fit(net(), data, **OPTIONS, init=other, out=out, resume=True)
+    with pytest.raises(
+        ValueError, match=f"^init: got {run} .*, but {other} was begun without init; accepted: no"
+    ):
+        mgnet.fit(net(), data, **OPTIONS, seed=5, init=run, out=other, resume=True)
+
+
+@pytest.mark.filterwarnings("ignore:init .* images are normalised")
+def test_a_run_goes_on_when_what_it_was_begun_from_is_gone(run: Path, data: Data, tmp_path: Path) -> None:
+    own = data.normalised_by((0.1, 0.2, 0.3), (0.5, 0.6, 0.7))
+    source, out, options = tmp_path / "source", tmp_path / "out", {**OPTIONS, "epochs": 2}
+    shutil.copytree(run, source)
+    whole, resumed = net(), net()
+    expected = mgnet.fit(whole, own, **options, init=source)
+
+    def stop(row: dict[str, Any]) -> None:
+        raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        mgnet.fit(net(), own, **options, init=source, out=out, on_epoch=stop)
+    shutil.rmtree(source)
+    history = mgnet.fit(resumed, own, **options, out=out, resume=True)
+    assert_same(weights(resumed), weights(whole))
+    assert history.test_accuracy == expected.test_accuracy
+    assert history.notes == expected.notes
+    assert checkpoint.load(out / BEST)["init"]
+    with pytest.raises(FileNotFoundError):
+        mgnet.fit(net(), own, **options, init=source, out=out, resume=True)
 
 
 def test_a_run_that_goes_on_does_not_begin_again(

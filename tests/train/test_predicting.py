@@ -116,6 +116,17 @@ def test_other_arguments_are_refused(folder: Path, tmp_path: Path) -> None:
         run.predict([], as_is=1)  # type: ignore[arg-type]
     with pytest.raises(DataError, match=r"pictures\[1\]: got an array of shape \(7,\)"):
         run.predict([COLOUR.test.images[0], np.zeros(7)])
+    for pictures in ([None], [b"a"], np.array(3)):
+        with pytest.raises(DataError, match=r"^pictures\[0\]: got .*; accepted: "):
+            run.predict(pictures)
+    for pictures in (None, 5, b"a", bytearray(b"a")):
+        with pytest.raises(TypeError, match="^pictures: got .*; accepted: files or arrays of pixels"):
+            run.predict(pictures)
+    (tmp_path / "x.npy").write_bytes(b"\x93NUMPY")
+    np.save(tmp_path / "o.npy", np.array([[None]]), allow_pickle=True)
+    for name in ("x.npy", "o.npy"):
+        with pytest.raises(DataError, match=f"^{tmp_path}/{name}: not a readable .*; accepted: an array of"):
+            run.predict(tmp_path / name)
     (tmp_path / "x.png").write_bytes(b"no")
     with pytest.raises(DataError, match=f"^{tmp_path}/x.png: "):
         run.predict(tmp_path / "x.png")
