@@ -121,5 +121,6 @@ def _require_like(name: str, x: Any, own: Tensor) -> None:
         raise ValueError(f"{name}: got {shown(x)}; accepted: a tensor of {own.dtype}")
     if x.shape != own.shape:
         raise ValueError(f"{name}: got shape {tuple(x.shape)}; accepted: {tuple(own.shape)}")
-    if not x.isfinite().all():
-        raise ValueError(f"{name}: got numbers that are not finite; accepted: finite ones")
+    if not x.to(own.dtype).isfinite().all():  # a wider type holds what is infinite in the model's
+        kind = str(own.dtype).removeprefix("torch.")
+        raise ValueError(f"{name}: got numbers that are not finite in {kind}; accepted: finite ones")
