@@ -158,7 +158,7 @@ def test_runs_that_cannot_be_asked(capsys: pytest.CaptureFixture[str], run: mgne
         ("a.ckpt", 4, "a.ckpt: model: does not take images of 3×16×16"),
         ("damaged.ckpt", 4, "damaged.ckpt: "),
         ("none", 2, "none: No such file"),
-        ("going on", 2, "RUN: got run, a run that has not ended"),
+        ("going on", 2, "RUN: got going on, a run that has not ended"),
     ):
         assert main(["predict", name, "0.png"]) == code
         out, err = capsys.readouterr()
