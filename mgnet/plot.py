@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from .core.words import legible
+
 __all__ = ["confusion_matrix", "images", "kernels", "learning_curves", "misclassified", "nodal", "nodal_map"]
 __all__ += ["predictions"]
 
@@ -277,11 +279,11 @@ def predictions(
         if picture is None:
             right.set_axis_off()
             continue
-        _show(left, np.moveaxis(np.asarray(picture), 0, -1), title or "")
-        names, shares = zip(*classes, strict=True)
+        _show(left, np.moveaxis(np.asarray(picture), 0, -1), legible(title or ""), parse_math=False)
+        names, shares = zip(*((legible(name), share) for name, share in classes), strict=True)
         bars = right.barh(range(len(names)), [100 * share for share in shares], color="tab:blue")
         right.bar_label(bars, [f"{100 * share:.1f} %" for share in shares], padding=2, fontsize="x-small")
-        right.set_yticks(range(len(names)), names, fontsize="x-small")
+        right.set_yticks(range(len(names)), names, fontsize="x-small", parse_math=False)
         right.set(xlim=(0, 125), xticks=())
         right.invert_yaxis()
         right.spines[:].set_visible(False)
@@ -324,7 +326,7 @@ def _grid(pictures: Sequence[np.ndarray], titles: Sequence[str], columns: int) -
     return figure
 
 
-def _show(ax: Any, picture: np.ndarray, title: str) -> None:
+def _show(ax: Any, picture: np.ndarray, title: str, **words: Any) -> None:
     grey, whole = picture.shape[-1] == 1, 255 if picture.dtype == np.uint8 else 1.0
     ax.imshow(picture[..., 0] if grey else picture, cmap="gray" if grey else None, vmin=0, vmax=whole)
-    ax.set_title(title, fontsize="x-small")
+    ax.set_title(title, fontsize="x-small", **words)

@@ -25,6 +25,9 @@ WAITING = {"OMP_WAIT_POLICY": "PASSIVE"}
 # Who has set one of these has chosen: of any OpenMP, of GNU's, of LLVM's and Intel's.
 CHOSEN = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
 
+# What no argument of a process can hold.
+SHIELD = "\0"
+
 COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
     "solve": (solve.declare, "solve -div(a grad u) + c u = f on an interval or in a box"),
     "train": (train.declare_train, "train a network on a published set or on pictures of your own"),
@@ -36,10 +39,19 @@ COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
+        for mark in (SHIELD, ascii(SHIELD)[1:-1]):  # as it is, and where the message quotes a value
+            message = message.replace(f"{mark}-", "-")
         raise CommandError(f"{message} (see '{self.prog} --help')")
 
     def print_help(self, file: Any = None) -> None:
         say(self.format_help().rstrip())  # argparse itself would hide that stdout is full or closed
+
+
+class _Command(_Parser):
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        # Here, before the type of an argument sees it, and for each of several. The parser above this one
+        # hands on all of a command's arguments as values of its own, which have to stay shielded.
+        return super()._get_value(action, arg_string.removeprefix(SHIELD))
 
 
 class _Version(argparse.Action):
@@ -67,9 +79,6 @@ def _run(argv: Sequence[str]) -> int:
         arguments = _parser().parse_args([_shielded(text) for text in argv])
     except SystemExit:  # argparse's way to end --help and --version; its errors are ours
         return DONE
-    for name, value in vars(arguments).items():
-        if isinstance(value, str) and value.startswith(" -"):
-            setattr(arguments, name, value[1:])
     run: Callable[[argparse.Namespace], int] = arguments.run
     return run(arguments)
 
@@ -78,7 +87,9 @@ def _parser() -> _Parser:
     about = "Multigrid by convolutions, and networks of them."
     parser = _Parser(prog="mgnet", allow_abbrev=False, description=about)
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and stop")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(
+        title="commands", metavar="COMMAND", required=True, parser_class=_Command
+    )
     form = argparse.RawDescriptionHelpFormatter
     for name, (declare, summary) in COMMANDS.items():
         texts: dict[str, Any] = {"help": summary, "description": summary, "formatter_class": form}
@@ -87,6 +98,7 @@ def _parser() -> _Parser:
 
 
 def _shielded(text: str) -> str:
-    # argparse takes '-2*x' for an option; with a blank in front it is a value. Our options have two dashes.
+    # argparse takes '-2*x' for an option, with another character in front for a value. Our options have two
+    # dashes.
     is_value = text.startswith("-") and not text.startswith("--") and text != "-h"
-    return f" {text}" if is_value else text
+    return f"{SHIELD}{text}" if is_value else text

@@ -46,7 +46,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from ..train.run_folder import result
 
     with refused(), failures():
-        path = result(Path(arguments.folder))
+        path = result("RUN", arguments.folder)
         run = runs.read(path)
         data = read_data(_dataset(arguments.dataset, run, path), arguments, run.spec)
         run.model.to(device)

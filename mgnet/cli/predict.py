@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.progress import telling
+from ..core.words import legible
 from .networks import declare_place, failures, find_device, import_modules
 from .shell import DAMAGED, DONE, USAGE, CommandError, reason, refused, report, say
+from .values import require_output
 
 if TYPE_CHECKING:
     from ..train.predicting import Input, Prediction
@@ -60,11 +62,8 @@ def declare_predict(parser: argparse.ArgumentParser) -> None:
 
 def _predict(arguments: argparse.Namespace) -> int:
     import_modules(arguments.modules)
-    if arguments.plot:
-        from .tables import require_writable
-
-        with refused("--plot: "):
-            require_writable(arguments.plot, (".png", ".pdf", ".svg"))
+    if arguments.plot is not None:
+        require_output("--plot", arguments.plot, (".png", ".pdf", ".svg"))
     paths = list(_paths(arguments.files))
     device = find_device(arguments.device)
     from ..checkpoint import blamed
@@ -72,7 +71,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     from ..train.run_folder import result
 
     with refused(), failures():
-        path = result(Path(arguments.folder))
+        path = result("RUN", arguments.folder)
         run = runs.read(path)
         run.model.to(device)
         with telling(lambda: "reading pictures"):
@@ -96,8 +95,11 @@ def _predict(arguments: argparse.Namespace) -> int:
 def _paths(names: Sequence[str]) -> Iterator[str]:
     """Yield files; a folder stands for the pictures in it, in the order of their names."""
     from ..data.pictures import ENDINGS, is_picture
+    from ..train.run_folder import path_of
 
     for name in names:
+        with refused():
+            path_of("FILE", name, "a picture, an array of NumPy, or a folder")
         if not Path(name).is_dir():
             yield name
             continue
@@ -169,7 +171,10 @@ def _row(answer: Prediction) -> dict[str, Any]:
 def _table(rows: Sequence[dict[str, Any]]) -> str:
     """Return a line for each picture: the file, and the best classes with their probabilities."""
     lines = [["file", "best", *[""] * (max(len(row["best"]) for row in rows) - 1)]]
-    lines += [[row["file"], *(f"{name} {share:.1%}" for name, share in row["best"])] for row in rows]
+    lines += [
+        [legible(row["file"]), *(f"{legible(name)} {share:.1%}" for name, share in row["best"])]
+        for row in rows
+    ]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip()

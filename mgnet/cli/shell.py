@@ -12,8 +12,10 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from ..core.signals import WORDS, until_signalled
+from ..core.words import legible
 
-__all__ = ["CommandError", "guarded", "hold_streams", "reason", "refused", "report", "say", "table"]
+__all__ = ["CommandError", "code_of", "guarded", "hold_streams", "reason", "refused", "report", "say"]
+__all__ += ["table"]
 
 DONE, INTERNAL, USAGE, NOT_CONVERGED, DAMAGED, RESOURCES = 0, 1, 2, 3, 4, 5
 BROKEN_PIPE = 141  # 128 + the signal's number, as a shell says it
@@ -74,9 +76,14 @@ def _failed(error: Exception) -> int:
     if of_torch or isinstance(error, MemoryError):
         return report(f"error: {str(error) or 'out of memory'}", RESOURCES)
     if isinstance(error, OSError):
-        return report(f"error: {reason(error)}", RESOURCES if error.errno in _FULL else USAGE)
+        return report(f"error: {reason(error)}", code_of(error))
     fault = f"{type(error).__name__}: {error}"
     return report(f"internal error: {fault} (MGNET_TRACEBACK=1 shows where)", INTERNAL)
+
+
+def code_of(error: OSError) -> int:
+    """Return the exit code of what the system refuses: whether it lacks something, or cannot do it."""
+    return RESOURCES if error.errno in _FULL else USAGE
 
 
 def reason(error: OSError) -> str:
@@ -95,7 +102,7 @@ def report(message: str, code: int) -> int:
 
 
 def say(text: str) -> None:
-    """Print on stdout; what the stream's encoding lacks becomes an escape."""
+    """Print on stdout; what cannot be seen, or what the stream's encoding lacks, becomes an escape."""
     with _standard_output():
         print(_printable(text, sys.stdout))
 
@@ -120,10 +127,11 @@ def table(figures: Mapping[str, Any]) -> str:
 def _figure(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
-    return "-" if value is None else str(value)
+    return "-" if value is None else legible(str(value))
 
 
 def _printable(text: str, stream: Any) -> str:
+    text = "\n".join(map(legible, text.split("\n")))  # a name's own line break is the table's matter
     encoding = getattr(stream, "encoding", None) or "ascii"
     return text.encode(encoding, "backslashreplace").decode(encoding)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .problem import SIDES, Posed, inputs, problem
 from .shell import DONE, NOT_CONVERGED, CommandError, refused, report, say, table
-from .values import AXES, constant, expression, whole
+from .values import AXES, constant, expression, require_output, whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,7 +67,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``mgnet solve`` to the parser of this command alone."""
 
     def option(name: str, metavar: str | tuple[str, ...], text: str, **more: Any) -> None:
-        parser.add_argument(name, metavar=metavar, help=text, type=_unshielded, **more)
+        parser.add_argument(name, metavar=metavar, help=text, **more)
 
     def flag(name: str, text: str) -> None:
         parser.add_argument(name, action="store_true", help=text)
@@ -113,10 +113,6 @@ def declare(parser: argparse.ArgumentParser) -> None:
     flag("--json", "print one JSON object and nothing else")
     parser.set_defaults(run=_solve)
     parser.epilog = EPILOG
-
-
-def _unshielded(text: str) -> str:
-    return text[1:] if text.startswith(" -") else text  # see cli._shielded
 
 
 def _solve(arguments: argparse.Namespace) -> int:
@@ -263,13 +259,8 @@ def _require_writable(arguments: argparse.Namespace) -> None:
         if path is None:
             continue
         from ..core.extras import require
-        from .tables import require_writable
 
-        try:
-            with refused(f"{option}: "):
-                require_writable(path, endings)
-        except OSError as error:
-            raise CommandError(f"{option}: {path} cannot be written: {error.strerror}") from error
+        require_output(option, path, endings)
         if path.lower().endswith(".vtr"):
             try:
                 require("pyevtk", "files")

@@ -101,7 +101,11 @@ def _names(text: str) -> list[str]:
 
 
 def _class_weights(text: str) -> str | list[float]:
-    return [real(part.strip()) for part in text.split(",")] if text[:1] in "0123456789.+-" else text
+    if "," not in text:
+        with suppress(ValueError):
+            return [float(text)]
+        return text.strip()
+    return [real(part.strip()) for part in text.split(",")]
 
 
 def declare_models(parser: argparse.ArgumentParser) -> None:
@@ -135,6 +139,7 @@ def _train(arguments: argparse.Namespace) -> int:
 def _require_seeds(arguments: argparse.Namespace) -> None:
     """Refuse what only a later seed would find out."""
     from ..core.checks import count
+    from ..train.beginning import require_apart
     from ..train.loop import SEEDS
     from ..train.run_folder import require_free
 
@@ -143,6 +148,8 @@ def _require_seeds(arguments: argparse.Namespace) -> None:
         for k in range(arguments.seeds):
             if out := _out(arguments, arguments.seed + k):
                 require_free(out, arguments.resume, arguments.overwrite)
+                if arguments.init is not None:
+                    require_apart(arguments.init, out)
 
 
 def _out(arguments: argparse.Namespace, seed: int) -> Path | None:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from .shell import DAMAGED, CommandError, reason, refused
+from .shell import DAMAGED, CommandError, code_of, reason, refused
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .tables import Table
 
 __all__ = ["AXES", "constant", "dimensions", "expression", "function", "is_accepted", "is_array", "mask"]
-__all__ += ["reading", "values_of", "whole"]
+__all__ += ["reading", "require_output", "values_of", "whole"]
 
 AXES = ("x", "y", "z")
 
@@ -125,3 +125,15 @@ def reading(option: str) -> Iterator[None]:
             yield
     except OSError as error:
         raise CommandError(f"{option}: {reason(error)}") from error
+
+
+def require_output(option: str, path: str, endings: Collection[str]) -> None:
+    """Refuse an option's file, unless one with such an ending could be written there now."""
+    from .tables import require_writable
+
+    try:
+        with refused(f"{option}: "):
+            require_writable(path, endings)
+    except OSError as error:  # it may name the file that was tried, which nobody has asked for
+        message = f"{option}: {path} cannot be written: {error.strerror}"
+        raise CommandError(message, code_of(error)) from error

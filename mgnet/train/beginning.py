@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from ..data import Data
 from . import runs
 from .run_folder import result
 
-__all__ = ["Beginning", "Source", "beginning", "noted", "read"]
+__all__ = ["Beginning", "Source", "beginning", "noted", "read", "require_apart"]
 
 # Parts of a spec that weights speak for themselves, by their shapes.
 SIZES = ("num_classes", "in_channels", "image_size")
@@ -53,16 +52,7 @@ def read(init: Any, out: Path | None) -> Source:
         made = init.spec["name"] if init.spec else "a run"
         kept = {name: x.detach().clone() for name, x in init.model.state_dict().items()}
         return Source(made, kept, init.spec, init.classes, tuple(init.mean), tuple(init.std))
-    if not isinstance(init, str | os.PathLike) or not isinstance(os.fspath(init), str):
-        raise TypeError(f"init: got {shown(init)}; accepted: the folder of a run, or a checkpoint")
-    if not os.fspath(init).strip() or "\0" in os.fspath(init):
-        raise ValueError(f"init: got {os.fspath(init)!r}; accepted: the folder of a run, or a checkpoint")
-    try:
-        path = result(Path(init))
-    except ValueError as error:
-        raise ValueError(f"init: {error}") from None
-    if out is not None and path.resolve().parent == out.resolve():
-        raise ValueError(f"init: got {init}, where out is; accepted: another folder, or resume to go on")
+    path = require_apart(init, out)
     state = runs.saved(path)
     with blamed(path):
         weights = entry(state, "model", dict, "a dictionary of tensors")
@@ -72,6 +62,14 @@ def read(init: Any, out: Path | None) -> Source:
         spec = entry(state, "spec", dict | None, "a dictionary")
         classes, mean, std = runs.belongings(state)
     return Source(str(init), weights, spec, classes, tuple(mean), tuple(std))
+
+
+def require_apart(init: Any, out: Path | None) -> Path:
+    """Return the checkpoint to begin from, which does not lie in the folder of the run that begins."""
+    path = result("init", init)
+    if out is not None and path.resolve().parent == out.resolve():
+        raise ValueError(f"init: got {init}, where out is; accepted: another folder, or resume to go on")
+    return path
 
 
 def beginning(source: Source, model: nn.Module, data: Data) -> Beginning:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..core.checks import choice, number, shown
+from ..core.checks import number, shown
 from ..core.kinds import is_array
 from ..data import Data
 from .beginning import Beginning
@@ -97,16 +98,18 @@ def class_weights(wanted: Any, data: Data) -> tuple[float, ...] | None:
     if wanted is None:
         return None
     counts = torch.bincount(data.train.labels.cpu(), minlength=data.num_classes).tolist()
-    if isinstance(wanted, str):
-        choice("class_weights", wanted, ("balanced",))
+    if isinstance(wanted, str) and wanted == "balanced":
         given = [1 / n if n else 0.0 for n in counts]
     elif is_array(wanted) and len(wanted) == len(counts):
         given = [number("class_weights", weight) for weight in wanted]
     else:
         accepted = f"'balanced', or {len(counts)} numbers, one for each class"
-        raise (ValueError if is_array(wanted) else TypeError)(
+        raise (ValueError if is_array(wanted) or isinstance(wanted, str) else TypeError)(
             f"class_weights: got {shown(wanted)}; accepted: {accepted}"
         )
+    # Only ratios count, and a sum of large ones would overflow; a power of two rounds nothing.
+    exponent = math.frexp(max(given))[1]
+    given = [math.ldexp(weight, -exponent) for weight in given]
     mean = sum(n * weight for n, weight in zip(counts, given, strict=True)) / sum(counts)
     if min(given) < 0 or not mean > 0:
         accepted = "numbers of at least 0, and above 0 for a class that has training images"

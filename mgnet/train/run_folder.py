@@ -9,9 +9,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..core.checks import shown
 from ..core.files import beside, durable, locked, sweep
 
-__all__ = ["BEST", "CSV", "JSON", "LAST", "claimed", "folder", "require_free", "result"]
+__all__ = ["BEST", "CSV", "JSON", "LAST", "claimed", "folder", "path_of", "require_free", "result"]
 
 # Where a run can go on, the weights that it ended with, and its figures.
 FILES = LAST, BEST, CSV, JSON = "last.ckpt", "model.ckpt", "history.csv", "history.json"
@@ -22,23 +23,27 @@ LACKING = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 def folder(out: Any) -> Path | None:
     """Return the folder that an argument names, None for None."""
-    if out is None:
-        return None
-    if not isinstance(out, str | os.PathLike) or not isinstance(os.fspath(out), str):
-        raise TypeError(f"out: got {out!r}; accepted: the path of a folder")
-    if not os.fspath(out).strip() or "\0" in os.fspath(out):
-        raise ValueError(f"out: got {os.fspath(out)!r}; accepted: the path of a folder")
-    return Path(out)
+    return None if out is None else path_of("out", out, "the path of a folder")
 
 
-def result(path: Path) -> Path:
+def path_of(name: str, value: Any, accepted: str) -> Path:
+    """Return the path that an argument is; an empty one, which would be the current folder, is none."""
+    if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
+        raise TypeError(f"{name}: got {shown(value)}; accepted: {accepted}")
+    if not os.fspath(value).strip() or "\0" in os.fspath(value):
+        raise ValueError(f"{name}: got {shown(os.fspath(value))}; accepted: {accepted}")
+    return Path(value)
+
+
+def result(name: str, value: Any) -> Path:
     """Return the checkpoint that a run has ended with, by its folder; a file is meant as it is."""
+    path = path_of(name, value, "the folder of a run, or a checkpoint in it")
     if not path.is_dir() or (path / BEST).exists():
         return path / BEST if path.is_dir() else path
     if (path / LAST).exists():
         accepted = f"one that has, or {path / LAST} as it is"
-        raise ValueError(f"{path}: got a run that has not ended; accepted: {accepted}")
-    raise ValueError(f"{path}: got a folder without {BEST}; accepted: that of a run")
+        raise ValueError(f"{name}: got {path}, a run that has not ended; accepted: {accepted}")
+    raise ValueError(f"{name}: got {path}, a folder without {BEST}; accepted: that of a run")
 
 
 @contextmanager

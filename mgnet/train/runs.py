@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -155,8 +154,7 @@ def load_run(path: str | os.PathLike[str]) -> Run:
     >>> len(run.predict(data.test.images[:3]))
     3
     """
-    instance("path", path, str | os.PathLike, "the folder of a run, or a checkpoint in it")
-    return read(result(Path(path)))
+    return read(result("path", path))
 
 
 def read(path: str | os.PathLike[str]) -> Run:

@@ -200,13 +200,13 @@ def test_unknown_data(capsys: pytest.CaptureFixture[str]) -> None:
 def test_folders_and_files_that_are_no_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert "No such file" in complaint(capsys, 2, "evaluate", "nowhere")
     os.mkdir("empty")
-    assert f"empty: got a folder without {BEST}; accepted: that of a run" in complaint(
+    assert f"RUN: got empty, a folder without {BEST}; accepted: that of a run" in complaint(
         capsys, 2, "evaluate", "empty"
     )
     figures = trained(capsys)
     os.unlink(f"run/{BEST}")
     words = complaint(capsys, 2, "evaluate", "run")
-    assert f"run: got a run that has not ended; accepted: one that has, or run/{LAST} as it is" in words
+    assert f"RUN: got run, a run that has not ended; accepted: one that has, or run/{LAST} as it is" in words
     assert answer(capsys, "evaluate", f"run/{LAST}")["test_accuracy"] == figures["test_accuracy"]
     os.mkdir(f"run/{BEST}")
     assert f"run/{BEST}: got a folder; accepted: a file" in complaint(capsys, 4, "evaluate", "run")

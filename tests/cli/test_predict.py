@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +167,7 @@ def test_runs_that_cannot_be_asked(capsys: pytest.CaptureFixture[str], run: mgne
         ("a.ckpt", 4, "a.ckpt: model: does not take images of 3×16×16"),
         ("damaged.ckpt", 4, "damaged.ckpt: "),
         ("none", 2, "none: No such file"),
-        ("going on", 2, "got a run that has not ended"),
+        ("going on", 2, "RUN: got going on, a run that has not ended"),
     ):
         assert main(["predict", name, "0.png"]) == code
         out, err = capsys.readouterr()
@@ -195,3 +196,37 @@ def test_older_runs_have_numbers_for_names(capsys: pytest.CaptureFixture[str], r
     np.testing.assert_array_equal(
         [share for _, share in row["best"]], [s for _, s in run.predict("0.png")[0].best]
     )
+
+
+STRANGE = ["-dash.png", " -blank.png", "a\x1b[31mb\nc.png", os.fsdecode(b"bad\xff.png"), r"$\frac$.png"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_any_name_of_a_file(capsys: pytest.CaptureFixture[str], run: mgnet.Run) -> None:
+    for name in STRANGE:
+        Path(name).write_bytes(Path("0.png").read_bytes())
+    assert main(["predict", "run", "--plot", "x.png", "--", *STRANGE]) == 0
+    out, err = capsys.readouterr()
+    assert err == "" and len(out.splitlines()) == 1 + len(STRANGE)
+    assert r"a\x1b[31mb\nc.png  " in out and r"bad\udcff.png  " in out
+    assert all(line.isprintable() for line in out.splitlines())
+    with Image.open("x.png") as figure:
+        assert min(figure.size) > 100
+    found, _ = said(capsys, "run", *STRANGE)
+    assert [row["file"] for row in found["predictions"]] == STRANGE
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["run", "0.png", "--plot", "none/x.png"], "--plot: none/x.png cannot be written: No such file"),
+        (["run", "0.png", "--plot", ""], "--plot: : the name must end in .png"),
+        (["run", "0.png", ""], "FILE: got ''; accepted: a picture, "),
+        (["", "0.png"], "RUN: got ''; accepted: the folder of a run, or a checkpoint in it"),
+    ],
+)
+def test_names_that_are_none(
+    capsys: pytest.CaptureFixture[str], run: mgnet.Run, argv: list[str], words: str
+) -> None:
+    assert main(["predict", *argv]) == 2
+    assert capsys.readouterr().err.startswith(f"mgnet: error: {words}")

@@ -198,10 +198,15 @@ def test_classes_that_count(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (2, "nowhere: No such file", [*TRAIN, "--init", "nowhere"]),
         (2, "init: got ''", [*TRAIN, "--init", ""]),
-        (2, "got a folder without model.ckpt", [*TRAIN, "--init", "."]),
+        (2, "got ., a folder without model.ckpt", [*TRAIN, "--init", "."]),
         (2, "freeze: got 'nothing'; accepted: features, classifier", [*TRAIN, "--freeze", "nothing"]),
         (2, "--freeze: got ','; accepted: names", [*TRAIN, "--freeze", ","]),
-        (2, "class_weights: got 'even'", [*TRAIN, "--class-weights", "even"]),
+        (2, "class_weights: got 'even'; accepted: 'balanced', or", [*TRAIN, "--class-weights", "even"]),
+        (2, "accepted: numbers of at least 0", [*TRAIN, "--class-weights", "-1" + ",1" * 9]),
+        (2, "accepted: 'balanced', or 10", [*TRAIN, "--class-weights", " 1,1,1"]),
+        (2, "class_weights: got nan; accepted: a finite", [*TRAIN, "--class-weights", "nan" + ",1" * 9]),
+        (2, "class_weights: got inf; accepted: a finite", [*TRAIN, "--class-weights", "inf" + ",1" * 9]),
+        (2, "unrecognized arguments: -x (see", [*TRAIN, "-x"]),
         (2, "--class-weights: got 'x'; accepted: a number", [*TRAIN, "--class-weights", "1,x"]),
         (2, "class_weights: got [1.0, 2.0]; accepted: 'balanced', or 10", [*TRAIN, "--class-weights", "1,2"]),
         (2, "milestones: got (0.5, 1.5)", [*TRAIN, "--milestones", "0.5,1.5"]),
@@ -275,3 +280,18 @@ def test_two_processes_begin_from_a_run(tmp_path: Path) -> None:
     done = finished(*torchrun, "-m", "mgnet", *run, *out.split(), f"{len(torchrun)}b", env=one, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("goes on from epoch 2 with 2 epochs instead of 1") == 1
+
+
+def test_a_beginning_in_the_folder_of_a_later_seed(capsys: pytest.CaptureFixture[str]) -> None:
+    seeds = [*TRAIN, "--seeds", "2", "--out", "sd"]
+    answer(capsys, *seeds)
+    before = Path("sd", "seed0", BEST).read_bytes()
+    words = complaint(capsys, 2, *seeds, "--init", "sd/seed1", "--overwrite")
+    assert "init: got sd/seed1, where out is" in words
+    assert Path("sd", "seed0", BEST).read_bytes() == before
+
+
+@pytest.mark.parametrize("option", ["--freeze", "--init", "--import", "--option"])
+def test_a_value_may_begin_with_a_dash(capsys: pytest.CaptureFixture[str], option: str) -> None:
+    words = complaint(capsys, 2, *TRAIN, option, "-x")
+    assert "-x" in words and " -x'" not in words and "x00" not in words and "\0" not in words

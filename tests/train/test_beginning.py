@@ -257,7 +257,7 @@ def test_a_new_layer_is_not_frozen(run: Path, data: Data) -> None:
         (TypeError, "init: got 3; accepted: the folder of a run, or a checkpoint", 3),
         (ValueError, "init: got ''", ""),
         (FileNotFoundError, "nowhere", "nowhere"),
-        (ValueError, "init: .*: got a folder without model.ckpt; accepted: that of a run", "."),
+        (ValueError, "init: got ., a folder without model.ckpt; accepted: that of a run", "."),
     ],
 )
 def test_what_is_no_run(
@@ -283,7 +283,7 @@ def test_a_run_does_not_begin_from_itself(run: Path, data: Data) -> None:
 def test_a_run_that_has_not_ended(run: Path, data: Data, tmp_path: Path) -> None:
     (tmp_path / LAST).write_bytes((run / LAST).read_bytes())
     with pytest.raises(
-        ValueError, match=f"init: .*: got a run that has not ended; accepted: .*{LAST} as it is"
+        ValueError, match=f"init: got .*, a run that has not ended; accepted: .*{LAST} as it is"
     ):
         mgnet.fit(net(), data, **OPTIONS, init=tmp_path)
     mgnet.fit(net(), data, **OPTIONS, init=tmp_path / LAST)

@@ -230,7 +230,7 @@ def test_a_rare_class_is_found_where_it_counts(data: Data) -> None:
 @pytest.mark.parametrize(
     ("error", "message", "wanted"),
     [
-        (ValueError, r"class_weights: got 'even'; accepted: one of \('balanced',\)", "even"),
+        (ValueError, r"class_weights: got 'even'; accepted: 'balanced', or 10 numbers", "even"),
         (ValueError, "class_weights: got .*; accepted: 'balanced', or 10 numbers, one for each", [1, 2]),
         (ValueError, "class_weights: got .*; accepted: numbers of at least 0", [-1.0, *[1] * 9]),
         (ValueError, "class_weights: got .*; accepted: numbers of at least 0", [0.0] * 10),
@@ -307,3 +307,8 @@ def test_what_is_no_answer(data: Data) -> None:
         mgnet.fit(small(), data, **PLAIN, on_epoch=3)
     with pytest.raises(TypeError, match="on_epoch: returned 'no'; accepted: None, or True to stop"):
         mgnet.fit(small(), data, **PLAIN, on_epoch=lambda _: "no")
+
+
+@pytest.mark.parametrize("size", [1e308, 1.5e-323])
+def test_large_and_small_weights_count_by_their_ratios(size: float) -> None:
+    assert class_weights([size] * 3, counted(10, 30, 60)) == (1, 1, 1)

@@ -94,11 +94,11 @@ def test_a_run_is_its_folder_or_a_checkpoint_of_it(folder: Path, tmp_path: Path)
         np.testing.assert_array_equal(
             mgnet.load_run(path).predict(COLOUR.test.images[:1])[0].probabilities, expected
         )
-    with pytest.raises(ValueError, match=f"got a folder without {BEST}; accepted: that of a run"):
+    with pytest.raises(ValueError, match=f"path: got .*, a folder without {BEST}; accepted: that of a run"):
         mgnet.load_run(tmp_path)
     checkpoint.save(tmp_path / LAST, checkpoint.load(folder / LAST))
     with pytest.raises(
-        ValueError, match="got a run that has not ended; accepted: one that has, or .*last.ckpt"
+        ValueError, match="path: got .*, a run that has not ended; accepted: one that has, or .*last.ckpt"
     ):
         mgnet.load_run(tmp_path)
     assert mgnet.load_run(tmp_path / LAST).classes == COLOUR.classes
@@ -200,3 +200,10 @@ def test_classes_without_a_name_are_numbers(folder: Path) -> None:
     assert answer.class_name == str(answer.label)
     few = replace(run, classes=["a", "b"]).predict(COLOUR.test.images[0])[0]
     assert few.classes == ["a", "b", *map(str, range(2, 10))]
+
+
+@pytest.mark.parametrize("path", ["", " ", "a\0b"])
+def test_what_is_no_path_of_a_run(path: str) -> None:
+    with pytest.raises(ValueError, match="path: got .*; accepted: the folder of a run") as caught:
+        mgnet.load_run(path)
+    assert not isinstance(caught.value, mgnet.CheckpointError)
