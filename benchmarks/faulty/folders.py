@@ -231,7 +231,11 @@ def _another_after_an_unfinished(out: Path) -> str:
 
 def _resumed_as_another(out: Path) -> str:
     begin(out)
-    return refused(out, "--resume", "--lr", "0.5") or refused(out, "--resume", "--seed", "7") or _goes_on(out)
+    return (
+        refused(out, "--resume", "--momentum", "0.5")
+        or refused(out, "--resume", "--seed", "7")
+        or _goes_on(out)
+    )
 
 
 def _overwritten(out: Path) -> str:

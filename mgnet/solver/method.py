@@ -353,7 +353,8 @@ def attempt(
             rows = project(system.constants) if system.constants else b
             rows = rows if system.problem.region.whole else system.A.kept(rows)
             found = method.solve(rows, held, guess, stopping)
-            return _with_data(found, b, rows) if system.constants else found
+            projected = system.constants and system.problem.compatible == "project"
+            return _with_data(found, b, rows) if projected else found
         except NonFiniteError:
             blame()
             u = b.new_full((b.shape[0], *system.problem.node_shape), math.nan)
@@ -363,8 +364,6 @@ def attempt(
 def _with_data(found: Found, b: Tensor, rows: Tensor) -> Found:
     """Add to the estimates what the rounding of loads becomes, where most of them has been taken out."""
     share = (largest(b) / largest(rows)).nan_to_num(0.0, 0.0, 0.0)
-    if not bool((share > 2).any()):  # below, it is lost in the rounding of the rest
-        return found
     more, look = torch.finfo(b.dtype).eps * share.double() * largest(found.u).double(), found.look_again
     return Found(found.u, found.outcome.widened(more), look and (lambda: look().widened(more)))
 
