@@ -118,7 +118,7 @@ def test_it_is_put_back_whatever_ends_the_run(data: Data, tmp_path: Path) -> Non
     [
         (
             ValueError,
-            "freeze: got 'level'; accepted: modules .* model.named_modules.. names them: levels, levels10, head$",
+            "freeze: got 'level'; accepted: modules .*named_modules.. names them: levels, levels10, head$",
             "level",
         ),
         (ValueError, r"freeze: got 'levels.2'; accepted: modules of .*: levels.0, levels.1$", "levels.2"),
