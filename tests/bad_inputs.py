@@ -378,7 +378,7 @@ def training() -> Iterator[Bad]:
         model=(3, "resnet20"),
         image=(3, "image", data.test.images[0]),
         label=(-1, 1.5, "word", 1000),
-        size=COUNTS[:5],
+        size=(*COUNTS[:5], 33),
         step=COUNTS[:5],
         value=("word", NAN),
     )

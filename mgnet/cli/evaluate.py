@@ -48,9 +48,12 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     with refused(), failures():
         path = result("RUN", arguments.folder)
         run = runs.read(path)
-        data = read_data(_dataset(arguments.dataset, run, path), arguments, run.spec)
+        dataset = _dataset(arguments.dataset, run, path)
+        data = read_data(dataset, arguments, run.spec)
         run.model.to(device)
-        _require_fit(run, data, path)
+        # Whose fault it is that images do not fit: a name says which they are, but for those of a folder.
+        blamed = "--data" if arguments.dataset is None or dataset == "folder" else "--dataset"
+        _require_fit(run, data, path, blamed)
         test = data.test.normalised_by(run.mean, run.std)
         digest = test.digest()
         if data.name == run.dataset and run.digests.get("test", digest) != digest:
@@ -75,7 +78,7 @@ def _dataset(asked: str | None, run: Run, path: Path) -> str:
     return asked or run.dataset
 
 
-def _require_fit(run: Run, data: Data, path: Path) -> None:
+def _require_fit(run: Run, data: Data, path: Path, blamed: str) -> None:
     """Refuse images that the model does not take; where they are as it says, that is the file's fault."""
     from ..checkpoint import CheckpointError
     from ..train import preflight
@@ -93,11 +96,11 @@ def _require_fit(run: Run, data: Data, path: Path) -> None:
     if not fits:
         got = f"{data.name} has images of {'×'.join(map(str, data.shape))} in {data.num_classes} classes"
         accepted = f"{run.spec['name']} accepts {channels}×{size}×{size} in {classes}"
-        raise CommandError(f"--dataset: {got}; {accepted}")
-    _require_classes(run.classes, data)
+        raise CommandError(f"{blamed}: {got}; {accepted}")
+    _require_classes(run.classes, data, blamed)
 
 
-def _require_classes(classes: list[str] | None, data: Data) -> None:
+def _require_classes(classes: list[str] | None, data: Data, blamed: str) -> None:
     """Refuse images of classes with other names than those of the run, or in another order."""
     from ..core.checks import shown
 
@@ -106,4 +109,4 @@ def _require_classes(classes: list[str] | None, data: Data) -> None:
     for label, (own, others) in enumerate(zip_longest(classes, data.classes)):
         if own != others:
             got = f"class {label} of {data.name} is {shown(others)}, and {shown(own)} in the run"
-            raise CommandError(f"--dataset: got other classes: {got}; accepted: {shown(classes)}")
+            raise CommandError(f"{blamed}: got other classes: {got}; accepted: {shown(classes)}")

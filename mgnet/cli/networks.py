@@ -97,6 +97,9 @@ def read_data(
     if dataset in ("mnist", "fashion-mnist") and sizes["image_size"] == 32:
         more["pad"] = 2
     if dataset == "folder":
+        if arguments.data is None and not os.environ.get("MGNET_DATA"):
+            accepted = "--data DIR, where each class has a folder of pictures"
+            raise CommandError(f"--data: got none; accepted with --dataset folder: {accepted}")
         more |= {"size": sizes["image_size"], "channels": sizes["in_channels"]}
         more["damaged"] = "skip" if arguments.skip_damaged else "refuse"
     elif arguments.skip_damaged:

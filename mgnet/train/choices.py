@@ -75,7 +75,7 @@ def frozen(model: nn.Module, names: Sequence[str]) -> Iterator[list[nn.Module]]:
 
 
 def _there(name: str, modules: dict[str, nn.Module], parameters: dict[str, nn.Parameter]) -> str:
-    """List what could have been meant: what is in the module that the first words of a name are."""
+    """Say what could have been meant: what is in the module that the first words of a name are."""
     inside = name
     while inside and not any(p.startswith(f"{inside}.") for p in parameters):
         inside = inside.rpartition(".")[0]
@@ -83,7 +83,10 @@ def _there(name: str, modules: dict[str, nn.Module], parameters: dict[str, nn.Pa
     within = dict.fromkeys(
         start + p.removeprefix(start).partition(".")[0] for p in parameters if p.startswith(start)
     )
-    return _cut([n for n in within if n in modules or n in parameters])
+    found = [n for n in within if n in modules or n in parameters]
+    # A list of bare numbers, as in Sequential, would not say what they are.
+    kind = "modules" if all(n in modules for n in found) else "parameters"
+    return f"{kind} of the model, as model.named_{kind}() names them: {_cut(found)}"
 
 
 def _cut(names: Sequence[str]) -> str:

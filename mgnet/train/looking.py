@@ -29,11 +29,12 @@ def occlusion(
     model : torch.nn.Module
         Maps images to scores; used in evaluation mode, and left in the mode it was in.
     image : torch.Tensor, shape (channels, height, width)
-        Normalised, as ``data.test[0][0]`` is.
+        Normalised, as ``data.test[0][0]`` is, and what :meth:`mgnet.Run.tensor` returns for a picture.
     label : int, optional
         The class; by default the one with the highest score.
     size : int, default 5
-        Width and height of the square in pixels; at the border less of it is in the image.
+        Width and height of the square in pixels, up to those of the image; at the border less of it is in
+        the image.
     step : int, default 1
         Pixels between the centres of neighbouring squares, the first of which is the first pixel.
     value : float, default 0
@@ -56,8 +57,13 @@ def occlusion(
     """
     instance("model", model, nn.Module, "a torch.nn.Module")
     if not isinstance(image, Tensor) or image.ndim != 3 or not image.is_floating_point():
-        raise TypeError(f"image: got {shown(image)}; accepted: a normalised image (channels, height, width)")
-    size, step, value = count("size", size), count("step", step), number("value", value)
+        accepted = (
+            "a normalised image (channels, height, width), as data.test[0][0] and run.tensor(picture) are"
+        )
+        raise TypeError(f"image: got {shown(image)}; accepted: {accepted}")
+    # A larger square would cover the image wherever it stands: a constant map, which tells nothing.
+    size = count("size", size, 1, min(image.shape[1:]))
+    step, value = count("step", step), number("value", value)
     image = image.detach().to(place_of(model, image.device))
     with evaluating(model):
         scores: Any = model(image[None])

@@ -15,7 +15,7 @@ from torch import nn
 from ..data import Split, digits, pictures
 from .judging import DivergedError, predict
 
-__all__ = ["Form", "Input", "Prediction", "answers", "prepare"]
+__all__ = ["Form", "Input", "Prediction", "answers", "normalised", "prepare"]
 
 DARK_ON_LIGHT = 0.5  # how far the edge of a picture is from that of the training images, to be inverted
 
@@ -168,6 +168,25 @@ def _is_opposite(image: np.ndarray, border: float | None) -> bool:
     return bool(abs(np.median(edge) / 255 - border) > DARK_ON_LIGHT)
 
 
+def normalised(inputs: Sequence[Input], mean: Sequence[float], std: Sequence[float]) -> Split:
+    """Return pictures as a network gets them, which is how its training images were normalised.
+
+    Parameters
+    ----------
+    inputs : sequence of Input
+        As :func:`prepare` returns them.
+    mean, std : sequence of float
+        Of the training images.
+
+    Returns
+    -------
+    Split
+        All its labels are 0, since nobody knows them.
+    """
+    images = torch.from_numpy(np.stack([each.image for each in inputs]))
+    return Split(images, torch.zeros(len(images), dtype=torch.int64), mean, std)
+
+
 def answers(
     model: nn.Module,
     inputs: Sequence[Input],
@@ -200,8 +219,7 @@ def answers(
     """
     if not inputs:
         return []
-    images = torch.from_numpy(np.stack([each.image for each in inputs]))
-    scores = predict(model, Split(images, torch.zeros(len(images), dtype=torch.int64), mean, std))
+    scores = predict(model, normalised(inputs, mean, std))
     shares = scores.double().softmax(1).cpu().numpy()
     names = [*classes, *map(str, range(len(classes), shares.shape[1]))]
     if not math.isfinite(shares.sum()):

@@ -165,7 +165,15 @@ def _milestones(name: str, value: Any) -> tuple[float, ...]:
 
 
 def _optional(plain: Callable[[str, Any], Any], none: Any = None) -> Callable[[str, Any], Any]:
-    return lambda name, value: none if value is None else plain(name, value)
+    def checked(name: str, value: Any) -> Any:
+        if value is None:
+            return none
+        try:
+            return plain(name, value)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{error}, or None") from None
+
+    return checked
 
 
 _some = partial(count, most=MOST)

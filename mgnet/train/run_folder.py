@@ -92,7 +92,8 @@ def require_free(out: Path, resume: bool = False, overwrite: bool = False) -> No
     if not there or overwrite:
         return
     if not resume:
-        accepted = "another folder, resume to go on with that run, or overwrite to remove it"
+        asked = "resume (--resume) to go on with that run, or overwrite (--overwrite) to remove it"
+        accepted = f"another folder, {asked}"
         raise ValueError(f"out: got {out}, which holds a run ({', '.join(there)}); accepted: {accepted}")
     if LAST not in there:
         got = f"{out}, which holds {', '.join(there)} and no {LAST} to resume from"

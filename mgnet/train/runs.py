@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .. import checkpoint, models
 from ..checkpoint import blamed
@@ -16,7 +16,7 @@ from ..core.checks import choice, count, entry, flag, instance, number, positive
 from ..data.pictures import LARGEST
 from ..data.splits import FORMS
 from .history import History
-from .predicting import Form, Prediction, answers, prepare
+from .predicting import Form, Prediction, answers, normalised, prepare
 from .preflight import require_finite
 from .run_folder import result
 
@@ -28,7 +28,7 @@ FORMATS = (1, 2, 3)
 MEASURED = ("epoch", "seconds", "images_per_second")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """A trained model, and what belongs to it.
 
@@ -64,6 +64,12 @@ class Run:
     recipe: dict[str, Any]
     history: History
     form: Form
+
+    def __repr__(self) -> str:
+        classes = self.spec["num_classes"] if self.classes is None else len(self.classes)
+        accuracy = self.history.test_accuracy
+        test = "" if accuracy is None else f", test accuracy {accuracy:.2%}"
+        return f"Run({self.spec['name']} on {self.dataset}, {classes} classes{test})"
 
     def predict(self, pictures: Any, *, invert: bool | None = None, as_is: bool = False) -> list[Prediction]:
         """Say what pictures show.
@@ -107,6 +113,43 @@ class Run:
             for i, picture in enumerate(_several(pictures))
         ]
         return answers(self.model, inputs, self.mean, self.std, self.classes or ())
+
+    def tensor(self, picture: Any, *, invert: bool | None = None, as_is: bool = False) -> Tensor:
+        """Return a picture as the model gets it: in the form of the training images, and normalised.
+
+        Parameters
+        ----------
+        picture : Prediction, path-like or array
+            An answer of :meth:`predict` stands for the picture that it saw; of all else there is one picture,
+            which comes into form as it does there.
+        invert, as_is
+            As for :meth:`predict`; an answer has its form already.
+
+        Returns
+        -------
+        torch.Tensor, shape (channels, height, width)
+            As :func:`mgnet.occlusion` takes it; ``run.model`` takes a batch, ``run.tensor(picture)[None]``.
+
+        Raises
+        ------
+        mgnet.data.DataError
+            For a file or an array that is no picture.
+        ValueError
+            For an answer about an image of another shape.
+        OSError
+            For a file that is not there or cannot be opened.
+        """
+        wanted = None if invert is None else flag("invert", invert)
+        as_is = flag("as_is", as_is)
+        if isinstance(picture, Prediction):
+            seen = picture.input
+            if seen.image.shape != self.form.shape:
+                got = f"an answer about an image of shape {seen.image.shape}"
+                raise ValueError(f"picture: got {got}; accepted: one of shape {self.form.shape}")
+        else:
+            seen = prepare(picture, self.form, invert=wanted, as_is=as_is)
+        image: Tensor = normalised([seen], self.mean, self.std)[0][0]
+        return image
 
 
 def _several(pictures: Any) -> list[Any]:

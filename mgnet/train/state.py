@@ -278,8 +278,8 @@ class State:
             if accepted and name == "init" and self.choices.init:
                 return self._begun_otherwise(self.choices.init, begun)
             if accepted:
-                said = f"but {self.out} was begun with {shown(begun)}"
-                return f"{name}: got {shown(got)}, {said}; accepted: {accepted}"
+                said, had = _differing(name, got, begun)
+                return f"{name}: got {said}, but {self.out} {had}; accepted: {accepted}"
         return ""
 
     def _begun_otherwise(self, init: Beginning, begun: str | None) -> str:
@@ -335,6 +335,17 @@ def _flat(configuration: dict[str, Any]) -> dict[str, Any]:
     parts = {f"data.{part}": configuration["digests"].get(part) for part in PARTS}
     fields = {**configuration["recipe"]}
     return {**whole, **parts, **fields, **layers, "milestones": tuple(fields["milestones"])}
+
+
+def _differing(name: str, got: Any, begun: Any) -> tuple[str, str]:
+    """Say what a run was asked for, and what it has, in the words of who asked."""
+    if name == "class_weights":  # they are scaled: nobody has typed these numbers
+        said = "None" if got is None else "weights of the classes"
+        had = "None" if begun is None else "other ones" if got else "weights of the classes"
+        return said, f"was begun with {had}"
+    if name == "epochs":  # it may have been begun with fewer, or with another rate
+        return shown(got), f"goes to {shown(begun)}"
+    return shown(got), f"{'has' if name == 'lr' else 'was begun with'} {shown(begun)}"
 
 
 def _accepted(

@@ -84,16 +84,16 @@ def test_other_classes_are_refused_by_name(capsys: pytest.CaptureFixture[str]) -
     evaluate = ("evaluate", "run", "--data", "photos")
     os.rename("photos/bee", "photos/cat")
     said = complaint(capsys, 2, *evaluate)
-    assert (
-        "got other classes: class 1 of folder is 'cat', and 'bee' in the run; accepted: ['ape', 'bee']"
-        in said
-    )
+    got = "class 1 of folder is 'cat', and 'bee' in the run"
+    assert f"--data: got other classes: {got}; accepted: ['ape', 'bee']" in said
     os.rename("photos/cat", "photos/aal")  # the same number, in another order
     assert "class 0 of folder is 'aal', and 'ape' in the run" in complaint(capsys, 2, *evaluate)
     os.rename("photos/aal", "photos/bee")
     os.mkdir("photos/cow")
     os.rename("photos/ape/0.png", "photos/cow/0.png")
-    assert "3 classes" in complaint(capsys, 2, *evaluate)
+    assert "--data: folder has images of 1×28×28 in 3 classes" in complaint(capsys, 2, *evaluate)
+    assert "--data: folder has" in complaint(capsys, 2, *evaluate, "--dataset", "folder")
+    assert "--dataset: synthetic has" in complaint(capsys, 2, *evaluate[:2], "--dataset", "synthetic")
 
 
 @pytest.mark.filterwarnings("default")
@@ -114,7 +114,11 @@ def test_damaged_pictures(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("code", "said", "argv"),
     [
-        (2, "--data: got None; accepted: the folder of the pictures", ["--dataset", "folder"]),
+        (
+            2,
+            "--data: got none; accepted with --dataset folder: --data DIR, where each class",
+            ["--dataset", "folder"],
+        ),
         (2, "--data: got nowhere, which is not there", ["--dataset", "folder", "--data", "nowhere"]),
         (4, "got no folders of classes", ["--dataset", "folder", "--data", "photos/ape"]),
         (

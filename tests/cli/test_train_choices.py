@@ -199,7 +199,7 @@ def test_classes_that_count(capsys: pytest.CaptureFixture[str]) -> None:
         (2, "nowhere: No such file", [*TRAIN, "--init", "nowhere"]),
         (2, "init: got ''", [*TRAIN, "--init", ""]),
         (2, "got ., a folder without model.ckpt", [*TRAIN, "--init", "."]),
-        (2, "freeze: got 'nothing'; accepted: features, classifier", [*TRAIN, "--freeze", "nothing"]),
+        (2, "model.named_modules() names them: features, classifier", [*TRAIN, "--freeze", "nothing"]),
         (2, "--freeze: got ','; accepted: names", [*TRAIN, "--freeze", ","]),
         (2, "class_weights: got 'even'; accepted: 'balanced', or", [*TRAIN, "--class-weights", "even"]),
         (2, "accepted: numbers of at least 0", [*TRAIN, "--class-weights", "-1" + ",1" * 9]),
@@ -211,6 +211,12 @@ def test_classes_that_count(capsys: pytest.CaptureFixture[str]) -> None:
         (2, "class_weights: got [1.0, 2.0]; accepted: 'balanced', or 10", [*TRAIN, "--class-weights", "1,2"]),
         (2, "milestones: got (0.5, 1.5)", [*TRAIN, "--milestones", "0.5,1.5"]),
         (2, "--milestones: got 'half'; accepted: a number", [*TRAIN, "--milestones", "half"]),
+        (
+            2,
+            "flip: got 'sideways'; accepted: one of ('random', 'alternating'), or None",
+            [*TRAIN, "--flip", "sideways"],
+        ),
+        (2, "clip: got 0.0; accepted: a positive number, or None", [*TRAIN, "--clip", "0"]),
         (2, "optimizer: got 'adam'", [*TRAIN, "--optimizer", "adam"]),
         (2, "schedule: got 'steps'", [*TRAIN, "--schedule", "steps"]),
         (2, "momentum: got 1.0", [*TRAIN, "--momentum", "1"]),
@@ -244,9 +250,7 @@ def test_more_epochs_and_another_rate(capsys: pytest.CaptureFixture[str]) -> Non
     assert len(said) == 1
     assert "a: goes on from epoch 2 with lr 0.002 instead of 0.01, and 3 epochs instead of 1" in said[0]
     assert f"the first time its accuracy was {first['test_accuracy']:.4f}" in said[0]
-    assert "epochs: got 2, but a was begun with 3" in complaint(
-        capsys, 2, *longer, "--epochs", "2", "--lr", "0.002"
-    )
+    assert "epochs: got 2, but a goes to 3" in complaint(capsys, 2, *longer, "--epochs", "2", "--lr", "0.002")
 
 
 @pytest.mark.filterwarnings("default")  # which the command prints

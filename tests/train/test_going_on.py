@@ -112,7 +112,7 @@ def test_another_rate_after_a_divergence(data: Data, tmp_path: Path) -> None:
     assert history["lr"] == [0.02, 0.005, 0.005]
     assert history.rows[0] == kept["history"]["rows"][0]
     assert history.notes == ["goes on from epoch 2 with lr 0.005 instead of 0.02"]
-    with pytest.raises(ValueError, match="lr: got 0.02, but .* was begun with 0.005"):
+    with pytest.raises(ValueError, match="lr: got 0.02, but .* has 0.005"):
         mgnet.fit(model, data, **options, resume=True)  # it has ended
 
 
@@ -137,7 +137,7 @@ def test_within_an_epoch(data: Data, tmp_path: Path) -> None:
     [
         (
             {"epochs": 1},
-            "epochs: got 1, .*begun with 2; accepted: 2, of which 2 are done, or more by epochs=K",
+            "epochs: got 1, .*goes to 2; accepted: 2, of which 2 are done, or more by epochs=K",
         ),
         ({"lr": 0.5}, "lr: got 0.5, .*; accepted: the same, or more epochs too, since it has ended"),
         ({"momentum": 0.5}, "momentum: got 0.5, .*; accepted: the same, or another folder"),
@@ -167,7 +167,7 @@ def test_what_nobody_has_asked_for_is_no_change(data: Data, tmp_path: Path) -> N
         mgnet.fit(small(), data, **options, lr=0.02, on_epoch=broken)
     with pytest.raises(
         ValueError,
-        match="lr: got 0.01, but .* was begun with 0.02; accepted: the same, or another one by lr=RATE",
+        match="lr: got 0.01, but .* has 0.02; accepted: the same, or another one by lr=RATE",
     ):
         mgnet.fit(small(), data, **options, resume=True)
     longer = Recipe(**{**checkpoint.load(tmp_path / LAST)["recipe"], "epochs": 2})

@@ -207,3 +207,42 @@ def test_what_is_no_path_of_a_run(path: str) -> None:
     with pytest.raises(ValueError, match="path: got .*; accepted: the folder of a run") as caught:
         mgnet.load_run(path)
     assert not isinstance(caught.value, mgnet.CheckpointError)
+
+
+def test_a_picture_as_the_network_gets_it(folder: Path, tmp_path: Path) -> None:
+    """It is what its answer was computed from, so that it can be looked into."""
+    run, pixels = mgnet.load_run(folder), COLOUR.test.images[0].repeat(1, 2, 3)
+    file = saved(tmp_path / "a.png", pixels.permute(1, 2, 0).numpy())
+    (answer,) = run.predict(file)
+    for picture in (file, pixels, answer, answer.input.image):
+        x = run.tensor(picture)
+        with torch.no_grad():
+            shares = run.model(x[None]).double().softmax(1)[0]
+        np.testing.assert_allclose(shares, answer.probabilities, atol=1e-6)
+        assert mgnet.occlusion(run.model, x, size=7, step=8).shape == (4, 4)
+    test = COLOUR.test.normalised_by(run.mean, run.std)
+    assert torch.equal(run.tensor(COLOUR.test.images[1]), test[1][0])
+
+
+def test_a_picture_may_be_inverted(tmp_path: Path) -> None:
+    run = mgnet.load_run(trained(tmp_path, grey(0)))
+    light = np.full((28, 28), 255, np.uint8)
+    (answer,) = run.predict(light)
+    black = torch.full((1, 28, 28), -0.2 / 0.3)
+    assert answer.input.inverted
+    torch.testing.assert_close(run.tensor(light), black)
+    torch.testing.assert_close(run.tensor(answer), black)
+    torch.testing.assert_close(run.tensor(light, invert=False), black + 1 / 0.3)
+    torch.testing.assert_close(run.tensor(light, as_is=True), black + 1 / 0.3)
+
+
+def test_what_is_no_picture_is_no_tensor(folder: Path) -> None:
+    run = mgnet.load_run(folder)
+    with pytest.raises(DataError, match="picture: got an array of shape"):
+        run.tensor(np.zeros((2, 2, 2, 2)))
+    with pytest.raises(TypeError, match="invert: got 'no'"):
+        run.tensor(COLOUR.test.images[0], invert="no")
+    (answer,) = run.predict(COLOUR.test.images[0])
+    other = replace(answer, input=replace(answer.input, image=answer.input.image[:, :9]))
+    with pytest.raises(ValueError, match="picture: got an answer about an image of shape .3, 9, 32."):
+        run.tensor(other)

@@ -81,7 +81,7 @@ def test_another_run_is_not_written_over(data: mgnet.data.Data, tmp_path: Path) 
     mgnet.fit(model(), data, **OPTIONS, out=tmp_path)
     before = contents(tmp_path)
     with pytest.raises(
-        ValueError, match=r"which holds a run \(last.ckpt, model.ckpt, history.csv, history.json\)"
+        ValueError, match=r"which holds a run \(last.ckpt, model.ckpt, .*--resume.*--overwrite"
     ):
         mgnet.fit(model(), data, **OPTIONS, seed=1, out=tmp_path)
     assert contents(tmp_path) == before

@@ -58,6 +58,16 @@ def test_a_run_comes_back(folder: Path, name: str) -> None:
     assert kernel.is_contiguous(memory_format=torch.channels_last)
 
 
+def test_a_run_in_one_line(folder: Path, tmp_path: Path, state: dict[str, Any]) -> None:
+    accuracy = state["history"]["test_accuracy"]
+    assert (
+        repr(runs.read(folder / BEST)) == f"Run(mgnet on synthetic, 10 classes, test accuracy {accuracy:.2%})"
+    )
+    figures = {**state["history"], "test_accuracy": None}
+    older = reread(tmp_path, {**state, "classes": None, "history": figures})
+    assert repr(older) == "Run(mgnet on synthetic, 10 classes)"
+
+
 def test_the_first_format_is_read_too(tmp_path: Path, state: dict[str, Any]) -> None:
     for key in ("classes", "digests", "form"):
         state.pop(key, None)

@@ -122,11 +122,14 @@ def test_the_files_of_a_run(data: mgnet.data.Data, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"lr": 0.5}, "lr: got 0.5, but .* was begun with 0.02"),
+        ({"lr": 0.5}, "lr: got 0.5, but .* has 0.02"),
         ({"seed": 9}, "seed: got 9"),
         ({"epochs": 1}, "epochs: got 1, .*; accepted: 2, of which 2 are done, or more by epochs=K"),
         ({"freeze": "0"}, r"freeze: got \['0'\], but .* was begun with \[\]"),
-        ({"class_weights": [2.0] + [1.0] * 9}, "class_weights: got .*, but .* was begun with None"),
+        (
+            {"class_weights": [2.0] + [1.0] * 9},
+            "class_weights: got weights of the classes, but .* was begun with None",
+        ),
         ({"milestones": (0.1,)}, "milestones: got"),
     ],
 )
@@ -163,3 +166,21 @@ def test_a_damaged_checkpoint_is_refused(data: mgnet.data.Data, tmp_path: Path) 
     (tmp_path / LAST).write_bytes(content)
     with pytest.raises(CheckpointError, match="damaged"):
         mgnet.fit(small(), data, **PLAIN, out=tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("weights_now", "words"),
+    [
+        ([3.0] + [1.0] * 9, "class_weights: got weights of the classes, but .* was begun with other ones;"),
+        (None, "class_weights: got None, but .* was begun with weights of the classes;"),
+    ],
+    ids=["others", "none"],
+)
+def test_other_weights_of_classes_are_told_of_in_words(
+    data: mgnet.data.Data, tmp_path: Path, weights_now: Any, words: str
+) -> None:
+    """The scaled ones are numbers that nobody has typed."""
+    options = {**PLAIN, "epochs": 1, "out": tmp_path}
+    mgnet.fit(small(), data, **options, class_weights=[2.0] + [1.0] * 9)
+    with pytest.raises(ValueError, match=words):
+        mgnet.fit(small(), data, **options, class_weights=weights_now, resume=True)
