@@ -30,8 +30,8 @@ WIDEST = 0.2
 FAINT, NOISE = 0.45, 5.0
 # Of the longer side: the longest side of a digit, and one below which it is looked at anew, from nearby.
 SMALLEST, SMALL = 0.05, 0.25
-# The share of the pixels that the smallest digit fills: so many are as dark as ink.
-FILLED = 0.001
+# Shares of the pixels that a small digit fills, and others: so many are as dark as ink.
+SPARSE, FILLED = 0.001, 0.005
 UNLIT = 25.0  # brightness of a board that gives back too little light to be levelled
 LEAST = 0.02  # difference between paper and ink, of the full range
 
@@ -238,10 +238,15 @@ def _ink(work: np.ndarray, dark: bool) -> np.ndarray | None:
     noise = 1.4826 * np.median(np.abs(ink - np.median(ink)))
     ink -= np.median(ink)
     inside = ink[2:-2, 2:-2] if min(ink.shape) > 8 else ink
-    most = float(np.quantile(inside, 1 - FILLED))
-    if most < LEAST:
-        return None
-    return _chosen(ink, max(FAINT * most, NOISE * noise))
+    mask = None
+    for filled in (SPARSE, FILLED):
+        most = float(np.quantile(inside, 1 - filled))
+        if most < LEAST:
+            return mask
+        mask = _chosen(ink, max(FAINT * most, NOISE * noise))
+        if mask is None or mask.mean() < 2 * FILLED:
+            return mask
+    return mask
 
 
 def _chosen(ink: np.ndarray, threshold: float) -> np.ndarray | None:

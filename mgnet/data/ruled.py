@@ -39,18 +39,18 @@ def without_lines(work: np.ndarray) -> np.ndarray:
 
 def _without_level(work: np.ndarray) -> np.ndarray:
     """Return a picture without its lines that are nearly level."""
-    height, width = work.shape
-    count = 2 * int(np.ceil(STEEPEST * width / 3)) + 1  # a line is met within a pixel and a half at its ends
+    width = work.shape[1]
+    count = 2 * int(np.ceil(STEEPEST * width / 2)) + 1  # a line is met within half a pixel at its ends
     slopes = np.linspace(-STEEPEST, STEEPEST, count)
     along = np.stack([_along(work, slope) for slope in slopes])
     darkest = along.min(axis=0)
     strip = 2 * round(STRIP * max(work.shape) / 2) + 1
-    paper = ndimage.percentile_filter(darkest, 80, strip, mode="nearest")
+    paper = ndimage.percentile_filter(np.median(work, axis=1), 80, strip, mode="nearest")
     depth = (paper - darkest) / np.maximum(paper, 20.0)
     labels, runs = ndimage.label(depth > DEEP)
     mended = work
     for (run,) in ndimage.find_objects(labels, runs):
-        if run.start == 0 or run.stop == height or run.stop - run.start > THICKEST * max(work.shape):
+        if run.stop - run.start > THICKEST * max(work.shape):
             continue  # a frame, the table, a shadow
         row = run.start + int(depth[run].argmax())
         mended = _mended(mended, row, float(slopes[along[:, row].argmin()]), float(paper[row]))
@@ -77,16 +77,20 @@ def _mended(work: np.ndarray, row: int, slope: float, paper: float) -> np.ndarra
     """Return a picture without a line: across it runs what is on both of its sides, and ink that is darker."""
     height, width = work.shape
     most = max(2, round(THICKEST * max(work.shape)))
-    rows = np.clip(_rows(work.shape, row, slope, np.arange(-most, most + 1)), 0, height - 1)
-    columns = np.arange(width)
+    rows, columns = _rows(work.shape, row, slope, np.arange(-most, most + 1)), np.arange(width)
+    inside = (rows >= 0) & (rows < height)
+    rows = np.clip(rows, 0, height - 1)
     profile = np.median(work[rows, columns], axis=1)
-    clean = profile > paper - 0.15 * (paper - profile[most])
+    clean = profile > paper - max(0.03 * (paper - profile[most]), 0.01 * paper)
+    clean |= ~inside[:, width // 2]
     half = next((k for k in range(1, most) if clean[most - k] and clean[most + k]), most)
-    rows, profile = rows[most - half : most + half + 1], profile[most - half : most + half + 1]
-    values = work[rows, columns]
+    band = slice(most - half, most + half + 1)
+    values, inside = work[rows[band], columns], inside[band]
     share = np.linspace(0, 1, 2 * half + 1)[:, None]
+    share = np.where(inside[0], np.where(inside[-1], share, 0.0), 1.0)  # at the edge, what is inside
     across = (1 - share) * values[0] + share * values[-1]
-    inked = profile[:, None] - values > DARKER * paper
+    line = ndimage.minimum_filter1d(profile, 3)[band, None]  # it may be a row off
+    inked = line - values > DARKER * paper
     mended = work.copy()
-    mended[rows, columns] = np.where(inked, np.minimum(across, values), across)
+    mended[rows[band], columns] = np.where(inked, np.minimum(across, values), across)
     return mended
