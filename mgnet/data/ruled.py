@@ -1,7 +1,7 @@
 """Ruled paper: the lines that run across a picture from edge to edge are no ink, and are taken out.
 
-A line is looked for where it is nearly level or nearly upright, by what most of the pixels along it are. Where
-it crosses a stroke, the stroke is mended.
+A line is looked for where it is nearly level or nearly upright, by what most of the pixels along it are.
+Where it crosses a stroke, the stroke is mended.
 """
 
 from __future__ import annotations
@@ -74,16 +74,15 @@ def _along(work: np.ndarray, slope: float, step: int = 3) -> np.ndarray:
 
 
 def _mended(work: np.ndarray, row: int, slope: float, paper: float) -> np.ndarray:
-    """Return a picture without a line: across it runs what is on both of its sides, and ink that is darker."""
+    """Return a picture without a line: across it runs what is on both sides, and darker ink."""
     height, width = work.shape
     most = max(2, round(THICKEST * max(work.shape)))
     rows, columns = _rows(work.shape, row, slope, np.arange(-most, most + 1)), np.arange(width)
     inside = (rows >= 0) & (rows < height)
     rows = np.clip(rows, 0, height - 1)
     profile = np.median(work[rows, columns], axis=1)
-    clean = profile > paper - max(0.03 * (paper - profile[most]), 0.01 * paper)
-    clean |= ~inside[:, width // 2]
-    half = next((k for k in range(1, most) if clean[most - k] and clean[most + k]), most)
+    profile[~inside[:, width // 2]] = paper
+    half = max(_reach(profile[most::-1], paper), _reach(profile[most:], paper))
     band = slice(most - half, most + half + 1)
     values, inside = work[rows[band], columns], inside[band]
     share = np.linspace(0, 1, 2 * half + 1)[:, None]
@@ -94,3 +93,9 @@ def _mended(work: np.ndarray, row: int, slope: float, paper: float) -> np.ndarra
     mended = work.copy()
     mended[rows[band], columns] = np.where(inked, np.minimum(across, values), across)
     return mended
+
+
+def _reach(profile: np.ndarray, paper: float) -> int:
+    """Return how many rows from its middle a line ends, in paper that may be a little lighter or darker."""
+    beside = profile.max()
+    return max(1, int(np.argmax(profile >= beside - max(0.03 * (beside - profile[0]), 0.01 * paper))))
