@@ -30,6 +30,7 @@ class Photo:
     cell: float = 0.0  # how far from the edge the lines of a printed box are
     shadow: float = 0.0  # share of light that is taken from a half of the picture
     lines: float = 0.0  # share of light that the lines of ruled paper take
+    grid: float = 0.0  # the same for squared paper, with lines two pixels wide, 26 apart
     turn: float = 0.0  # degrees at most
     colour: bool = False
     light_on_dark: bool = False
@@ -55,6 +56,10 @@ KINDS = {
     "cell": replace(PLAIN, cell=0.1),
     "shadow": replace(PLAIN, shadow=0.4),
     "lines": replace(PLAIN, lines=0.15),
+    "far": replace(PLAIN, size=(240, 320), digit=(1 / 12, 1 / 6), gradient=0.1, noise=2.0),
+    "far, large": replace(PLAIN, size=(1200, 900), digit=(1 / 8, 1 / 6), noise=2.0),
+    "ruled dark": replace(PLAIN, size=(240, 320), ink=(0.1, 0.15), lines=0.75, noise=2.0),
+    "squared dark": replace(PLAIN, size=(240, 320), ink=(0.1, 0.15), grid=0.7, noise=2.0),
     "thin": replace(PLAIN, pen=0.6, blur=0.5),
     "thick": replace(PLAIN, pen=4.5),
     "turned": replace(PLAIN, turn=8.0),
@@ -114,7 +119,9 @@ def _light(kind: Photo, rng: np.random.Generator) -> np.ndarray:
     edge = np.add.outer(np.sin(angle + 1) * y, np.cos(angle + 1) * x) > rng.uniform(-0.5, 0.5)
     light = np.where(edge, light, (1 - kind.shadow) * light)
     rows = np.arange(kind.size[0]) % max(8, kind.size[0] // 8) < max(1, kind.size[0] // 150)
-    return light * np.where(rows, 1 - kind.lines, 1.0)[:, None]
+    ruled = np.where(rows, 1 - kind.lines, 1.0)[:, None]
+    on_grid = np.logical_or.outer(*((np.arange(n) + 9) % 26 < 2 for n in kind.size))
+    return light * np.where(on_grid, 1 - kind.grid, ruled)
 
 
 def _ink(digit: np.ndarray, kind: Photo, rng: np.random.Generator) -> np.ndarray:

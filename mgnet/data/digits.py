@@ -13,6 +13,8 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from .ruled import without_lines
+
 __all__ = ["Digit", "as_it_is", "centred"]
 
 SIDE, BOX = 28, 20  # pixels of an image of MNIST, and of the box that a digit fills
@@ -26,7 +28,10 @@ THIN, THICK = 2.0, 3.6
 WIDEST = 0.2
 # Below this share of the difference between paper and ink it is paper, and below so many deviations noise.
 FAINT, NOISE = 0.45, 5.0
-SMALLEST = 0.08  # of the longer side: the longest side of a digit
+# Of the longer side: the longest side of a digit, and one below which it is looked at anew, from nearby.
+SMALLEST, SMALL = 0.05, 0.25
+# Shares of the pixels that a small digit fills, and others: so many are as dark as ink.
+SPARSE, FILLED = 0.001, 0.005
 UNLIT = 25.0  # brightness of a board that gives back too little light to be levelled
 LEAST = 0.02  # difference between paper and ink, of the full range
 
@@ -99,13 +104,38 @@ def centred(picture: np.ndarray, invert: bool | None = None) -> Digit | None:
         ready = as_it_is(255 - picture if inverted else picture)
         if ready is not None:
             return Digit(ready, inverted, False)
-    work = _evenly_lit(_without_table(_resized(picture)))
+    found = _found(picture, invert)
+    if found is None:
+        return None
+    mask, dark = found
+    if _longest(_box(mask)) < SMALL * WORK:
+        closer = _found(_around(picture, mask), dark)
+        if closer is None:
+            return None
+        mask = closer[0]
+    return Digit(_drawn(mask), dark, True)
+
+
+def _found(picture: np.ndarray, invert: bool | None) -> tuple[np.ndarray, bool] | None:
+    """Return where the ink is, in the size in which pictures are looked at, and whether it is dark."""
+    work = without_lines(_evenly_lit(_without_table(_resized(picture))))
     found = [(dark, _ink(work, dark)) for dark in ((False, True) if invert is None else (invert,))]
     seen = [(mask, dark) for dark, mask in found if mask is not None]
     if not seen:
         return None
-    mask, dark = seen[0] if len(seen) == 1 else _outer(work, *seen)
-    return Digit(_drawn(mask), dark, True)
+    return seen[0] if len(seen) == 1 else _outer(work, *seen)
+
+
+def _around(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return the part of a picture that has a digit in its middle third, in the pixels of the picture."""
+    box = _box(mask)
+    side = 3 * _longest(box)
+    cut = []
+    for part, seen, length in zip(box, mask.shape, picture.shape, strict=True):
+        scale, middle = length / seen, (part.start + part.stop) / 2
+        start, stop = (round(scale * (middle + sign * side / 2)) for sign in (-1, 1))
+        cut.append(slice(max(start, 0), min(stop, length)))
+    return picture[tuple(cut)]
 
 
 def _resized(picture: np.ndarray) -> np.ndarray:
@@ -208,10 +238,15 @@ def _ink(work: np.ndarray, dark: bool) -> np.ndarray | None:
     noise = 1.4826 * np.median(np.abs(ink - np.median(ink)))
     ink -= np.median(ink)
     inside = ink[2:-2, 2:-2] if min(ink.shape) > 8 else ink
-    most = float(np.quantile(inside, 0.995))
-    if most < LEAST:
-        return None
-    return _chosen(ink, max(FAINT * most, NOISE * noise))
+    mask = None
+    for filled in (SPARSE, FILLED):
+        most = float(np.quantile(inside, 1 - filled))
+        if most < LEAST:
+            return mask
+        mask = _chosen(ink, max(FAINT * most, NOISE * noise))
+        if mask is None or mask.mean() < 2 * FILLED:
+            return mask
+    return mask
 
 
 def _chosen(ink: np.ndarray, threshold: float) -> np.ndarray | None:

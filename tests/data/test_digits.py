@@ -127,6 +127,53 @@ def test_paper_without_ink_has_no_digit(picture: np.ndarray) -> None:
     assert digits.centred(picture.astype(np.uint8)) is None
 
 
+def ruled(axes: str, rise: float = 0.0, grey: float = 60.0) -> np.ndarray:
+    """Give ruled paper with lines two pixels wide, 26 apart: along rows, columns or both."""
+    y, x = np.mgrid[:240, :320]
+    lines = np.zeros((240, 320), bool)
+    if "rows" in axes:
+        lines |= (y + rise * x + 11) % 26 < 2
+    if "columns" in axes:
+        lines |= (x + rise * y + 11) % 26 < 2
+    paper = ndimage.gaussian_filter(np.where(lines, grey, 230.0), 0.6)
+    return np.clip(paper + np.random.default_rng(0).normal(0, 2, paper.shape), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("grey", [40.0, 60.0, 120.0])
+@pytest.mark.parametrize("axes", ["rows", "columns", "rows and columns"])
+def test_lines_from_edge_to_edge_are_no_ink(axes: str, grey: float) -> None:
+    assert digits.centred(ruled(axes, grey=grey)) is None
+
+
+@pytest.mark.parametrize("axes", ["rows", "columns", "rows and columns"])
+@pytest.mark.parametrize("rise", [0.0, 0.03, -0.08])
+def test_strokes_that_lines_cross_are_mended(axes: str, rise: float) -> None:
+    for figure, image in enumerate(PRINTED):
+        large = np.array(Image.fromarray(image).resize((150, 150), Image.Resampling.BICUBIC)) / 255
+        found = []
+        for paper in (ruled(""), ruled(axes, rise)):
+            part = paper[40:190, 80:230]
+            part[:] = np.minimum(part, 230 - 203 * large)
+            found.append(digits.centred(paper))
+        plain, mended = found
+        assert plain is not None and mended is not None and mended.inverted
+        assert likeness(mended.image, plain.image) > 0.88, figure
+
+
+@pytest.mark.parametrize("dark", [True, False])
+@pytest.mark.parametrize("length", [20, 26, 36, 60])
+def test_a_small_digit_is_not_turned_inside_out(length: int, dark: bool) -> None:
+    for image in PRINTED:
+        side = round(length * 28 / 20)
+        small = np.array(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC))
+        sheet = np.full((240, 320), 30.0)
+        sheet[60 : 60 + side, 180 : 180 + side] += 200 / 255 * small
+        sheet += np.random.default_rng(length).normal(0, 2, sheet.shape)
+        found = digits.centred((255 - sheet if dark else sheet).astype(np.uint8))
+        assert found is not None and found.inverted == dark
+        assert likeness(found.image, image) > 0.85
+
+
 @pytest.mark.parametrize("shape", [(1, 2), (3, 3), (2, 400), (400, 3), (29, 31), (16, 16)], ids=str)
 def test_whatever_is_there_has_an_answer(shape: tuple[int, int]) -> None:
     picture = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
