@@ -57,7 +57,7 @@ KINDS = {
     "shadow": replace(PLAIN, shadow=0.4),
     "lines": replace(PLAIN, lines=0.15),
     "far": replace(PLAIN, size=(240, 320), digit=(1 / 12, 1 / 6), gradient=0.1, noise=2.0),
-    "far, large": replace(PLAIN, size=(1200, 900), digit=(1 / 8, 1 / 6), noise=2.0),
+    "distant": replace(PLAIN, size=(1200, 900), digit=(1 / 8, 1 / 6), noise=2.0),
     "ruled dark": replace(PLAIN, size=(240, 320), ink=(0.1, 0.15), lines=0.75, noise=2.0),
     "squared dark": replace(PLAIN, size=(240, 320), ink=(0.1, 0.15), grid=0.7, noise=2.0),
     "thin": replace(PLAIN, pen=0.6, blur=0.5),

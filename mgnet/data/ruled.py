@@ -89,7 +89,7 @@ def _mended(work: np.ndarray, row: int, slope: float, paper: float) -> np.ndarra
     share = np.where(inside[0], np.where(inside[-1], share, 0.0), 1.0)  # at the edge, what is inside
     across = (1 - share) * values[0] + share * values[-1]
     line = ndimage.minimum_filter1d(profile, 3)[band, None]  # it may be a row off
-    inked = line - values > DARKER * paper
+    inked = inside & (line - values > DARKER * paper)
     mended = work.copy()
     mended[rows[band], columns] = np.where(inked, np.minimum(across, values), across)
     return mended
