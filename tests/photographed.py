@@ -30,7 +30,8 @@ class Photo:
     cell: float = 0.0  # how far from the edge the lines of a printed box are
     shadow: float = 0.0  # share of light that is taken from a half of the picture
     lines: float = 0.0  # share of light that the lines of ruled paper take
-    grid: float = 0.0  # the same for squared paper, with lines two pixels wide, 26 apart
+    ruled: float = 0.0  # the same for dark lines, two pixels wide, 26 apart
+    squared: float = 0.0  # and for such lines along rows and columns
     turn: float = 0.0  # degrees at most
     colour: bool = False
     light_on_dark: bool = False
@@ -58,8 +59,12 @@ KINDS = {
     "lines": replace(PLAIN, lines=0.15),
     "far": replace(PLAIN, size=(240, 320), digit=(1 / 12, 1 / 6), gradient=0.1, noise=2.0),
     "distant": replace(PLAIN, size=(1200, 900), digit=(1 / 8, 1 / 6), noise=2.0),
-    "ruled dark": replace(PLAIN, size=(240, 320), ink=(0.1, 0.15), lines=0.75, noise=2.0),
-    "squared dark": replace(PLAIN, size=(240, 320), ink=(0.1, 0.15), grid=0.7, noise=2.0),
+    "ruled dark": replace(
+        PLAIN, size=(240, 320), ink=(0.1, 0.15), ruled=0.75, gradient=0.1, noise=2.0, blur=0.6
+    ),
+    "squared dark": replace(
+        PLAIN, size=(240, 320), ink=(0.1, 0.15), squared=0.75, gradient=0.1, noise=2.0, blur=0.6
+    ),
     "thin": replace(PLAIN, pen=0.6, blur=0.5),
     "thick": replace(PLAIN, pen=4.5),
     "turned": replace(PLAIN, turn=8.0),
@@ -119,9 +124,10 @@ def _light(kind: Photo, rng: np.random.Generator) -> np.ndarray:
     edge = np.add.outer(np.sin(angle + 1) * y, np.cos(angle + 1) * x) > rng.uniform(-0.5, 0.5)
     light = np.where(edge, light, (1 - kind.shadow) * light)
     rows = np.arange(kind.size[0]) % max(8, kind.size[0] // 8) < max(1, kind.size[0] // 150)
-    ruled = np.where(rows, 1 - kind.lines, 1.0)[:, None]
-    on_grid = np.logical_or.outer(*((np.arange(n) + 9) % 26 < 2 for n in kind.size))
-    return light * np.where(on_grid, 1 - kind.grid, ruled)
+    faint = np.where(rows, 1 - kind.lines, 1.0)[:, None]
+    across, down = ((np.arange(n) + 9) % 26 < 2 for n in kind.size)
+    dark = np.where(across, 1 - kind.ruled, 1.0)[:, None]
+    return light * faint * dark * np.where(np.logical_or.outer(across, down), 1 - kind.squared, 1.0)
 
 
 def _ink(digit: np.ndarray, kind: Photo, rng: np.random.Generator) -> np.ndarray:
