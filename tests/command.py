@@ -1,4 +1,4 @@
-"""Running ``mgnet solve`` as its tests do: the answer, or the complaint."""
+"""Running ``mgnet`` as its tests do: the answer, or the complaint."""
 
 from __future__ import annotations
 
@@ -41,3 +41,12 @@ def complaint(capsys: pytest.CaptureFixture[str], *argv: str, code: int) -> str:
     (line,) = err.splitlines()
     assert line.startswith("mgnet: error: ")
     return line
+
+
+def last_words(capsys: pytest.CaptureFixture[str], code: int, *argv: str) -> str:
+    """Run what must fail, maybe after it has reported, and return the last line on stderr."""
+    assert main(list(argv)) == code, capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "Traceback" not in err
+    return err.splitlines()[-1]

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import strangers
 import torch
+from command import last_words as complaint
 
 import mgnet
 from mgnet import checkpoint
@@ -60,14 +61,6 @@ def answer(capsys: pytest.CaptureFixture[str], *argv: str) -> Any:
     assert main([*argv, "--json"]) == 0, capsys.readouterr().err
     (line,) = capsys.readouterr().out.splitlines()
     return json.loads(line, parse_constant=pytest.fail)
-
-
-def complaint(capsys: pytest.CaptureFixture[str], code: int, *argv: str) -> str:
-    assert main(list(argv)) == code, capsys.readouterr().err
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert "Traceback" not in err
-    return err.splitlines()[-1]
 
 
 def trained(capsys: pytest.CaptureFixture[str], model: str = "logistic", *more: str) -> Any:

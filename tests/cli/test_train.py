@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from command import last_words as complaint
 from processes import environment, finished
 
 import mgnet
@@ -47,14 +48,6 @@ def answer(capsys: pytest.CaptureFixture[str], *argv: str) -> Any:
     assert main([*argv, "--json"]) == 0, capsys.readouterr().err
     (line,) = capsys.readouterr().out.splitlines()
     return json.loads(line, parse_constant=pytest.fail)
-
-
-def complaint(capsys: pytest.CaptureFixture[str], code: int, *argv: str) -> str:
-    assert main(list(argv)) == code
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert "Traceback" not in err
-    return err.splitlines()[-1]
 
 
 def test_the_keys_of_train(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from command import last_words as complaint
 from processes import environment, finished
 
 import mgnet
@@ -50,14 +51,6 @@ def answer(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[dict[str, An
     out, err = capsys.readouterr()
     (line,) = out.splitlines()
     return json.loads(line), [line for line in err.splitlines() if line.startswith("mgnet: ")]
-
-
-def complaint(capsys: pytest.CaptureFixture[str], code: int, *argv: str) -> str:
-    assert main(list(argv)) == code
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert "Traceback" not in err
-    return err.splitlines()[-1]
 
 
 # Each field of a recipe, by a value that no recipe has and how that is written.
