@@ -123,7 +123,7 @@ def _train(arguments: argparse.Namespace) -> int:
     for name in ("resume", "overwrite", "save_every"):
         if getattr(arguments, name) and arguments.out is None:
             raise CommandError(f"--{name.replace('_', '-')}: needs --out, the folder of the run")
-    from ..train.parallel import Processes, together
+    from ..core.processes import Processes, together
 
     device = networks.find_device(arguments.device)
     with ExitStack() as joined:

@@ -11,8 +11,8 @@ from torch.nn import functional as F  # noqa: N812
 
 from ..core.checks import flag, instance
 from ..core.precision import brain_float
+from ..core.processes import Processes
 from ..data import Batches, Split
-from .parallel import Processes
 from .preflight import evaluating, place_of, require_answer
 
 __all__ = ["DivergedError", "diverged", "evaluate", "judge", "not_finite", "predict"]

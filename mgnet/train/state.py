@@ -20,13 +20,13 @@ from torch import Tensor, nn
 from .. import checkpoint, models
 from ..checkpoint import blamed
 from ..core.checks import count, instance, number, shown
+from ..core.processes import Processes
 from ..data import Batches, Data
 from . import optimizers
 from .beginning import Beginning
 from .choices import Choices
 from .history import History
 from .judging import diverged, not_finite
-from .parallel import Processes
 from .preflight import PARTS, Findings
 from .recipes import Recipe
 from .run_folder import BEST, CSV, JSON, LAST

@@ -15,9 +15,9 @@ from trained import assert_same
 
 import mgnet
 from mgnet import checkpoint
+from mgnet.core.processes import Processes, together
 from mgnet.train import BEST, LAST
 from mgnet.train.choices import Choices
-from mgnet.train.parallel import Processes, together
 from mgnet.train.state import State
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -43,7 +43,7 @@ def test_processes_join_once_and_part_at_the_end(monkeypatch: pytest.MonkeyPatch
 PARTED = """
 import weakref, torch
 import torch.distributed as dist
-from mgnet.train.parallel import together
+from mgnet.core.processes import together
 weight = torch.nn.Parameter(torch.ones(()))
 with together(torch.device("cpu")):
     group = weakref.ref(dist.group.WORLD)
@@ -87,7 +87,7 @@ def torchrun(world: int, *argv: str) -> None:
 
 TOGETHER = """
 import sys, torch, mgnet
-from mgnet.train.parallel import Processes, together
+from mgnet.core.processes import Processes, together
 torch.set_num_threads(1)
 with together(torch.device("cpu")):
     me = Processes()
@@ -150,7 +150,7 @@ def test_two_processes_do_what_one_does(tmp_path: Path) -> None:
 STOPPED = """
 import signal, sys, torch, mgnet
 from mgnet.train import loop
-from mgnet.train.parallel import Processes, together
+from mgnet.core.processes import Processes, together
 torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -182,7 +182,7 @@ def test_a_signal_to_one_process_stops_all(tmp_path: Path) -> None:
 GOING_ON = """
 import signal, sys, torch, mgnet
 from mgnet.train import loop
-from mgnet.train.parallel import Processes, together
+from mgnet.core.processes import Processes, together
 torch.set_num_threads(1)
 for number in (signal.SIGINT, signal.SIGTERM):  # who was not asked to stop is ended by the second one
     signal.signal(number, signal.default_int_handler)
@@ -250,7 +250,7 @@ def test_the_number_of_processes_belongs_to_a_run(data: mgnet.data.Data, tmp_pat
 
 HEARD = """
 import sys, torch, mgnet
-from mgnet.train.parallel import Processes, together
+from mgnet.core.processes import Processes, together
 torch.set_num_threads(1)
 with together(torch.device("cpu")):
     me, heard = Processes(), []

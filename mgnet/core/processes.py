@@ -1,4 +1,4 @@
-"""Several processes, one training: who am I, and what do we agree on."""
+"""Several processes, one piece of work: who am I, and what do we agree on."""
 
 from __future__ import annotations
 
