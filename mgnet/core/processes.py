@@ -17,11 +17,12 @@ __all__ = ["Processes", "together"]
 
 
 class Processes:
-    """The processes of ``torchrun``, ``world`` of them, or this one alone."""
+    """The processes of ``torchrun`` or of a group of them, ``world`` in number, or this one alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, group: dist.ProcessGroup | None = None) -> None:
         active = dist.is_available() and dist.is_initialized()
-        self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if active else (0, 1)
+        self.group = group
+        self.rank, self.world = (dist.get_rank(group), dist.get_world_size(group)) if active else (0, 1)
 
     @property
     def writes(self) -> bool:
@@ -39,7 +40,7 @@ class Processes:
             return
         gradients = [p.grad for p in parameters if p.grad is not None]
         row = torch.cat([gradient.flatten() for gradient in gradients])
-        dist.all_reduce(row)
+        dist.all_reduce(row, group=self.group)
         for gradient, total in zip(gradients, row.split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(total.view_as(gradient))
 
@@ -48,7 +49,7 @@ class Processes:
         if self.world == 1:
             return list(numbers)
         sums = torch.tensor(numbers, dtype=torch.float64, device=device)
-        dist.all_reduce(sums)
+        dist.all_reduce(sums, group=self.group)
         return [float(x) for x in sums]
 
     def gathered(self, state: Any) -> list[Any]:
@@ -56,7 +57,7 @@ class Processes:
         if self.world == 1:
             return [state]
         states: list[Any] = [None] * self.world
-        dist.all_gather_object(states, state)
+        dist.all_gather_object(states, state, group=self.group)
         return states
 
     def first(self, action: Callable[[], Any], device: Any = None) -> None:
@@ -69,11 +70,57 @@ class Processes:
                 error = caught
         if self.world > 1:
             told = [None if error is None else str(error)]
-            dist.broadcast_object_list(told, 0, device=device)
+            dist.broadcast_object_list(told, group=self.group, group_src=0, device=device)
             if told[0] is not None and not self.writes:
                 raise ValueError(told[0])
         if error is not None:
             raise error
+
+    def summed(self, x: Tensor) -> Tensor:
+        """Return the sum of the tensors of all processes, the same digits in each."""
+        if self.world > 1:
+            x = x.clone()
+            dist.all_reduce(x, group=self.group)
+        return x
+
+    def largest(self, x: Tensor) -> Tensor:
+        """Return the largest of the tensors of all processes, entry by entry; NaN is infinity."""
+        if self.world > 1:
+            x = x.nan_to_num(torch.inf, torch.inf, -torch.inf)  # a maximum may pass over NaN
+            dist.all_reduce(x, dist.ReduceOp.MAX, group=self.group)
+        return x
+
+    def stacked(self, x: Tensor) -> Tensor:
+        """Return the tensors of all processes, of one shape, one after the other along a new first axis."""
+        if self.world == 1:
+            return x[None]
+        out = x.new_empty((self.world, *x.shape))
+        dist.all_gather(list(out), x.contiguous(), group=self.group)
+        return out
+
+    def swapped(self, low: Tensor, high: Tensor, ring: bool = False) -> tuple[Tensor | None, Tensor | None]:
+        """Give ``low`` to the process before this one and ``high`` to the next; return what those give.
+
+        The first and the last process have one neighbour, or each other where it is a ring; None stands for
+        what nobody gives. All that is sent has one shape.
+        """
+        if self.world == 1:
+            return (high, low) if ring else (None, None)
+        neighbours = [self.rank - 1, self.rank + 1]
+        if ring:
+            neighbours = [rank % self.world for rank in neighbours]
+        received: list[Tensor | None] = [None, None]
+        calls = []
+        for side, (rank, given) in enumerate(zip(neighbours, (low, high), strict=True)):
+            if not 0 <= rank < self.world:
+                continue
+            # What goes up is told from what goes down: in a ring of two both have one neighbour.
+            mine = received[side] = torch.empty_like(given, memory_format=torch.contiguous_format)
+            calls.append(dist.P2POp(dist.isend, given.contiguous(), None, self.group, side, rank))
+            calls.append(dist.P2POp(dist.irecv, mine, None, self.group, 1 - side, rank))
+        for work in dist.batch_isend_irecv(calls) if calls else ():
+            work.wait()
+        return received[0], received[1]
 
     def same(self, tensors: Iterable[Tensor]) -> None:
         """Overwrite weights or running statistics, which differ between processes, by those of the first."""
@@ -81,7 +128,7 @@ class Processes:
             return
         for tensor in tensors:
             row = tensor.detach().contiguous()  # which a kernel in another memory order is not
-            dist.broadcast(row, 0)
+            dist.broadcast(row, group=self.group, group_src=0)
             tensor.detach().copy_(row)
 
 
