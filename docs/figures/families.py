@@ -21,6 +21,8 @@ panels = ("multiply_adds", "multiply-adds for one image"), ("parameters", "learn
 for ax, (cost, title) in zip(axes, panels, strict=True):
     for family, (name, colour, marker) in STYLES.items():
         mine = [row for row in rows if row.family == family]
+        if not mine:  # nor a place in the legend
+            continue
         ax.errorbar(
             [getattr(row, cost) for row in mine],
             [row.mean for row in mine],
