@@ -141,22 +141,22 @@ def known_values(x: Tensor) -> np.ndarray:
         return np.array(x.tolist(), dtype=str(x.dtype).removeprefix("torch.")).reshape(x.shape)
 
 
-def require_finite(name: str, x: Tensor, axes: int = 1) -> None:
+def require_finite(name: str, x: Tensor, axes: int = 1, start: int = 0) -> None:
     """Raise the error that names the first NaN or infinity, if there is one, by its index and row.
 
-    ``axes`` says how many of the last axes are no batch.
+    ``axes`` says how many of the last axes are no batch, ``start`` what the first index of a line is.
     """
     if not hidden(x) and not math.isfinite(x.sum().item()):
         bad = ~x.isfinite()
         if bad.any():
-            raise ValueError(f"{name}: got {first_bad(x, bad, axes)}; accepted: finite numbers")
+            raise ValueError(f"{name}: got {first_bad(x, bad, axes, start)}; accepted: finite numbers")
 
 
-def first_bad(x: Tensor, bad: Tensor, axes: int = 1) -> str:
+def first_bad(x: Tensor, bad: Tensor, axes: int = 1, start: int = 0) -> str:
     """Name the first entry marked bad: its index, its row where there is a batch, and its value."""
     index = tuple(int(i) for i in bad.nonzero()[0])
     row, place = index[: len(index) - axes], index[len(index) - axes :]
-    at = f"index {place[0] if axes == 1 else place}"
+    at = f"index {start + place[0] if axes == 1 else place}"
     at += f" of row {row[0] if len(row) == 1 else row}" if row else ""
     return f"{x[index].item()!r} at {at}"
 

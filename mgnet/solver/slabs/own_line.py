@@ -76,13 +76,9 @@ class OwnLine:
 
     def blame(self) -> None:
         """Raise the error that names what is not finite of an array, by its place in the whole."""
-        if self.load.given is None:
-            return
-        try:
-            require_finite(self.load.name, self.load.given)
-        except ValueError as error:
-            first = self.start
-            raise ValueError(f"{error} (of the part that begins at node {first})") from None
+        if self.load.given is not None:
+            given = self.problem.space.axes[0].chain.first if self.load.name == "b" else 0
+            require_finite(self.load.name, self.load.given, 1, self.start - given)
 
     @property
     def may_float(self) -> bool:
