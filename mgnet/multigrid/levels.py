@@ -196,7 +196,7 @@ def smoother_of(A: Operator, options: Options) -> Smoother:
     elif name == "red-black":
         extra["new"] = [
             None if thin else int(axis.ends[0] != "dirichlet")
-            for axis, thin in zip(box.axes, box.thin, strict=True)
+            for axis, thin in zip(box.axes, A.entire.thin, strict=True)
         ]
     elif name == "chebyshev":
         # What the coarse grid does not see begins at a fraction of the bound for equal cells.
@@ -204,7 +204,7 @@ def smoother_of(A: Operator, options: Options) -> Smoother:
         extra |= {"largest": largest, "fraction": min(rough / largest, 0.9)}
     if options.omega is not None:
         extra["omega"] = options.omega
-    if any(box.thin):
+    if any(A.entire.thin):
         return SMOOTHERS[name](BlockDiagonal(A, box.thin), **extra)
     diagonal = A.diagonal()
     if A.gaps or any(axis.periodic and axis.cells == 1 for axis in box.axes):
@@ -215,7 +215,7 @@ def smoother_of(A: Operator, options: Options) -> Smoother:
 
 def _largest(A: Operator) -> float:
     """Bound the eigenvalues of D⁻¹ A also where a joined axis has one cell, whose corners are one node."""
-    box = A.box
+    box = A.entire
     if any(box.thin):
         # The matrix of a cell has as many blocks, none of which is larger than the whole.
         return float(2 ** box.thin.count(False))
