@@ -187,15 +187,16 @@ class _Share:
             begun = local, load, held
         except Exception as caught:
             error = caught
-        batch = () if begun is None else begun[1].b.shape[: begun[1].b.ndim - self.problem.dim]
-        many = None if begun is None else begun[2].many
-        told = self.processes.gathered((error is not None, many is not None, tuple(batch)))
+        arrays = [] if begun is None else [x for x in (begun[1].b, begun[2].many) if x is not None]
+        batches = [tuple(x.shape[: x.ndim - self.problem.dim]) for x in arrays]
+        told = self.processes.gathered((error is not None, len(arrays) > 1, batches))
         if begun is None or any(failed for failed, *_ in told):
             raise_together(self.processes, error)
         local, load, held = begun
         if held.zero and any(given for _, given, _ in told):  # then all go the same way
             held = held.replaced(load.b.new_zeros(self.own.node_shape))
-        return _Begun(local, load, held, torch.broadcast_shapes(*(shape for *_, shape in told)))
+        shapes = [shape for *_, batches in told for shape in batches]
+        return _Begun(local, load, held, torch.broadcast_shapes(*shapes))
 
     def together(self, system: SlabSystem, begun: _Begun) -> SlabSolve:
         """Solve together with the others."""
