@@ -30,7 +30,7 @@ UNEVEN = 1.25
 
 @dataclass(frozen=True, eq=False)
 class GridPart(Grid):
-    """Some cells of a uniform grid, whose coordinates are those of the whole to the last bit.
+    """Some cells of a grid, whose coordinates are those of the whole to the last bit.
 
     Parameters
     ----------
@@ -46,9 +46,14 @@ class GridPart(Grid):
     start: int = 0
 
     @property
+    def first(self) -> int:
+        """The number of the first cell."""
+        return self.start
+
+    @property
     def length(self) -> float:
         """The length of the interval, so that the width of a cell is the whole's, whatever its ends round."""
-        return self.whole.length * (self.n / self.whole.n)
+        return self.whole.length * (self.n / self.whole.n) if self.uniform else super().length
 
     def points(self, start: int, stop: int) -> np.ndarray:
         """Return the coordinates of some nodes; see :meth:`Grid.points`."""
@@ -197,11 +202,9 @@ def part(problem: Poisson, start: int, stop: int, free: bool = False) -> Poisson
 
 
 def _grid(whole: Grid, start: int, stop: int) -> Grid:
-    if whole.nodes is None:
-        ends = whole.points(start, start + 1)[0], whole.points(stop, stop + 1)[0]
-        return GridPart(stop - start, (float(ends[0]), float(ends[1])), None, whole, start)
-    nodes = whole.nodes[start : stop + 1]
-    return Grid(stop - start, (float(nodes[0]), float(nodes[-1])), nodes)
+    ends = whole.points(start, start + 1)[0], whole.points(stop, stop + 1)[0]
+    nodes = None if whole.nodes is None else whole.nodes[start : stop + 1]
+    return GridPart(stop - start, (float(ends[0]), float(ends[1])), nodes, whole, start)
 
 
 def _cut(problem: Poisson, x: Any, start: int, stop: int, nodal: int) -> Any:

@@ -22,7 +22,7 @@ from ...poisson.parts import matched_bounds, part, require_parts
 from ...poisson.problem import Poisson
 from ..hierarchy import Hierarchy
 from ..method import attempt
-from ..stopping import Outcome, Stopping
+from ..stopping import Outcome, Status, Stopping
 from .agreement import place, raise_together
 from .cycling import SlabCycles, SlabSystem
 
@@ -209,8 +209,18 @@ class _Share:
         batch, rows, held = begun.held.beside(b)
         asked = held, self._guess(), self.stopping
         found = attempt(method, rows, *asked, lambda c: c.compatible(rows, load), self._blame(load))
-        u = found.u.reshape(*batch, *found.u.shape[1:])
+        u = self._rounded(found.u.reshape(*batch, *found.u.shape[1:]), found.outcome)
         return SlabSolve(u, found.outcome, self.start, self.stop, shared, set_up, self.cuts.sent)
+
+    def _rounded(self, u: Tensor, outcome: Outcome) -> Tensor:
+        """Round to the precision asked for; what that does not hold has diverged."""
+        if u.dtype == self.dtype:
+            return u
+        rounded = u.to(self.dtype)
+        lost = self.cuts.most(float(not rounded.isfinite().all()))[0]
+        if lost and outcome.status is Status.CONVERGED:
+            outcome.status = Status.DIVERGED
+        return rounded
 
     def _guess(self) -> Any:
         """Give the first guess at the nodes of this slab."""
@@ -249,4 +259,4 @@ class _Share:
         u = found.u.to(self.cuts.wire or found.u.device).contiguous()
         self.processes.same([u])
         u = u.to(self.device).narrow(-self.problem.dim, self.start, self.stop + 1 - self.start).clone()
-        return SlabSolve(u, told[0][1], self.start, self.stop)
+        return SlabSolve(self._rounded(u, told[0][1]), told[0][1], self.start, self.stop)
