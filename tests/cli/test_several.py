@@ -134,19 +134,17 @@ sys.exit(code)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("how", "which"), [("killed", 1), ("killed", 0), ("silent", 1)])
+@pytest.mark.parametrize(("how", "which"), [("killed", 0), ("silent", 1)])
 def test_a_lost_process_ends_all_with_one_message(tmp_path: Path, how: str, which: int) -> None:
     (tmp_path / "script.py").write_text(LOST)
     began = time.monotonic()
-    done = run(3, tmp_path, "script.py", how, str(which))
+    done = run(2, tmp_path, "script.py", how, str(which))
     assert time.monotonic() - began < 120  # not the ten minutes of the default, nor the sleep
     assert done.returncode != 0
     (line,) = ours(done.stderr)
-    assert line.startswith("mgnet: error: ")
-    if how == "killed":
-        assert f"lost process {which} of 3, seen by process " in line
-    survivors = [rank for rank in range(3) if rank != which]
-    codes = [(tmp_path / f"rank{rank}.txt").read_text() for rank in survivors]
-    assert codes == ["5", "5"]
+    assert line.startswith(f"mgnet: error: lost process {which} of 2, seen by process ")
+    survivors = [rank for rank in range(2) if rank != which]
+    codes = {(tmp_path / f"rank{rank}.txt").read_text() for rank in survivors}
+    assert codes <= {"5", "143"}  # as torchrun is late or not to end who is left
     assert not (tmp_path / "u.npy").exists()
     assert not list(tmp_path.glob(".mgnet-*"))

@@ -179,6 +179,7 @@ class _Share:
         """Do what needs no other process; what one cannot do, none does."""
         begun, error = None, None
         try:
+            self._require_finite()
             local = assembly.operator(self.own, self.dtype, self.device)
             load = assembly.load(self.own, self.wide, self.device)
             held = Held.of(self.own, self.wide, self.device)
@@ -208,7 +209,7 @@ class _Share:
         b = load.b.expand(*begun.batch, *self.own.shape)
         batch, rows, held = begun.held.beside(b)
         asked = held, self._guess(), self.stopping
-        found = attempt(method, rows, *asked, lambda c: c.compatible(rows, load), self._blame(load))
+        found = attempt(method, rows, *asked, lambda c: c.compatible(rows, load), self._blame)
         u = self._rounded(found.u.reshape(*batch, *found.u.shape[1:]), found.outcome)
         return SlabSolve(u, found.outcome, self.start, self.stop, shared, set_up, self.cuts.sent)
 
@@ -230,18 +231,22 @@ class _Share:
             return x0
         return x0[(..., slice(self.start, self.stop + 1), *[slice(None)] * (dim - 1))]
 
-    def _blame(self, load: assembly.Load) -> Any:
-        def blame() -> None:
-            error = None
-            try:
-                if load.given is not None:
-                    require_finite(load.name, load.given, self.problem.dim)
-            except ValueError as caught:
-                error = caught
-            if any(self.processes.gathered(error is not None)):
-                raise_together(self.processes, error)
+    def _require_finite(self) -> None:
+        """Refuse what is not finite of an array of this slab, by its place in the whole."""
+        before = self.own.space.axes[0].chain.first - self.problem.space.axes[0].chain.first
+        for name, given, start in (("f", self.own.f, self.start), ("b", self.own.b, self.start + before)):
+            if isinstance(given, Tensor):
+                require_finite(name, given, self.problem.dim, start)
 
-        return blame
+    def _blame(self) -> None:
+        """Say whose data are not finite, if any are."""
+        error = None
+        try:
+            self._require_finite()
+        except ValueError as caught:
+            error = caught
+        if any(self.processes.gathered(error is not None)):
+            raise_together(self.processes, error)
 
     def alone(self) -> SlabSolve:
         """Solve all of the problem in every process; the first one's answer counts."""
