@@ -44,17 +44,16 @@ class SharedMeasure(Measure):
 
     def norms(self, x: Tensor) -> Tensor:
         """Return the Euclidean norm of each row, shape (batch,)."""
-        return self.surveyed(x).norm.to(x.dtype)
+        own = surveyed(self.cuts.owned(x)).norm.double()
+        return self.cuts.summed(own**2).sqrt().to(x.dtype)
 
     def largest(self, x: Tensor) -> Tensor:
         """Return the largest absolute value of each row, shape (batch,)."""
         return self.cuts.largest(super().largest(x))
 
     def surveyed(self, x: Tensor) -> Survey:
-        """Return both; in one message, since a largest value is a sum of sizes that have no other part."""
-        own = surveyed(self.cuts.owned(x))
-        square = self.cuts.summed(own.norm.double() ** 2)
-        return Survey(square.sqrt().to(x.dtype), self.cuts.largest(own.largest))
+        """Return both."""
+        return Survey(self.norms(x), self.largest(x))
 
     def sizes(self, e: Tensor, u: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the largest values of a correction and of what it made."""
