@@ -165,7 +165,7 @@ class Method(Lazy):
         low = self.precision == torch.float32
         if self.sound:
             u, outcome = self._iterated(b, held, guess, stopping, tol)
-            if not (low and _failed(outcome, self.measure.largest(u), self._rounding(b, self._measures))):
+            if not (low and self._failed(outcome, u, self._rounding(b, self._measures))):
                 return self._judged(u, outcome, b, tol, stopping.refine)
             guess = None
         wide, of_wide = b.double(), held.double()
@@ -176,6 +176,12 @@ class Method(Lazy):
         if last is not None:
             u, outcome = last._iterated(wide, of_wide, None, stopping, tol)
         return self._judged(u.to(b.dtype), outcome, b, tol, stopping.refine)
+
+    def _failed(self, outcome: Outcome, u: Tensor, rounding: float) -> bool:
+        """Say whether an iteration went wrong; what stagnates at the rounding of u is as good as it gets."""
+        if outcome.status is not Status.STAGNATED:
+            return outcome.status is Status.DIVERGED
+        return outcome.error_estimate > 10 * rounding * float(self.measure.largest(u).max())
 
     def _rounding(self, b: Tensor, measured: bool) -> float:
         """Give what rounding may leave of an error relative to u; less where it is measured."""
@@ -220,7 +226,7 @@ class Method(Lazy):
             _take(guess, u, system, loads.largest, measure)
         if self.system.constants or self.system.A.gaps:
             u.copy_(self.system.without_mean(u))
-        start = measure.largest(u)
+        start = measure.largest(measure.agreed(u))
         step = self.step(system, load, stopping.refine, loads.largest + start / self.system.scale)
         ending = tol, stopping.maxiter, task.rounding, self.steady, lambda: self.slowness
         u, outcome = iterate(step, loads, u, start, *ending)
@@ -274,15 +280,13 @@ class Method(Lazy):
     @cached_property
     def _measures(self) -> bool:
         """Whether it is measured what rounding does: where it may do much, and if that takes little time."""
-        problem = self.system.whole
-        held = self._even and not problem.floats
-        return problem.dim > 1 and not held and problem.unknowns <= SMALL
+        held, small = self._even and not self.system.whole.floats, self.system.whole.unknowns <= SMALL
+        return self.system.box.dim > 1 and not held and small
 
     @property
     def small(self) -> bool:
         """Whether SciPy can factorise the matrix in about the time of the cycles."""
-        problem = self.system.whole
-        return problem.unknowns <= FACTORISED[problem.dim]
+        return self.system.whole.unknowns <= FACTORISED[self.system.box.dim]
 
     @property
     def operator(self) -> Map:
@@ -414,10 +418,3 @@ def _take(guess: Tensor, u: Tensor, system: System, loads: Tensor, measure: Meas
     # Without any load the guess is all there is, and how it vanishes is what is asked for.
     drowned = (torch.finfo(u.dtype).eps * measure.largest(system.A(u)) > loads) & (loads > 0).any()
     u.masked_fill_(column(drowned, u), 0.0)
-
-
-def _failed(outcome: Outcome, largest: Tensor, rounding: float) -> bool:
-    """Say whether an iteration went wrong; what stagnates at the rounding of u is as good as it gets."""
-    if outcome.status is not Status.STAGNATED:
-        return outcome.status is Status.DIVERGED
-    return outcome.error_estimate > 10 * rounding * float(largest.max())
