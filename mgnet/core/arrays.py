@@ -144,7 +144,8 @@ def known_values(x: Tensor) -> np.ndarray:
 def require_finite(name: str, x: Tensor, axes: int = 1, start: int = 0) -> None:
     """Raise the error that names the first NaN or infinity, if there is one, by its index and row.
 
-    ``axes`` says how many of the last axes are no batch, ``start`` what the first index of a line is.
+    ``axes`` says how many of the last axes are no batch, ``start`` what the first index along the first of
+    them is.
     """
     if not hidden(x) and not math.isfinite(x.sum().item()):
         bad = ~x.isfinite()
@@ -156,7 +157,7 @@ def first_bad(x: Tensor, bad: Tensor, axes: int = 1, start: int = 0) -> str:
     """Name the first entry marked bad: its index, its row where there is a batch, and its value."""
     index = tuple(int(i) for i in bad.nonzero()[0])
     row, place = index[: len(index) - axes], index[len(index) - axes :]
-    at = f"index {start + place[0] if axes == 1 else place}"
+    at = f"index {start + place[0] if axes == 1 else (start + place[0], *place[1:])}"
     at += f" of row {row[0] if len(row) == 1 else row}" if row else ""
     return f"{x[index].item()!r} at {at}"
 
