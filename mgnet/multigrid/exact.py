@@ -6,26 +6,32 @@ and what is left is the same problem on the others. The last coarse grid is a si
 conditions live there.
 
 On a CPU that is :class:`mgnet.kernels.line.Line`, which takes three levels at a time, blocks of eight cells,
-:eq:`block-solution`. What torch does elsewhere is written here, level by level.
+:eq:`block-solution`. What torch does elsewhere takes blocks of 64, :mod:`mgnet.multigrid.blocks`, but where
+row sums vary, or derivatives of the elimination itself are under way: that is written here, level by level.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..core.arrays import NonFiniteError
+from ..core.kinds import tracked, transforming
+from ..core.looks import settle
+from ..core.precision import full_precision
 from ..operators import loops
 from ..operators.boxes import Box
 from ..operators.contract import Operator
 from ..operators.differences import Differences
 from ..operators.stiffness import Stiffness
 from ..operators.varying import VaryingStiffness, eliminate
+from .blocks import Cell, alike, different
 
 if TYPE_CHECKING:
     from ..kernels.line import Line
@@ -36,12 +42,16 @@ __all__ = ["Condensation"]
 FACTOR, KEPT = 8, 64
 
 
-class Cell(NamedTuple):
-    """The last coarse grid: its conductance, and its row sums; on a GPU they are tensors of one number."""
+class Eliminated(Protocol):
+    """One level of cells, and what eliminating all nodes does that are not among the coarse ones."""
 
-    k: Any
-    left: Any
-    right: Any
+    nodes: int  # how many values there are room for
+
+    def restrict(self, b: Tensor) -> tuple[Any, Tensor, Any, Any]:
+        """Give what is kept, the loads of the inner coarse nodes, and what the left and right end receive."""
+
+    def correct(self, kept: Any, coarse: Tensor, out: Tensor) -> None:
+        """Write the values of all nodes but the first, given those of the coarse nodes."""
 
 
 class Pairs:
@@ -51,7 +61,7 @@ class Pairs:
     """
 
     def __init__(self, k: Tensor, s: Tensor | None) -> None:
-        self.cells, self.pairs = k.shape[0], k.shape[0] // 2
+        self.cells, self.pairs, self.nodes = k.shape[0], k.shape[0] // 2, k.shape[0] + 1
         self.left, self.right = k[0 : 2 * self.pairs : 2], k[1 : 2 * self.pairs : 2]
         self.s = None if s is None else s[1 : 2 * self.pairs : 2]
 
@@ -60,19 +70,21 @@ class Pairs:
         pivot = self.left + self.right
         return pivot if self.s is None else pivot.add_(self.s)
 
-    def restrict(self, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Give the loads of the coarse nodes, and what the left and the right end receive."""
+    def restrict(self, b: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Give the loads, those of the coarse nodes, and what the left and the right end receive."""
         share, coarse = b[:, 0 : 2 * self.pairs : 2] / self._pivot, b[:, 1::2].clone()
         coarse[:, : self.pairs - 1].addcmul_(self.left[1:], share[:, 1:])
         inner = min(self.pairs, coarse.shape[1])
         coarse[:, :inner].addcmul_(self.right[:inner], share[:, :inner])
         to_right = self.right[-1] * share[:, -1] if self.cells % 2 == 0 else b.new_zeros(b.shape[0])
-        return coarse, self.left[0] * share[:, 0], to_right
+        return b, coarse, self.left[0] * share[:, 0], to_right
 
-    def correct(self, b: Tensor, coarse: Tensor, out: Tensor) -> None:
-        """Write the interior nodes' values, given all nodes of the coarse grid."""
-        out[:, 1::2] = coarse[:, 1:-1]
-        loads, odd = (x[:, 0 : 2 * self.pairs : 2] for x in (b, out))
+    def correct(self, kept: Tensor, coarse: Tensor, out: Tensor) -> None:
+        """Write the values of all nodes, given those of the coarse nodes."""
+        even, odd, loads = out[:, ::2], out[:, 1 : 2 * self.pairs : 2], kept[:, 0 : 2 * self.pairs : 2]
+        even[:] = coarse[:, : even.shape[1]]
+        if self.cells % 2:
+            out[:, -1] = coarse[:, -1]
         total = torch.addcmul(loads, self.left, coarse[:, : self.pairs])
         total.addcmul_(self.right, coarse[:, 1 : self.pairs + 1])
         torch.div(total, self._pivot, out=odd)
@@ -91,7 +103,7 @@ class Condensation:
         found: Any = box if isinstance(A, Differences) else A.box
         self.looks, ((self.cells,), (self.ends,)) = looks, (found.cells, found.ends)
         self.numbers = self.A.numbers if self.A else ()
-        self._made: tuple[Any, tuple[list[Pairs], Cell]] | None = None
+        self._made: tuple[Any, tuple[Sequence[Eliminated], Cell]] | None = None
         self.robin: tuple[float, float] = self.form.robin[0] if self.form else self._varying.robin
 
     @property
@@ -109,20 +121,32 @@ class Condensation:
         k, *s = loops.arrays(*self.numbers)
         return Line(self.cells, k, s[0] if s else None, self.ends, self.robin, torch.get_num_threads())
 
-    def _chain(self, like: Tensor) -> tuple[list[Pairs], Cell]:
+    def _chain(self, like: Tensor) -> tuple[Sequence[Eliminated], Cell]:
         """Give the levels of torch for loads like these, and the last coarse grid; the last ones are kept."""
+        plain = not (tracked(like, *self.numbers) or transforming())
         kind = like.dtype, like.device
-        if self._made is None or self._made[0] != kind:
-            numbers = self.form.cells(self.cells, *kind) if self.form else (self._varying.k, self._varying.s)
-            self._made = kind, _pairs(*numbers)
+        if self._made is None or self._made[0] != (*kind, plain):
+            self._made = (*kind, plain), self._levels(plain, *kind)
         return self._made[1]
+
+    def _levels(self, plain: bool, *kind: Any) -> tuple[Sequence[Eliminated], Cell]:
+        """Set up the levels of torch: blocks, unless row sums vary or derivatives are taken."""
+        if self.form and plain:
+            return alike(self.cells, self.form.k, self.form.row_sum, *kind)
+        k, s = self.form.cells(self.cells, *kind) if self.form else (self._varying.k, self._varying.s)
+        return different(k, self._held) if s is None and plain else _pairs(k, s)
+
+    @property
+    def _held(self) -> bool:
+        return self.ends == ("dirichlet", "dirichlet")
 
     @property
     def levels(self) -> list[int]:
         """Number of cells of each level; the last is one cell."""
         if self.form or loops.apply_to(*self.numbers):
             return levels_of(self.cells)
-        return [*(level.cells for level in self._chain(self.numbers[0])[0]), 1]
+        chain: Any = self._chain(self.numbers[0])[0]
+        return [*(level.cells for level in chain), 1]
 
     def solve(self, b: Tensor, left: Any = 0.0, right: Any = 0.0) -> Tensor:
         """Return the values at all nodes, shape (batch, cells + 1), for loads of shape (batch, unknowns).
@@ -156,29 +180,28 @@ class Condensation:
         """Solve by torch, in place."""
         levels, top = self._chain(b)
         inner, at_left, at_right = self._split(b)
-        loads, fixed = [inner], self.ends == ("dirichlet", "dirichlet")
-        # Where both ends are given, their loads do not matter, nor does the last restriction.
-        for level in levels[: -1 if fixed else None]:
-            inner, low, high = level.restrict(inner)  # eq: splitting
-            loads.append(inner)
-            if not fixed:
-                at_left, at_right = at_left + low, at_right + high
-        ends = self._close(b, top, at_left, at_right, left, right)
-        coarse = ends
-        if not levels:
-            u[:] = self._finite(ends)
-        for depth in range(len(levels) - 1, -1, -1):
-            level = levels[depth]
-            fine = b.new_empty((len(b), level.cells + 1)) if depth else u
-            fine[:, :: level.cells] = ends
-            level.correct(loads[depth], coarse, fine[:, 1:-1])  # eq: exact
-            coarse = self._finite(fine) if depth == min(1, len(levels) - 1) else fine
-            del loads[depth:]
+        kept: list[Any] = []
+        with full_precision():
+            for level in levels:
+                state, inner, low, high = level.restrict(inner)  # eq: splitting
+                kept.append(state)
+                if not self._held:  # else the loads of the ends do not matter
+                    at_left, at_right = _sum(at_left, low), _sum(at_right, high)
+            # Blocks are computed in float64.
+            coarse = self._close(inner[:, :0], top, at_left, at_right, left, right)
+            if not levels:
+                u[:] = self._finite(coarse)
+            rooms = [u, *_rooms(levels[1:], coarse)]
+            rooms[0][:, 0] = coarse[:, 0]
+            for depth in range(len(levels) - 1, -1, -1):
+                fine = rooms.pop()
+                levels[depth].correct(kept.pop(), coarse, fine)  # eq: exact
+                coarse = self._finite(fine) if depth == min(1, len(levels) - 1) else fine
         return u
 
     def _finite(self, u: Tensor) -> Tensor:
         """Refuse NaN and infinity. Each load bears on all of the second grid, so checking that is enough."""
-        if self.looks and not math.isfinite(u.sum().item()) and not bool((u - u == 0).all()):
+        if self.looks and not math.isfinite(settle(u.sum())[0]) and not bool((u - u == 0).all()):
             raise NonFiniteError
         return u
 
@@ -202,9 +225,25 @@ class Condensation:
             left = (b0 + k * right) / (k + s0)
         elif self.ends[1] == "natural":
             right = (b1 + k * left) / (k + s1)
+        if not (isinstance(left, Tensor) or isinstance(right, Tensor)) and left == right:
+            return b.new_full((len(b), 2), left)
         ends = b.new_empty((len(b), 2))
         ends[:, 0], ends[:, 1] = left, right
         return ends
+
+
+def _rooms(levels: Sequence[Eliminated], ends: Tensor) -> list[Tensor]:
+    """Make room for the values of all nodes of some levels, with that of the left end."""
+    if not levels or isinstance(levels[0], Pairs):  # which write that themselves
+        return [ends.new_empty((len(ends), level.nodes)) for level in levels]
+    rooms = ends.new_empty((len(levels), len(ends), levels[0].nodes))
+    rooms[:, :, 0] = ends[:, 0]
+    return [room[:, : level.nodes] for room, level in zip(rooms, levels, strict=True)]
+
+
+def _sum(x: Any, y: Any) -> Any:
+    """Add loads; a number is none."""
+    return x if isinstance(y, float) else y if isinstance(x, float) else x + y
 
 
 def _ratio(x: Any, y: Any) -> Any:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..core.arrays import array, data
 from ..core.kinds import hidden, is_array, refuse_masked
+from ..core.looks import look
 
 __all__ = [
     "BOUNDS",
@@ -153,12 +154,13 @@ def require_bounds(cells: tuple[int, ...], start: int = 0, **coefficients: Seque
     known = [(name, x) for name, x in given if isinstance(x, Tensor) and not hidden(x)]
     if not known:
         return
-    _, first = known[0]
-    # NaN where there is one. All are looked at at once, since looking waits for a GPU.
-    ends = torch.stack([end.to(first) for _, x in known for end in x.aminmax()]).tolist()
-    for (name, x), low, high in zip(known, ends[::2], ends[1::2], strict=True):
-        if not (high < math.inf and (low > 0 if name == "a" else low >= 0)):
-            _refuse(name, x, cells, start)
+
+    def judge(ends: list[float]) -> None:
+        for (name, x), low, high in zip(known, ends[::2], ends[1::2], strict=True):
+            if not (high < math.inf and (low > 0 if name == "a" else low >= 0)):
+                _refuse(name, x, cells, start)
+
+    look([end for _, x in known for end in x.aminmax()], judge)  # NaN where there is one
 
 
 def _refuse(name: str, x: Tensor, cells: tuple[int, ...], start: int) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..core.checks import find_device, float_type
+from ..core.looks import together
 from ..core.resources import within_memory
 from ..poisson import assembly
 from ..poisson.conditions import Condition
@@ -135,7 +136,7 @@ def solve(
     >>> mgnet.solve(1.0, n=4).u
     array([0.     , 0.09375, 0.125  , 0.09375, 0.     ])
     """
-    with within_memory(n):
+    with within_memory(n), together():
         problem = Poisson(
             f,
             dim=dim,
