@@ -31,11 +31,15 @@ KEPT = 32
 
 
 class Cell(NamedTuple):
-    """The last coarse grid: its conductance, and its row sums; on a GPU they may be tensors of one number."""
+    """The last coarse grid: its conductance ``k / per``, and its row sums.
+
+    On a GPU they may be tensors of one number.
+    """
 
     k: Any
     left: Any
     right: Any
+    per: Any = 1.0
 
 
 class Block(NamedTuple):
@@ -98,6 +102,8 @@ class AlikeBlocks:
     like
         Precision and device of the loads.
     """
+
+    whole = False
 
     def __init__(self, cells: int, full: Block, last: Block, **like: Any) -> None:
         self.cells, self.blocks = cells, sizes(cells)[1]
@@ -190,6 +196,8 @@ class DifferentBlocks:
         1 over the conductance of each cell, in float64.
     """
 
+    whole = True
+
     def __init__(self, resistances: Tensor) -> None:
         self.cells = len(resistances)
         self.blocks = sizes(self.cells)[1]
@@ -255,14 +263,11 @@ def _filled(x: Tensor, size: int) -> Tensor:
     return whole
 
 
-def different(k: Tensor, held: bool) -> tuple[list[DifferentBlocks], Cell]:
-    """Set up the levels of cells that differ, from the conductance of each, shape (cells,).
-
-    Where both ends are ``held`` nobody asks what the last cell conducts.
-    """
+def different(k: Tensor) -> tuple[list[DifferentBlocks], Cell]:
+    """Set up the levels of cells that differ, from the conductance of each, shape (cells,)."""
     one = _sums(k.device)[0, 0, :1]  # of a shape that lets its precision count
     resistances, levels = one / k, list[DifferentBlocks]()
     while len(resistances) > 1:
         levels.append(DifferentBlocks(resistances))
         resistances = levels[-1].total
-    return levels, Cell(None if held else resistances.reciprocal()[0], 0.0, 0.0)
+    return levels, Cell(1.0, 0.0, 0.0, resistances[0])

@@ -46,6 +46,7 @@ class Eliminated(Protocol):
     """One level of cells, and what eliminating all nodes does that are not among the coarse ones."""
 
     nodes: int  # how many values there are room for
+    whole: bool  # whether the load of the right end may stand behind those of the inner nodes
 
     def restrict(self, b: Tensor) -> tuple[Any, Tensor, Any, Any]:
         """Give what is kept, the loads of the inner coarse nodes, and what the left and right end receive."""
@@ -59,6 +60,8 @@ class Pairs:
 
     Only the cells are kept: weights are worth a division when they are used, not their memory.
     """
+
+    whole = False
 
     def __init__(self, k: Tensor, s: Tensor | None) -> None:
         self.cells, self.pairs, self.nodes = k.shape[0], k.shape[0] // 2, k.shape[0] + 1
@@ -134,7 +137,7 @@ class Condensation:
         if self.form and plain:
             return alike(self.cells, self.form.k, self.form.row_sum, *kind)
         k, s = self.form.cells(self.cells, *kind) if self.form else (self._varying.k, self._varying.s)
-        return different(k, self._held) if s is None and plain else _pairs(k, s)
+        return different(k) if s is None and plain else _pairs(k, s)
 
     @property
     def _held(self) -> bool:
@@ -179,16 +182,16 @@ class Condensation:
     def _solve(self, b: Tensor, u: Tensor, left: Any, right: Any) -> Tensor:
         """Solve by torch, in place."""
         levels, top = self._chain(b)
-        inner, at_left, at_right = self._split(b)
-        kept: list[Any] = []
+        inner, low, high = self._split(b, bool(levels) and levels[0].whole)
+        kept, lows, highs = list[Any](), [low], [high]
         with full_precision():
             for level in levels:
                 state, inner, low, high = level.restrict(inner)  # eq: splitting
                 kept.append(state)
-                if not self._held:  # else the loads of the ends do not matter
-                    at_left, at_right = _sum(at_left, low), _sum(at_right, high)
+                lows.append(low)
+                highs.append(high)
             # Blocks are computed in float64.
-            coarse = self._close(inner[:, :0], top, at_left, at_right, left, right)
+            coarse = self._close(inner[:, :0], top, lows, highs, left, right)
             if not levels:
                 u[:] = self._finite(coarse)
             rooms = [u, *_rooms(levels[1:], coarse)]
@@ -205,31 +208,78 @@ class Condensation:
             raise NonFiniteError
         return u
 
-    def _split(self, b: Tensor) -> tuple[Tensor, Any, Any]:
-        """Split the loads of the unknowns into those of the interior nodes and of the two ends."""
-        start, stop = int(self.ends[0] != "dirichlet"), b.shape[1] - int(self.ends[1] == "natural")
+    def _split(self, b: Tensor, whole: bool) -> tuple[Tensor, Any, Any]:
+        """Split the loads of the unknowns into those of the interior nodes and of the two ends.
+
+        With ``whole`` that of the right end stays with the interior ones.
+        """
+        start, stop = int(self.ends[0] != "dirichlet"), b.shape[1] - int(self.ends[1] == "natural" and not whole)
         inner = b[:, start:stop] if stop - start < b.shape[1] else b
         return inner, b[:, 0] if start else 0.0, b[:, -1] if stop < b.shape[1] else 0.0
 
-    def _close(self, b: Tensor, top: Cell, b0: Any, b1: Any, left: Any, right: Any) -> Tensor:
-        """Solve the last coarse grid, a single cell, with the boundary conditions; (batch, 2)."""
-        k, s0, s1 = top.k, top.left + self.robin[0], top.right + self.robin[1]
+    def _close(
+        self, like: Tensor, top: Cell, lows: list[Any], highs: list[Any], left: Any, right: Any
+    ) -> Tensor:
+        """Solve the last coarse grid, a single cell, with the boundary conditions; (batch, 2).
+
+        What its ends have of the loads comes in parts. Where both are given that does not matter.
+        """
+        k, per, s0, s1 = top.k, top.per, _sum(top.left, self.robin[0]), _sum(top.right, self.robin[1])
         if self.ends[0] == "periodic":
-            left = right = _ratio(b0 + b1, s0 + s1)
+            left = right = _ratio(_total([*lows, *highs]), _sum(s0, s1))
         elif self.ends[0] == self.ends[1] == "natural":
             # The right end eliminated: what of its load and of its row sum the left end receives.
-            share = k / (k + s1)
-            left = _ratio(b0 + share * b1, s0 + share * s1)
-            right = (b1 + k * left) / (k + s1)
+            own, held = _total(highs), _sum(k, _times(per, s1))
+            share = _over(k, held)
+            left = _ratio(_sum(_total(lows), _times(share, own)), _sum(s0, _times(share, s1)))
+            right = _over(_sum(_times(per, own), _times(k, left)), held)
         elif self.ends[0] == "natural":
-            left = (b0 + k * right) / (k + s0)
+            loads = _sum(_times(per, _total(lows)), _times(k, right))
+            left = _over(loads, _sum(k, _times(per, s0)))
         elif self.ends[1] == "natural":
-            right = (b1 + k * left) / (k + s1)
-        if not (isinstance(left, Tensor) or isinstance(right, Tensor)) and left == right:
-            return b.new_full((len(b), 2), left)
-        ends = b.new_empty((len(b), 2))
-        ends[:, 0], ends[:, 1] = left, right
-        return ends
+            loads = _sum(_times(per, _total(highs)), _times(k, left))
+            right = _over(loads, _sum(k, _times(per, s1)))
+        return _beside(like, left, right)
+
+
+def _beside(like: Tensor, left: Any, right: Any) -> Tensor:
+    """Return the values of the two ends as columns, (batch, 2)."""
+    if isinstance(left, Tensor) and isinstance(right, Tensor) and left.shape == right.shape == (len(like),):
+        return torch.stack((left, right), 1).to(like.dtype)
+    if not isinstance(left, Tensor) and not isinstance(right, Tensor) and left == right:
+        return like.new_full((len(like), 2), left)
+    ends = like.new_empty((len(like), 2))
+    ends[:, 0], ends[:, 1] = left, right
+    return ends
+
+
+# On a GPU each operation counts, so numbers that change nothing are left out.
+
+
+def _sum(x: Any, y: Any) -> Any:
+    return x if _is(y, 0.0) else y if _is(x, 0.0) else x + y
+
+
+def _times(x: Any, y: Any) -> Any:
+    if _is(x, 0.0) or _is(y, 0.0):
+        return 0.0
+    return x if _is(y, 1.0) else y if _is(x, 1.0) else x * y
+
+
+def _over(x: Any, y: Any) -> Any:
+    return x if _is(y, 1.0) else x / y
+
+
+def _is(x: Any, number: float) -> bool:
+    return isinstance(x, float) and x == number
+
+
+def _total(parts: list[Any]) -> Any:
+    """Add up loads; numbers are none."""
+    known = [part for part in parts if isinstance(part, Tensor)]
+    if len(known) > 2:
+        return torch.stack(known).sum(0)
+    return known[0] + known[1] if len(known) == 2 else known[0] if known else 0.0
 
 
 def _rooms(levels: Sequence[Eliminated], ends: Tensor) -> list[Tensor]:
@@ -241,14 +291,11 @@ def _rooms(levels: Sequence[Eliminated], ends: Tensor) -> list[Tensor]:
     return [room[:, : level.nodes] for room, level in zip(rooms, levels, strict=True)]
 
 
-def _sum(x: Any, y: Any) -> Any:
-    """Add loads; a number is none."""
-    return x if isinstance(y, float) else y if isinstance(x, float) else x + y
-
-
 def _ratio(x: Any, y: Any) -> Any:
     """Divide; what nothing holds is zero."""
-    return torch.where(y == 0, 0.0, x / y) if isinstance(y, Tensor) else x / y if y else 0.0
+    if isinstance(y, Tensor):
+        return torch.where(y == 0, 0.0, x / y)
+    return x / y if y else 0.0 * x
 
 
 def levels_of(cells: int) -> list[int]:

@@ -366,7 +366,8 @@ def load(
     """
     given = problem.b
     at_sides = fluxes(problem, dtype, device) if with_fluxes else []
-    size, total = flux_sums(problem, at_sides)
+    # They are asked for where constants are free.
+    size, total = flux_sums(problem, at_sides) if problem.floats else (0.0, 0.0)
     if given is not None:
         b = sent(given, device, dtype)
         b = add_fluxes("b", problem, b, at_sides, own=b is not given)
