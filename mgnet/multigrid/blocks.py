@@ -142,7 +142,7 @@ class AlikeBlocks:
             return
         ends = torch.stack((coarse[:, :-2], coarse[:, 1:-1]), -1)
         into = out[:, 1:first].unflatten(1, (-1, self.size))
-        torch.baddbmm(found[:, :, :-2], ends, W.expand(len(ends), *W.shape), out=into)  # eq: block-solution
+        torch.baddbmm(found[:, :, :-2], ends, W.expand(len(ends), *W.shape), out=into)
 
 
 def _matrices(*blocks: tuple[Block, bool], **like: Any) -> list[tuple[Tensor, Tensor]]:

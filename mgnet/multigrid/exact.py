@@ -213,7 +213,8 @@ class Condensation:
 
         With ``whole`` that of the right end stays with the interior ones.
         """
-        start, stop = int(self.ends[0] != "dirichlet"), b.shape[1] - int(self.ends[1] == "natural" and not whole)
+        apart = self.ends[1] == "natural" and not whole
+        start, stop = int(self.ends[0] != "dirichlet"), b.shape[1] - int(apart)
         inner = b[:, start:stop] if stop - start < b.shape[1] else b
         return inner, b[:, 0] if start else 0.0, b[:, -1] if stop < b.shape[1] else 0.0
 

@@ -95,7 +95,7 @@ class CellStiffness(NodalOperator):
         return settle(*a.aminmax(), *(end for x, y in self._neighbours(a) for end in (x / y).aminmax()))
 
     @cached_property
-    def contrast(self) -> float:  # type: ignore[override]
+    def contrast(self) -> float:
         """How many times stronger a coupling between neighbours is than another, anywhere in the box."""
         a = loops.plain(self.a if any(self.a.stride()) else self.a[(0,) * self.dim])
         low, high = self._ranges[:2] if isinstance(a, Tensor) and a.ndim else (a.min(), a.max())

@@ -35,6 +35,8 @@ FEW = 32
 class NodalOperator(Operator):
     """What operators with coefficients or with entries share: the coarser one, R A P."""
 
+    _stencil: Tensor | None = None
+
     @property
     def sums(self) -> Tensor | None:
         """What the operator makes of the function 1 at all nodes; None where nothing but entries tells."""
@@ -67,6 +69,8 @@ class NodalOperator(Operator):
     @property
     def stencil(self) -> Tensor:
         """The entries between each node and those around it, ``(3**dim, *nodes)``, without joined ends."""
+        if self._stencil is not None:
+            return self._stencil
         A = self.assembled()
         around = probes.around(self.box.dim)
         found = torch.zeros((len(around), *A.centre.shape), **self.like)
@@ -154,15 +158,10 @@ class StencilStiffness(NodalOperator):
     @classmethod
     def around(cls, box: Box, stencil: Tensor, *known: Any) -> StencilStiffness:
         """Make it of the entries around each node, shape ``(3**dim, *nodes)``, which it keeps."""
-        own = len(stencil) // 2
-        A = cls(box, stencil[own], dict(zip(frames.steps(box.dim)[1:], stencil[own + 1 :], strict=True)), *known)
-        A.__dict__["stencil"] = stencil
+        centre, *others = stencil[len(stencil) // 2 :]
+        A = cls(box, centre, dict(zip(frames.steps(box.dim)[1:], others, strict=True)), *known)
+        A._stencil = stencil
         return A
-
-    @cached_property
-    def stencil(self) -> Tensor:
-        """The entries between each node and those around it, ``(3**dim, *nodes)``, without joined ends."""
-        return super().stencil
 
     @cached_property
     def frame(self) -> Tensor:
@@ -254,7 +253,7 @@ class StencilStiffness(NodalOperator):
 
     def at_nodes(self, u: Tensor) -> Tensor:
         """Return the loads of all nodes that belong to values at all nodes, shape ``(N, 1, *nodes)``."""
-        if "stencil" in self.__dict__ and probes.fits(self.stencil, u) and not tracked(u, *self.numbers):
+        if self._stencil is not None and probes.fits(self._stencil, u) and not tracked(u, *self.numbers):
             return probes.applied(self.stencil, u[:, 0])[:, None]
         y = u * self.centre  # gradients may flow
         for step, field in self.pairs.items():
@@ -343,7 +342,7 @@ class StencilStiffness(NodalOperator):
         lone = [axis.periodic and axis.cells == 1 for axis in self.box.axes]
         if loops.apply_to(*self.numbers) and not any(lone):
             return self.box.unknowns(self._looped_sums())
-        if "stencil" in self.__dict__ and not any(lone):
+        if self._stencil is not None and not any(lone):
             return self.box.unknowns(self.joined(self.stencil).abs().sum(0))
         # The steps along a lone joined cell lead to the same node, so their entries are one.
         total = torch.zeros_like(self.centre)
@@ -365,7 +364,7 @@ class StencilStiffness(NodalOperator):
         """Return itself, on cells as wide as its ties say: their sums are the energies of the coordinates."""
         if self.uneven:
             return self
-        if "stencil" in self.__dict__:  # one look, which waits for a GPU
+        if self._stencil is not None:  # one look, which waits for a GPU
             sums = self.stencil[len(self.stencil) // 2 + 1 :].flatten(1).sum(1).tolist()
         else:
             sums = [float(loops.plain(field).sum()) for field in self.pairs.values()]

@@ -200,9 +200,7 @@ class NodeProlongation(Interpolation):
             target = tuple(fine for fine, *_ in group)
             choices = [(-1, 0, 1) if new else (0,) for *_, new in group]
             steps = [step for step in itertools.product(*choices) if any(step)]
-            sources = [
-                (_moved(target, step), self.field[(offsets.index(step), *target)]) for step in steps
-            ]
+            sources = [(_moved(target, step), self.field[(offsets.index(step), *target)]) for step in steps]
             if sources:
                 yield _Weighted(target, sources)
 

@@ -11,7 +11,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -142,7 +142,7 @@ def _only(step: tuple[int, ...], axis: int) -> bool:
 
 
 def _by_kind(x: Tensor, chosen: Sequence[bool]) -> Tensor:
-    """Return fields of nodes, shape ``(K, *nodes)``, by the kind of the nodes: (kinds, K, nodes of a kind)."""
+    """Return fields, shape ``(K, *nodes)``, by the kind of the nodes: (kinds, K, nodes of a kind)."""
     dim, m = len(chosen), sum(chosen)
     whole = pad(x, [width for some in reversed(chosen) for width in (0, int(some))])
     kinds = []
@@ -271,9 +271,7 @@ def probed(
     return _restricted(x, y, colours, sums, strides)
 
 
-def _restricted(
-    x: Tensor, y: Tensor, colours: Tensor, sums: Tensor | None, strides: Sequence[int]
-) -> Probed:
+def _restricted(x: Tensor, y: Tensor, colours: Tensor, sums: Tensor | None, strides: Sequence[int]) -> Probed:
     """Restrict what probing gave of each colour, y, by the weights that nodes of each colour gave, x."""
     dim, count = len(strides), len(x)
     own = colours[count // 2][(None, ..., *[None] * dim)]
@@ -323,7 +321,8 @@ def _colours(nodes: Sequence[int], dtype: torch.dtype, device: torch.device) -> 
     Both have shape ``(3**dim, *nodes)``. A colour has every third node along each axis.
     """
     dim = len(nodes)
-    axes = [(np.arange(n) + np.array([-1, 0, 1])[:, None]) % 3 * 3 ** (dim - 1 - i) for i, n in enumerate(nodes)]
+    beside = np.array([-1, 0, 1])[:, None]
+    axes = [(np.arange(n) + beside) % 3 * 3 ** (dim - 1 - i) for i, n in enumerate(nodes)]
     numbers = sent(torch.from_numpy(np.concatenate([axis.ravel() for axis in axes])), device)
     parts, total = numbers.split([axis.size for axis in axes]), None
     for place, (part, n) in enumerate(zip(parts, nodes, strict=True)):

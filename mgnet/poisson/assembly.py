@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from functools import reduce
 from typing import Any, NamedTuple
@@ -11,10 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.arrays import require_finite, sent
+from ..core.arrays import sent
 from ..core.checks import held
 from ..core.kinds import hidden, is_number, tracked
-from ..core.looks import look
 from ..operators import frames
 from ..operators.axes import Axis, gathered, overlap
 from ..operators.boxes import Box
@@ -29,7 +27,7 @@ from .boundary import add_fluxes, at_end, floating, flux_sums, fluxes, nodal_dat
 from .conditions import Robin, nothing
 from .problem import Poisson
 from .quadrature import Quadrature, coefficient_at, evaluate, integrate_cells, integrate_nodal
-from .shapes import require_bounds, whole_period
+from .shapes import require_bounds, require_finite_load, whole_period
 
 __all__ = ["Load", "averages_at", "form", "load", "load_at_nodes", "operator", "side_mass"]
 
@@ -392,7 +390,7 @@ def load_at_nodes(
     if isinstance(f, float):
         at_nodes = torch.full(problem.node_shape, held("f", f, dtype), dtype=dtype, device=device)
         return integrate_nodal(problem.grids, at_nodes, True, problem.region.active), None, False, 0.0
-    _require_finite(problem, f)
+    require_finite_load(f, problem.dim, problem.floats)
     values = sent(f, device, dtype)
     if problem.by_cell(f):
         return integrate_cells(problem.grids, values), f, False, 0.0
@@ -412,16 +410,3 @@ def _of_function(
     values, speaks_torch = evaluate("f", problem.f, *points, device=device)
     at_nodes = sent(values, device, dtype)
     return integrate_nodal(problem.grids, at_nodes, True, problem.region.active), speaks_torch, 0.0
-
-
-def _require_finite(problem: Poisson, f: Tensor) -> None:
-    """Say where an array f is not finite; on an interval if that may not show later."""
-    # What else is not finite shows in the answer; what a Dirichlet end makes of no account does not.
-    if hidden(f) or (problem.dim == 1 and problem.floats):
-        return
-
-    def judge(numbers: list[float]) -> None:
-        if not all(map(math.isfinite, numbers)):
-            require_finite("f", f, problem.dim)
-
-    look([f.sum() if problem.dim > 1 else f[..., :: max(1, f.shape[-1] - 1)]], judge)

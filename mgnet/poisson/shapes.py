@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..core.arrays import array, data
+from ..core.arrays import array, data, require_finite
 from ..core.kinds import hidden, is_array, refuse_masked
 from ..core.looks import look
 
@@ -22,6 +22,7 @@ __all__ = [
     "common_batch",
     "refuse_squares",
     "require_bounds",
+    "require_finite_load",
     "sample_of",
     "whole_period",
 ]
@@ -142,6 +143,22 @@ def sample_of(x: Any, index: tuple[int, ...], axes: int) -> Any:
     batch = x.shape[: x.ndim - axes] if isinstance(x, Tensor) else ()
     places = zip(index[len(index) - len(batch) :], batch, strict=True)
     return x[tuple(i if size > 1 else 0 for i, size in places)] if batch else x
+
+
+def require_finite_load(f: Tensor, dim: int, floats: bool) -> None:
+    """Say where an array f is not finite; on an interval if that may not show later.
+
+    What else is not finite shows in the answer, and so does all of it where nothing is held, ``floats``; what
+    a Dirichlet end makes of no account does not.
+    """
+    if hidden(f) or (dim == 1 and floats):
+        return
+
+    def judge(numbers: list[float]) -> None:
+        if not all(map(math.isfinite, numbers)):
+            require_finite("f", f, dim)
+
+    look([f.sum() if dim > 1 else f[..., :: max(1, f.shape[-1] - 1)]], judge)
 
 
 def require_bounds(cells: tuple[int, ...], start: int = 0, **coefficients: Sequence[Any]) -> None:

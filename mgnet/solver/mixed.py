@@ -59,7 +59,7 @@ class MixedStep:
         return Progress(before, gain * largest(e))
 
     def _note(self, fading: list[float]) -> None:
-        """Note that residuals have faded: for this step, or on a GPU, where it is seen later, for the next."""
+        """Note that residuals have faded: for this step, or on a GPU, where that is seen late, the next."""
         self.fading = bool(fading[0])
 
     def _enlarged(self, r: Tensor, rows: Tensor) -> Tensor:
