@@ -133,9 +133,7 @@ def one_dimensional() -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("varies", [(), ("a",), ("a", "c")])
 @pytest.mark.parametrize("end", range(7))
-def test_the_exact_cycle_waits_once(
-    varies: tuple[str, ...], end: int, device: str, counts: Any
-) -> None:
+def test_the_exact_cycle_waits_once(varies: tuple[str, ...], end: int, device: str, counts: Any) -> None:
     f = torch.cos(2 * torch.pi * torch.linspace(0, 1, 98, dtype=torch.float64)).expand(2, -1).to(device)
     data = {name: uploaded(97 + (name == "c")) + 0.1 for name in varies}
     problem = one_dimensional()[end]

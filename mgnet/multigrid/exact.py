@@ -58,24 +58,19 @@ class Eliminated(Protocol):
 class Pairs:
     """One level of cells: every odd node is eliminated. Loads are (batch, cells - 1), the interior nodes.
 
-    Only the cells are kept: weights are worth a division when they are used, not their memory.
+    Of the weights only the pivots are kept: others are worth a product when they are used, not their memory.
     """
 
     whole = False
 
-    def __init__(self, k: Tensor, s: Tensor | None) -> None:
+    def __init__(self, k: Tensor, pivot: Tensor) -> None:
         self.cells, self.pairs, self.nodes = k.shape[0], k.shape[0] // 2, k.shape[0] + 1
         self.left, self.right = k[0 : 2 * self.pairs : 2], k[1 : 2 * self.pairs : 2]
-        self.s = None if s is None else s[1 : 2 * self.pairs : 2]
-
-    @property
-    def _pivot(self) -> Tensor:
-        pivot = self.left + self.right
-        return pivot if self.s is None else pivot.add_(self.s)
+        self.pivot = pivot
 
     def restrict(self, b: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Give the loads, those of the coarse nodes, and what the left and the right end receive."""
-        share, coarse = b[:, 0 : 2 * self.pairs : 2] / self._pivot, b[:, 1::2].clone()
+        share, coarse = b[:, 0 : 2 * self.pairs : 2] / self.pivot, b[:, 1::2].clone()
         coarse[:, : self.pairs - 1].addcmul_(self.left[1:], share[:, 1:])
         inner = min(self.pairs, coarse.shape[1])
         coarse[:, :inner].addcmul_(self.right[:inner], share[:, :inner])
@@ -90,7 +85,7 @@ class Pairs:
             out[:, -1] = coarse[:, -1]
         total = torch.addcmul(loads, self.left, coarse[:, : self.pairs])
         total.addcmul_(self.right, coarse[:, 1 : self.pairs + 1])
-        torch.div(total, self._pivot, out=odd)
+        torch.div(total, self.pivot, out=odd)
 
 
 class Condensation:
@@ -315,8 +310,9 @@ def _line(cells: int, k: float, row_sum: float, ends: tuple[str, str], robin: tu
 def _pairs(k: Tensor, s: Tensor | None) -> tuple[list[Pairs], Cell]:
     levels: list[Pairs] = []
     while k.shape[0] > 1:
-        levels.append(Pairs(k, s))
-        k, s = eliminate(k, s)[-2:]
+        _, _, pivot, coarse_k, coarse_s = eliminate(k, s)
+        levels.append(Pairs(k, pivot))
+        k, s = coarse_k, coarse_s
     numbers = torch.cat((k, k.new_zeros(2) if s is None else s))
     # On a GPU they stay there: reading would wait.
     return levels, Cell(*(numbers.tolist() if k.device.type == "cpu" else numbers.double().unbind()))

@@ -35,8 +35,9 @@ __all__ = [
     "takes",
 ]
 
-# Numbers that may be there at a time for all pairs of a colour and an offset; more are taken in turn.
-ROOM = 2**27
+# Numbers that may be there at a time for all pairs of a colour and an offset; more are taken in turn. Beyond
+# so many, loops over offsets need less memory, and each of their launches has much to do.
+ROOM, MOST = 2**27, 2**31
 
 
 class Probed(NamedTuple):
@@ -52,9 +53,9 @@ class Probed(NamedTuple):
 
 
 def takes(box: Box, chosen: Sequence[bool]) -> bool:
-    """Say whether all cells along the chosen axes come in pairs."""
+    """Say whether all cells along the chosen axes come in pairs, and there are not too many."""
     pairs = all(axis.cells == 2 * axis.pairs or not some for axis, some in zip(box.axes, chosen, strict=True))
-    return box.dim > 1 and pairs
+    return box.dim > 1 and pairs and 9**box.dim * math.prod(box.cells) <= MOST
 
 
 def fits(field: Tensor, *vectors: Tensor) -> bool:

@@ -32,9 +32,7 @@ PROBLEMS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("room", [probes.ROOM, 0])
 @pytest.mark.parametrize("name", PROBLEMS)
-def test_the_coarse_operator_is_that_of_loops(
-    name: str, room: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_coarse_operator_is_that_of_loops(name: str, room: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probes, "ROOM", room)  # many numbers at a time, or in turn
     options = PROBLEMS[name]
     problem = mgnet.Poisson(dim=len(options["n"]), **options)
@@ -54,6 +52,9 @@ def test_the_coarse_operator_is_that_of_loops(
             wanted = other.to_dense()
             assert (matrix - wanted).abs().max() <= 64 * EPS * wanted.abs().max()
         with loops.without():
+            sizes, largest = found[0].row_sums(), found[0].largest
+            assert (sizes - expected[0].row_sums()).abs().max() <= 64 * EPS * sizes.max()
+            assert largest == pytest.approx(expected[0].largest, rel=1e-10)
             assert (found[1].T.to_dense() - expected[1].to_dense().T).abs().max() <= 64 * EPS
         looped, A = expected[0], found[0]
 
