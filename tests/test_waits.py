@@ -133,13 +133,13 @@ def one_dimensional() -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("varies", [(), ("a",), ("a", "c")])
 @pytest.mark.parametrize("end", range(7))
-def test_the_exact_cycle_waits_three_times(
-    varies: tuple[str, ...], end: int, device: str, counts: Any
-) -> None:
+def test_the_exact_cycle_waits_once(varies: tuple[str, ...], end: int, device: str, counts: Any) -> None:
     f = torch.cos(2 * torch.pi * torch.linspace(0, 1, 98, dtype=torch.float64)).expand(2, -1).to(device)
     data = {name: uploaded(97 + (name == "c")) + 0.1 for name in varies}
     problem = one_dimensional()[end]
-    assert waits(counts, mgnet.solve, f, n=97, **data, **problem) <= 3
+    # Where nothing but a tensor c holds the constants, it must be seen whether it does.
+    expected = 1 + ("c" in varies and end >= 5)
+    assert waits(counts, mgnet.solve, f, n=97, **data, **problem) == expected
 
 
 def test_a_hierarchy_waits_once_for_a_solve(device: str, counts: Any) -> None:
@@ -200,15 +200,14 @@ def box_problems() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", box_problems())
-def test_a_box_waits_twice_an_iteration(name: str, device: str, counts: Any) -> None:
+def test_a_box_waits_once_an_iteration(name: str, device: str, counts: Any) -> None:
     problem = {"dim": 2, "n": 32, "throw": False, "tol": 0.0, **box_problems()[name]}
     f = uploaded(3, 33, 33)
 
     def asked(maxiter: int) -> int:
         return waits(counts, mgnet.solve, f, maxiter=maxiter, **problem)
 
-    few, more = asked(4), asked(6)
-    assert 0 < more - few <= 4
+    assert asked(6) - asked(4) == 2
 
 
 def test_boundary_tensors_are_looked_at_once(device: str, counts: Any) -> None:

@@ -6,26 +6,32 @@ and what is left is the same problem on the others. The last coarse grid is a si
 conditions live there.
 
 On a CPU that is :class:`mgnet.kernels.line.Line`, which takes three levels at a time, blocks of eight cells,
-:eq:`block-solution`. What torch does elsewhere is written here, level by level.
+:eq:`block-solution`. What torch does elsewhere takes blocks of 64, :mod:`mgnet.multigrid.blocks`, but where
+row sums vary, or derivatives of the elimination itself are under way: that is written here, level by level.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..core.arrays import NonFiniteError
+from ..core.kinds import tracked, transforming
+from ..core.looks import settle
+from ..core.precision import full_precision
 from ..operators import loops
 from ..operators.boxes import Box
 from ..operators.contract import Operator
 from ..operators.differences import Differences
 from ..operators.stiffness import Stiffness
 from ..operators.varying import VaryingStiffness, eliminate
+from .blocks import Cell, alike, different
 
 if TYPE_CHECKING:
     from ..kernels.line import Line
@@ -36,46 +42,50 @@ __all__ = ["Condensation"]
 FACTOR, KEPT = 8, 64
 
 
-class Cell(NamedTuple):
-    """The last coarse grid: its conductance, and its row sums; on a GPU they are tensors of one number."""
+class Eliminated(Protocol):
+    """One level of cells, and what eliminating all nodes does that are not among the coarse ones."""
 
-    k: Any
-    left: Any
-    right: Any
+    nodes: int  # how many values there are room for
+    whole: bool  # whether the load of the right end may stand behind those of the inner nodes
+
+    def restrict(self, b: Tensor) -> tuple[Any, Tensor, Any, Any]:
+        """Give what is kept, the loads of the inner coarse nodes, and what the left and right end receive."""
+
+    def correct(self, kept: Any, coarse: Tensor, out: Tensor) -> None:
+        """Write the values of all nodes but the first, given those of the coarse nodes."""
 
 
 class Pairs:
     """One level of cells: every odd node is eliminated. Loads are (batch, cells - 1), the interior nodes.
 
-    Only the cells are kept: weights are worth a division when they are used, not their memory.
+    Of the weights only the pivots are kept: others are worth a product when they are used, not their memory.
     """
 
-    def __init__(self, k: Tensor, s: Tensor | None) -> None:
-        self.cells, self.pairs = k.shape[0], k.shape[0] // 2
+    whole = False
+
+    def __init__(self, k: Tensor, pivot: Tensor) -> None:
+        self.cells, self.pairs, self.nodes = k.shape[0], k.shape[0] // 2, k.shape[0] + 1
         self.left, self.right = k[0 : 2 * self.pairs : 2], k[1 : 2 * self.pairs : 2]
-        self.s = None if s is None else s[1 : 2 * self.pairs : 2]
+        self.pivot = pivot
 
-    @property
-    def _pivot(self) -> Tensor:
-        pivot = self.left + self.right
-        return pivot if self.s is None else pivot.add_(self.s)
-
-    def restrict(self, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Give the loads of the coarse nodes, and what the left and the right end receive."""
-        share, coarse = b[:, 0 : 2 * self.pairs : 2] / self._pivot, b[:, 1::2].clone()
+    def restrict(self, b: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Give the loads, those of the coarse nodes, and what the left and the right end receive."""
+        share, coarse = b[:, 0 : 2 * self.pairs : 2] / self.pivot, b[:, 1::2].clone()
         coarse[:, : self.pairs - 1].addcmul_(self.left[1:], share[:, 1:])
         inner = min(self.pairs, coarse.shape[1])
         coarse[:, :inner].addcmul_(self.right[:inner], share[:, :inner])
         to_right = self.right[-1] * share[:, -1] if self.cells % 2 == 0 else b.new_zeros(b.shape[0])
-        return coarse, self.left[0] * share[:, 0], to_right
+        return b, coarse, self.left[0] * share[:, 0], to_right
 
-    def correct(self, b: Tensor, coarse: Tensor, out: Tensor) -> None:
-        """Write the interior nodes' values, given all nodes of the coarse grid."""
-        out[:, 1::2] = coarse[:, 1:-1]
-        loads, odd = (x[:, 0 : 2 * self.pairs : 2] for x in (b, out))
+    def correct(self, kept: Tensor, coarse: Tensor, out: Tensor) -> None:
+        """Write the values of all nodes, given those of the coarse nodes."""
+        even, odd, loads = out[:, ::2], out[:, 1 : 2 * self.pairs : 2], kept[:, 0 : 2 * self.pairs : 2]
+        even[:] = coarse[:, : even.shape[1]]
+        if self.cells % 2:
+            out[:, -1] = coarse[:, -1]
         total = torch.addcmul(loads, self.left, coarse[:, : self.pairs])
         total.addcmul_(self.right, coarse[:, 1 : self.pairs + 1])
-        torch.div(total, self._pivot, out=odd)
+        torch.div(total, self.pivot, out=odd)
 
 
 class Condensation:
@@ -91,7 +101,7 @@ class Condensation:
         found: Any = box if isinstance(A, Differences) else A.box
         self.looks, ((self.cells,), (self.ends,)) = looks, (found.cells, found.ends)
         self.numbers = self.A.numbers if self.A else ()
-        self._made: tuple[Any, tuple[list[Pairs], Cell]] | None = None
+        self._made: tuple[Any, tuple[Sequence[Eliminated], Cell]] | None = None
         self.robin: tuple[float, float] = self.form.robin[0] if self.form else self._varying.robin
 
     @property
@@ -109,20 +119,32 @@ class Condensation:
         k, *s = loops.arrays(*self.numbers)
         return Line(self.cells, k, s[0] if s else None, self.ends, self.robin, torch.get_num_threads())
 
-    def _chain(self, like: Tensor) -> tuple[list[Pairs], Cell]:
+    def _chain(self, like: Tensor) -> tuple[Sequence[Eliminated], Cell]:
         """Give the levels of torch for loads like these, and the last coarse grid; the last ones are kept."""
+        plain = not (tracked(like, *self.numbers) or transforming())
         kind = like.dtype, like.device
-        if self._made is None or self._made[0] != kind:
-            numbers = self.form.cells(self.cells, *kind) if self.form else (self._varying.k, self._varying.s)
-            self._made = kind, _pairs(*numbers)
+        if self._made is None or self._made[0] != (*kind, plain):
+            self._made = (*kind, plain), self._levels(plain, *kind)
         return self._made[1]
+
+    def _levels(self, plain: bool, *kind: Any) -> tuple[Sequence[Eliminated], Cell]:
+        """Set up the levels of torch: blocks, unless row sums vary or derivatives are taken."""
+        if self.form and plain:
+            return alike(self.cells, self.form.k, self.form.row_sum, *kind)
+        k, s = self.form.cells(self.cells, *kind) if self.form else (self._varying.k, self._varying.s)
+        return different(k) if s is None and plain else _pairs(k, s)
+
+    @property
+    def _held(self) -> bool:
+        return self.ends == ("dirichlet", "dirichlet")
 
     @property
     def levels(self) -> list[int]:
         """Number of cells of each level; the last is one cell."""
         if self.form or loops.apply_to(*self.numbers):
             return levels_of(self.cells)
-        return [*(level.cells for level in self._chain(self.numbers[0])[0]), 1]
+        chain: Any = self._chain(self.numbers[0])[0]
+        return [*(level.cells for level in chain), 1]
 
     def solve(self, b: Tensor, left: Any = 0.0, right: Any = 0.0) -> Tensor:
         """Return the values at all nodes, shape (batch, cells + 1), for loads of shape (batch, unknowns).
@@ -155,61 +177,121 @@ class Condensation:
     def _solve(self, b: Tensor, u: Tensor, left: Any, right: Any) -> Tensor:
         """Solve by torch, in place."""
         levels, top = self._chain(b)
-        inner, at_left, at_right = self._split(b)
-        loads, fixed = [inner], self.ends == ("dirichlet", "dirichlet")
-        # Where both ends are given, their loads do not matter, nor does the last restriction.
-        for level in levels[: -1 if fixed else None]:
-            inner, low, high = level.restrict(inner)  # eq: splitting
-            loads.append(inner)
-            if not fixed:
-                at_left, at_right = at_left + low, at_right + high
-        ends = self._close(b, top, at_left, at_right, left, right)
-        coarse = ends
-        if not levels:
-            u[:] = self._finite(ends)
-        for depth in range(len(levels) - 1, -1, -1):
-            level = levels[depth]
-            fine = b.new_empty((len(b), level.cells + 1)) if depth else u
-            fine[:, :: level.cells] = ends
-            level.correct(loads[depth], coarse, fine[:, 1:-1])  # eq: exact
-            coarse = self._finite(fine) if depth == min(1, len(levels) - 1) else fine
-            del loads[depth:]
+        inner, low, high = self._split(b, bool(levels) and levels[0].whole)
+        kept, lows, highs = list[Any](), [low], [high]
+        with full_precision():
+            for level in levels:
+                state, inner, low, high = level.restrict(inner)  # eq: splitting
+                kept.append(state)
+                lows.append(low)
+                highs.append(high)
+            # Blocks are computed in float64.
+            coarse = self._close(inner[:, :0], top, lows, highs, left, right)
+            if not levels:
+                u[:] = self._finite(coarse)
+            rooms = [u, *_rooms(levels[1:], coarse)]
+            rooms[0][:, 0] = coarse[:, 0]
+            for depth in range(len(levels) - 1, -1, -1):
+                fine = rooms.pop()
+                levels[depth].correct(kept.pop(), coarse, fine)  # eq: exact
+                coarse = self._finite(fine) if depth == min(1, len(levels) - 1) else fine
         return u
 
     def _finite(self, u: Tensor) -> Tensor:
         """Refuse NaN and infinity. Each load bears on all of the second grid, so checking that is enough."""
-        if self.looks and not math.isfinite(u.sum().item()) and not bool((u - u == 0).all()):
+        if self.looks and not math.isfinite(settle(u.sum())[0]) and not bool((u - u == 0).all()):
             raise NonFiniteError
         return u
 
-    def _split(self, b: Tensor) -> tuple[Tensor, Any, Any]:
-        """Split the loads of the unknowns into those of the interior nodes and of the two ends."""
-        start, stop = int(self.ends[0] != "dirichlet"), b.shape[1] - int(self.ends[1] == "natural")
+    def _split(self, b: Tensor, whole: bool) -> tuple[Tensor, Any, Any]:
+        """Split the loads of the unknowns into those of the interior nodes and of the two ends.
+
+        With ``whole`` that of the right end stays with the interior ones.
+        """
+        apart = self.ends[1] == "natural" and not whole
+        start, stop = int(self.ends[0] != "dirichlet"), b.shape[1] - int(apart)
         inner = b[:, start:stop] if stop - start < b.shape[1] else b
         return inner, b[:, 0] if start else 0.0, b[:, -1] if stop < b.shape[1] else 0.0
 
-    def _close(self, b: Tensor, top: Cell, b0: Any, b1: Any, left: Any, right: Any) -> Tensor:
-        """Solve the last coarse grid, a single cell, with the boundary conditions; (batch, 2)."""
-        k, s0, s1 = top.k, top.left + self.robin[0], top.right + self.robin[1]
+    def _close(
+        self, like: Tensor, top: Cell, lows: list[Any], highs: list[Any], left: Any, right: Any
+    ) -> Tensor:
+        """Solve the last coarse grid, a single cell, with the boundary conditions; (batch, 2).
+
+        What its ends have of the loads comes in parts. Where both are given that does not matter.
+        """
+        k, per, s0, s1 = top.k, top.per, _sum(top.left, self.robin[0]), _sum(top.right, self.robin[1])
         if self.ends[0] == "periodic":
-            left = right = _ratio(b0 + b1, s0 + s1)
+            left = right = _ratio(_total([*lows, *highs]), _sum(s0, s1))
         elif self.ends[0] == self.ends[1] == "natural":
             # The right end eliminated: what of its load and of its row sum the left end receives.
-            share = k / (k + s1)
-            left = _ratio(b0 + share * b1, s0 + share * s1)
-            right = (b1 + k * left) / (k + s1)
+            own, held = _total(highs), _sum(k, _times(per, s1))
+            share = _over(k, held)
+            left = _ratio(_sum(_total(lows), _times(share, own)), _sum(s0, _times(share, s1)))
+            right = _over(_sum(_times(per, own), _times(k, left)), held)
         elif self.ends[0] == "natural":
-            left = (b0 + k * right) / (k + s0)
+            loads = _sum(_times(per, _total(lows)), _times(k, right))
+            left = _over(loads, _sum(k, _times(per, s0)))
         elif self.ends[1] == "natural":
-            right = (b1 + k * left) / (k + s1)
-        ends = b.new_empty((len(b), 2))
-        ends[:, 0], ends[:, 1] = left, right
-        return ends
+            loads = _sum(_times(per, _total(highs)), _times(k, left))
+            right = _over(loads, _sum(k, _times(per, s1)))
+        return _beside(like, left, right)
+
+
+def _beside(like: Tensor, left: Any, right: Any) -> Tensor:
+    """Return the values of the two ends as columns, (batch, 2)."""
+    if isinstance(left, Tensor) and isinstance(right, Tensor) and left.shape == right.shape == (len(like),):
+        return torch.stack((left, right), 1).to(like.dtype)
+    if not isinstance(left, Tensor) and not isinstance(right, Tensor) and left == right:
+        return like.new_full((len(like), 2), left)
+    ends = like.new_empty((len(like), 2))
+    ends[:, 0], ends[:, 1] = left, right
+    return ends
+
+
+# On a GPU each operation counts, so numbers that change nothing are left out.
+
+
+def _sum(x: Any, y: Any) -> Any:
+    return x if _is(y, 0.0) else y if _is(x, 0.0) else x + y
+
+
+def _times(x: Any, y: Any) -> Any:
+    if _is(x, 0.0) or _is(y, 0.0):
+        return 0.0
+    return x if _is(y, 1.0) else y if _is(x, 1.0) else x * y
+
+
+def _over(x: Any, y: Any) -> Any:
+    return x if _is(y, 1.0) else x / y
+
+
+def _is(x: Any, number: float) -> bool:
+    return isinstance(x, float) and x == number
+
+
+def _total(parts: list[Any]) -> Any:
+    """Add up loads; numbers are none."""
+    known = [part for part in parts if isinstance(part, Tensor)]
+    if len(known) > 2:
+        return torch.stack(known).sum(0)
+    return known[0] + known[1] if len(known) == 2 else known[0] if known else 0.0
+
+
+def _rooms(levels: Sequence[Eliminated], ends: Tensor) -> list[Tensor]:
+    """Make room for the values of all nodes of some levels, with that of the left end."""
+    if not levels or isinstance(levels[0], Pairs):  # which write that themselves
+        return [ends.new_empty((len(ends), level.nodes)) for level in levels]
+    rooms = ends.new_empty((len(levels), len(ends), levels[0].nodes))
+    rooms[:, :, 0] = ends[:, 0]
+    return [room[:, : level.nodes] for room, level in zip(rooms, levels, strict=True)]
 
 
 def _ratio(x: Any, y: Any) -> Any:
     """Divide; what nothing holds is zero."""
-    return torch.where(y == 0, 0.0, x / y) if isinstance(y, Tensor) else x / y if y else 0.0
+    if isinstance(y, Tensor):
+        return torch.where(y == 0, 0.0, x / y)
+    return x / y if y else 0.0 * x
 
 
 def levels_of(cells: int) -> list[int]:
@@ -228,8 +310,9 @@ def _line(cells: int, k: float, row_sum: float, ends: tuple[str, str], robin: tu
 def _pairs(k: Tensor, s: Tensor | None) -> tuple[list[Pairs], Cell]:
     levels: list[Pairs] = []
     while k.shape[0] > 1:
-        levels.append(Pairs(k, s))
-        k, s = eliminate(k, s)[-2:]
+        _, _, pivot, coarse_k, coarse_s = eliminate(k, s)
+        levels.append(Pairs(k, pivot))
+        k, s = coarse_k, coarse_s
     numbers = torch.cat((k, k.new_zeros(2) if s is None else s))
     # On a GPU they stay there: reading would wait.
     return levels, Cell(*(numbers.tolist() if k.device.type == "cpu" else numbers.double().unbind()))

@@ -21,7 +21,8 @@ from torch import Tensor
 from .. import stencils
 from ..core.arrays import sent
 from ..core.kinds import hidden
-from . import frames, loops
+from ..core.looks import settle
+from . import frames, loops, probes
 from .boxes import Box, three
 from .contract import fused
 from .entries import NodalOperator, StencilStiffness, at_first, corner_of, rounded
@@ -75,12 +76,25 @@ class CellStiffness(NodalOperator):
         a, inside = loops.plain(self.a), (slice(1, -1),) * self.dim
         if self.reaction is not None and bool(self.reaction.centre[inside].any()):
             return False
-        along = [a.swapaxes(0, axis) for axis in range(self.dim)]
-        pairs = [(x[:-1], x[1:]) for x in along]
-        ends = [(x[0], x[-1]) for x, axis in zip(along, self.box.axes, strict=True) if axis.periodic]
-        return not any(bool(((x > 2 * y) | (y > 2 * x)).any()) for x, y in (*pairs, *ends))
+        if isinstance(a, Tensor):
+            _, _, *ratios = self._ranges
+            return all(0.5 <= ratio <= 2 for ratio in ratios)
+        return not any(bool(((x > 2 * y) | (y > 2 * x)).any()) for x, y in self._neighbours(a))
 
-    @property
+    def _neighbours(self, a: Any) -> list[tuple[Any, Any]]:
+        """Give pairs of neighbouring cells, along each axis."""
+        along = [a.swapaxes(0, axis) for axis in range(self.dim)]
+        pairs = [(x[:-1], x[1:]) for x in along if len(x) > 1]
+        ends = [(x[0], x[-1]) for x, axis in zip(along, self.box.axes, strict=True) if axis.periodic]
+        return [*pairs, *ends]
+
+    @cached_property
+    def _ranges(self) -> list[float]:
+        """The smallest and the largest a, and of the ratios of neighbours, by one look, as on a GPU."""
+        a = self.a.detach()
+        return settle(*a.aminmax(), *(end for x, y in self._neighbours(a) for end in (x / y).aminmax()))
+
+    @cached_property
     def contrast(self) -> float:
         """How many times stronger a coupling between neighbours is than another, anywhere in the box."""
         strongest, weakest = self.extremes
@@ -90,7 +104,8 @@ class CellStiffness(NodalOperator):
     def extremes(self) -> tuple[float, float]:
         """The strongest coupling between neighbours and the weakest."""
         a = loops.plain(self.a if any(self.a.stride()) else self.a[(0,) * self.dim])
-        return float(a.max()) * (max(self.h) / min(self.h)) ** 2, float(a.min())
+        low, high = self._ranges[:2] if isinstance(a, Tensor) and a.ndim else (a.min(), a.max())
+        return float(high) * (max(self.h) / min(self.h)) ** 2, float(low)
 
     @property
     def numbers(self) -> tuple[Tensor, ...]:
@@ -137,6 +152,16 @@ class CellStiffness(NodalOperator):
             if self.reaction is not None and (not any(step) or step in self.reaction.pairs):
                 field += self.reaction.pairs.get(step, self.reaction.centre)
         return frame
+
+    @property
+    def stencil(self) -> Tensor:
+        """The entries between each node and those around it, ``(3**dim, *nodes)``, without joined ends."""
+        found = probes.stencil_of_cells([self.a], [self._unit_element])
+        if self.reaction is not None and self.reaction.pairs:
+            found += self.reaction.stencil
+        elif self.reaction is not None:
+            found[len(found) // 2] += self.reaction.centre
+        return found
 
     def _pairs_of_corners(self, frame: Tensor) -> Iterator[tuple[int, int, Tensor]]:
         """Give two corners of a cell, and the entries between them of all cells."""
@@ -189,7 +214,8 @@ class CellStiffness(NodalOperator):
         shape = [n + 1 for n in self.box.cells]
         if self.reaction is None:
             return self.a.new_zeros(()).expand(shape)
-        return self.at_nodes(torch.ones((1, 1, *shape), **self.like))[0, 0]
+        # Differences are zero.
+        return self.reaction.at_nodes(torch.ones((1, 1, *shape), **self.like))[0, 0]
 
     @cached_property
     def _unit_element(self) -> np.ndarray:

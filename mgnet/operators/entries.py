@@ -16,7 +16,8 @@ import scipy
 import torch
 from torch import Tensor, nn
 
-from . import frames, loops
+from ..core.kinds import tracked
+from . import frames, loops, probes
 from .boxes import Box, three
 from .contract import Operator, fused
 from .interpolation import NodeProlongation, galerkin_product
@@ -34,6 +35,8 @@ FEW = 32
 class NodalOperator(Operator):
     """What operators with coefficients or with entries share: the coarser one, R A P."""
 
+    _stencil: Tensor | None = None
+
     @property
     def sums(self) -> Tensor | None:
         """What the operator makes of the function 1 at all nodes; None where nothing but entries tells."""
@@ -48,7 +51,7 @@ class NodalOperator(Operator):
         """Add up what the two nodes of joined ends have, for both; in other memory where there are some."""
         if any(axis.periodic for axis in self.box.axes):
             field = field.clone()
-        for place, axis in enumerate(self.box.axes):
+        for place, axis in zip(self.box.places, self.box.axes, strict=True):
             if axis.periodic:
                 whole = field.select(place, 0) + field.select(place, -1)
                 field.select(place, 0).copy_(whole)
@@ -62,6 +65,20 @@ class NodalOperator(Operator):
     def entries(self) -> Callable[[tuple[int, ...]], Tensor]:
         """Give the entries between each node and its neighbour in a direction; see StencilStiffness.entry."""
         return self.assembled().entry
+
+    @property
+    def stencil(self) -> Tensor:
+        """The entries between each node and those around it, ``(3**dim, *nodes)``, without joined ends."""
+        if self._stencil is not None:
+            return self._stencil
+        A = self.assembled()
+        around = probes.around(self.box.dim)
+        found = torch.zeros((len(around), *A.centre.shape), **self.like)
+        for step, field in (((0,) * self.box.dim, A.centre), *A.pairs.items()):
+            here, there = ends_of(step, field.shape)
+            found[around.index(step)][here] = field[here]
+            found[around.index(tuple(-s for s in step))][there] = field[here]
+        return found
 
     def __call__(self, x: Tensor) -> Tensor:
         """Apply the operator to values of shape ``(N, 1, *unknowns)``."""
@@ -89,6 +106,11 @@ class NodalOperator(Operator):
         if loops.apply_to(*self.numbers):
             E, sums = P.product()
             return StencilStiffness.framed(P.coarse, E, *rest, sums, *kind)
+        if P.at_once:
+            sums = P.sums if P.sums is not None and any(P.sums.stride()) else None
+            found = probes.probed(self.stencil, self.totals, sums, P.field, P.chosen)
+            sums, P.received = P.coarse_sums if sums is None else found.sums, found.weights
+            return StencilStiffness.around(P.coarse, found.stencil, *rest, sums, *kind)
         # What acts on all nodes counts those without an equation too; entries do not.
         fields = galerkin_product((self.assembled() if self.gaps else self).at_nodes, P, self.like)
         centre = fields.pop((0,) * self.box.dim)
@@ -141,6 +163,14 @@ class StencilStiffness(NodalOperator):
         centre, *others = frames.inside(frame, box)
         A = cls(box, centre, dict(zip(frames.steps(box.dim)[1:], others, strict=True)), *known)
         A.__dict__["frame"] = frame
+        return A
+
+    @classmethod
+    def around(cls, box: Box, stencil: Tensor, *known: Any) -> StencilStiffness:
+        """Make it of the entries around each node, shape ``(3**dim, *nodes)``, which it keeps."""
+        centre, *others = stencil[len(stencil) // 2 :]
+        A = cls(box, centre, dict(zip(frames.steps(box.dim)[1:], others, strict=True)), *known)
+        A._stencil = stencil
         return A
 
     @cached_property
@@ -233,6 +263,8 @@ class StencilStiffness(NodalOperator):
 
     def at_nodes(self, u: Tensor) -> Tensor:
         """Return the loads of all nodes that belong to values at all nodes, shape ``(N, 1, *nodes)``."""
+        if self._stencil is not None and probes.fits(self._stencil, u) and not tracked(u, *self.numbers):
+            return probes.applied(self.stencil, u[:, 0])[:, None]
         y = u * self.centre  # gradients may flow
         for step, field in self.pairs.items():
             here, there = ends_of(step, field.shape)
@@ -320,6 +352,8 @@ class StencilStiffness(NodalOperator):
         lone = [axis.periodic and axis.cells == 1 for axis in self.box.axes]
         if loops.apply_to(*self.numbers) and not any(lone):
             return self.box.unknowns(self._looped_sums())
+        if self._stencil is not None and not any(lone):
+            return self.box.unknowns(self.joined(self.stencil).abs().sum(0))
         # The steps along a lone joined cell lead to the same node, so their entries are one.
         total = torch.zeros_like(self.centre)
         for step in itertools.product(*((0,) if alone else (-1, 0, 1) for alone in lone)):
@@ -345,10 +379,12 @@ class StencilStiffness(NodalOperator):
     @property
     def ties(self) -> list[float]:
         """The energies of the coordinates: how strongly nodes are tied along each axis, in all."""
-        return [
-            -sum(float(loops.plain(field).sum()) for step, field in self.pairs.items() if step[i])
-            for i in range(self.box.dim)
-        ]
+        if self._stencil is not None:  # one look, which waits for a GPU
+            sums = self.stencil[len(self.stencil) // 2 + 1 :].flatten(1).sum(1).tolist()
+        else:
+            sums = [float(loops.plain(field).sum()) for field in self.pairs.values()]
+        pairs = list(zip(self.pairs, sums, strict=True))
+        return [-sum(total for step, total in pairs if step[i]) for i in range(self.box.dim)]
 
     def assembled(self) -> StencilStiffness:
         """Return itself, which is entries."""

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import frames, loops
+from ..core.kinds import tracked
+from . import frames, loops, probes
 from .axes import Axis
 from .boxes import Box, three
 from .contract import Interpolation, Map
@@ -84,6 +85,8 @@ class NodeProlongation(Interpolation):
         self.box, self.coarse, self.like = A.box, A.box.coarse(chosen), A.like
         self.pieces = [_pieces(axis, some) for axis, some in zip(A.box.axes, chosen, strict=True)]
         self.A, self.chosen, self.rows = A, tuple(chosen), rows or A
+        self.strides = [2 if some else 1 for some in chosen]
+        self.received: Tensor | None = None  # what coarse nodes receive, where that was found at once
 
     @cached_property
     def sums(self) -> Tensor | None:
@@ -98,7 +101,20 @@ class NodeProlongation(Interpolation):
     @cached_property
     def steps(self) -> list[_Weighted]:
         """New nodes, and how they follow from others, in an order that has those before."""
-        return list(self._steps(self.rows))
+        return list(self._steps_at_once() if self.at_once else self._steps(self.rows))
+
+    @property
+    def at_once(self) -> bool:
+        """Whether the weights of all nodes are found at once, see :mod:`mgnet.operators.probes`."""
+        whole = self.rows is self.A  # a part has its weights from other rows
+        known = whole and not self.A.gaps and not tracked(*self.A.numbers)
+        return known and probes.takes(self.box, self.chosen)
+
+    @cached_property
+    def field(self) -> Tensor:
+        """What each node takes from those around it, ``(3**dim, *nodes)``, where that is found at once."""
+        stencil = self.A.joined(self.A.stencil)
+        return probes.interpolation(stencil, self.joined, self.chosen, LOST, REACTS)
 
     @cached_property
     def compiled(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -176,14 +192,27 @@ class NodeProlongation(Interpolation):
         gather(*self.compiled[:2], axes, given, out, 0, out.shape[1])
         return sums
 
-    def _steps(self, A: Any) -> Iterator[_Weighted]:
-        entry = A.entries()
+    def _groups(self) -> list[Any]:
+        """Give the kinds of nodes, by where they are along each axis; those first that others follow from."""
         kinds = [
             [(fine, None, False) for fine, _ in kept] + [(fine, t, True) for fine, t in new]
             for kept, new in self.pieces
         ]
-        groups = itertools.product(*kinds)
-        for group in sorted(groups, key=lambda group: sum(new for *_, new in group)):
+        return sorted(itertools.product(*kinds), key=lambda group: sum(new for *_, new in group))
+
+    def _steps_at_once(self) -> Iterator[_Weighted]:
+        offsets = probes.around(self.box.dim)
+        for group in self._groups():
+            target = tuple(fine for fine, *_ in group)
+            choices = [(-1, 0, 1) if new else (0,) for *_, new in group]
+            steps = [step for step in itertools.product(*choices) if any(step)]
+            sources = [(_moved(target, step), self.field[(offsets.index(step), *target)]) for step in steps]
+            if sources:
+                yield _Weighted(target, sources)
+
+    def _steps(self, A: Any) -> Iterator[_Weighted]:
+        entry = A.entries()
+        for group in self._groups():
             target = tuple(fine for fine, *_ in group)
             pulled = [axis for axis, (_, t, new) in enumerate(group) if new and t is None]
             placed = [(axis, t) for axis, (_, t, _) in enumerate(group) if t is not None]
@@ -227,6 +256,8 @@ class NodeProlongation(Interpolation):
 
     def at_nodes(self, e: Tensor) -> Tensor:
         """Interpolate values at all coarse nodes to all nodes."""
+        if self.received is not None and probes.fits(self.field, e) and not tracked(e):
+            return probes.interpolate(e[:, 0], self.field, self.strides)[:, None]
         u = e.new_zeros((*e.shape[:2], *(n + 1 for n in self.box.cells)))
         for fine, coarse in self._kept():
             u[fine] = e[coarse]
@@ -236,6 +267,8 @@ class NodeProlongation(Interpolation):
 
     def at_nodes_transposed(self, b: Tensor) -> Tensor:
         """Restrict loads of all nodes, which are overwritten, to all coarse nodes."""
+        if self.received is not None and probes.fits(self.field, b) and not tracked(b):
+            return probes.restrict(b[:, 0], self.received, self.strides)[:, None]
         for step in reversed(self.steps):
             step.restrict(b)
         coarse_b = b.new_zeros((*b.shape[:2], *(n + 1 for n in self.coarse.cells)))
@@ -337,6 +370,12 @@ def _equilibrium(
         # What is less than rounding is none: else a node without an equation would have one of noise.
         found.append((source, weight.masked_fill_(weight.abs() <= torch.finfo(weight.dtype).eps, 0.0)))
     return found
+
+
+def _moved(index: Index, step: Sequence[int]) -> Index:
+    """Give the neighbours of nodes."""
+    pairs = zip(index, step, strict=True)
+    return tuple(slice(i.start + s, i.stop + s, i.step) if s else i for i, s in pairs)
 
 
 def _replaced(index: Index, axis: int, entry: Any) -> Index:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from .. import stencils
 from ..core.arrays import sent
-from . import frames, loops
+from . import frames, loops, probes
 from .boxes import Box
 from .contract import fused
 from .entries import NodalOperator, StencilStiffness, at_first, corner_of, ends_of
@@ -189,6 +189,14 @@ class WeightedStiffness(NodalOperator):
             if self.free is not None:
                 field[here] *= self.free[here] & self.free[there]
         return frame
+
+    @property
+    def stencil(self) -> Tensor:
+        """The entries between each node and those around it, ``(3**dim, *nodes)``, without joined ends."""
+        if self.gaps:
+            return super().stencil
+        found = probes.stencil_of_cells([weight.detach() for weight in self.weights], self._elements)
+        return found if self.reaction is None else found + self.reaction.stencil
 
     @property
     def reacting(self) -> Tensor:

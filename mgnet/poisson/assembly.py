@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.arrays import require_finite, sent
+from ..core.arrays import sent
 from ..core.checks import held
 from ..core.kinds import hidden, is_number, tracked
 from ..operators import frames
@@ -27,7 +27,7 @@ from .boundary import add_fluxes, at_end, floating, flux_sums, fluxes, nodal_dat
 from .conditions import Robin, nothing
 from .problem import Poisson
 from .quadrature import Quadrature, coefficient_at, evaluate, integrate_cells, integrate_nodal
-from .shapes import require_bounds, whole_period
+from .shapes import require_bounds, require_finite_load, whole_period
 
 __all__ = ["Load", "averages_at", "form", "load", "load_at_nodes", "operator", "side_mass"]
 
@@ -142,6 +142,10 @@ def _of_differences(problem: Poisson, c: Any, like: dict[str, Any]) -> VaryingSt
 def _conductances(problem: Poisson, c: Any, cells: slice, device: torch.device) -> Iterator[Tensor]:
     """Give the conductances of some cells, and what they add to the row sums of their nodes."""
     rule, active = Quadrature.of(problem), problem.region.active
+    if c is None and active is None and device.type != "cpu" and problem.grids[-1].nodes is None:
+        (h,) = problem.grids[-1].widths(0, 1).tolist()
+        yield _averages(problem, problem.a, cells, device) / h
+        return
     widths = rule.widths(-1, cells, device)
     k = _averages(problem, problem.a, cells, device) / widths
     k = k if active is None else k * sent(active[cells], device)
@@ -360,7 +364,8 @@ def load(
     """
     given = problem.b
     at_sides = fluxes(problem, dtype, device) if with_fluxes else []
-    size, total = flux_sums(problem, at_sides)
+    # They are asked for where constants are free.
+    size, total = flux_sums(problem, at_sides) if problem.floats else (0.0, 0.0)
     if given is not None:
         b = sent(given, device, dtype)
         b = add_fluxes("b", problem, b, at_sides, own=b is not given)
@@ -385,7 +390,7 @@ def load_at_nodes(
     if isinstance(f, float):
         at_nodes = torch.full(problem.node_shape, held("f", f, dtype), dtype=dtype, device=device)
         return integrate_nodal(problem.grids, at_nodes, True, problem.region.active), None, False, 0.0
-    _require_finite(problem, f)
+    require_finite_load(f, problem.dim, problem.floats)
     values = sent(f, device, dtype)
     if problem.by_cell(f):
         return integrate_cells(problem.grids, values), f, False, 0.0
@@ -405,11 +410,3 @@ def _of_function(
     values, speaks_torch = evaluate("f", problem.f, *points, device=device)
     at_nodes = sent(values, device, dtype)
     return integrate_nodal(problem.grids, at_nodes, True, problem.region.active), speaks_torch, 0.0
-
-
-def _require_finite(problem: Poisson, f: Tensor) -> None:
-    """Say where an array f is not finite; on an interval if that may not show later."""
-    # What else is not finite shows in the answer; what a Dirichlet end makes of no account does not.
-    shows = problem.dim == 1 and (problem.floats or hidden(f))
-    if not shows and (problem.dim > 1 or not (f[..., 0] + f[..., -1]).detach().isfinite().all()):
-        require_finite("f", f, problem.dim)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..core.arrays import sent
+from ..core.looks import look
 from .assembly import Load
 from .boundary import side_rule
 from .conditions import nothing
@@ -97,12 +98,15 @@ class Constants:
         # What a load and fluxes of 1 everywhere sum to.
         ones = sent(self.border + (self._counts if load.name == "b" else self.volume), b.device, b.dtype)
         bad = defect.abs() > torch.maximum(allowed * size, ROUNDED * torch.finfo(b.dtype).eps * ones)
-        if bad.any():
-            row, piece = bad.nonzero()[0].tolist()
-            fluxes = self._of_rows(load.fluxes, load, defect)[row, 0]
-            self._refuse(
-                load, (row, piece), *(x.item() for x in (defect[row, piece], fluxes, size[row, piece]))
-            )
+
+        def judge(any_bad: list[float]) -> None:
+            if any_bad[0]:
+                row, piece = bad.nonzero()[0].tolist()
+                fluxes = self._of_rows(load.fluxes, load, defect)[row, 0]
+                numbers = defect[row, piece], fluxes, size[row, piece]
+                self._refuse(load, (row, piece), *(x.item() for x in numbers))
+
+        look([bad.any()], judge)
         return self.project(b)
 
     @property

@@ -140,6 +140,9 @@ class Quadrature:
         """Give the widths of an axis's cells, to be multiplied with what has an entry for each."""
         grid = self.grids[place]
         part = cells if place == -len(self.grids) else slice(0, grid.n)
+        if grid.nodes is None and device.type != "cpu":  # which is far from this memory
+            width = torch.full((1,), grid.length / grid.n, dtype=torch.float64, device=device)
+            return width.expand(part.stop - part.start).reshape(-1, *[1] * (-1 - place))
         widths = sent(torch.from_numpy(grid.widths(part.start, part.stop)), device)
         return widths.reshape(-1, *[1] * (-1 - place))
 
@@ -213,8 +216,7 @@ def _lumped(f: Tensor, h: float | np.ndarray, place: int) -> Tensor:
     """Multiply values at the nodes of an axis by the integrals of their hats."""
     if isinstance(h, float):
         b = f * h  # eq: load-nodal
-        b.select(place, 0).mul_(0.5)
-        b.select(place, -1).mul_(0.5)
+        b.movedim(place, -1)[..., :: b.shape[place] - 1].mul_(0.5)
         return b
     half = sent(torch.from_numpy(h / 2), f.device, f.dtype).reshape(-1, *[1] * (-1 - place))
     return f * overlap(half, half, place)

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..core.arrays import array, data
+from ..core.arrays import array, data, require_finite
 from ..core.kinds import hidden, is_array, refuse_masked
+from ..core.looks import look
 
 __all__ = [
     "BOUNDS",
@@ -21,6 +22,7 @@ __all__ = [
     "common_batch",
     "refuse_squares",
     "require_bounds",
+    "require_finite_load",
     "sample_of",
     "whole_period",
 ]
@@ -143,6 +145,22 @@ def sample_of(x: Any, index: tuple[int, ...], axes: int) -> Any:
     return x[tuple(i if size > 1 else 0 for i, size in places)] if batch else x
 
 
+def require_finite_load(f: Tensor, dim: int, floats: bool) -> None:
+    """Say where an array f is not finite; on an interval if that may not show later.
+
+    What else is not finite shows in the answer, and so does all of it where nothing is held, ``floats``; what
+    a Dirichlet end makes of no account does not.
+    """
+    if hidden(f) or (dim == 1 and floats):
+        return
+
+    def judge(numbers: list[float]) -> None:
+        if not all(map(math.isfinite, numbers)):
+            require_finite("f", f, dim)
+
+    look([f.sum() if dim > 1 else f[..., :: max(1, f.shape[-1] - 1)]], judge)
+
+
 def require_bounds(cells: tuple[int, ...], start: int = 0, **coefficients: Sequence[Any]) -> None:
     """Raise the error that names the first cell or node where a ≤ 0, c < 0, or either is not finite.
 
@@ -153,12 +171,13 @@ def require_bounds(cells: tuple[int, ...], start: int = 0, **coefficients: Seque
     known = [(name, x) for name, x in given if isinstance(x, Tensor) and not hidden(x)]
     if not known:
         return
-    _, first = known[0]
-    # NaN where there is one. All are looked at at once, since looking waits for a GPU.
-    ends = torch.stack([end.to(first) for _, x in known for end in x.aminmax()]).tolist()
-    for (name, x), low, high in zip(known, ends[::2], ends[1::2], strict=True):
-        if not (high < math.inf and (low > 0 if name == "a" else low >= 0)):
-            _refuse(name, x, cells, start)
+
+    def judge(ends: list[float]) -> None:
+        for (name, x), low, high in zip(known, ends[::2], ends[1::2], strict=True):
+            if not (high < math.inf and (low > 0 if name == "a" else low >= 0)):
+                _refuse(name, x, cells, start)
+
+    look([end for _, x in known for end in x.aminmax()], judge)  # NaN where there is one
 
 
 def _refuse(name: str, x: Tensor, cells: tuple[int, ...], start: int) -> None:

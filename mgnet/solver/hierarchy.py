@@ -17,6 +17,7 @@ from torch import Tensor
 from ..core.arrays import array, require_finite, sent
 from ..core.checks import find_device, float_type, instance
 from ..core.kinds import hidden, tracked, transforming
+from ..core.looks import together
 from ..core.precision import full_precision
 from ..multigrid.cycles import Level
 from ..multigrid.levels import Options
@@ -238,7 +239,8 @@ class Hierarchy(Lazy):
         ConvergenceError
             When the solution has not converged and ``stopping`` says to raise.
         """
-        found = self.found(load, stopping, x0)
+        with together():
+            found = self.found(load, stopping, x0)
         own = self.A if self.system.own else None
         source = Source(self.problem, self.device, load.b if load.ready else None, own)
         return self.finished(found, tracked(found.u) or load.speaks_torch, stopping.throw, source)

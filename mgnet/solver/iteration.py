@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ..core.arrays import sent
+from ..core.looks import settle
 from ..multigrid.krylov import dots
 from ..operators import loops
 from ..operators.contract import Map, residual
@@ -182,12 +183,12 @@ class _Corrections:
         known = max(2 * hidden, KNOWN) * size + self.rounding * scale  # eq: known
         return torch.minimum(error, known)
 
-    def factor(self) -> float:
-        """Return the mean factor of the last corrections of the slowest row."""
+    def factor(self) -> Tensor:
+        """Return the mean factor of the last corrections of the slowest row, a tensor of one number."""
         last = self.sizes[-6:]
         if len(last) < 2:
-            return math.nan
-        return float(((last[-1] / last[0]).nan_to_num(0.0) ** (1 / (len(last) - 1))).max())
+            return torch.full_like(self.start[:1], math.nan)
+        return ((last[-1] / last[0]).nan_to_num(0.0) ** (1 / (len(last) - 1))).max()
 
     def stagnated(self, scale: Tensor) -> Tensor:
         """Say which rows' corrections no longer shrink."""
@@ -269,9 +270,9 @@ def iterate(
     found.append(step.norm(u))
     # Without a load, from a guess, residuals are relative to the first one.
     unit = torch.where(unloaded.all(), found[0], loads.norm)
-    residuals = _relative(torch.stack(found), unit).amax(1).tolist()
-    figures = float(error.max()), corrections.factor(), int(bad.int().argmax())
-    return u, Outcome(status, len(corrections.sizes), residuals, *figures, error, scale)
+    residuals = _relative(torch.stack(found), unit).amax(1)
+    *history, estimate, factor, row = settle(residuals, error.max(), corrections.factor(), bad.int().argmax())
+    return u, Outcome(status, len(corrections.sizes), history, estimate, factor, int(row), error, scale)
 
 
 def _verdict(good: Tensor, stagnated: Tensor, diverged: Tensor, small: Tensor) -> tuple[Status, Tensor, bool]:
@@ -281,7 +282,7 @@ def _verdict(good: Tensor, stagnated: Tensor, diverged: Tensor, small: Tensor) -
     """
     stuck = stagnated & ~good
     figures = torch.stack((diverged.any(), stuck.any(), good.all(), small.all()))
-    diverges, sticks, converges, ends = figures.tolist()
+    diverges, sticks, converges, ends = map(bool, settle(figures))
     if diverges:
         return Status.DIVERGED, diverged, False
     if sticks:

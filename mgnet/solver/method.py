@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..core.arrays import NonFiniteError, array, require_finite, roomy, sent
+from ..core.looks import settle
 from ..core.precision import full_precision
 from ..core.resources import within_memory
 from ..multigrid.levels import Options
@@ -307,12 +308,12 @@ class Method(Lazy):
     def _look_at(self, outcome: Outcome, u: Tensor, system: System, task: _Task) -> None:
         """Add to the estimate what the iteration does not see, and judge it again."""
         scale, loads, errors = outcome.scale, task.loads.largest, outcome.errors
-        finite = bool(scale.isfinite().all()) and outcome.iterations > 0
+        finite = lambda: outcome.iterations > 0 and bool(scale.isfinite().all())  # noqa: E731
         if self.system.box.dim == 1:
-            missed = self.look.missed(u, task.load).to(errors) if finite else errors
+            missed = self.look.missed(u, task.load).to(errors) if finite() else errors
             # Estimates that are nearly right stay, or it would be luck how an iteration ends.
             errors = torch.where(missed > 3 * errors, missed, errors)
-        elif self.small and self.system.A.contrast > CONTRAST and finite:
+        elif self.small and self.system.A.contrast > CONTRAST and finite():
             errors = self.look.missed(u, task.load).to(errors)
         elif self._measures:
             # What is thought to be left, or what is measured if that is more.
@@ -403,7 +404,7 @@ def _unit(size: Tensor, load: Tensor, guess: Tensor | None, method: Method) -> T
         size = torch.where(size > 0, size, method.measure.largest(guess))
     low, high = COMMON[load.dtype]
     common = ((size >= low) & (size <= high)) | (size == 0)
-    if bool(common.all()):
+    if settle(common.all())[0]:
         return None
     if not bool(size.isfinite().all()):
         raise NonFiniteError

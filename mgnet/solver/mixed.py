@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..core.looks import look
 from ..multigrid.krylov import ConjugateGradients
 from ..operators import loops
 from ..operators.contract import Map, fused, residual
@@ -44,6 +45,7 @@ class MixedStep:
         self.gradients = ConjugateGradients(low, precondition, measure.products)
         self.bound = bound.double()
         self.size: Tensor | None = None  # of the first residual, (batch,)
+        self.fading = False
         passes = fused(low, b)
         # What a solve has used the next one may use again: pages that are new cost more than a pass.
         self.room = passes.room("residual", len(b))[1] if passes else torch.empty_like(b, dtype=torch.float32)
@@ -53,8 +55,10 @@ class MixedStep:
         r, size, norm = self._residual(u)  # eq: mixed
         before = norm * size
         faded = (norm < FADED) & (norm > 0)
-        if bool(faded.any()):
-            size = self._enlarged(r, faded)
+        if not self.fading:
+            look([faded.any()], self._note)
+        if self.fading:
+            size, self.fading = self._enlarged(r, faded), False
         gain, passes = self.scale * size, fused(self.low, r)
         if passes and u.device.type == "cpu":
             of_e, scale = self.gradients.advance(passes, r, u, gain)
@@ -63,6 +67,10 @@ class MixedStep:
         u.add_(e.to(u.dtype) * column(gain, u))
         size_of_e, scale_of_u = self.measure.sizes(e, u)
         return Progress(before, gain * size_of_e, scale_of_u)
+
+    def _note(self, fading: list[float]) -> None:
+        """Note that residuals have faded: for this step, or on a GPU, where that is seen late, the next."""
+        self.fading = bool(fading[0])
 
     def _enlarged(self, r: Tensor, rows: Tensor) -> Tensor:
         """Divide some rows of the residual by their own sizes from here on, and begin anew there."""
@@ -89,7 +97,7 @@ class MixedStep:
         norm = self._rounded(u, bound)
         own = to_divide_by(torch.where((norm > 0) & (norm < SMALL), norm, 1.0))
         self.size = to_divide_by(bound * own)
-        if bool((own != 1).any()):
+        if not self.room.is_cpu or bool((own != 1).any()):  # to look would wait
             multiplied(self.room, 1 / own, self.room)
         return self.room, self.size, norm / own
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..core.looks import together
 from ..core.resources import within_memory
 from ..poisson import assembly
 from ..poisson.conditions import Condition
@@ -142,7 +143,7 @@ def solve(
     >>> mgnet.solve(1.0, n=4).u
     array([0.     , 0.09375, 0.125  , 0.09375, 0.     ])
     """
-    with within_memory(n):
+    with within_memory(n), together():
 
         def pose() -> Posed:
             problem = Poisson(

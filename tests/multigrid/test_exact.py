@@ -405,3 +405,55 @@ def test_loads_that_cancel_lose_no_digit(n: int) -> None:
         expected = np.append(0, np.cumsum(sums.sum() / n - sums))
         for A in (Stiffness(1.0, dtype=dtype).on(n), Stiffness(1.0, dtype=dtype).varying(n)):
             close(Condensation(A).solve(loads[None])[0], expected.astype(float), most)
+
+
+# Blocks of 64 cells, as on a GPU.
+
+
+@pytest.mark.parametrize("dtype", EPS, ids=["single", "double"])
+@pytest.mark.parametrize("n", [321, 2**14 + 1, 2**18 + 77, 2**20])
+def test_blocks_keep_all_digits(n: int, dtype: torch.dtype) -> None:
+    i = np.arange(n + 1.0)
+    for ends, exact in (
+        (("dirichlet", "dirichlet"), i * (n - i) / 2),
+        (("dirichlet", "natural"), i * n - i * (i - 1) / 2),
+    ):
+        for path in ("equal", "different"):
+            A: Any = Stiffness(1.0, boundary=ends, dtype=dtype)
+            with loops.without():
+                b = torch.ones(1, len(unknowns_of(ends, n)), dtype=dtype)
+                u = Condensation(A.on(n) if path == "equal" else A.varying(n)).solve(b)
+            close(u[0], exact, 16)
+
+
+@pytest.mark.parametrize("c", [0.0, 1e-6, 1e3, 1e9])
+def test_blocks_of_equal_cells(c: float) -> None:
+    rng = np.random.default_rng(4)
+    for (ends, robin), n in itertools.product(FIXED.values(), (2, 64, 320, 321, 385, 1000)):
+        s = np.full(n + 1, c / n)
+        s[[0, -1]] /= 2
+        b = rng.normal(size=(3, len(unknowns_of(ends, n))))
+        expected = reference(np.full(n, n - c / n / 6), s, ends, robin, b, (2.0, -1.0))
+        with loops.without():
+            u = Condensation(Stiffness(1 / n, 1.0, c, ends, robin=robin).on(n)).solve(tensor(b), 2.0, -1.0)
+        close(u, expected, 100)
+
+
+@pytest.mark.parametrize("n", [2, 65, 321, 400])
+def test_blocks_of_different_cells(n: int) -> None:
+    """Where the conductance jumps by a million, values are right on both sides."""
+    k = np.where(np.arange(n) < 0.31 * n, 1.0, 1e6) * n
+    b = np.random.default_rng(0).normal(size=n - 1)
+    expected = reference(k, np.zeros(n + 1), *ENDS["dirichlet"], b[None])
+    with loops.without():
+        u = Condensation(VaryingStiffness(tensor(k), None, ENDS["dirichlet"][0])).solve(tensor(b[None]))
+    close(u, expected, 64)
+    right = slice(int(0.31 * n) + 1, n)
+    error = np.abs(u[0, right].numpy() - expected[0, right]).max(initial=0)
+    assert error <= 1e-12 * np.abs(expected[0, right]).max(initial=0)
+    # In one block, by resistances from both ends.
+    R = np.cumsum(1 / k)
+    S = np.append(np.cumsum(1 / k[::-1])[::-1][1:], 0.0)
+    left, after = np.cumsum(R[:-1] * b), np.append(np.cumsum((S[:-1] * b)[::-1])[::-1][1:], 0.0)
+    by_sums = (S[:-1] * left + R[:-1] * after) / R[-1]  # eq: block-sums
+    close(u[0, 1:-1], by_sums, 200)
