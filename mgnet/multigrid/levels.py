@@ -18,6 +18,7 @@ from ..operators.boxes import Box
 from ..operators.contract import Operator
 from ..operators.convolutions import Prolongation
 from ..operators.interpolation import HatProlongation, NodeProlongation
+from ..operators.launched import launched
 from ..operators.smoothers import SMOOTHERS, Smoother, damping, rough_interval
 from ..operators.stiffness import Stiffness
 from .coarsest import coarse_solver, factors_of_pieces
@@ -149,12 +150,14 @@ def build_levels(A: Operator, cells: int | Sequence[int], options: Options) -> l
 
 
 def _compile(level: Level) -> None:
-    """Let compiled passes do what the smoother and the transfers of a grid do, if they can."""
+    """Let passes do what the smoother and the transfers of a grid do, if they can."""
     A: Any = level.A
-    if not loops.apply_to(*A.numbers) or torch.device(A.like["device"]).type != "cpu":
-        return
     plain = hasattr(level.smoother, "weights") and isinstance(level.smoother.inverse, Tensor)
-    if plain and isinstance(level.P, Prolongation | HatProlongation | NodeProlongation) and A.passes:
+    if not plain or not isinstance(level.P, Prolongation | HatProlongation | NodeProlongation):
+        return
+    if torch.device(A.like["device"]).type != "cpu":
+        level.passes = launched(A, level.P, level.smoother.inverse)
+    elif loops.apply_to(*A.numbers) and A.passes:
         level.passes = A.passes
         level.passes.P, level.passes.inverse = level.P, level.smoother.inverse
 
