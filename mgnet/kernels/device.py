@@ -17,6 +17,14 @@ import triton.language as tl
 
 __all__ = ["apply", "gather", "spread"]
 
+# Sizes are numbers like others: grids of all sizes, and their tables wherever they stand, share one kernel.
+SIZES = ["n0", "n1", "n2", "f0", "f1", "f2"]
+OF_APPLY = [*SIZES, "m0", "m1", "m2", "q0", "q1", "q2"]
+OF_TRANSFERS = [*SIZES, "N0", "N1", "N2", "m1", "m2", "size"]
+NUMBERS = ["inverse", "weights", "t0", "t1", "t2", "a", "K", "c", "E", "S"]
+TABLES = ["base0", "base1", "base2", "w0", "w1", "w2", "corners", "x", "e"]
+LISTS = ["fine0", "fine1", "fine2", "nodes0", "nodes1", "nodes2", "w0", "w1", "w2", "corners", "r"]
+
 
 @triton.jit
 def _moved(i, n, step: tl.constexpr, joined: tl.constexpr):
@@ -71,7 +79,9 @@ def _of_products(x, own, axes, lump, d: tl.constexpr, s: tl.constexpr, t: tl.con
     """Give what a neighbour gives by sums of tensor products; an unknown itself by the row sum."""
     first, middle, last = axes
     if d == 0 and s == 0 and t == 0:
-        (k0, m0), (k1, m1), (k2, m2) = first[2], middle[2], last[2]
+        k0, m0 = first[2]
+        k1, m1 = middle[2]
+        k2, m2 = last[2]
         return ((k0 * m1 + m0 * k1) * m2 + m0 * m1 * k2 + lump * (m0 * m1 * m2)) * own
     else:
         k0, m0 = first[0][d + 1], first[1][d + 1]
@@ -179,7 +189,7 @@ def _image(x, b, inverse, weights, numbers, i, row, shape, strides, padded, firs
     return y
 
 
-@triton.jit
+@triton.jit(do_not_specialize=OF_APPLY, do_not_specialize_on_alignment=["out", "x", "b", *NUMBERS])
 def apply(
     out, x, b, inverse, weights, t0, t1, t2, a, K, c, E, S,
     n0, n1, n2, m0, m1, m2, f0, f1, f2, q0, q1, q2,
@@ -211,7 +221,7 @@ def apply(
 
 
 @triton.jit
-def _corner(base, weights, i, n, N, tap, ok, joined: tl.constexpr, own: tl.constexpr):
+def _corner(base, weights, i, n, N, tap: tl.constexpr, ok, joined: tl.constexpr):
     """Give the coarse unknown of a tap of an axis, its weight, which there are, and how it lies among two."""
     J = tl.load(base + i, ok, 0) + tap
     weight = tl.load(weights + tap * n + i, ok, 0.0)
@@ -219,11 +229,14 @@ def _corner(base, weights, i, n, N, tap, ok, joined: tl.constexpr, own: tl.const
     return Q, weight, _among(Q, N), J
 
 
-@triton.jit
+@triton.jit(
+    do_not_specialize=[*OF_TRANSFERS, "F0", "F1", "F2"], do_not_specialize_on_alignment=["out", *TABLES]
+)
 def spread(
     out, x, e, base0, base1, base2, w0, w1, w2, corners,
     n0, n1, n2, N0, N1, N2, m1, m2, size, f0, f1, f2, F0, F1, F2,
-    added: tl.constexpr, taps: tl.constexpr, joined: tl.constexpr, own: tl.constexpr, BLOCK: tl.constexpr,
+    added: tl.constexpr, T0: tl.constexpr, T1: tl.constexpr, T2: tl.constexpr,
+    joined: tl.constexpr, own: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Write the interpolation of coarse values e, and add x to it where there is one.
 
@@ -238,32 +251,34 @@ def spread(
     y = tl.load(w0 + i[0], ok, 0.0) * 0.0
     if added:
         y += tl.load(x + here, ok, 0.0)
-    for p in tl.static_range(taps[0]):
-        Q0, v0, ok0, J0 = _corner(base0, w0, i[0], n0, N0, p, ok, joined[0], own)
-        for q in tl.static_range(taps[1]):
-            Q1, v1, ok1, J1 = _corner(base1, w1, i[1], n1, N1, q, ok, joined[1], own)
-            for r in tl.static_range(taps[2]):
-                Q2, v2, ok2, J2 = _corner(base2, w2, i[2], n2, N2, r, ok, joined[2], own)
+    for p in tl.static_range(T0):
+        Q0, v0, ok0, J0 = _corner(base0, w0, i[0], n0, N0, p, ok, joined[0])
+        for q in tl.static_range(T1):
+            Q1, v1, ok1, J1 = _corner(base1, w1, i[1], n1, N1, q, ok, joined[1])
+            for r in tl.static_range(T2):
+                Q2, v2, ok2, J2 = _corner(base2, w2, i[2], n2, N2, r, ok, joined[2])
                 there = ok & ok0 & ok1 & ok2
                 weight = v0 * v1 * v2
                 if own:
-                    weight = _weight(corners, J0 + F0, J1 + F1, J2 + F2, taps, size, node, there)
+                    weight = _weight(corners, J0 + F0, J1 + F1, J2 + F2, T0, T1, T2, size, node, there)
                 y += weight * tl.load(e + row + _place((Q0, Q1, Q2), coarse), there, 0.0)
     tl.store(out + here, y, ok)
 
 
 @triton.jit
-def _weight(corners, J0, J1, J2, taps: tl.constexpr, size, node, ok):
+def _weight(corners, J0, J1, J2, C0: tl.constexpr, C1: tl.constexpr, C2: tl.constexpr, size, node, ok):
     """Give the weight of coarse nodes for some nodes: the fields go by every second one of coarsened axes."""
-    field = (J0 & (taps[0] - 1)) * (taps[1] * taps[2]) + (J1 & (taps[1] - 1)) * taps[2] + (J2 & (taps[2] - 1))
+    field = (J0 & (C0 - 1)) * (C1 * C2) + (J1 & (C1 - 1)) * C2 + (J2 & (C2 - 1))
     return tl.load(corners + field.to(tl.int64) * size + node, ok, 0.0)
 
 
-@triton.jit
+@triton.jit(
+    do_not_specialize=[*OF_TRANSFERS, "T0", "T1", "T2"], do_not_specialize_on_alignment=["out", *LISTS]
+)
 def gather(
     out, r, fine0, fine1, fine2, nodes0, nodes1, nodes2, w0, w1, w2, corners,
     n0, n1, n2, N0, N1, N2, m1, m2, size, f0, f1, f2, T0, T1, T2,
-    taps: tl.constexpr, own: tl.constexpr, BLOCK: tl.constexpr,
+    C0: tl.constexpr, C1: tl.constexpr, C2: tl.constexpr, own: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Write the restriction of loads r: for each coarse unknown, what the T unknowns in its tables give.
 
@@ -284,7 +299,7 @@ def gather(
             J0 = tl.load(nodes0 + k0, ok, 0)
             J1 = tl.load(nodes1 + k1, ok, 0)
             J2 = tl.load(nodes2 + k2, ok, 0)
-            weight = _weight(corners, J0, J1, J2, taps, size, node, there)
+            weight = _weight(corners, J0, J1, J2, C0, C1, C2, size, node, there)
         else:
             weight = tl.load(w0 + k0, ok, 0.0) * tl.load(w1 + k1, ok, 0.0) * tl.load(w2 + k2, ok, 0.0)
         y += weight * tl.load(r + row + _place((i0, i1, i2), shape), there, 0.0)

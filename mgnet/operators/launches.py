@@ -86,7 +86,7 @@ def spread(
     own = corners.numel() > 0
     counts = (*nodes[1:], math.prod(nodes)) if own else (0, 0, 0)
     sizes = (*shape, *e.shape[1:], *counts, *firsts, *firsts)
-    flags = x is not None, tuple(len(w) for w in weights), tuple(joined), own
+    flags = x is not None, *(len(w) for w in weights), tuple(joined), own
     device.spread[_grid(out)](out, given, e, *bases, *weights, corners, *sizes, *flags, BLOCK, num_warps=WARPS)
     return out
 
@@ -106,9 +106,9 @@ def gather(
     out = r.new_empty((len(r), *coarse))
     counts = (*corners.shape[2:], corners[0].numel()) if own else (0, 0, 0)
     sizes = (*r.shape[1:], *coarse, *counts, *firsts, *(len(table) for table in fine))
-    taps = tuple(2 if len(table) > 1 else 1 for table in fine)
+    taps = (2 if len(table) > 1 else 1 for table in fine)
     tables = *fine, *nodes, *weights, corners
-    device.gather[_grid(out)](out, r, *tables, *sizes, taps, own, BLOCK, num_warps=WARPS)
+    device.gather[_grid(out)](out, r, *tables, *sizes, *taps, own, BLOCK, num_warps=WARPS)
     return out
 
 
