@@ -2,8 +2,9 @@
 
 Vectors have shape (batch, n0, n1, n2), and a program works on some unknowns of one of them. An operator is
 what the compiled loops have: the matrices of three axes and a lumped c (:mod:`mgnet.kernels.tensor`); the
-coefficients, the matrix of a cell and what there is more (:mod:`mgnet.kernels.cells`); or entries and row sums
-(:mod:`mgnet.kernels.entries`). What an operator does not have is empty. A plane problem has no middle axis.
+coefficients, the matrix of a cell and what there is more (:mod:`mgnet.kernels.cells`); or entries and row
+sums (:mod:`mgnet.kernels.entries`). What an operator does not have is empty. A plane problem has no middle
+axis.
 
 Transfers are tables, one for each axis: for each unknown the first coarse one that counts, and weights for
 that one and the next ones, or those of all corners for each node, by how they lie among every second coarse
@@ -123,8 +124,20 @@ def _of_cells(x, own, cells, K, d: tl.constexpr, s: tl.constexpr, t: tl.constexp
 
 
 @triton.jit
-def _of_entries(x, own, E, S, at, sizes, ok, d: tl.constexpr, s: tl.constexpr, t: tl.constexpr,
-                flat: tl.constexpr, steps: tl.constexpr):
+def _of_entries(
+    x,
+    own,
+    E,
+    S,
+    at,
+    sizes,
+    ok,
+    d: tl.constexpr,
+    s: tl.constexpr,
+    t: tl.constexpr,
+    flat: tl.constexpr,
+    steps: tl.constexpr,
+):
     """Give what a neighbour gives by an entry, which stands at the first of its two nodes."""
     field: tl.constexpr = (3 * d + t) if flat else (9 * d + 3 * s + t)
     size = sizes[0].to(tl.int64) * sizes[1] * sizes[2]
@@ -199,8 +212,8 @@ def apply(
     """Write A x (mode 0), b - A x (1), or x and a weight times that times the inverse of the diagonal (2).
 
     From zero, ``fresh``, x is the first weight times the inverse of the diagonal times b, and the weight that
-    counts is the second. n are the unknowns of the axes, m their nodes and one more past each end, f the first
-    unknown among the nodes, q how far the inverse is from one to the next, and ``joined`` whether ends are.
+    counts is the second. n are the unknowns of the axes, m their nodes and one more past each end, f the
+    first unknown among the nodes, q how far the inverse is from one to the next, and ``joined`` whether ends are.
     ``kinds`` say which numbers there are: of axes, of cells, a lumped c, entries, and row sums of these.
     """
     shape, strides = (n0, n1, n2), (q0, q1, q2)
@@ -286,12 +299,12 @@ def gather(
     Of the rest see :func:`spread`.
     """
     shape, coarse = (n0, n1, n2), (N0, N1, N2)
-    I, ok = _unknowns(coarse, BLOCK)
+    J, ok = _unknowns(coarse, BLOCK)
     row = tl.program_id(1).to(tl.int64) * n0 * n1 * n2
-    y = tl.load(w0 + I[0], ok, 0.0) * 0.0
+    y = tl.load(w0 + J[0], ok, 0.0) * 0.0
     for at in range(T0 * T1 * T2):
         p, q, t = at // (T1 * T2), at // T2 % T1, at % T2
-        k0, k1, k2 = p * N0 + I[0], q * N1 + I[1], t * N2 + I[2]
+        k0, k1, k2 = p * N0 + J[0], q * N1 + J[1], t * N2 + J[2]
         i0, i1, i2 = tl.load(fine0 + k0, ok, -1), tl.load(fine1 + k1, ok, -1), tl.load(fine2 + k2, ok, -1)
         there = ok & (i0 >= 0) & (i1 >= 0) & (i2 >= 0)
         if own:
@@ -303,4 +316,4 @@ def gather(
         else:
             weight = tl.load(w0 + k0, ok, 0.0) * tl.load(w1 + k1, ok, 0.0) * tl.load(w2 + k2, ok, 0.0)
         y += weight * tl.load(r + row + _place((i0, i1, i2), shape), there, 0.0)
-    tl.store(out + tl.program_id(1).to(tl.int64) * N0 * N1 * N2 + _place(I, coarse), y, ok)
+    tl.store(out + tl.program_id(1).to(tl.int64) * N0 * N1 * N2 + _place(J, coarse), y, ok)

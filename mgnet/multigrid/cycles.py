@@ -14,6 +14,7 @@ from ..core.arrays import sent
 from ..operators.contract import Map, residual
 from ..operators.fused import Fused
 from ..operators.launched import Launched
+from ..operators.multiplied import Multiplied
 from ..operators.smoothers import chebyshev_weights
 
 __all__ = ["Level", "ascend", "cycle", "cycled", "descend", "full_multigrid", "fully_cycled", "repeat_cycles"]
@@ -41,7 +42,7 @@ class Level:
         Prolongation from the next grid, and its transpose; none on the coarsest.
     lift : callable, optional
         A more exact interpolation for full multigrid; P by default.
-    passes : Fused or Launched, optional
+    passes : Fused, Launched or Multiplied, optional
         Passes over memory that smooth and transfer at once.
     weights : tuple of float, default (1.0,)
         What the corrections by cycles are multiplied by that solve for a load of this grid, one by default.
@@ -57,7 +58,7 @@ class Level:
     R: Any = None
     solve: Map | None = None
     lift: Map | None = None
-    passes: Fused | Launched | None = None
+    passes: Fused | Launched | Multiplied | None = None
     weights: tuple[float, ...] = (1.0,)
 
     def fused(self, *vectors: Tensor | None) -> Any:

@@ -18,7 +18,7 @@ from ..operators.boxes import Box
 from ..operators.contract import Operator
 from ..operators.convolutions import Prolongation
 from ..operators.interpolation import HatProlongation, NodeProlongation
-from ..operators.launched import launched
+from ..operators.multiplied import on_device
 from ..operators.smoothers import SMOOTHERS, Smoother, damping, rough_interval
 from ..operators.stiffness import Stiffness
 from .coarsest import coarse_solver, factors_of_pieces
@@ -60,6 +60,8 @@ class Options:
         Number of dimensions.
     mixed : bool, default False
         Whether the cycles of a float64 problem are computed in float32.
+    graph : bool, default False
+        Whether cycles are captured in a CUDA graph and replayed; not with "exact" and "direct".
     """
 
     method: str = "auto"
@@ -70,6 +72,7 @@ class Options:
     omega: float | None = None
     dim: int = 1
     mixed: bool = False
+    graph: bool = False
 
     def __post_init__(self) -> None:
         box = self.dim > 1
@@ -87,6 +90,8 @@ class Options:
         smoother = self.smoother or self.default
         if self.omega is not None and "omega" not in signature(SMOOTHERS[smoother]).parameters:
             raise ValueError(f"omega: got {shown(self.omega)}; accepted: None with smoother={smoother!r}")
+        if self.graph and self.method in ("exact", "direct"):
+            raise ValueError(f"graph: got True with method={self.method!r}; accepted: a method of cycles")
         if self.method == "exact" and box:
             raise ValueError(f"method: got 'exact' in {self.dim} dimensions; accepted: 'auto' or another")
         if self.method == "auto":
@@ -156,7 +161,7 @@ def _compile(level: Level) -> None:
     if not plain or not isinstance(level.P, Prolongation | HatProlongation | NodeProlongation):
         return
     if torch.device(A.like["device"]).type != "cpu":
-        level.passes = launched(A, level.P, level.smoother.inverse)
+        level.passes = on_device(A, level.P, level.smoother.inverse)
     elif loops.apply_to(*A.numbers) and A.passes:
         level.passes = A.passes
         level.passes.P, level.passes.inverse = level.P, level.smoother.inverse

@@ -7,7 +7,6 @@ their time on a GPU: a V(2,2) cycle has six of them on each grid.
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -23,7 +22,7 @@ from ..core.kinds import tracked
 from . import loops, places
 from .boxes import Box, three
 
-__all__ = ["Launched", "Numbers", "launched", "there_are"]
+__all__ = ["DeviceGrid", "Launched", "Numbers", "there_are"]
 
 # Unknowns that 32 bits count.
 MOST = 2**31 - 2**12
@@ -66,43 +65,97 @@ class Numbers:
         return [*(x.contiguous() for x in given), like.new_empty(int(deep))]
 
 
-class Launched:
-    """A grid as the passes on a device see it.
+class DeviceGrid:
+    """What passes on a device know of a grid, however they are made.
+
+    Parameters
+    ----------
+    A : Operator
+        The operator.
+    P : Interpolation
+        What comes from the next coarser grid.
+    inverse : torch.Tensor
+        Of the diagonal, for the sweeps.
+    """
+
+    reuses = False  # what passes return is in memory of its own
+
+    def __init__(self, A: Any, P: Any, inverse: Tensor) -> None:
+        self.box: Box = A.box
+        self.like: dict[str, Any] = A.like
+        self.P, self.inverse, self.cubic = P, inverse, A.cubic
+        self.joined = three([axis.periodic for axis in self.box.axes], False)
+        self.firsts = three([axis.chain.first for axis in self.box.axes], 0)
+        self.chosen = self.box.coarsening()
+        self.coarse = self.box.coarse(self.chosen).shape
+        self.none = inverse.new_empty(0)
+
+    def takes(self, *tensors: Tensor | None) -> bool:
+        """Say whether the passes may work on some tensors: those of its precision, without derivatives."""
+        known = [x for x in tensors if x is not None]
+        fitting = all(x.dtype == self.like["dtype"] and x.device == self.inverse.device for x in known)
+        return fitting and not tracked(*known)
+
+    @cached_property
+    def hats(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Where unknowns lie among the coarse ones, along three axes: the first that counts, and weights."""
+        return self.along_axes(places.hats, np.array([[1.0], [0.0]]))
+
+    def along_axes(self, of: Any, alone: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Give that of hats or of cubics; what is not coarsened has one weight, 1."""
+        kind = loops.kind(self.like["dtype"])
+        found = [
+            (*of(axis, some, kind)[:2], some) for axis, some in zip(self.box.axes, self.chosen, strict=True)
+        ]
+        pairs = [(base, weights if some else weights[:1]) for base, weights, some in found]
+        bases, weights = zip(*three(pairs, (np.zeros(1, np.int64), alone[:1].astype(kind))), strict=True)
+        return list(bases), list(weights)
+
+    @cached_property
+    def corners(self) -> Tensor:
+        """The weights of all corners of each node, where they are not those of hats.
+
+        They are what P makes of the function that is 1 at every second coarse node along each coarsened axis:
+        no two corners of a node are of one such colour.
+        """
+        if not hasattr(self.P, "at_nodes"):
+            return self.none
+        taps = [2 if some else 1 for some in self.chosen]
+        colours, cells = list(itertools.product(*map(range, taps))), self.P.coarse.cells
+        e = torch.zeros((len(colours), 1, *(n + 1 for n in cells)), **self.like)
+        for function, colour in zip(e[:, 0], colours, strict=True):
+            function[tuple(slice(start, None, tap) for start, tap in zip(colour, taps, strict=True))] = 1
+        found = self.P.at_nodes(e)[:, 0]
+        return found if self.box.dim > 2 else found.unsqueeze(2)
+
+
+class Launched(DeviceGrid):
+    """A grid as the passes in Triton see it.
 
     Parameters
     ----------
     A : Operator
         The operator, which says by ``on_device`` what it is.
-    P : Interpolation
-        What comes from the next coarser grid.
-    inverse : torch.Tensor
-        Of the diagonal, for the sweeps.
-    lift : callable, optional
-        More exact interpolation than P, by cubics.
+    numbers : Numbers
+        That.
+    P, inverse
+        As for :class:`DeviceGrid`.
     """
 
-    reuses = False  # what passes return is in memory of its own
-
-    def __init__(self, A: Any, numbers: Numbers, P: Any, inverse: Tensor, cubic: bool) -> None:
+    def __init__(self, A: Any, numbers: Numbers, P: Any, inverse: Tensor) -> None:
         from . import launches
 
-        self.box: Box = A.box
-        self.like = A.like
-        self.P, self.inverse, self.cubic, self.ops = P, inverse, cubic, launches
-        self.shape = three(self.box.shape, 1)
-        self.joined = three([axis.periodic for axis in self.box.axes], False)
-        self.firsts = three([axis.chain.first for axis in self.box.axes], 0)
+        super().__init__(A, P, inverse)
+        self.ops, self.shape = launches, three(self.box.shape, 1)
         self.numbers = numbers.listed(inverse, self.box.dim > 2)
-        self.none = inverse.new_empty(0)
         whole = inverse.expand(self.box.shape)
         self.spread_inverse = whole if self.box.dim > 2 else whole.unsqueeze(1)
         self._weights: dict[tuple[float, ...], Tensor] = {}
 
     def takes(self, *tensors: Tensor | None) -> bool:
-        """Say whether the passes may work on some tensors: those of its precision, where no derivatives are."""
-        known = [x for x in tensors if x is not None]
-        fitting = all(x.dtype == self.like["dtype"] and x.device == self.inverse.device for x in known)
-        return fitting and not tracked(*known) and all(x.shape[0] <= self.ops.MOST for x in known)
+        """Say whether the passes may work on some tensors; of a device a launch takes so many vectors."""
+        fitting = super().takes(*tensors)
+        return fitting and all(x.ndim < 3 or len(x) <= self.ops.MOST for x in tensors if x is not None)
 
     def descend(
         self, b: Tensor, x: Tensor | None, weights: Sequence[float], coarse: Tensor | None = None
@@ -127,7 +180,7 @@ class Launched:
         """Restrict loads."""
         tables, corners = self.gathering
         r = torch.ops.mgnet.gather(self._three(b), *tables, corners, self.firsts)
-        return r.reshape(len(r), 1, *self._coarse)
+        return r.reshape(len(r), 1, *self.coarse)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return A x, shape ``(N, 1, *unknowns)``."""
@@ -149,7 +202,7 @@ class Launched:
 
     def _spread(self, e: Tensor, x: Tensor | None, transfers: Any) -> Tensor:
         (bases, weights), corners = transfers
-        e = e.reshape(len(e), *three(self._coarse, 1))
+        e = e.reshape(len(e), *three(self.coarse, 1))
         return torch.ops.mgnet.spread(e, x, bases, weights, corners, self.firsts, self.joined)
 
     def _on_device(self, weights: tuple[float, ...]) -> Tensor:
@@ -166,14 +219,6 @@ class Launched:
         return x.reshape(len(x), 1, *self.box.shape)
 
     @cached_property
-    def _chosen(self) -> tuple[bool, ...]:
-        return self.box.coarsening()
-
-    @cached_property
-    def _coarse(self) -> tuple[int, ...]:
-        return self.box.coarse(self._chosen).shape
-
-    @cached_property
     def transfers(self) -> tuple[Any, Tensor]:
         """For each unknown of an axis the first coarse one and weights, and those of all corners of nodes."""
         return self._tables(self.hats), self.corners
@@ -181,32 +226,19 @@ class Launched:
     @cached_property
     def lifting(self) -> tuple[Any, Tensor]:
         """More exact interpolation, by cubics where there are no weights that know better."""
-        if not self.cubic:
+        if self.cubic is None:
             return self.transfers
-        return self._tables(self._of_axes(places.cubics, np.array([[1.0], [0.0], [0.0], [0.0]]))), self.none
+        return self._tables(self.along_axes(places.cubics, np.array([[1.0]]))), self.none
 
     @cached_property
     def gathering(self) -> tuple[Any, Tensor]:
         """For each coarse unknown of an axis the unknowns that give to it, as which node, and weights."""
-        found = [_gathered(*axis) for axis in zip(*self.hats, three(self._coarse, 1), self.joined, strict=True)]
+        found = [
+            _gathered(*axis) for axis in zip(*self.hats, three(self.coarse, 1), self.joined, strict=True)
+        ]
         fine, nodes, weights = zip(*found, strict=True)
         nodes = [node + first for node, first in zip(nodes, self.firsts, strict=True)]
         return (self._sent(fine), self._sent(nodes), self._sent(weights)), self.corners
-
-    @cached_property
-    def hats(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Where unknowns lie among the coarse ones, along three axes."""
-        return self._of_axes(places.hats, np.array([[1.0], [0.0]]))
-
-    def _of_axes(self, of: Any, alone: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        kind, chosen = loops.kind(self.like["dtype"]), self._chosen
-        pairs = [of(axis, some, kind)[:2] for axis, some in zip(self.box.axes, chosen, strict=True)]
-        # What is not coarsened has one weight, 1.
-        pairs = [
-            (base, w if some else w[:1]) for (base, w), some in zip(pairs, chosen, strict=True)
-        ]
-        bases, weights = zip(*three(pairs, (np.zeros(1, np.int64), alone[:1].astype(kind))), strict=True)
-        return list(bases), list(weights)
 
     def _tables(self, axes: tuple[list[np.ndarray], list[np.ndarray]]) -> tuple[list[Tensor], list[Tensor]]:
         return self._sent(axes[0]), self._sent(axes[1])
@@ -217,23 +249,6 @@ class Launched:
         whole = whole.astype(np.int32) if whole.dtype.kind == "i" else whole
         pieces = sent(torch.from_numpy(whole), self.like["device"]).split([x.size for x in arrays])
         return [piece.view(x.shape) for piece, x in zip(pieces, arrays, strict=True)]
-
-    @cached_property
-    def corners(self) -> Tensor:
-        """The weights of all corners of each node, where they are not those of hats.
-
-        They are what P makes of the function that is 1 at every second coarse node along each coarsened axis:
-        no two corners of a node are of one such colour.
-        """
-        if not hasattr(self.P, "at_nodes"):
-            return self.none
-        taps = [2 if some else 1 for some in self._chosen]
-        colours, cells = list(itertools.product(*map(range, taps))), self.P.coarse.cells
-        e = torch.zeros((len(colours), 1, *(n + 1 for n in cells)), **self.like)
-        for function, colour in zip(e[:, 0], colours, strict=True):
-            function[tuple(slice(start, None, tap) for start, tap in zip(colour, taps, strict=True))] = 1
-        found = self.P.at_nodes(e)[:, 0]
-        return found if self.box.dim > 2 else found.unsqueeze(2)
 
 
 def _gathered(
@@ -255,11 +270,3 @@ def _gathered(
     for table, values in zip(tables, (fine, node, weight), strict=True):
         table[at[1], at[0]] = values[order]
     return tables
-
-
-def launched(A: Any, P: Any, inverse: Tensor) -> Launched | None:
-    """Return the passes on a device of a grid, where there are some."""
-    if A.box.dim < 2 or not there_are() or math.prod(A.box.shape) > MOST or inverse.numel() == 0:
-        return None
-    numbers = A.on_device()
-    return None if numbers is None else Launched(A, numbers, P, inverse, A.cubic is not None)

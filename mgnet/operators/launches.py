@@ -1,7 +1,7 @@
 """The passes on a device as operations of torch: one launch of Triton each, on CUDA.
 
-Their other form, in torch, says what they are, and is for tensors on a CPU, so that a device may be pretended.
-It is imported where there is a device only.
+Their other form, in torch, says what they are, and is for tensors on a CPU, so that a device may be
+pretended. It is imported where there is a device only.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from functools import reduce
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,7 +24,7 @@ BLOCK, WARPS = 128, 4
 # Of a device, the most vectors of a launch.
 MOST = 2**16 - 1
 
-_LIBRARY = torch.library.Library("mgnet", "DEF")
+_LIBRARY = torch.library.Library("mgnet", "FRAGMENT")
 _LIBRARY.define(
     "apply(Tensor x, Tensor b, Tensor inverse, Tensor weights, Tensor[] numbers, int[] firsts, bool[] joined,"
     " bool fresh, int mode) -> Tensor"
@@ -87,7 +88,9 @@ def spread(
     counts = (*nodes[1:], math.prod(nodes)) if own else (0, 0, 0)
     sizes = (*shape, *e.shape[1:], *counts, *firsts, *firsts)
     flags = x is not None, *(len(w) for w in weights), tuple(joined), own
-    device.spread[_grid(out)](out, given, e, *bases, *weights, corners, *sizes, *flags, BLOCK, num_warps=WARPS)
+    device.spread[_grid(out)](
+        out, given, e, *bases, *weights, corners, *sizes, *flags, BLOCK, num_warps=WARPS
+    )
     return out
 
 
@@ -202,7 +205,7 @@ def _of_entries(
     starts = [first + (0 if flat and axis == 1 else 1) for axis, first in enumerate(firsts)]
     if field < 0:  # it stands at the first of its two nodes
         starts = [start + s for start, s in zip(starts, step, strict=True)]
-    here = tuple(slice(start, start + n) for start, n in zip(starts, x.shape[1:], strict=True))
+    here: Any = tuple(slice(start, start + n) for start, n in zip(starts, x.shape[1:], strict=True))
     if not S.numel():
         return E[(abs(field), *here)] * near
     return E[(abs(field), *here)] * (near - x) if field else S[here] * x
