@@ -11,7 +11,7 @@ from processes import finished
 HERE = Path(__file__).parent
 
 
-@pytest.mark.parametrize("file", ["test_cuda.py", "test_waits.py"])
+@pytest.mark.parametrize("file", ["test_cuda.py", "test_waits.py", "test_cycle_launches.py"])
 def test_on_a_pretended_device(file: str) -> None:
     argv = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--device", "pretended", str(HERE / file)]
     done = finished(*argv, cwd=HERE.parent)

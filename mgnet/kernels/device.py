@@ -213,7 +213,7 @@ def apply(
 
     From zero, ``fresh``, x is the first weight times the inverse of the diagonal times b, and the weight that
     counts is the second. n are the unknowns of the axes, m their nodes and one more past each end, f the
-    first unknown among the nodes, q how far the inverse is from one to the next, and ``joined`` whether ends are.
+    first unknown among the nodes, q the strides of the inverse, and ``joined`` says which ends are joined.
     ``kinds`` say which numbers there are: of axes, of cells, a lumped c, entries, and row sums of these.
     """
     shape, strides = (n0, n1, n2), (q0, q1, q2)

@@ -90,13 +90,13 @@ class Options:
         smoother = self.smoother or self.default
         if self.omega is not None and "omega" not in signature(SMOOTHERS[smoother]).parameters:
             raise ValueError(f"omega: got {shown(self.omega)}; accepted: None with smoother={smoother!r}")
-        if self.graph and self.method in ("exact", "direct"):
-            raise ValueError(f"graph: got True with method={self.method!r}; accepted: a method of cycles")
         if self.method == "exact" and box:
             raise ValueError(f"method: got 'exact' in {self.dim} dimensions; accepted: 'auto' or another")
         if self.method == "auto":
             object.__setattr__(self, "method", "pcg" if box else "exact")
             object.__setattr__(self, "mixed", box)
+        if self.graph and self.method in ("exact", "direct"):
+            raise ValueError(f"graph: got True with method={self.method!r}; accepted: a method of cycles")
 
     @property
     def default(self) -> str:
