@@ -13,8 +13,17 @@ node; and for each coarse unknown the unknowns that give to it.
 
 from __future__ import annotations
 
-import triton
-import triton.language as tl
+from typing import Any
+
+try:
+    import triton.language as tl
+    from triton import jit
+except ImportError:  # nothing here is called then
+
+    def jit(kernel: Any = None, **options: Any) -> Any:
+        """Leave a kernel as it is."""
+        return kernel or jit
+
 
 __all__ = ["apply", "gather", "spread"]
 
@@ -27,7 +36,7 @@ TABLES = ["base0", "base1", "base2", "w0", "w1", "w2", "corners", "x", "e"]
 LISTS = ["fine0", "fine1", "fine2", "nodes0", "nodes1", "nodes2", "w0", "w1", "w2", "corners", "r"]
 
 
-@triton.jit
+@jit
 def _moved(i, n, step: tl.constexpr, joined: tl.constexpr):
     """Give the neighbour of each unknown of an axis; past an end that is not joined there is none."""
     j = i + step
@@ -36,18 +45,18 @@ def _moved(i, n, step: tl.constexpr, joined: tl.constexpr):
     return j
 
 
-@triton.jit
+@jit
 def _among(i, n):
     return (i >= 0) & (i < n)
 
 
-@triton.jit
+@jit
 def _place(i, shape):
     """Give where an unknown stands among all."""
     return (i[0].to(tl.int64) * shape[1] + i[1]) * shape[2] + i[2]
 
 
-@triton.jit
+@jit
 def _unknowns(shape, BLOCK: tl.constexpr):
     """Give the unknowns of a program, and which there are."""
     p = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -55,7 +64,7 @@ def _unknowns(shape, BLOCK: tl.constexpr):
     return (rest // shape[1], rest % shape[1], p % shape[2]), p < shape[0] * shape[1] * shape[2]
 
 
-@triton.jit
+@jit
 def _value(x, b, inverse, weights, row, j, shape, strides, ok, fresh: tl.constexpr):
     """Give x at some unknowns or, from zero, what the first sweep makes of b there."""
     at = row + _place(j, shape)
@@ -66,7 +75,7 @@ def _value(x, b, inverse, weights, row, j, shape, strides, ok, fresh: tl.constex
         return tl.load(x + at, ok, 0.0)
 
 
-@triton.jit
+@jit
 def _axis(table, i, n, ok):
     """Give three entries of a row of the stiffness and of the mass matrix of an axis, and its row sums."""
     low, high = tl.load(table + i, ok, 0.0), tl.load(table + i + 1, ok, 0.0)
@@ -75,7 +84,7 @@ def _axis(table, i, n, ok):
     return (-low, s + low + high, -high), (m, w - m - r, r), (s, w)
 
 
-@triton.jit
+@jit
 def _of_products(x, own, axes, lump, d: tl.constexpr, s: tl.constexpr, t: tl.constexpr):
     """Give what a neighbour gives by sums of tensor products; an unknown itself by the row sum."""
     first, middle, last = axes
@@ -91,7 +100,7 @@ def _of_products(x, own, axes, lump, d: tl.constexpr, s: tl.constexpr, t: tl.con
         return ((k0 * m1 + m0 * k1) * m2 + m0 * m1 * k2) * (x - own)
 
 
-@triton.jit
+@jit
 def _cells(a, i, shape, ok, flat: tl.constexpr):
     """Give the coefficients of the cells around each unknown; in a plane there are four, twice."""
     wide, long = shape[1] + (0 if flat else 1), shape[2] + 1
@@ -111,7 +120,7 @@ def _cells(a, i, shape, ok, flat: tl.constexpr):
     )
 
 
-@triton.jit
+@jit
 def _of_cells(x, own, cells, K, d: tl.constexpr, s: tl.constexpr, t: tl.constexpr, flat: tl.constexpr):
     """Give what a neighbour gives by the cells between; differences keep digits."""
     total = (x - own) * 0.0
@@ -123,7 +132,7 @@ def _of_cells(x, own, cells, K, d: tl.constexpr, s: tl.constexpr, t: tl.constexp
     return tl.load(K + 4 * d * d + 2 * s * s + t * t) * total * (x - own)
 
 
-@triton.jit
+@jit
 def _of_entries(
     x,
     own,
@@ -158,9 +167,9 @@ def _of_entries(
             return entry * x
 
 
-@triton.jit
+@jit
 def _image(x, b, inverse, weights, numbers, i, row, shape, strides, padded, firsts, own, ok,
-           mode: tl.constexpr, fresh: tl.constexpr, flat: tl.constexpr, joined: tl.constexpr,
+           fresh: tl.constexpr, flat: tl.constexpr, joined: tl.constexpr,
            kinds: tl.constexpr):  # fmt: skip
     """Give A x at some unknowns, where ``own`` is x."""
     t0, t1, t2, a, K, c, E, S = numbers
@@ -202,7 +211,7 @@ def _image(x, b, inverse, weights, numbers, i, row, shape, strides, padded, firs
     return y
 
 
-@triton.jit(do_not_specialize=OF_APPLY, do_not_specialize_on_alignment=["out", "x", "b", *NUMBERS])
+@jit(do_not_specialize=OF_APPLY, do_not_specialize_on_alignment=["out", "x", "b", *NUMBERS])
 def apply(
     out, x, b, inverse, weights, t0, t1, t2, a, K, c, E, S,
     n0, n1, n2, m0, m1, m2, f0, f1, f2, q0, q1, q2,
@@ -222,7 +231,7 @@ def apply(
     own = _value(x, b, inverse, weights, row, i, shape, strides, ok, fresh)
     numbers, padded, firsts = (t0, t1, t2, a, K, c, E, S), (m0, m1, m2), (f0, f1, f2)
     y = _image(x, b, inverse, weights, numbers, i, row, shape, strides, padded, firsts, own, ok,
-               mode, fresh, flat, joined, kinds)  # fmt: skip
+               fresh, flat, joined, kinds)  # fmt: skip
     here = row + _place(i, shape)
     if mode > 0:
         y = tl.load(b + here, ok, 0.0) - y
@@ -233,7 +242,7 @@ def apply(
     tl.store(out + here, y, ok)
 
 
-@triton.jit
+@jit
 def _corner(base, weights, i, n, N, tap: tl.constexpr, ok, joined: tl.constexpr):
     """Give the coarse unknown of a tap of an axis, its weight, which there are, and how it lies among two."""
     J = tl.load(base + i, ok, 0) + tap
@@ -242,9 +251,7 @@ def _corner(base, weights, i, n, N, tap: tl.constexpr, ok, joined: tl.constexpr)
     return Q, weight, _among(Q, N), J
 
 
-@triton.jit(
-    do_not_specialize=[*OF_TRANSFERS, "F0", "F1", "F2"], do_not_specialize_on_alignment=["out", *TABLES]
-)
+@jit(do_not_specialize=[*OF_TRANSFERS, "F0", "F1", "F2"], do_not_specialize_on_alignment=["out", *TABLES])
 def spread(
     out, x, e, base0, base1, base2, w0, w1, w2, corners,
     n0, n1, n2, N0, N1, N2, m1, m2, size, f0, f1, f2, F0, F1, F2,
@@ -278,16 +285,14 @@ def spread(
     tl.store(out + here, y, ok)
 
 
-@triton.jit
+@jit
 def _weight(corners, J0, J1, J2, C0: tl.constexpr, C1: tl.constexpr, C2: tl.constexpr, size, node, ok):
     """Give the weight of coarse nodes for some nodes: the fields go by every second one of coarsened axes."""
     field = (J0 & (C0 - 1)) * (C1 * C2) + (J1 & (C1 - 1)) * C2 + (J2 & (C2 - 1))
     return tl.load(corners + field.to(tl.int64) * size + node, ok, 0.0)
 
 
-@triton.jit(
-    do_not_specialize=[*OF_TRANSFERS, "T0", "T1", "T2"], do_not_specialize_on_alignment=["out", *LISTS]
-)
+@jit(do_not_specialize=[*OF_TRANSFERS, "T0", "T1", "T2"], do_not_specialize_on_alignment=["out", *LISTS])
 def gather(
     out, r, fine0, fine1, fine2, nodes0, nodes1, nodes2, w0, w1, w2, corners,
     n0, n1, n2, N0, N1, N2, m1, m2, size, f0, f1, f2, T0, T1, T2,

@@ -1,4 +1,4 @@
-"""The passes for a device, as torch has them, against the operators, smoothers and transfers that they are of.
+"""The passes for a device, as torch has them, against the operators, smoothers and transfers they are of.
 
 Here they compute on a CPU; what Triton makes of them is compared with that in ``tests/kernels``.
 """
