@@ -11,7 +11,10 @@ from processes import finished
 HERE = Path(__file__).parent
 
 
-@pytest.mark.parametrize("file", ["test_cuda.py", "test_waits.py", "test_launches.py"])
+DEVICE_TESTS = ["test_cuda.py", "test_waits.py", "test_launches.py", "test_cycle_launches.py"]
+
+
+@pytest.mark.parametrize("file", DEVICE_TESTS)
 def test_on_a_pretended_device(file: str) -> None:
     argv = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--device", "pretended", str(HERE / file)]
     done = finished(*argv, cwd=HERE.parent)

@@ -117,6 +117,7 @@ def factors_of_pieces(A: Operator) -> Map:
         found = factors.solve(np.ascontiguousarray(loads.T)).T if loads.size else loads
         return torch.from_numpy(np.ascontiguousarray(found)).reshape(b.shape).to(b)
 
+    solve.on_host = True  # type: ignore[attr-defined]  # so no CUDA graph can have it
     return solve
 
 

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..operators import loops
 from ..operators.contract import Map, residual
 from ..operators.fused import Fused
+from ..operators.launched import Launched
+from ..operators.multiplied import Multiplied
 from ..operators.smoothers import chebyshev_weights
 
 __all__ = ["Level", "ascend", "cycle", "cycled", "descend", "full_multigrid", "fully_cycled", "repeat_cycles"]
@@ -40,7 +41,7 @@ class Level:
         Prolongation from the next grid, and its transpose; none on the coarsest.
     lift : callable, optional
         A more exact interpolation for full multigrid; P by default.
-    passes : Fused, optional
+    passes : Fused, Launched or Multiplied, optional
         Passes over memory that smooth and transfer at once.
     weights : tuple of float, default (1.0,)
         What the corrections by cycles are multiplied by that solve for a load of this grid, one by default.
@@ -56,13 +57,17 @@ class Level:
     R: Any = None
     solve: Map | None = None
     lift: Map | None = None
-    passes: Fused | None = None
+    passes: Fused | Launched | Multiplied | None = None
     weights: tuple[float, ...] = (1.0,)
 
     def fused(self, *vectors: Tensor | None) -> Any:
         """Return the grid as compiled passes have it, where they may work on some vectors."""
         own = self.passes and self.passes.inverse is getattr(self.smoother, "inverse", None)
-        return self.passes if own and loops.apply_to(*self.A.numbers, *vectors) else None  # type: ignore[attr-defined]
+        return self.passes if own and self.passes.takes(*self.A.numbers, *vectors) else None  # type: ignore[attr-defined,union-attr]
+
+    def own(self, x: Tensor) -> Tensor:
+        """Return what came out of passes in memory of its own."""
+        return x.clone() if self.passes and self.passes.reuses and self.fused(x) else x
 
 
 def cycle(
@@ -93,7 +98,7 @@ def cycle(
         The better approximation.
     """
     x = cycled(levels, b, x, sweeps, kind)
-    return x.clone() if levels[0].fused(b) else x
+    return levels[0].own(x)
 
 
 def cycled(
@@ -297,7 +302,7 @@ def full_multigrid(
         Approximation on the finest grid.
     """
     x = fully_cycled(levels, b, sweeps, kind)
-    return x.clone() if levels[0].fused(b) else x
+    return levels[0].own(x)
 
 
 def fully_cycled(levels: Sequence[Level], b: Tensor, sweeps: tuple[int, int], kind: str) -> Tensor:
@@ -305,7 +310,8 @@ def fully_cycled(levels: Sequence[Level], b: Tensor, sweeps: tuple[int, int], ki
     level = levels[0]
     if level.solve:
         return level.solve(b)
-    passes = level.fused(b) if level.lift else None
+    passes = level.fused(b)
+    passes = passes if passes and (level.lift or not passes.reuses) else None
     if passes:
         e = fully_cycled(levels[1:], passes.restrict(b), sweeps, kind)
         x, r = passes.descend(b, None, level.smoother.weights(sweeps[0]), e)

@@ -18,6 +18,7 @@ from ..operators.boxes import Box
 from ..operators.contract import Operator
 from ..operators.convolutions import Prolongation
 from ..operators.interpolation import HatProlongation, NodeProlongation
+from ..operators.multiplied import on_device
 from ..operators.smoothers import SMOOTHERS, Smoother, damping, rough_interval
 from ..operators.stiffness import Stiffness
 from .coarsest import coarse_solver, factors_of_pieces
@@ -59,6 +60,8 @@ class Options:
         Number of dimensions.
     mixed : bool, default False
         Whether the cycles of a float64 problem are computed in float32.
+    graph : bool, default False
+        Whether cycles are captured in a CUDA graph and replayed; not with "exact" and "direct".
     """
 
     method: str = "auto"
@@ -69,6 +72,7 @@ class Options:
     omega: float | None = None
     dim: int = 1
     mixed: bool = False
+    graph: bool = False
 
     def __post_init__(self) -> None:
         box = self.dim > 1
@@ -91,6 +95,8 @@ class Options:
         if self.method == "auto":
             object.__setattr__(self, "method", "pcg" if box else "exact")
             object.__setattr__(self, "mixed", box)
+        if self.graph and self.method in ("exact", "direct"):
+            raise ValueError(f"graph: got True with method={self.method!r}; accepted: a method of cycles")
 
     @property
     def default(self) -> str:
@@ -160,12 +166,14 @@ def grids(A: Operator, options: Options, wild: bool) -> list[Level]:
 
 
 def _compile(level: Level) -> None:
-    """Let compiled passes do what the smoother and the transfers of a grid do, if they can."""
+    """Let passes do what the smoother and the transfers of a grid do, if they can."""
     A: Any = level.A
-    if not loops.apply_to(*A.numbers) or torch.device(A.like["device"]).type != "cpu":
-        return
     plain = hasattr(level.smoother, "weights") and isinstance(level.smoother.inverse, Tensor)
-    if plain and isinstance(level.P, Prolongation | HatProlongation | NodeProlongation) and A.passes:
+    if not plain or not isinstance(level.P, Prolongation | HatProlongation | NodeProlongation):
+        return
+    if torch.device(A.like["device"]).type != "cpu":
+        level.passes = on_device(A, level.P, level.smoother.inverse)
+    elif loops.apply_to(*A.numbers) and A.passes:
         level.passes = A.passes
         level.passes.P, level.passes.inverse = level.P, level.smoother.inverse
 

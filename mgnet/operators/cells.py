@@ -26,6 +26,7 @@ from . import frames, loops, probes
 from .boxes import Box, three
 from .contract import fused
 from .entries import NodalOperator, StencilStiffness, at_first, corner_of, rounded
+from .launched import Numbers
 
 __all__ = ["CellStiffness"]
 
@@ -201,6 +202,17 @@ class CellStiffness(NodalOperator):
         rest = frames.joined(rest, self.box) if len(rest) else rest
         a, lump, entries = loops.arrays(self.a, c, rest)
         return CELLS, (frames.cells_framed(a, self.box), self._element_by_steps, lump, (entries, firsts))
+
+    def on_device(self) -> Numbers:
+        """Return its numbers as :mod:`mgnet.kernels.device` has them."""
+        c = entries = None
+        if self.reaction is not None and not self.reaction.pairs:
+            c = self.box.loads(self.reaction.centre)
+            c = c.reshape(three(c.shape, 1))
+        elif self.reaction is not None:
+            entries = frames.joined(self.reaction.frame, self.box)
+        element = sent(torch.from_numpy(self._element_by_steps), self.like["device"])
+        return Numbers(None, c, frames.cells_around(self.a, self.box), element, entries)
 
     @cached_property
     def hold(self) -> float:

@@ -22,6 +22,7 @@ from . import frames, loops
 from .boxes import Box
 from .fused import Fused
 from .kernels import dense
+from .launched import Numbers
 
 __all__ = ["LOST", "Interpolation", "Map", "Operator", "Transpose", "fused", "lost_in_entries", "residual"]
 
@@ -262,6 +263,10 @@ class Operator:
 
     def compiled(self) -> tuple[int, Any] | None:
         """Return the kind that compiled loops have of it and its arrays, if they have one."""
+        return None
+
+    def on_device(self) -> Numbers | None:
+        """Return its numbers as the passes on a device have them, if these can take it."""
         return None
 
     @cached_property

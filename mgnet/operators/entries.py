@@ -21,6 +21,7 @@ from . import frames, loops, probes
 from .boxes import Box, three
 from .contract import Operator, fused
 from .interpolation import NodeProlongation, galerkin_product
+from .launched import Numbers
 
 __all__ = ["NodalOperator", "StencilStiffness", "at_first", "corner_of", "ends_of", "rounded"]
 
@@ -198,6 +199,12 @@ class StencilStiffness(NodalOperator):
         sums = frames.framed(self._sums, self.box) if exact else self.centre.new_zeros((0, 0, 0))  # type: ignore[arg-type]
         E, S = loops.arrays(self.joined_frame, sums)
         return ENTRIES, (E, firsts, S)
+
+    def on_device(self) -> Numbers:
+        """Return its numbers as :mod:`mgnet.kernels.device` has them."""
+        exact = self.gaps and self._sums is not None
+        sums = frames.framed(self._sums, self.box) if exact else None  # type: ignore[arg-type]
+        return Numbers(entries=self.joined_frame, sums=sums)
 
     @property
     def sums(self) -> Tensor | None:

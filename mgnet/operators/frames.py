@@ -15,6 +15,7 @@ from .axes import Axis
 from .boxes import Box, three
 
 __all__ = [
+    "cells_around",
     "cells_framed",
     "described",
     "entry",
@@ -142,6 +143,16 @@ def ties(frame: Tensor, box: Box) -> list[Any]:
         -sum(loops.plain(box.unknowns(entry(frame, box, step))) for step in around if step[axis])
         for axis in range(box.dim)
     ]
+
+
+def cells_around(a: Tensor, box: Box) -> Tensor:
+    """Return coefficients as :mod:`mgnet.kernels.cells` has them, on any device."""
+    for place, axis in enumerate(box.axes):
+        if axis.periodic:
+            a = torch.cat((a.narrow(place, -1, 1), a), place)
+    margins = [int(end == "natural") for axis in reversed(box.axes) for end in axis.ends]
+    a = torch.nn.functional.pad(a, margins) if any(margins) else a
+    return a.reshape(three(a.shape, 1))
 
 
 def cells_framed(a: np.ndarray, box: Box, opened: bool = False) -> np.ndarray:

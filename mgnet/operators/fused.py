@@ -77,6 +77,8 @@ class Fused:
         Of the diagonal, for the sweeps.
     """
 
+    reuses = True  # what passes return is overwritten by the next ones
+
     def __init__(self, A: Any, arrays: tuple[int, Any]) -> None:
         self.box: Box = A.box
         self.kind: Any = loops.kind(A.like["dtype"])
@@ -141,6 +143,10 @@ class Fused:
     @cached_property
     def _coarse_box(self) -> tuple[int, ...]:
         return self.box.coarse(self.box.coarsening()).shape
+
+    def takes(self, *tensors: Tensor | None) -> bool:
+        """Say whether the passes may work on some tensors."""
+        return loops.apply_to(*tensors)
 
     def descend(
         self, b: Tensor, x: Tensor | None, weights: Sequence[float], coarse: Tensor | None = None

@@ -22,6 +22,7 @@ from .convolutions import Prolongation, Stencil
 from .differences import Differences
 from .interpolation import HatProlongation
 from .kernels import dense
+from .launched import Numbers
 from .margins import Boundary
 from .varying import VaryingStiffness
 
@@ -271,6 +272,15 @@ class Stiffness(Stencil, Operator):
             lump = dtype.type(self.form.c if self.form.lumped else 0.0)
             axes = tuple(x.astype(dtype) for x in axes)
             return 0, (axes, _even(axes[-1], self.box.axes[-1].periodic), lump, self.dim < 3)
+
+    def on_device(self) -> Numbers | None:
+        """Return the matrices of all axes as :mod:`mgnet.kernels.device` has them."""
+        trivial, form = np.array([[0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [1.0, 0.0]]), self.form
+        axes = [torch.from_numpy(axis) for axis in three(form.couplings(self.box), trivial)]
+        lump = torch.full((1,), form.c if form.lumped else 0.0, dtype=torch.float64, device="cpu")
+        whole = sent(torch.cat([*(axis.flatten() for axis in axes), lump]), **self.like)
+        *found, c = whole.split([*(axis.numel() for axis in axes), 1])
+        return Numbers([x.view(axis.shape) for x, axis in zip(found, axes, strict=True)], c)
 
     def scaled(self, factor: float, dtype: torch.dtype) -> Stiffness:
         """Return a multiple of the operator in another precision, for corrections.

@@ -24,6 +24,7 @@ from . import frames, loops, probes
 from .boxes import Box
 from .contract import fused
 from .entries import NodalOperator, StencilStiffness, at_first, corner_of, ends_of
+from .launched import Numbers
 
 __all__ = ["WeightedStiffness"]
 
@@ -218,6 +219,10 @@ class WeightedStiffness(NodalOperator):
     def compiled(self) -> tuple[int, Any] | None:
         """Return the number of the kind, and what :mod:`mgnet.kernels.entries` takes."""
         return self._entries.compiled()
+
+    def on_device(self) -> Numbers:
+        """Return its entries as :mod:`mgnet.kernels.device` has them."""
+        return self._entries.on_device()
 
     def diagonal(self) -> Tensor:
         """Return the diagonal of the matrix, shape ``(*unknowns)``; zero where there is no equation."""

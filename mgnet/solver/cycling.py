@@ -17,6 +17,7 @@ from ..multigrid.levels import build_levels
 from ..operators.boxes import Box
 from ..operators.contract import Map, lost_in_entries
 from ..poisson.constants import LooseConstants
+from .graphs import Replayed
 from .iteration import SingleStep, Step
 from .method import Method
 from .mixed import MixedStep
@@ -132,7 +133,23 @@ class Cycles(Method):
         """Apply one cycle in the precision of cycles; the result is overwritten by the next one."""
         if not self.sound:
             return self.cycle(r)
+        return self._replayed(r) if self._replayed else self._launched(r)
+
+    def _launched(self, r: Tensor) -> Tensor:
+        """Do the same, one launch after the other where there is a device."""
         return cycled(self.levels, r, None, self.options.sweeps, self.plan.kind)
+
+    @cached_property
+    def _replayed(self) -> Replayed | None:
+        """The same from a CUDA graph, where that is asked for."""
+        if not self.options.graph:
+            return None
+        if hasattr(self.levels[-1].solve, "on_host"):
+            raise ValueError(
+                "graph: got True, but the coarsest grid is solved on the CPU; accepted: False for a problem"
+                " whose coefficients jump this far or whose domain has gaps"
+            )
+        return Replayed(self._launched)
 
     def correct(self, r: Tensor) -> Tensor:
         """Apply a cycle, and correct the constants where too little holds them for it to notice."""

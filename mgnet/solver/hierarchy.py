@@ -54,6 +54,14 @@ class Hierarchy(Lazy):
         The CPU by default.
     operator : VaryingStiffness or CellStiffness, optional
         Instead of the problem's own.
+    graph : bool, default False
+        Whether cycles are captured in a CUDA graph, one for each number of loads, and replayed: then the many
+        small launches of coarse grids cost the host one. For a CUDA device, and a method that cycles.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For options that are none of these, and for a graph on a CPU or with a method that does not cycle.
 
     Examples
     --------
@@ -81,6 +89,7 @@ class Hierarchy(Lazy):
         dtype: Any = torch.float64,
         device: Any = None,
         operator: Operator | None = None,
+        graph: bool = False,
     ) -> None:
         instance("problem", problem, Poisson, "a Poisson problem")
         if problem.samples:
@@ -88,8 +97,12 @@ class Hierarchy(Lazy):
                 f"problem: got a or c with leading axes {problem.samples}, an operator for each sample;"
                 " accepted: one operator, so one Hierarchy for each, or mgnet.solve, which takes them all"
             )
-        self.options = Options(method, smoother, sweeps, levels, coarse, omega, problem.dim)  # type: ignore[arg-type]
         self.problem, self.dtype, self.device = problem, float_type(dtype), find_device(device)
+        instance("graph", graph, bool, "True or False")
+        if graph and self.device.type == "cpu":
+            raise ValueError("graph: got True on cpu; accepted: a CUDA device, or False")
+        given: Any = method, smoother, sweeps, levels, coarse, omega, problem.dim, False, graph
+        self.options = Options(*given)
         if operator is None:
             self.system = System(problem, self.dtype, self.device)
         else:
