@@ -75,8 +75,8 @@ def test_an_example_asserts_and_draws(path: Path) -> None:
     assert "plt.show()" in path.read_text(encoding="utf-8")
 
 
-# What training ends with depends on how sums are rounded: here as on a processor without AVX. The build of the
-# documentation runs the same scripts on this one.
+# What training ends with depends on how sums are rounded: here as on a processor without AVX. The build of
+# the documentation runs the same scripts on this one.
 OLD_PROCESSOR = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"}
 
 

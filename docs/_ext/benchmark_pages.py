@@ -15,7 +15,8 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from zoo_pages import ZOO
 
-NO_SCRIPTS = {"table", "zoo_lines", "zoo"}  # what the scripts share, and what has a page of its own
+# What the scripts share, and what has a page of its own.
+NO_SCRIPTS = {"table", "zoo_lines", "zoo", "gpu_paths", "gpu_speed", "gpu_training"}
 
 
 def _literal(text: str) -> list[nodes.Node]:
