@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from . import evaluate, predict, solve, train
+from . import evaluate, predict, several, solve, train
 from .shell import DONE, CommandError, guarded, say
 
 __all__ = ["COMMANDS", "main"]
@@ -75,6 +75,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str]) -> int:
+    argv = argv[1:] if argv[:1] == ["--"] else argv  # which ends the options of torchrun
+    if argv and argv[0] == "solve":
+        several.speak_by_turns()
     try:
         arguments = _parser().parse_args([_shielded(text) for text in argv])
     except SystemExit:  # argparse's way to end --help and --version; its errors are ours

@@ -15,7 +15,7 @@ from ..core.signals import WORDS, until_signalled
 from ..core.words import legible
 
 __all__ = ["CommandError", "code_of", "guarded", "hold_streams", "reason", "refused", "report", "say"]
-__all__ += ["table"]
+__all__ += ["speak_by", "table"]
 
 DONE, INTERNAL, USAGE, NOT_CONVERGED, DAMAGED, RESOURCES = 0, 1, 2, 3, 4, 5
 BROKEN_PIPE = 141  # 128 + the signal's number, as a shell says it
@@ -92,10 +92,21 @@ def reason(error: OSError) -> str:
     return f"{error.filename}: {said}" if error.filename else said
 
 
+# Which of several processes says what, if there are several: from a message and a code to what is said.
+_voice: list[Callable[[str, int], str | None]] = []
+
+
+def speak_by(voice: Callable[[str, int], str | None]) -> None:
+    """Let several processes that run one command agree on which of them says what."""
+    _voice[:] = [voice]
+
+
 def report(message: str, code: int) -> int:
     """Print one line on stderr, where line breaks become blanks, and hand the code back."""
-    if sys.stderr is None:  # print would take stdout, which is for results
+    said = _voice[0](message, code) if _voice else message
+    if sys.stderr is None or said is None:  # print would take stdout, which is for results
         return code
+    message = said
     with suppress(OSError, ValueError):  # a closed stderr is no reason for another failure
         print(_printable(f"mgnet: {' '.join(message.split())}", sys.stderr), file=sys.stderr, flush=True)
     return code

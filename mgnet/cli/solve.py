@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from . import several
 from .problem import SIDES, Posed, inputs, problem
 from .shell import DONE, NOT_CONVERGED, CommandError, refused, report, say, table
 from .values import AXES, constant, expression, require_output, whole
@@ -18,6 +19,7 @@ from .values import AXES, constant, expression, require_output, whole
 if TYPE_CHECKING:
     import numpy as np
 
+    from ..core.processes import Processes
     from .expression import Expression
 
 __all__ = ["declare"]
@@ -53,6 +55,9 @@ COND is dirichlet:G (u = G), neumann:G (a du/dnu = G, nu pointing outwards) or
 robin:ALPHA,G (a du/dnu + ALPHA u = G). Numbers may be constant expressions
 such as pi/2; in two and three dimensions ALPHA and G may vary with x, y, z.
 
+several processes: torchrun --nproc-per-node N -m mgnet solve ... Each has a slab
+of the first axis; the first reports, and writes --out and --plot.
+
 exit codes: 0 done, 2 usage, 3 not converged (then no file is written),
 4 damaged file, 5 resources, 129, 130, 131 and 143 ended by a signal
 
@@ -74,7 +79,9 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
     option("--rhs", "EXPR|FILE", "right-hand side f", required=True)
     option("--dim", "D", "1, 2 or 3 (default: what --n or a file implies, else 1)", choices=("1", "2", "3"))
-    option("--n", "N", "number of cells, or one per axis; not needed with a file that says it", nargs="+")
+    text = "number of cells, or one per axis; not needed with a file that says it"
+    # To torchrun, which looks at all that it is given, --n is the beginning of an option of its own.
+    parser.add_argument("--n", "--num-cells", metavar="N", help=text, nargs="+")
     option("--domain", ("A", "B"), "two ends, or two per axis (default: 0 1)", nargs="+")
     for axis in AXES:
         option(f"--nodes-{axis}", "FILE", f"nodes along {axis}, increasing, instead of --n and --domain")
@@ -110,16 +117,25 @@ def declare(parser: argparse.ArgumentParser) -> None:
     option("--exact", "EXPR", "the exact solution, to report the largest nodal error")
     option("--plot", "FILE", f"draw u ({', '.join(PLOT_ENDINGS)})")
     option("--out", "FILE", f"write nodes and u ({', '.join(OUT_ENDINGS)})")
+    option(
+        "--out-slabs", "FILE", "with several processes: each writes its slab, u.npz as u.0.npz, u.1.npz, ..."
+    )
+    option("--timeout", "SECONDS", "how long one process waits for another (default: 600)")
     flag("--json", "print one JSON object and nothing else")
     parser.set_defaults(run=_solve)
     parser.epilog = EPILOG
 
 
 def _solve(arguments: argparse.Namespace) -> int:
-    _require_writable(arguments)
-    posed = problem(arguments)
-    keywords = _keywords(arguments, posed)
-    exact = expression("--exact", arguments.exact, AXES[: posed.dim]) if arguments.exact is not None else None
+    if not several.are():
+        return _solved(arguments, None)
+    with several.joined(arguments) as processes:
+        return _solved(arguments, processes)
+
+
+def _solved(arguments: argparse.Namespace, processes: Processes | None) -> int:
+    """Solve, alone or with other processes, of which the first reports."""
+    posed, keywords, exact = several.agreed(processes, lambda: _read(arguments, processes))
 
     import numpy as np
 
@@ -133,22 +149,40 @@ def _solve(arguments: argparse.Namespace) -> int:
         seconds = time.perf_counter() - began
     figures = _figures(solution, keywords, seconds)
     if exact is not None:
-        figures["max_error"] = _max_error(solution, exact, posed.present)
+        error = several.agreed(processes, lambda: _max_error(solution, exact, posed.present))
+        figures["max_error"] = _finite(max(several.gathered(processes, error)))
+    if processes:
+        figures["processes"] = processes.world
     converged = figures["status"] == "CONVERGED"
     with np.errstate(all="ignore"):
         if posed.fluxes:
             figures["flux"] = {text: _finite(solution.flux(place)) for text, place in posed.fluxes.items()}
         if converged:
-            _write_files(solution, arguments)
-    files = [path for path in (arguments.out, arguments.plot) if path]
-    if arguments.json:
+            several.write(processes, solution, arguments, _write_files)
+        extent = several.gathered(processes, _extent(solution, posed))
+    files = several.files(processes, arguments)
+    if arguments.json and several.speaks(processes):
         say(json.dumps(figures, allow_nan=False))
-    else:
-        say(_table(figures, solution, posed, files if converged else []))
+    elif several.speaks(processes):
+        say(_table(figures, extent, posed, files if converged else []))
     if converged:
         return DONE
     unwritten = f" ({' and '.join(files)} not written)" if files else ""
     return report(f"not converged: {solution.message}{unwritten}", NOT_CONVERGED)
+
+
+def _read(
+    arguments: argparse.Namespace, processes: Processes | None
+) -> tuple[Posed, dict[str, Any], Expression | None]:
+    """Return the problem, how it is to be solved, and the exact solution."""
+    if processes and arguments.points is not None:
+        got = f"{arguments.points!r} and {processes.world} processes"
+        raise CommandError(f"--points: got {got}; accepted: one process")
+    _require_writable(arguments, processes)
+    posed = problem(arguments)
+    keywords = _keywords(arguments, posed)
+    given = arguments.exact
+    return posed, keywords, None if given is None else expression("--exact", given, AXES[: posed.dim])
 
 
 def _with_points(points: Any) -> Callable[..., Any]:
@@ -214,7 +248,7 @@ def _axes(solution: Any) -> tuple[np.ndarray, ...]:
     return solution.x if isinstance(solution.x, tuple) else (solution.x,)
 
 
-def _max_error(solution: Any, exact: Expression, present: np.ndarray | None) -> float | None:
+def _max_error(solution: Any, exact: Expression, present: np.ndarray | None) -> float:
     """Return the largest error at the nodes that have a cell."""
     import numpy as np
 
@@ -229,31 +263,42 @@ def _max_error(solution: Any, exact: Expression, present: np.ndarray | None) -> 
             if present is not None:  # elsewhere there may be no exact solution either
                 u, *places = (x[present[part]] for x in np.broadcast_arrays(u, *places))
             errors.append(np.max(np.abs(u - exact(*places)), initial=0.0))
-    return _finite(np.max(errors))
+    return float(np.max(errors))
 
 
-def _table(figures: dict[str, Any], solution: Any, posed: Posed, files: Sequence[str]) -> str:
+# Of a solution, or a slab of one: the ends of each axis, and the smallest and the largest value.
+Extent = tuple[list[tuple[float, float]], float, float]
+
+
+def _extent(solution: Any, posed: Posed) -> Extent:
+    u = solution.u if posed.present is None else solution.u[posed.present]
+    return [(float(x[0]), float(x[-1])) for x in _axes(solution)], float(u.min()), float(u.max())
+
+
+def _table(figures: dict[str, Any], extents: Sequence[Extent], posed: Posed, files: Sequence[str]) -> str:
     kind = "given nodes" if "nodes" in posed.keywords else "uniform"
     n, cells = figures["n"], posed.keywords["cells"]
     some = "" if cells is None else f", {cells.sum()} of {cells.size} cells"
-    u = solution.u if posed.present is None else solution.u[posed.present]
+    axes, lows, highs = zip(*extents, strict=True)
+    ends = [(low, high) for (low, _), (_, high) in zip(axes[0], axes[-1], strict=True)]
     rows = {
-        "grid": f"{kind} on {' x '.join(f'[{x[0]:g}, {x[-1]:g}]' for x in _axes(solution))}{some}",
+        "grid": f"{kind} on {' x '.join(f'[{low:g}, {high:g}]' for low, high in ends)}{some}",
         **{name: value for name, value in figures.items() if name not in ("dim", "flux")},
         **{f"flux {text}": flux for text, flux in figures.get("flux", {}).items()},
         "n": n if isinstance(n, int) else " x ".join(map(str, n)),
-        "u": f"{u.min():.9g} to {u.max():.9g}",
+        "u": f"{min(lows):.9g} to {max(highs):.9g}",
     }
     if files:
         rows["written"] = ", ".join(files)
     return table(rows)
 
 
-def _require_writable(arguments: argparse.Namespace) -> None:
+def _require_writable(arguments: argparse.Namespace, processes: Processes | None) -> None:
     """Find out before the work whether its result can be written."""
     read = inputs(arguments)
     for option, path, endings in (
         ("--out", arguments.out, OUT_ENDINGS),
+        ("--out-slabs", several.slab_file(processes, arguments.out_slabs), OUT_ENDINGS),
         ("--plot", arguments.plot, PLOT_ENDINGS),
     ):
         if path is None:
@@ -273,17 +318,17 @@ def _require_writable(arguments: argparse.Namespace) -> None:
             import matplotlib.figure  # noqa: F401
 
 
-def _write_files(solution: Any, arguments: argparse.Namespace) -> None:
+def _write_files(solution: Any, out: str | None, plot: str | None) -> None:
     from ..core.files import replacing
 
-    if arguments.out:
+    if out:
         from ..solver.saving import write
 
-        write(arguments.out, solution.x, solution.u)
-    if arguments.plot:
+        write(out, solution.x, solution.u)
+    if plot:
         from matplotlib.figure import Figure
 
         figure = Figure(layout="constrained")  # not pyplot: no window, no backend to choose
         solution.plot(ax=figure.subplots())
-        with replacing(arguments.plot) as file:
-            figure.savefig(file, format=os.path.splitext(arguments.plot)[1][1:].lower())
+        with replacing(plot) as file:
+            figure.savefig(file, format=os.path.splitext(plot)[1][1:].lower())

@@ -15,6 +15,7 @@ from typing import NoReturn
 import numpy as np
 
 from ..core.files import beside, mapped, regular
+from . import several
 from .columns import TableError, either, read_lines
 
 __all__ = ["Table", "TableError", "axes_of", "is_file_name", "is_other_file", "is_uniform", "read"]
@@ -124,6 +125,8 @@ def read(path: str, columns: Collection[int] = (1, 2), masks: Collection[np.ndar
         table.fail("no numbers in it")
     if count not in columns:
         table.fail(f"columns: {count}; accepted: {either(columns)}")
+    if isinstance(table.columns, np.memmap):  # looked at when it is read
+        return table
     wrong = np.flatnonzero(~np.isfinite(table.columns).all(axis=0) & _counting((rows,), masks))
     if wrong.size:
         row = int(wrong[0])
@@ -147,6 +150,8 @@ def read_array(path: str, axes: Collection[int], masks: Collection[np.ndarray] =
     shape.
     """
     values = _double(_shaped(path, axes, "iuf"))
+    if isinstance(values, np.memmap):  # looked at when it is read
+        return values
     finite = np.isfinite(values) | ~_counting(values.shape, masks)
     if not finite.all():
         place = tuple(map(int, np.unravel_index(np.argmin(finite), values.shape)))
@@ -187,6 +192,8 @@ def _shaped(path: str, axes: Collection[int], kinds: str) -> np.ndarray:
 
 
 def _double(stored: np.ndarray) -> np.ndarray:
+    if several.are() and stored.dtype in (np.float32, np.float64) and stored.flags.c_contiguous:
+        return stored  # of what is mapped each process reads its part
     with np.errstate(over="ignore"):  # beyond float64 is not finite, which the caller looks for
         return np.array(stored, dtype=np.float64, order="C")
 

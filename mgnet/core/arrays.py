@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,8 +43,7 @@ def array(
     """
     x = data(name, value)
     if isinstance(x, np.ndarray):
-        # torch shares neither negative strides nor read-only memory.
-        x = torch.from_numpy(x if x.flags.c_contiguous and x.flags.writeable else x.copy(order="C"))
+        x = _shared(x)
     shapes = [(size,) if isinstance(size, int) else size for size in sizes]
     if x.shape in shapes:  # the common case
         return x.contiguous()
@@ -58,6 +58,27 @@ def array(
     if 0 in x.shape[: x.ndim - len(fitting[0])]:
         raise ValueError(f"{name}: got shape {tuple(x.shape)}; accepted: no empty leading axis")
     return x.contiguous()
+
+
+def _shared(x: np.ndarray) -> Tensor:
+    """Return a tensor that shares the memory of an array, if torch does: not with negative strides.
+
+    Nor what is read-only; but what is mapped from a file is not read for that, and nothing writes into it.
+    """
+    if x.flags.c_contiguous and x.flags.writeable:
+        return torch.from_numpy(x)
+    if not (x.flags.c_contiguous and _is_mapped(x)):
+        return torch.from_numpy(x.copy(order="C"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # since it is read-only
+        return torch.from_numpy(x)
+
+
+def _is_mapped(x: Any) -> bool:
+    """Say whether an array is one in a file, or a part of one."""
+    while isinstance(x, np.ndarray) and not isinstance(x, np.memmap):
+        x = x.base
+    return isinstance(x, np.memmap)
 
 
 def data(name: str, value: Any) -> Tensor | np.ndarray:
@@ -120,22 +141,22 @@ def known_values(x: Tensor) -> np.ndarray:
         return np.array(x.tolist(), dtype=str(x.dtype).removeprefix("torch.")).reshape(x.shape)
 
 
-def require_finite(name: str, x: Tensor, axes: int = 1) -> None:
+def require_finite(name: str, x: Tensor, axes: int = 1, start: int = 0) -> None:
     """Raise the error that names the first NaN or infinity, if there is one, by its index and row.
 
-    ``axes`` says how many of the last axes are no batch.
+    ``axes`` says how many of the last axes are no batch, ``start`` what the first index of a line is.
     """
     if not hidden(x) and not math.isfinite(x.sum().item()):
         bad = ~x.isfinite()
         if bad.any():
-            raise ValueError(f"{name}: got {first_bad(x, bad, axes)}; accepted: finite numbers")
+            raise ValueError(f"{name}: got {first_bad(x, bad, axes, start)}; accepted: finite numbers")
 
 
-def first_bad(x: Tensor, bad: Tensor, axes: int = 1) -> str:
+def first_bad(x: Tensor, bad: Tensor, axes: int = 1, start: int = 0) -> str:
     """Name the first entry marked bad: its index, its row where there is a batch, and its value."""
     index = tuple(int(i) for i in bad.nonzero()[0])
     row, place = index[: len(index) - axes], index[len(index) - axes :]
-    at = f"index {place[0] if axes == 1 else place}"
+    at = f"index {start + place[0] if axes == 1 else place}"
     at += f" of row {row[0] if len(row) == 1 else row}" if row else ""
     return f"{x[index].item()!r} at {at}"
 

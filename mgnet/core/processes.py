@@ -15,6 +15,9 @@ from torch import Tensor
 
 __all__ = ["Processes", "together"]
 
+# Seconds that one process waits for another.
+TIMEOUT = 600.0
+
 
 class Processes:
     """The processes of ``torchrun`` or of a group of them, ``world`` in number, or this one alone."""
@@ -133,8 +136,11 @@ class Processes:
 
 
 @contextmanager
-def together(device: torch.device) -> Iterator[None]:
-    """Join the processes that ``torchrun`` started, if it did; by gloo on CPUs and NCCL on GPUs."""
+def together(device: torch.device, timeout: float | None = None) -> Iterator[None]:
+    """Join the processes that ``torchrun`` started, if it did; by gloo on CPUs and NCCL on GPUs.
+
+    ``timeout`` is how many seconds one waits for another before it gives up, ten minutes by default.
+    """
     if "WORLD_SIZE" not in os.environ or dist.is_initialized():
         yield
         return
@@ -143,7 +149,7 @@ def together(device: torch.device) -> Iterator[None]:
     # Optimisers import this, whose defaults keep the group that is there then: its threads would live on into
     # the end of Python, and abort the process where one of them frees a tensor.
     importlib.import_module("torch.distributed.nn.functional")
-    dist.init_process_group(backend, timeout=timedelta(minutes=10))
+    dist.init_process_group(backend, timeout=timedelta(seconds=TIMEOUT if timeout is None else timeout))
     try:
         yield
     finally:

@@ -5,23 +5,39 @@ from __future__ import annotations
 import errno
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
 
 from .checks import shown
 
-__all__ = ["ResourceError", "free_memory", "is_shortage", "require_memory", "within_memory"]
+__all__ = ["ResourceError", "free_memory", "is_shortage", "require_memory", "sharing", "within_memory"]
+
+# How many processes share a problem, each with the memory of its part.
+_shares: ContextVar[int] = ContextVar("shares", default=1)
 
 
 class ResourceError(MemoryError):
     """The problem does not fit into this machine's memory; raised before any is taken, where that can be."""
 
 
+@contextmanager
+def sharing(processes: int) -> Iterator[None]:
+    """Let :func:`require_memory` count the share that one of some processes has of a problem."""
+    token = _shares.set(processes)
+    try:
+        yield
+    finally:
+        _shares.reset(token)
+
+
 def require_memory(cells: int, n: Any = None) -> None:
     """Refuse a problem of so many cells that this machine has no room for; ``n`` is for the message."""
     # Three vectors at least: the load, the solution, and the coarse grids with what is in flight.
-    need = 3 * 8 * cells
+    need = 3 * 8 * cells // _shares.get()
     if need < 2**30:
         return
     have = free_memory()

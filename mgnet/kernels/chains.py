@@ -24,7 +24,7 @@ from numba.extending import intrinsic
 
 from .compiling import lean, part
 
-__all__ = ["CELLS", "TOGETHER", "condense", "down", "eliminate", "solve", "up"]
+__all__ = ["BOTH", "CELLS", "DOWN", "TOGETHER", "UP", "condense", "down", "eliminate", "solve", "up"]
 
 # Cells of a block, and blocks that a share has a multiple of: the same are worked on at a time in any share.
 CELLS, TOGETHER = 8, 64
@@ -35,6 +35,8 @@ FAR, SOME, AHEAD, LINE = 2**17, 32, 2**13, 64
 FIRST = np.int64(0)
 # What holds at an end that is not given.
 FREE, JOINED = 1, 2
+# What is done of a solve: all, or what comes before the values at the two ends are known, and after.
+BOTH, DOWN, UP = range(3)
 
 
 # One block. Its nodes 1 to 7 are eliminated; each has its two neighbours' weights, and 1 over its pivot.
@@ -315,23 +317,36 @@ def _close(b_left, b_right, numbers):
 
 
 @lean
-def solve(b, at, cells, starts, k, s, coarse_k, coarse_s, weights, last, numbers, start, stop, room, u):
+def solve(
+    b, at, cells, starts, k, s, coarse_k, coarse_s, weights, last, numbers, start, stop, rooms, u, phase, ends
+):
     """Solve for some rows of loads; say whether values may not be finite.
 
     The chain is cut into blocks ``len(last)`` times; the nodes of level i + 1 begin at ``starts[i]`` among
-    those of all levels but the first. For these the room has loads and values, and some more.
+    those of all levels but the first. For these a room has loads and values, and some more.
+
+    There is a room for all rows, or one for each. Where it is done in two phases, which needs the latter,
+    the first gives the loads of the two ends of each row, and the second takes their values.
     """
     levels, bad = len(last), False
     total = starts[levels]
-    loads, values, room = room[:total], room[total:], room[2 * total :]
     w, z, top, m = weights[0], last[0], starts[levels - 1], cells[1]
     for row in range(start, stop):
-        down(b[row], at, cells[0], m, k, s, w, z, FIRST, m, room, loads)
-        for i in range(1, levels):
-            low, high, n = starts[i - 1], starts[i], cells[i + 1]
-            x, kc, sc = loads[low:high], _from(coarse_k, low), _from(coarse_s, low)
-            down(x, FIRST, cells[i], n, kc, sc, weights[i], last[i], FIRST, n, room, loads[high:])
-        values[top], values[top + 1] = _close(loads[top], loads[top + 1], numbers)
+        own = rooms[min(row, len(rooms) - 1)]
+        loads, values, room = own[:total], own[total:], own[2 * total :]
+        if phase != UP:
+            down(b[row], at, cells[0], m, k, s, w, z, FIRST, m, room, loads)
+            for i in range(1, levels):
+                low, high, n = starts[i - 1], starts[i], cells[i + 1]
+                x, kc, sc = loads[low:high], _from(coarse_k, low), _from(coarse_s, low)
+                down(x, FIRST, cells[i], n, kc, sc, weights[i], last[i], FIRST, n, room, loads[high:])
+        if phase == DOWN:
+            ends[row, 0], ends[row, 1] = loads[top], loads[top + 1]
+            continue
+        if phase == UP:
+            values[top], values[top + 1] = ends[row, 0], ends[row, 1]
+        else:
+            values[top], values[top + 1] = _close(loads[top], loads[top + 1], numbers)
         for i in range(levels - 1, 0, -1):
             low, high, n = starts[i - 1], starts[i], cells[i + 1]
             x, kc, sc, c = loads[low:high], _from(coarse_k, low), _from(coarse_s, low), values[high:]

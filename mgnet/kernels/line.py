@@ -4,25 +4,54 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import chains
 from .sharing import LEAST, share, shares
 
-__all__ = ["Line"]
+__all__ = ["Descent", "Line"]
 
 # How many times less than elsewhere a number costs here, which counts where threads are to pay.
 QUICK = 4
 # What holds at an end, by its number.
 ENDS = ("dirichlet", "natural", "periodic")
+# Where nothing is said of the ends.
+NONE = np.empty((0, 2))
 
 
 def _within(u: np.ndarray, count: int) -> np.ndarray:
     """Give room for numbers in float64 within a vector that is not in use yet."""
     start, long = u.ctypes.data % 8 // u.itemsize, 8 // u.itemsize
     return u[start : start + count * long].view(np.float64)
+
+
+class _Kept(NamedTuple):
+    """What is kept of the way down for the way up: of each long level, and the arguments of the rest."""
+
+    phase: int
+    levels: list[Any]
+    rest: tuple[Any, ...]
+
+
+class Descent(NamedTuple):
+    """The first half of a solve.
+
+    Parameters
+    ----------
+    b, u : numpy.ndarray
+        Loads, and room for the values.
+    ends : numpy.ndarray of float64, shape (rows, 2)
+        The loads of the two ends, once all other nodes are eliminated.
+    kept : object
+        What the second half begins with.
+    """
+
+    b: np.ndarray
+    u: np.ndarray
+    ends: np.ndarray
+    kept: Any
 
 
 class Line:
@@ -140,18 +169,84 @@ class Line:
         threads : int
             How many may share the work.
         """
-        rows, nodes = u.shape
-        numbers, bad = self.numbers, []
+        numbers = self.numbers
         if left or right:
             numbers = numbers.copy()
             numbers[0], numbers[1] = left, right
-        if nodes > 2 * QUICK * LEAST:
-            for x, y in zip(b, u, strict=True):
-                bad.append(self._long(0, x, self.at, y, numbers, threads))
+        if self._is_long:
+            bad = [
+                self._up(self._down(x, y, chains.BOTH, numbers, NONE, threads), NONE, threads)
+                for x, y in zip(b, u, strict=True)
+            ]
             return not any(bad)
+        return self._rows(b, u, chains.BOTH, numbers, None, NONE, threads)
+
+    def descend(self, b: np.ndarray, u: np.ndarray, threads: int) -> Descent:
+        """Condense loads to those of the two ends, which is the first half of a solve, :eq:`slab-condensed`.
+
+        Parameters
+        ----------
+        b : numpy.ndarray, shape (rows, unknowns)
+            Loads.
+        u : numpy.ndarray, shape (rows, cells + 1)
+            Where the values will be; until then it is used for other numbers.
+        threads : int
+            How many may share the work.
+
+        Returns
+        -------
+        Descent
+            The loads of the ends, and what :meth:`ascend` needs.
+        """
+        ends = np.empty((len(b), 2))
+        if self._is_long:
+            pairs = zip(b, u, ends, strict=True)
+            kept: Any = [self._down(x, y, chains.DOWN, self.numbers, e[None], threads) for x, y, e in pairs]
+        else:
+            kept = np.empty((len(b), len(self._room(0))))
+            self._rows(b, u, chains.DOWN, self.numbers, kept, ends, threads)
+        return Descent(b, u, ends, kept)
+
+    def ascend(self, descent: Descent, ends: np.ndarray, threads: int) -> bool:
+        """Write all values, given those at the two ends, and say whether they are finite for sure.
+
+        Parameters
+        ----------
+        descent : Descent
+            What :meth:`descend` has returned; it serves once.
+        ends : numpy.ndarray of float64, shape (rows, 2)
+            The values at the two ends.
+        threads : int
+            How many may share the work.
+        """
+        if self._is_long:
+            pairs = zip(descent.kept, ends, strict=True)
+            bad = [self._up(kept, e[None], threads) for kept, e in pairs]
+            return not any(bad)
+        return self._rows(descent.b, descent.u, chains.UP, self.numbers, descent.kept, ends, threads)
+
+    @property
+    def _is_long(self) -> bool:
+        """Whether a row is worth several threads."""
+        return self.cells[0] >= 2 * QUICK * LEAST
+
+    def _rows(
+        self,
+        b: np.ndarray,
+        u: np.ndarray,
+        phase: int,
+        numbers: np.ndarray,
+        rooms: Any,
+        ends: Any,
+        threads: int,
+    ) -> bool:
+        """Solve for rows, each by one thread; say whether all values are finite for sure."""
+        rows, nodes = u.shape
+        bad: list[bool] = []
 
         def work(start: int, stop: int) -> None:
-            bad.append(chains.solve(b, self.at, *self.levels, numbers, start, stop, self._room(0), u))
+            room = self._room(0)[None] if rooms is None else rooms
+            bad.append(chains.solve(b, self.at, *self.levels, numbers, start, stop, room, u, phase, ends))
 
         if rows == 1:
             work(0, 1)
@@ -170,24 +265,39 @@ class Line:
         """Make room for the loads and values of all levels after one, and for a block."""
         return np.empty(2 * (self.size - int(self.starts[level]) + chains.CELLS))
 
-    def _long(
-        self, level: int, b: np.ndarray, at: int, u: np.ndarray, numbers: np.ndarray, threads: int
-    ) -> bool:
-        """Solve for a row of loads that is worth several threads; say whether values may not be finite."""
-        cells, blocks = self.cells[level : level + 2]
-        if cells < 2 * QUICK * LEAST:
-            return chains.solve(b[None], at, *self._from(level), numbers, 0, 1, self._room(level), u[None])
-        chain = b, at, cells, blocks, *self._chain(level), self.weights[level], self.last[level]
-        loads, values = _within(u, blocks + 1), np.empty(blocks + 1)
+    def _down(
+        self, b: np.ndarray, u: np.ndarray, phase: int, numbers: np.ndarray, ends: np.ndarray, threads: int
+    ) -> _Kept:
+        """Condense a row of loads that is worth several threads, until it is not: then do a phase of it."""
+        level, at, levels = 0, self.at, []
+        while self.cells[level] >= 2 * QUICK * LEAST:
+            cells, blocks = self.cells[level : level + 2]
+            chain = b, at, cells, blocks, *self._chain(level), self.weights[level], self.last[level]
+            loads, values = _within(u, blocks + 1), np.empty(blocks + 1)
 
-        def down(start: int, stop: int) -> float:
-            return chains.down(*chain, start, stop, np.empty(chains.CELLS), loads)
+            def down(start: int, stop: int, chain: Any = chain, loads: np.ndarray = loads) -> float:
+                return chains.down(*chain, start, stop, np.empty(chains.CELLS), loads)
 
-        def up(start: int, stop: int) -> bool:
-            return chains.up(*chain, start, stop, np.empty(2 * chains.CELLS), values, u)
+            for stop, more in self._share(threads, level, down):
+                if stop < blocks:
+                    loads[stop] += more
+            levels.append((chain, values, u))
+            b, at, u, level = loads, 0, values, level + 1
+        rest = b[None], at, *self._from(level), numbers, 0, 1, self._room(level)[None], u[None]
+        chains.solve(*rest, phase, ends)
+        return _Kept(phase, levels, rest)
 
-        for stop, more in self._share(threads, level, down):
-            if stop < blocks:
-                loads[stop] += more
-        self._long(level + 1, loads, 0, values, numbers, threads)
-        return any(bad for _, bad in self._share(threads, level, up))
+    def _up(self, kept: _Kept, ends: np.ndarray, threads: int) -> bool:
+        """Write the values of such a row; say whether they may not be finite."""
+        if kept.phase == chains.DOWN:
+            chains.solve(*kept.rest, chains.UP, ends)
+        bad = False
+        for level in reversed(range(len(kept.levels))):
+            chain, values, u = kept.levels[level]
+
+            def up(start: int, stop: int, chain: Any = chain, c: Any = values, u: Any = u) -> bool:
+                return chains.up(*chain, start, stop, np.empty(2 * chains.CELLS), c, u)
+
+            bad = any(found for _, found in self._share(threads, level, up))
+            kept.levels[level] = ()  # its memory
+        return bad

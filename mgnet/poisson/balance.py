@@ -75,13 +75,17 @@ class Balance:
     def through(self, side: Any) -> Tensor:
         """Return the flux through a side, or at the nodes of a mask; see :meth:`mgnet.Solution.flux`."""
         if not isinstance(side, str):
-            mask = self._mask(side)
+            mask = self.mask_of(side)
             return _total(self.reactions * sent(mask, self.reactions.device), len(self.nodes))
+        self.require_side(side)
+        return self.fluxes[side]
+
+    def require_side(self, side: str) -> None:
+        """Raise the error that says which sides there are, unless this is one."""
         if side not in self._names:
             is_joined = any(side in pair for pair in SIDES[: len(self.nodes)])
             got = f"{side!r}, which is joined to the opposite side" if is_joined else repr(side)
             raise ValueError(f"side: got {got}; accepted: {self._accepted}")
-        return self.fluxes[side]
 
     @property
     def _names(self) -> list[str]:
@@ -92,8 +96,8 @@ class Balance:
         names = [repr(name) for name in self._names]
         return ", ".join([*names, f"an array of bool of shape {self.nodes}, one for each node"])
 
-    def _mask(self, nodes: Any) -> Tensor:
-        """Give a mask over the nodes; a node of joined sides is meant by each of its copies."""
+    def mask_of(self, nodes: Any) -> Tensor:
+        """Return a mask over the nodes; a node of joined sides is meant by each of its copies."""
         mask = np.empty(0)
         with suppress(ValueError):  # rows of different lengths
             mask = known_values(nodes) if isinstance(nodes, Tensor) else np.asarray(nodes)
@@ -130,7 +134,7 @@ class Balance:
         """The flux through each side that is not joined, shape (...,)."""
         batch, sides = self.u.shape[: self.u.ndim - self.problem.dim], self.problem.sides()
         with self._graded():
-            found = {name: self._of_data(axis, end, side) for name, axis, end, side in sides}
+            found = {name: self.of_data(axis, end, side) for name, axis, end, side in sides}
             takers = [side for side in sides if isinstance(side[-1], Dirichlet)]
             takers = takers or [side for side in sides if _alpha(side[-1]) is not None]
             for (name, *_), flux in zip(takers, self._of_residuals(takers), strict=True):
@@ -188,7 +192,7 @@ class Balance:
         """The integrals of the data of natural sides against hats."""
         return fluxes(self.problem, torch.float64, self.source.device)
 
-    def _of_data(self, axis: int, end: int, side: Condition) -> Tensor:
+    def of_data(self, axis: int, end: int, side: Condition) -> Tensor:
         """Integrate g - alpha u over a natural side, as the assembly does; zero for others."""
         dim, alpha = self.problem.dim, _alpha(side)
         total = self._values.new_zeros(())

@@ -56,6 +56,11 @@ class Grid:
         return self.nodes is None
 
     @property
+    def first(self) -> int:
+        """The number of the first cell: not zero where the grid is a part of another."""
+        return 0
+
+    @property
     def length(self) -> float:
         """The length of the interval."""
         return self.domain[1] - self.domain[0]

@@ -96,7 +96,7 @@ class Quadrature:
         least = values
         for place in range(-len(self.grids), 0):
             least = self.apart(least, place).amin(-1)
-        require_bounds(tuple(least.shape), cells.start, **{name: [least]})
+        require_bounds(tuple(least.shape), self.grids[0].first + cells.start, **{name: [least]})
         return sent(values, device)
 
     def averages(self, values: Tensor) -> Tensor:

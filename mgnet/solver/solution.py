@@ -357,8 +357,8 @@ class Solution:
             ("status", self.message),
             ("grid", f"{self._size} cells on {domain}, {nodes} nodes{shape}"),
             ("method", f"{self.method}, {self.dtype} on {self.device}"),
-            ("error estimate", f"{self.error_estimate:.1e}"),
-            ("residual", f"{self.residuals[-1]:.1e}"),
+            ("error estimate", self._error_text),
+            ("residual", self._residual_text),
             (
                 "u",
                 "hidden by vmap"
@@ -366,6 +366,14 @@ class Solution:
                 else f"{np.fmin.reduce(self._values, None):.6g} to {np.fmax.reduce(self._values, None):.6g}",
             ),
         ]
+
+    @property
+    def _error_text(self) -> str:
+        return f"{self.error_estimate:.1e}"
+
+    @property
+    def _residual_text(self) -> str:
+        return f"{self.residuals[-1]:.1e}"
 
     def __repr__(self) -> str:
         return "Solution\n" + "\n".join(f"  {name:<15} {value}" for name, value in self._rows())

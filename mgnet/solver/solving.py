@@ -8,13 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..core.checks import find_device, float_type
 from ..core.resources import within_memory
 from ..poisson import assembly
 from ..poisson.conditions import Condition
 from ..poisson.problem import Data, Poisson
 from .hierarchy import Hierarchy
 from .samples import Samples
+from .slabs import shared
+from .slabs.agreement import processes_of
+from .slabs.shared import Posed
 from .solution import Solution
 from .stopping import Stopping
 
@@ -52,6 +54,7 @@ def solve(
     dtype: Any = None,
     device: Any = None,
     throw: bool = True,
+    group: Any = None,
 ) -> Solution:
     """Solve −∇·(a ∇u) + c u = f by finite elements on an interval or in a box, :eq:`system`.
 
@@ -101,6 +104,10 @@ def solve(
         CPU.
     throw : bool, default True
         Whether to raise when the solution has not converged; it counts for gradients too.
+    group : torch.distributed.ProcessGroup, optional
+        The processes that share the problem, each of which makes this call; all of them by default, where
+        ``torch.distributed`` is initialised. Each gets a slab of the first axis, a
+        :class:`mgnet.solver.slabs.solution.SlabSolution`. A group of one process solves alone.
 
     Returns
     -------
@@ -136,44 +143,55 @@ def solve(
     array([0.     , 0.09375, 0.125  , 0.09375, 0.     ])
     """
     with within_memory(n):
-        problem = Poisson(
-            f,
-            dim=dim,
-            n=n,
-            domain=domain,
-            nodes=nodes,
-            a=a,
-            c=c,
-            left=left,
-            right=right,
-            periodic=periodic,
-            boundary=boundary,
-            load=load,
-            b=b,
-            cells=cells,
-            fixed=fixed,
-            compatible=compatible,
-        )
-        stopping = Stopping(tol, maxiter, refine, throw)
-        given = problem.b if problem.f is None else problem.f
-        if dtype is None:
-            dtype = given.dtype if isinstance(given, Tensor) else torch.float64
-        if device is None:
-            sides = [side.g for pair in problem.conditions for side in pair]
-            known = (f, b, *(a if isinstance(a, tuple) else (a,)), c, nodes, *sides, problem.region.values)
-            device = next((x.device for x in known if isinstance(x, Tensor)), None)
-        hierarchy = Hierarchy(
-            problem.sample((0,) * len(problem.samples)) if problem.samples else problem,
-            method=method,
-            smoother=smoother,
-            sweeps=sweeps,
-            levels=levels,
-            coarse=coarse,
-            omega=omega,
-            dtype=dtype,
-            device=device,
-        )
-        wide = torch.float64 if refine else float_type(dtype)
-        rhs = assembly.load(problem, wide, find_device(device), problem.tensors)
-        solver = Samples(problem, hierarchy) if problem.samples else hierarchy
-        return solver.run(rhs, stopping, x0)
+
+        def pose() -> Posed:
+            problem = Poisson(
+                f,
+                dim=dim,
+                n=n,
+                domain=domain,
+                nodes=nodes,
+                a=a,
+                c=c,
+                left=left,
+                right=right,
+                periodic=periodic,
+                boundary=boundary,
+                load=load,
+                b=b,
+                cells=cells,
+                fixed=fixed,
+                compatible=compatible,
+            )
+            stopping = Stopping(tol, maxiter, refine, throw)
+            how: dict[str, Any] = {"method": method, "smoother": smoother, "sweeps": sweeps, "levels": levels}
+            how |= {"coarse": coarse, "omega": omega, "dtype": dtype, "device": device}
+            known = (f, b, *(a if isinstance(a, tuple) else (a,)), c, nodes)
+            return Posed(problem, _placed(how, problem, known), stopping, x0)
+
+        processes = processes_of(group)
+        return _alone(pose()) if processes.world == 1 else shared.solve(processes, pose)
+
+
+def _placed(options: dict[str, Any], problem: Poisson, known: Sequence[Any]) -> dict[str, Any]:
+    """Return the options with the precision and the device that the data have, where none is said."""
+    given = problem.b if problem.f is None else problem.f
+    dtype, device = options["dtype"], options["device"]
+    if dtype is None:
+        dtype = given.dtype if isinstance(given, Tensor) else torch.float64
+    if device is None:
+        sides = [side.g for pair in problem.conditions for side in pair]
+        several = (*known, *sides, problem.region.values)
+        device = next((x.device for x in several if isinstance(x, Tensor)), None)
+    return {**options, "dtype": dtype, "device": device}
+
+
+def _alone(posed: Posed) -> Solution:
+    """Solve in this process."""
+    problem, options, stopping = posed.problem, posed.options, posed.stopping
+    one = problem.sample((0,) * len(problem.samples)) if problem.samples else problem
+    hierarchy = Hierarchy(one, **options)
+    wide = torch.float64 if stopping.refine else hierarchy.dtype
+    rhs = assembly.load(problem, wide, hierarchy.device, problem.tensors)
+    solver = Samples(problem, hierarchy) if problem.samples else hierarchy
+    return solver.run(rhs, stopping, posed.x0)
