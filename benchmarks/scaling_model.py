@@ -1,8 +1,8 @@
 """What a solve costs over many processes, on paper: a formula, and a simulation that replays every message.
 
-The formula is one line of arithmetic with shares that need not be whole; the simulation keeps a clock for each
-process, gives each the planes that it has, and lets it wait for what it needs. Both take the speed of the kernels from
-a measurement, and the network from what it is said to do.
+The formula is arithmetic with shares that need not be whole; the simulation keeps a clock for each process,
+gives each the planes that it has, and lets it wait for what it needs. Both take the speed of the kernels from a
+measurement, and the network from what it is said to do.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-NUMBERS = 10  # what the first message of a line has in it: what is solved, a cell and the loads of its ends
+NUMBERS = (
+    17  # of the one message of a line: what is solved, a cell, the loads of the ends of four rows at most
+)
 SINGLE, DOUBLE = 4, 8  # bytes: cycles compute in float32, conjugate gradients in float64
 PLANES = 3  # exchanges of a fine plane in a V(2,2) cycle; the first sweep begins at zero and needs none
 SUMS = 3  # all_reduce in an iteration of conjugate gradients
@@ -36,22 +38,20 @@ class Line:
     n: int
     cell: float
     link: float = 0.0
-    rows: int = 1
 
     def alone(self) -> float:
         return self.n * self.cell
 
     def formula(self, ranks: int, network: Network) -> float:
         """Return the seconds of a solve: two passes over a share, one all_gather, the chain of all shares."""
-        numbers = 8.0 * (NUMBERS + 2 * (self.rows - 1))
-        return self.n * self.cell / ranks + gathering(numbers, ranks, network) + self.link * ranks
+        return self.n * self.cell / ranks + gathering(8 * NUMBERS, ranks, network) + self.link * ranks
 
     def simulated(self, ranks: int, network: Network) -> Clocks:
         clocks = Clocks([0.0] * ranks, network)
         edges = [self.n * rank // ranks for rank in range(ranks + 1)]
         cells = [high - low for low, high in zip(edges, edges[1:], strict=False)]
         clocks.work([0.5 * self.cell * count for count in cells])
-        clocks.gather("line", [8.0 * (NUMBERS + 2 * (self.rows - 1))] * ranks)
+        clocks.gather("line", [8.0 * NUMBERS] * ranks)
         clocks.work([0.5 * self.cell * count + self.link * ranks for count in cells])
         return clocks
 
@@ -246,7 +246,7 @@ def rounds(ranks: int) -> Iterator[int]:
 def training(seconds: float, gradients: int, ranks: int, network: Network) -> float:
     """Return the seconds of a step of training: that of one process, and an all_reduce of its gradients.
 
-    Each process computes the gradients of as many images as one alone; around a ring they pass in 2 (p - 1) messages of
+    Each process computes those of as many images as one alone; around a ring they pass in 2 (p - 1) messages of
     a p-th of them.
     """
     if ranks == 1:
