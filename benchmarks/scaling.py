@@ -6,10 +6,10 @@
     python benchmarks/scaling.py --quick             # tiny sizes, nothing is judged
     python benchmarks/scaling.py --only "2^30"       # the largest line: it needs 20 GiB of memory
 
-Every process has one thread; four of them share two cores, so a speed that four have over two is not to be expected
-here. Messages are counted where they are given to torch.distributed. The model takes the speed of the kernels from
-one process of this table and a network of 10 µs and 10 GB/s; beside its formula stands a simulation that replays
-every message.
+Every process has one thread; four of them share two cores, so a speed that four have over two is not to be
+expected here. Messages are counted where they are given to torch.distributed. The model takes the speed of the
+kernels from one process of this table and a network of 10 µs and 10 GB/s; beside its formula stands a simulation
+that replays every message.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -105,7 +105,7 @@ def counted() -> Iterator[Counter[str]]:
 
 def solves(job: Job, processes: Processes) -> dict[str, Any]:
     """Solve so often, after once to warm up; what is counted is of the last."""
-    dim, seconds, counts = len(job.cells), [], Counter[str]()
+    dim, seconds = len(job.cells), []
     problem = {"n": job.cells[0] if dim == 1 else job.cells, "dim": dim, "dtype": getattr(torch, job.dtype)}
     for _ in range(job.repeats + 1):
         processes.total(0.0)  # all begin together
@@ -137,28 +137,39 @@ def trains(job: Job, processes: Processes) -> dict[str, Any]:
     return {"images_per_second": speed, "gradients": gradients}
 
 
-def work(job: Job) -> None:
-    """Do the job in this process, and let the first one say what came of it."""
+def work(todo: list[Job]) -> None:
+    """Do jobs in this process, and let the first one say what came of them."""
     torch.set_num_threads(1)
+    told = []
     with together(torch.device("cpu")):
         processes = Processes()
-        made = (trains if job.images else solves)(job, processes)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # of Linux: in KiB
-        told = processes.gathered({**made, "peak": peak})
+        for job in todo:
+            made = (trains if job.images else solves)(job, processes)
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # of Linux: in KiB
+            told.append(processes.gathered({**made, "peak": peak}))
     if processes.writes:
         print(json.dumps(told))
 
 
 @cache
-def done(job: Job, ranks: int) -> list[dict[str, Any]]:
-    """Start the processes, and give what each of them has to say."""
+def started(todo: tuple[Job, ...], ranks: int) -> dict[Job, list[dict[str, Any]]]:
+    """Start the processes, and give what each of them has to say of each job."""
     torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"] * (ranks > 1)
-    command = [sys.executable, *torchrun, __file__, "--job", json.dumps(asdict(job))]
+    command = [sys.executable, *torchrun, __file__, "--jobs", json.dumps([asdict(job) for job in todo])]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(mgnet.__file__).parents[1])}
     process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TIMEOUT)
     if process.returncode:
         raise RuntimeError(process.stderr[-2000:])
-    return json.loads(process.stdout.splitlines()[-1])
+    return dict(zip(todo, json.loads(process.stdout.splitlines()[-1]), strict=True))
+
+
+def done(plan: Plan, job: Job, ranks: int) -> list[dict[str, Any]]:
+    """Give what each process has to say of a job; with it are done all that need no start of their own."""
+    ours = [tuple(dict.fromkeys([*jobs(plan).values(), *wider(plan, ranks).values()]))]
+    ours += [(Job(images=plan.images),), (Job((plan.large,), "float32"),)]
+    if plan != FULL:  # a start takes longer than all its jobs
+        ours = [tuple(each for group in ours for each in group)]
+    return next(started(group, ranks)[job] for group in ours if job in group)
 
 
 # Measured
@@ -172,6 +183,14 @@ def jobs(plan: Plan) -> dict[str, Job]:
     }
 
 
+def wider(plan: Plan, ranks: int) -> dict[str, Job]:
+    """Return the problems in which each process has as many cells as the most have of those above."""
+    share = {name: job.cells[0] // max(plan.ranks) for name, job in jobs(plan).items()}
+    return {
+        name: replace(job, cells=(share[name] * ranks, *job.cells[1:])) for name, job in jobs(plan).items()
+    }
+
+
 def cells(job: Job) -> str:
     return " x ".join(map(size, job.cells)) + f", {job.dtype}"
 
@@ -179,7 +198,7 @@ def cells(job: Job) -> str:
 def strong(plan: Plan) -> Iterator[Row]:
     for name, job in jobs(plan).items():
         for ranks in plan.ranks:
-            found, alone = done(job, ranks)[0], done(job, 1)[0]
+            found, alone = done(plan, job, ranks)[0], done(plan, job, 1)[0]
             what = f"{name}, {cells(job)}, processes: {ranks}, iterations: {found['iterations']}"
             yield Row(what, 1e3 * found["seconds"], "{:.1f} ms")
             if ranks > 1:
@@ -195,15 +214,10 @@ def strong(plan: Plan) -> Iterator[Row]:
 
 
 def weak(plan: Plan) -> Iterator[Row]:
-    for name, job in jobs(plan).items():
-        for ranks in plan.ranks:
-            share = job.cells[0] // max(plan.ranks)
-            larger = Job((share * ranks, *job.cells[1:]), job.dtype, job.repeats)
-            found, alone = (
-                done(larger, ranks)[0],
-                done(Job((share, *job.cells[1:]), job.dtype, job.repeats), 1)[0],
-            )
-            what = f"{name}, {cells(larger)}, processes: {ranks}, iterations: {found['iterations']}"
+    for ranks in plan.ranks:
+        for name, job in wider(plan, ranks).items():
+            found, alone = done(plan, job, ranks)[0], done(plan, wider(plan, 1)[name], 1)[0]
+            what = f"{name}, {cells(job)}, processes: {ranks}, iterations: {found['iterations']}"
             yield Row(what, 1e3 * found["seconds"], "{:.1f} ms")
             per = found["seconds"] / found["iterations"] / (alone["seconds"] / alone["iterations"])
             yield Row("    time of an iteration over that of one process", per, "{:.2f}×")
@@ -213,7 +227,7 @@ def messages(plan: Plan) -> Iterator[Row]:
     """Compare what an inner process sends with what the model says."""
     ranks = max(plan.ranks)
     for name, job in jobs(plan).items():
-        told = done(job, ranks)
+        told = done(plan, job, ranks)
         counts, iterations = told[ranks // 2]["counts"], told[0]["iterations"]
         counts = Counter(counts)
         expected = Counter({"gather messages": 1, "gather bytes": 8 * model.NUMBERS})
@@ -246,7 +260,7 @@ def rule() -> dict[str, int]:
 
 def line_on_paper(plan: Plan, n: int) -> model.Line:
     """Return a line with the speed of one process of this table."""
-    alone = done(jobs(plan)["1-D"], 1)[0]
+    alone = done(plan, jobs(plan)["1-D"], 1)[0]
     return model.Line(n, alone["seconds"] / plan.line, link_seconds())
 
 
@@ -267,7 +281,7 @@ def link_seconds(ranks: int = 1024) -> float:
 def box_on_paper(plan: Plan, name: str, large: tuple[int, ...], **how: int) -> model.Boxes:
     """Return a box with the speed of one process of this table: of its cycles, and of all else in an iteration."""
     job = jobs(plan)[name]
-    alone, visit = done(job, 1)[0], visit_seconds(job.cells)
+    alone, visit = done(plan, job, 1)[0], visit_seconds(job.cells)
     small = model.Boxes(job.cells, visit, 0.0, alone["iterations"])
     rest = max(alone["seconds"] - small.alone(), 0.0) / (alone["iterations"] * math.prod(job.cells))
     return model.Boxes(large, visit, rest, alone["iterations"], **how)
@@ -349,7 +363,7 @@ def large(plan: Plan) -> Iterator[Row]:
     if free < 20 * n:
         yield Row(what, None, note=f"{free / GIB:.1f} GiB are free, of {20 * n / GIB:.0f} wanted")
         return
-    told = done(Job((n,), "float32"), ranks)
+    told = done(plan, Job((n,), "float32"), ranks)
     yield Row(what, told[0]["seconds"], "{:.2f} s")
     error = abs(told[0]["most"] - 0.125) / 0.125
     yield Row("    error of the largest value, which is 1/8", error, most=1e-5)
@@ -359,7 +373,7 @@ def large(plan: Plan) -> Iterator[Row]:
 
 
 def training(plan: Plan) -> Iterator[Row]:
-    told = {ranks: done(Job(images=plan.images), ranks)[0] for ranks in (1, 2)}
+    told = {ranks: done(plan, Job(images=plan.images), ranks)[0] for ranks in (1, 2)}
     alone = told[1]["images_per_second"]
     for ranks, each in told.items():
         speed = each["images_per_second"]
@@ -392,9 +406,8 @@ def facts(plan: Plan) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 3 and sys.argv[1] == "--job":
-        made = json.loads(sys.argv[2])
-        work(Job(**{**made, "cells": tuple(made["cells"])}))
+    if len(sys.argv) == 3 and sys.argv[1] == "--jobs":
+        work([Job(**{**made, "cells": tuple(made["cells"])}) for made in json.loads(sys.argv[2])])
     else:
         packages = ("mgnet-companion", "torch", "numpy", "numba")
         main(__doc__, "several processes", SECTIONS, FULL, QUICK, facts, packages)

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..core.arrays import sent
 from ..operators import loops
 from ..operators.contract import Map, residual
 from ..operators.fused import Fused
@@ -158,7 +157,7 @@ def repeat_cycles(
         level, coarser = levels[i], levels[i + 1 :]
         level.weights = _weights(_left(levels[i:], sweeps))
         box = level.A.box  # type: ignore[attr-defined]
-        small = math.prod(box.shape) <= FACTORISED[box.dim]
+        small = math.prod(box.shape) <= FACTORISED[box.dim] and not level.A.shared  # type: ignore[attr-defined]
         if len(level.weights) > 1 and factorise and small:
             # Where what is left of a domain is threads, no coarser grid has them.
             level.P = level.R = level.passes = None
@@ -182,7 +181,7 @@ def repeat_cycles(
 
 def _cost(levels: Sequence[Level]) -> float:
     """Count the unknowns that all cycles for a load come to."""
-    size, below = math.prod(levels[0].A.box.shape), levels[1:]  # type: ignore[attr-defined]
+    size, below = math.prod(levels[0].A.entire.shape), levels[1:]  # type: ignore[attr-defined]
     return len(levels[0].weights) * (size + (_cost(below) if below else 0.0))
 
 
@@ -199,14 +198,12 @@ def _weights(left: float) -> tuple[float, ...]:
 def _left(levels: Sequence[Level], sweeps: tuple[int, int]) -> float:
     """Say which part of an error a cycle leaves, when what is left is all slow."""
     A: Any = levels[0].A
-    generator = torch.Generator("cpu").manual_seed(0)
-    e = torch.randn((1, 1, *A.box.shape), generator=generator, dtype=A.like["dtype"], device="cpu")
-    e = sent(e, A.like["device"])
+    e = A.noise()
     left, size = 1.0, _size(A, e)
     for step in range(STEPS):
         e = e - cycled(levels, A(e), None, sweeps)
         if A.loose:  # constants may be lost in entries, and are met apart from cycles
-            e -= e.mean()
+            e -= A.total(e) / math.prod(A.entire.shape)
         before, size = size, _size(A, e)
         left = size / before if before else 0.0
         if step + 1 >= FEWEST and left <= 2 * LEFT:
@@ -219,8 +216,8 @@ def _left(levels: Sequence[Level], sweeps: tuple[int, int]) -> float:
 def _size(A: Any, e: Tensor) -> float:
     """Give the Euclidean norm of an error or, where pieces may float, the root of its energy."""
     if not A.gaps:
-        return float(torch.linalg.vector_norm(e))
-    return math.sqrt(max(float((e * A(e)).sum()), 0.0))
+        return math.sqrt(float(A.total(e * e)))
+    return math.sqrt(max(float(A.total(e * A(e))), 0.0))
 
 
 def descend(level: Level, b: Tensor, x: Tensor | None, sweeps: int) -> tuple[Tensor, Tensor]:

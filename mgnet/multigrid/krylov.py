@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch import Tensor
 from ..operators.contract import Map
 from ..operators.fused import Fused
 
-__all__ = ["ConjugateGradients"]
+__all__ = ["ConjugateGradients", "dots"]
 
 # Two directions whose angle has a square sine below this, in energy, are taken for one.
 PARALLEL = 1e-6
@@ -29,10 +30,14 @@ class ConjugateGradients:
         The operator.
     precondition : callable
         A cycle: from a residual to a correction.
+    products : callable, optional
+        From pairs of vectors to the inner product of each; :func:`dots` by default.
     """
 
-    def __init__(self, A: Map, precondition: Map) -> None:
-        self.A, self.precondition = A, precondition
+    def __init__(
+        self, A: Map, precondition: Map, products: Callable[..., Sequence[Tensor]] | None = None
+    ) -> None:
+        self.A, self.precondition, self.products = A, precondition, products or dots
         # The last correction, and its energy: its image would be one vector more to read and to write.
         self.last: Tensor | None = None
         self.energy = torch.zeros(())
@@ -52,7 +57,7 @@ class ConjugateGradients:
         """
         z = self.precondition(r)
         image, e = self.A(z), z if self.last is None else self.last
-        along_z, along_e = self._lengths(*(_dot(x, y) for x, y in ((r, z), (z, image), (r, e), (e, image))))
+        along_z, along_e = self._lengths(*self.products((r, z), (z, image), (r, e), (e, image)))
         # eq: conjugate-gradients
         self.last = z * along_z if self.last is None else e.mul_(along_e).addcmul_(z, along_z)
         return self.last
@@ -115,6 +120,11 @@ def _best(products: tuple[Tensor, Tensor], energies: tuple[Tensor, Tensor, Tenso
     rest = ee - shared * ze  # no product of two energies, which may be too small to hold
     along_e = torch.where(rest <= PARALLEL * ee, 0.0, _ratio(re - shared * rz, rest))
     return _ratio(rz, zz) - shared * along_e, along_e
+
+
+def dots(*pairs: tuple[Tensor, Tensor]) -> list[Tensor]:
+    """Return the inner product of each row of pairs of vectors, shape (batch, 1, ...)."""
+    return [_dot(x, y) for x, y in pairs]
 
 
 def _dot(x: Tensor, y: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from ..operators.stiffness import Stiffness
 from .coarsest import coarse_solver, factors_of_pieces
 from .cycles import Level, repeat_cycles
 
-__all__ = ["Options", "build_levels"]
+__all__ = ["Options", "build_levels", "grids", "is_wild", "repeat", "smoother_of", "solved_at_once"]
 
 NAMES = ["auto", "exact", "vcycle", "wcycle", "fcycle", "fmg", "pcg", "direct"]
 COARSE = ("exact", "direct", "smoother")
@@ -128,13 +128,26 @@ def build_levels(A: Operator, cells: int | Sequence[int], options: Options) -> l
     """
     if isinstance(A, Stiffness) and not hasattr(A, "box"):
         A = A.on(cells)  # a bare convolution fits any number
+    wild = is_wild(A)
+    levels = grids(A, options, wild)
+    repeat(levels, options, wild)
+    return levels
+
+
+def repeat(levels: list[Level], options: Options, wild: bool) -> None:
+    """Let cycles be repeated on coarse grids where these lack clusters of cells; see ``repeat_cycles``."""
+    if options.method == "pcg" and wild:
+        repeat_cycles(levels, options.sweeps, factors_of_pieces if levels[0].A.gaps else None)  # type: ignore[attr-defined]
+
+
+def grids(A: Operator, options: Options, wild: bool) -> list[Level]:
+    """Return the grids from an operator on, finest first; ``wild`` says how the finest of all is."""
     levels: list[Level] = []
-    wild = _wild(A)
     while True:
         line = A.box.dim == 1  # where sizes are numbers
         cells, unknowns = (size[0] if line else size for size in (A.box.cells, A.box.shape))
-        levels.append(Level(A, cells, unknowns, _smoother(A, options)))
-        small = (options.mixed or wild) and _solved_at_once(A, A.box)
+        levels.append(Level(A, cells, unknowns, smoother_of(A, options)))
+        small = (options.mixed or wild) and solved_at_once(A, A.box)
         coarser = None if small or len(levels) == options.levels else A.coarsen()
         if coarser is None:
             break
@@ -143,8 +156,6 @@ def build_levels(A: Operator, cells: int | Sequence[int], options: Options) -> l
         levels[-1].P, levels[-1].R = P, P.T
         _compile(levels[-1])
     levels[-1].solve = coarse_solver(A, levels[-1].smoother, options.coarse)
-    if options.method == "pcg" and wild:
-        repeat_cycles(levels, options.sweeps, factors_of_pieces if A.gaps else None)
     return levels
 
 
@@ -159,19 +170,21 @@ def _compile(level: Level) -> None:
         level.passes.P, level.passes.inverse = level.P, level.smoother.inverse
 
 
-def _wild(A: Operator) -> bool:
+def is_wild(A: Operator) -> bool:
     """Say whether cells differ so much that coarse grids may lack clusters of them, or come to lone ones."""
     return A.box.dim > 1 and (A.gaps or (not A.smooth and A.contrast >= ALIKE))
 
 
-def _solved_at_once(A: Operator, box: Box) -> bool:
+def solved_at_once(A: Operator, box: Box) -> bool:
+    """Say whether a grid is so small that solving there at once takes less time than more grids do."""
     size = math.prod(box.shape)
     # Eigenvectors cost the cube of the longest axis.
     square = max(box.shape) ** box.dim <= SMALL_BOX[box.dim]
     return size <= SMALL or (square and isinstance(A, Stiffness))
 
 
-def _smoother(A: Operator, options: Options) -> Smoother:
+def smoother_of(A: Operator, options: Options) -> Smoother:
+    """Return the smoother of a grid, as options say."""
     name = options.smoother_for(A)
     if getattr(SMOOTHERS[name], "whole", False):
         return SMOOTHERS[name](A)
@@ -183,7 +196,7 @@ def _smoother(A: Operator, options: Options) -> Smoother:
     elif name == "red-black":
         extra["new"] = [
             None if thin else int(axis.ends[0] != "dirichlet")
-            for axis, thin in zip(box.axes, box.thin, strict=True)
+            for axis, thin in zip(box.axes, A.entire.thin, strict=True)
         ]
     elif name == "chebyshev":
         # What the coarse grid does not see begins at a fraction of the bound for equal cells.
@@ -191,7 +204,7 @@ def _smoother(A: Operator, options: Options) -> Smoother:
         extra |= {"largest": largest, "fraction": min(rough / largest, 0.9)}
     if options.omega is not None:
         extra["omega"] = options.omega
-    if any(box.thin):
+    if any(A.entire.thin):
         return SMOOTHERS[name](BlockDiagonal(A, box.thin), **extra)
     diagonal = A.diagonal()
     if A.gaps or any(axis.periodic and axis.cells == 1 for axis in box.axes):
@@ -202,7 +215,7 @@ def _smoother(A: Operator, options: Options) -> Smoother:
 
 def _largest(A: Operator) -> float:
     """Bound the eigenvalues of D⁻¹ A also where a joined axis has one cell, whose corners are one node."""
-    box = A.box
+    box = A.entire
     if any(box.thin):
         # The matrix of a cell has as many blocks, none of which is larger than the whole.
         return float(2 ** box.thin.count(False))

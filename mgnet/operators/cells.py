@@ -83,8 +83,14 @@ class CellStiffness(NodalOperator):
     @property
     def contrast(self) -> float:
         """How many times stronger a coupling between neighbours is than another, anywhere in the box."""
+        strongest, weakest = self.extremes
+        return strongest / weakest if weakest else math.inf
+
+    @property
+    def extremes(self) -> tuple[float, float]:
+        """The strongest coupling between neighbours and the weakest."""
         a = loops.plain(self.a if any(self.a.stride()) else self.a[(0,) * self.dim])
-        return float(a.max() / a.min()) * (max(self.h) / min(self.h)) ** 2
+        return float(a.max()) * (max(self.h) / min(self.h)) ** 2, float(a.min())
 
     @property
     def numbers(self) -> tuple[Tensor, ...]:

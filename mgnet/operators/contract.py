@@ -17,6 +17,7 @@ import scipy
 import torch
 from torch import Tensor, nn
 
+from ..core.arrays import sent
 from . import frames, loops
 from .boxes import Box
 from .fused import Fused
@@ -95,6 +96,7 @@ class Operator:
     """
 
     box: Box
+    shared = False  # whether other processes have parts of it
     gaps = False  # whether there are unknowns without an equation, whose entries are all zero
     uneven = False  # whether cells are flat here and tall there, so that only whole lines can be relaxed
 
@@ -107,6 +109,28 @@ class Operator:
             The values or loads.
         """
         return x
+
+    @property
+    def entire(self) -> Box:
+        """The box that its own is a part of: itself."""
+        return self.box
+
+    def total(self, x: Tensor) -> Tensor:
+        """Return the sum over the unknowns of each row, shape ``(..., 1, ..., 1)``.
+
+        Parameters
+        ----------
+        x : torch.Tensor, shape ``(..., *unknowns)``
+            Values or loads.
+        """
+        return x.sum(self.box.places, keepdim=True)
+
+    def noise(self) -> Tensor:
+        """Return random values at the unknowns, shape ``(1, 1, *unknowns)``, always the same."""
+        generator = torch.Generator("cpu").manual_seed(0)
+        like = self.like
+        e = torch.randn((1, 1, *self.box.shape), generator=generator, dtype=like["dtype"], device="cpu")
+        return sent(e, like["device"])
 
     @property
     def like(self) -> dict[str, Any]:
@@ -128,6 +152,11 @@ class Operator:
     def contrast(self) -> float:
         """How many times stronger one coupling is than another; 1 where that costs no digits."""
         return 1.0
+
+    @property
+    def extremes(self) -> tuple[float, float]:
+        """Two couplings whose quotient the contrast is, the strongest first."""
+        return self.contrast, 1.0
 
     @property
     def largest(self) -> float:

@@ -74,15 +74,25 @@ class NodalOperator(Operator):
         if not any(chosen):
             return None
         P = NodeProlongation(self, chosen)
+        return self.product(P).fitted(), P
+
+    def product(self, P: NodeProlongation) -> StencilStiffness:
+        """Return R A P.
+
+        Parameters
+        ----------
+        P : NodeProlongation
+            The interpolation; R is its transpose.
+        """
         # Where little holds constants they are interpolated to constants, so their energy stays what it is.
         rest, kind = (self.singular, self.hold), (self.gaps, self.uneven)
         if loops.apply_to(*self.numbers):
             E, sums = P.product()
-            return StencilStiffness.framed(P.coarse, E, *rest, sums, *kind).fitted(), P
+            return StencilStiffness.framed(P.coarse, E, *rest, sums, *kind)
         # What acts on all nodes counts those without an equation too; entries do not.
         fields = galerkin_product((self.assembled() if self.gaps else self).at_nodes, P, self.like)
         centre = fields.pop((0,) * self.box.dim)
-        return StencilStiffness(P.coarse, centre, fields, *rest, P.coarse_sums, *kind).fitted(), P
+        return StencilStiffness(P.coarse, centre, fields, *rest, P.coarse_sums, *kind)
 
 
 class StencilStiffness(NodalOperator):
@@ -328,14 +338,17 @@ class StencilStiffness(NodalOperator):
 
     def fitted(self) -> StencilStiffness:
         """Return itself, on cells as wide as its ties say: their sums are the energies of the coordinates."""
-        if self.uneven:
-            return self
-        ties = [
+        if not self.uneven:
+            self.box = self.box.stretched(self.ties)
+        return self
+
+    @property
+    def ties(self) -> list[float]:
+        """The energies of the coordinates: how strongly nodes are tied along each axis, in all."""
+        return [
             -sum(float(loops.plain(field).sum()) for step, field in self.pairs.items() if step[i])
             for i in range(self.box.dim)
         ]
-        self.box = self.box.stretched(ties)
-        return self
 
     def assembled(self) -> StencilStiffness:
         """Return itself, which is entries."""

@@ -75,12 +75,15 @@ class NodeProlongation(Interpolation):
         exactly, however much its entries differ.
     chosen : sequence of bool
         The axes that are coarsened.
+    rows : optional
+        What has the ``frame``, the ``sums`` and the ``entries`` that weights are taken from: A by default,
+        or, where A is a part of an operator, whole rows of that.
     """
 
-    def __init__(self, A: Any, chosen: Sequence[bool]) -> None:
+    def __init__(self, A: Any, chosen: Sequence[bool], rows: Any = None) -> None:
         self.box, self.coarse, self.like = A.box, A.box.coarse(chosen), A.like
         self.pieces = [_pieces(axis, some) for axis, some in zip(A.box.axes, chosen, strict=True)]
-        self.A, self.chosen = A, tuple(chosen)
+        self.A, self.chosen, self.rows = A, tuple(chosen), rows or A
 
     @cached_property
     def sums(self) -> Tensor | None:
@@ -90,17 +93,17 @@ class NodeProlongation(Interpolation):
     @cached_property
     def joined(self) -> Tensor | None:
         """The same with what both nodes of joined ends have."""
-        return None if self.sums is None else self.A.joined(self.sums)
+        return None if self.rows.sums is None else self.rows.joined(self.rows.sums)
 
     @cached_property
     def steps(self) -> list[_Weighted]:
         """New nodes, and how they follow from others, in an order that has those before."""
-        return list(self._steps(self.A))
+        return list(self._steps(self.rows))
 
     @cached_property
     def compiled(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The weights, where those of a row begin, and the axes: see :mod:`mgnet.kernels.transfers`."""
-        return self._weights(self.A.frame)
+        return self._weights(self.rows.frame)
 
     def _weights(self, frame: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         from ..kernels.equilibria import weigh
@@ -128,7 +131,8 @@ class NodeProlongation(Interpolation):
         from ..kernels.galerkin import probe
 
         frame = self.A.frame
-        weights, start, _ = self.__dict__["compiled"] = self._weights(frame)
+        own = self.rows is self.A
+        weights, start, _ = self.__dict__["compiled"] = self._weights(frame if own else self.rows.frame)
         axes, C = frames.described(self.box, self.chosen, opened=True), frames.frame(self.coarse, self.like)
         E, entries = loops.arrays(frame, C)
         totals = self._sums(self.A.totals)
@@ -154,7 +158,7 @@ class NodeProlongation(Interpolation):
     def _exact_sums(self, transfers: tuple[Map, Map]) -> Tensor:
         """Give the row sums of the coarse operator, by steps: zero wherever nothing holds constants."""
         interpolate, restrict = transfers
-        if self.sums is not None and not bool(self.sums.any()):
+        if self.sums is not None and not bool(self.rows.sums.any()):
             return self.sums.new_zeros([n + 1 for n in self.coarse.cells])
         u = interpolate(torch.ones([n + 1 for n in self.coarse.cells], **self.like))
         # Weights sum to 1 but for rounding where row sums are zero.
@@ -199,7 +203,7 @@ class NodeProlongation(Interpolation):
         """
         if self.joined is None:
             return entry()
-        if self.sums is not None and not any(self.sums.stride()):
+        if not any(self.joined.stride()):
             return pulls  # all are zero
         sums, own = self.joined[target], entry()
         return torch.where(sums > REACTS * own.abs(), own, pulls + sums)

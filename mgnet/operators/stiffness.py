@@ -296,8 +296,16 @@ class Stiffness(Stencil, Operator):
         if self.dim == 1 and self.box.cells[0] % 2:
             return self.varying().coarsen()
         chosen = self.box.coarsening()
-        if not any(chosen):
-            return None
+        return self.coarsened(chosen) if any(chosen) else None
+
+    def coarsened(self, chosen: Sequence[bool]) -> tuple[Stiffness, Any]:
+        """Return the same for the box that is coarser along some axes.
+
+        Parameters
+        ----------
+        chosen : sequence of bool
+            Which.
+        """
         if all(chosen) and all(axis.even for axis in self.box.axes):
             P: Any = Prolongation(boundary=self.box.ends, dim=self.dim, **self.like)
         else:

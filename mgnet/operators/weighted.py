@@ -62,18 +62,26 @@ class WeightedStiffness(NodalOperator):
     def fitted(self) -> WeightedStiffness:
         """Return itself, on cells as wide as its weights say, if they are alike."""
         if not self.uneven:
-            self.box = self.box.stretched(
-                [float(loops.plain(weight.detach()).sum()) for weight in self.weights]
-            )
+            self.box = self.box.stretched(self.ties)
         return self
+
+    @property
+    def ties(self) -> list[float]:
+        """How strongly nodes are tied along each axis, in all."""
+        return [float(loops.plain(weight.detach()).sum()) for weight in self.weights]
 
     @cached_property
     def uneven(self) -> bool:  # type: ignore[override]
         """Whether cells are flat here and tall there, so that only whole lines can be relaxed."""
+        return any(flattest > UNEVEN * tallest for flattest, tallest in self.ratios)
+
+    @property
+    def ratios(self) -> list[tuple[float, float]]:
+        """The largest and the smallest ratio of weights along each other axis to those along the first."""
         first, *others = (loops.plain(weight.detach()) for weight in self.weights)
         inside = first > 0
         ratios = [weight[inside] / first[inside] for weight in others]
-        return any(r.shape[0] > 0 and bool(r.max() > UNEVEN * r.min()) for r in ratios)
+        return [(float(r.max()), float(r.min())) for r in ratios if r.shape[0]]
 
     @cached_property
     def _elements(self) -> list[np.ndarray]:
@@ -227,13 +235,17 @@ class WeightedStiffness(NodalOperator):
     @property
     def contrast(self) -> float:
         """How many times stronger a coupling is than another, anywhere in the domain."""
-        if not self.weights[0].numel():
-            return 1.0
+        strongest, weakest = self.extremes
+        return strongest / weakest
+
+    @property
+    def extremes(self) -> tuple[float, float]:
+        """The strongest coupling and the weakest; 1 where there is none."""
         inside = [weight[weight > 0] for weight in self.weights]
         inside = [weight for weight in inside if weight.numel()]
         if not inside:
-            return 1.0
-        return float(max(w.max() for w in inside) / min(w.min() for w in inside))
+            return 1.0, 1.0
+        return float(max(w.max() for w in inside)), float(min(w.min() for w in inside))
 
     @cached_property
     def singular(self) -> bool:

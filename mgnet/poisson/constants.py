@@ -66,6 +66,10 @@ class Constants:
         total = rows.new_zeros((len(rows), self.count + 1))
         return total.index_add(1, pieces, rows)[:, 1:]
 
+    def _largest(self, b: Tensor) -> Tensor:
+        """Give the largest absolute value of each row, to be compared with all of it."""
+        return b.abs().amax(self.axes, keepdim=True)
+
     def _spread(self, x: Tensor, pieces: Tensor | None) -> Tensor:
         """Give all places what their piece has, of shape (batch, pieces); zero where there is none."""
         if pieces is None:
@@ -145,8 +149,8 @@ class Constants:
         weights = sent(self.weights, b.device, b.dtype)
         means = self._sums(b) / sent(self.volume, b.device, b.dtype)
         rest = b - self._spread(means, self.pieces) * weights
-        rounding = ROUNDED * torch.finfo(b.dtype).eps * b.abs().amax(self.axes, keepdim=True)
-        return rest.mul_(rest.abs().amax(self.axes, keepdim=True) > rounding)
+        rounding = ROUNDED * torch.finfo(b.dtype).eps * self._largest(b)
+        return rest.mul_(self._largest(rest) > rounding)
 
     def remove(self, u: Tensor) -> Tensor:
         """Return the function with zero mean that differs from another by a constant, :eq:`zero-mean`."""
@@ -158,16 +162,16 @@ class Constants:
 class LooseConstants:
     """The constants, where so little holds them that a cycle loses it: a coarse space of one dimension.
 
-    ``image`` is what the operator makes of the function 1: differences, of which nothing is lost.
+    ``image`` is what the operator makes of the function 1: differences, of which nothing is lost. ``total``
+    sums up each row of unknowns, shape ``(..., *unknowns)``.
     """
 
-    def __init__(self, image: Tensor) -> None:
-        self.image, self.energy = image, image.sum()
-        self.axes = tuple(range(-image.ndim, 0))
+    def __init__(self, image: Tensor, total: Callable[[Tensor], Tensor]) -> None:
+        self.total, self.image, self.energy = total, image, total(image)
 
     def corrected(self, cycle: Callable[[Tensor], Tensor], r: Tensor) -> Tensor:
         """Return what a cycle, less constants, makes of a residual between two corrections by constants."""
         image, energy = self.image.to(r), self.energy.to(r)
-        mean = r.sum(self.axes, keepdim=True) / energy
+        mean = self.total(r) / energy
         e = cycle(r - mean * image)
-        return e + (mean - (e * image).sum(self.axes, keepdim=True) / energy)
+        return e + (mean - self.total(e * image) / energy)

@@ -147,13 +147,13 @@ class Cycles(Method):
         system, A = self.system, self.system.A
         # On an interval nothing is lost but in a dense coarse matrix.
         may_lose = system.box.dim > 1 or self.options.coarse == "direct"
-        if not may_lose or system.constants or not system.problem.floats:
+        if not may_lose or system.constants or not system.whole.floats:
             return None
         factor = system.scale if self.mixed else 1.0
         image = A(torch.ones((1, 1, *system.box.shape), **A.like))[0, 0]
-        diagonal = A.diagonal().expand(system.box.shape).sum()
-        lost = lost_in_entries(image.sum(), diagonal, self.precision)
-        return LooseConstants(factor * image) if lost else None
+        diagonal = A.total(A.diagonal().expand(system.box.shape))
+        lost = lost_in_entries(A.total(image), diagonal, self.precision)
+        return LooseConstants(factor * image, A.total) if lost else None
 
     def guess(self, load: Tensor, out: Tensor, sizes: Tensor) -> bool:
         """Write what full multigrid makes of a load, where that comes first."""
@@ -172,5 +172,6 @@ class Cycles(Method):
         if self.mixed:
             cycle, own, low = self._preconditioned, self.system, self.levels[0].A
             precondition = lambda r: own.without_mean(cycle(own.balanced(r)))  # noqa: E731
-            return MixedStep(system.A, load, bound, low, self.system.scale, precondition)
-        return SingleStep(system.A, load, ConjugateGradients(system.A, self.corrector(refine)))
+            return MixedStep(system.A, load, bound, low, self.system.scale, precondition, self.measure)
+        gradients = ConjugateGradients(system.A, self.corrector(refine), self.measure.products)
+        return SingleStep(system.A, load, gradients, self.measure)

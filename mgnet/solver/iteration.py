@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..core.arrays import sent
+from ..multigrid.krylov import dots
 from ..operators import loops
 from ..operators.contract import Map, residual
 from ..operators.fused import Survey, survey
@@ -24,6 +26,7 @@ from .stopping import Outcome, Status
 
 __all__ = [
     "ENOUGH",
+    "Measure",
     "Progress",
     "SingleStep",
     "Step",
@@ -77,26 +80,59 @@ class Step(Protocol):
         """Return the Euclidean norm of the residual of each row."""
 
 
+class Measure:
+    """How large vectors are and what their products are, where all of their unknowns are here."""
+
+    def norms(self, x: Tensor) -> Tensor:
+        """Return the Euclidean norm of each row, shape (batch,)."""
+        return norms(x)
+
+    def largest(self, x: Tensor) -> Tensor:
+        """Return the largest absolute value of each row, shape (batch,)."""
+        return largest(x)
+
+    def surveyed(self, x: Tensor) -> Survey:
+        """Return both."""
+        return surveyed(x)
+
+    def sizes(self, e: Tensor, u: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the largest values of a correction and, where that costs nothing more, of what it made."""
+        return largest(e), None
+
+    def products(self, *pairs: tuple[Tensor, Tensor]) -> list[Tensor]:
+        """Return the inner product of each pair of vectors, shape (batch, 1, ...)."""
+        return dots(*pairs)
+
+    def agreed(self, x: Tensor) -> Tensor:
+        """Return a vector of which all who hold an unknown have the same value."""
+        return x
+
+    def noise(self, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+        """Return random numbers, always the same."""
+        generator = torch.Generator("cpu").manual_seed(0)
+        return sent(torch.randn(shape, generator=generator, device="cpu", dtype=dtype), device)
+
+
 class SingleStep:
     """One correction of an approximation to A u = b, made from its residual.
 
-    ``correct`` may overwrite the residual.
+    ``correct`` may overwrite the residual, and ``measure`` says how large vectors are.
     """
 
-    def __init__(self, A: Map, b: Tensor, correct: Map) -> None:
-        self.A, self.b, self.correct = A, b, correct
+    def __init__(self, A: Map, b: Tensor, correct: Map, measure: Measure | None = None) -> None:
+        self.A, self.b, self.correct, self.measure = A, b, correct, measure or Measure()
 
     def __call__(self, u: Tensor) -> Progress:
         """Add a correction to u; see :class:`Step`."""
         r = residual(self.A, u, self.b)
-        norm = norms(r)
-        e = self.correct(r)
+        norm = self.measure.norms(r)
+        e = self.measure.agreed(self.correct(r))
         u.add_(e)
-        return Progress(norm, largest(e))
+        return Progress(norm, *self.measure.sizes(e, u))
 
     def norm(self, u: Tensor) -> Tensor:
         """Return the norm of the residual of each row of u."""
-        return norms(residual(self.A, u, self.b))
+        return self.measure.norms(residual(self.A, u, self.b))
 
 
 class _Corrections:
@@ -253,17 +289,18 @@ def _verdict(good: Tensor, stagnated: Tensor, diverged: Tensor, small: Tensor) -
     return Status.CONVERGED if converges else Status.MAXITER, ~good, ends
 
 
-def slowness(cycle: Map, A: Map, e: Tensor, project: Map) -> float:
+def slowness(cycle: Map, A: Map, e: Tensor, project: Map, measure: Measure) -> float:
     """Return how many times its last correction an error may be, seen on an error that is known.
 
     The parts of an error that shrink slowest are small among the first corrections, :eq:`hidden`; after some
     steps nothing else is left, so that the largest ratio of the last three of ten steps tells, or of fewer
     where nothing is left to see. The cycle
     makes corrections of residuals, always the same. The error e has something of everything, and is
-    overwritten. ``project`` takes away what no correction can: constants, in a singular problem.
+    overwritten. ``project`` takes away what no correction can: constants, in a singular problem. ``measure``
+    says how large vectors are.
     """
     sizes, e = [], project(e)
-    start = float(largest(e))
+    start = float(measure.largest(e))
     for _ in range(WINDOW):
         c = project(cycle(A(e)))
         if loops.apply_to(e, c):
@@ -272,7 +309,7 @@ def slowness(cycle: Map, A: Map, e: Tensor, project: Map) -> float:
             e.sub_(c)
         # What rounding leaves of constants would stay while all else shrinks.
         e = project(e)
-        sizes.append(torch.cat((largest(e), largest(c))))
+        sizes.append(torch.cat((measure.largest(e), measure.largest(c))))
         if float(sizes[-1][0]) <= SEEN * start:  # of a slow part there is more than this, at first
             break
     pairs = torch.stack(sizes[-3:]).tolist()

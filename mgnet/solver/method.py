@@ -20,7 +20,7 @@ from ..operators.contract import Map, residual
 from ..operators.fused import Survey
 from ..poisson.boundary import Held
 from ..poisson.constants import Constants
-from .iteration import SingleStep, Step, iterate, largest, lost_below_normal, slowness, surveyed
+from .iteration import Measure, SingleStep, Step, iterate, largest, lost_below_normal, slowness
 from .mixed import column, multiplied, to_divide_by
 from .second_look import MULTIPLES, SecondLook
 from .stopping import NONE, Outcome, Status, Stopping
@@ -76,6 +76,7 @@ class Method(Lazy):
     """
 
     steady = True  # whether corrections shrink evenly, as those of conjugate gradients do not
+    measure = Measure()
 
     def __init__(self, system: System, options: Options) -> None:
         self.system, self.options = system, options
@@ -124,6 +125,10 @@ class Method(Lazy):
         """What judges solutions that nothing else has judged."""
         return SecondLook(self.system)
 
+    def assembled(self, load: Tensor) -> Tensor:
+        """Return a load, ``(batch, 1, *unknowns)``, with what others have of its unknowns."""
+        return load
+
     def last_resort(self) -> Method | None:
         """Return what solves where the method has failed, if there is anything."""
         return None
@@ -160,7 +165,7 @@ class Method(Lazy):
         low = self.precision == torch.float32
         if self.sound:
             u, outcome = self._iterated(b, held, guess, stopping, tol)
-            if not (low and _failed(outcome, u, self._rounding(b, self._measures))):
+            if not (low and _failed(outcome, self.measure.largest(u), self._rounding(b, self._measures))):
                 return self._judged(u, outcome, b, tol, stopping.refine)
             guess = None
         wide, of_wide = b.double(), held.double()
@@ -176,10 +181,11 @@ class Method(Lazy):
         """Give what rounding may leave of an error relative to u; less where it is measured."""
         # On an interval sums are few; in boxes they may lose more.
         terms = 4 if (measured and not self.system.A.gaps) or self.system.box.dim == 1 else 32
-        return torch.finfo(b.dtype).eps * (terms + math.sqrt(self.system.problem.n))
+        return torch.finfo(b.dtype).eps * (terms + math.sqrt(self.system.whole.n))
 
     def _judged(self, u: Tensor, outcome: Outcome, b: Tensor, tol: float, refine: bool) -> Found:
         """Add to the estimate what the rounding of the answer costs."""
+        largest = self.measure.largest
         size, loads = outcome.scale if len(outcome.scale) else largest(u), largest(b)
         rounded = (torch.finfo(self.system.dtype).eps * size).to(outcome.errors)
         lost, accepted = lost_below_normal(loads, size).to(outcome.errors), tol * size
@@ -199,21 +205,22 @@ class Method(Lazy):
         if not load.numel() and stopping.maxiter:
             outcome = Outcome(Status.CONVERGED, 0, [0.0], 0.0, errors=b.new_zeros(b.shape[0]))
             return held.complete(b), outcome
-        loads = surveyed(load)
-        unit = _unit(loads.largest, load, guess, self.system)
+        load, measure = self.assembled(load), self.measure
+        loads = measure.surveyed(load)
+        unit = _unit(loads.largest, load, guess, self)
         if unit is not None:
             load = load / unit
-            guess, loads = None if guess is None else guess / unit, surveyed(load)
+            guess, loads = None if guess is None else guess / unit, measure.surveyed(load)
         task = _Task(load, loads, held, unit, stopping, tol, self._rounding(b, self._measures))
         whole = roomy((load.shape[0], *self.system.problem.node_shape), load)
         u = self.system.box.unknowns(whole)[:, None]
         if guess is None:
             self._start(u, whole, system, task)
         else:
-            _take(guess, u, system, loads.largest)
+            _take(guess, u, system, loads.largest, measure)
         if self.system.constants or self.system.A.gaps:
             u.copy_(self.system.without_mean(u))
-        start = largest(u)
+        start = measure.largest(u)
         step = self.step(system, load, stopping.refine, loads.largest + start / self.system.scale)
         ending = tol, stopping.maxiter, task.rounding, self.steady, lambda: self.slowness
         u, outcome = iterate(step, loads, u, start, *ending)
@@ -229,19 +236,19 @@ class Method(Lazy):
         """Write a first guess: zero or what continues the values of a box's sides, and the method's own."""
         guesses = task.stopping.maxiter > 0
         if self.system.box.dim > 1 and not task.held.zero and not task.held.inside:
-            whole.copy_(self.system.box.blend(task.held.nodes(whole)))
+            whole.copy_(self.system.blend(task.held.nodes(whole)))
             if task.unit is not None:
                 whole.div_(task.unit[:, 0])
             if guesses:
                 r = residual(system.A, u, task.load)
-                if self.guess(r, r, largest(r)):
+                if self.guess(r, r, self.measure.largest(r)):
                     u.add_(r)
         elif not (guesses and self.guess(task.load, u, task.loads.largest)):
             u.zero_()
 
     def step(self, system: System, load: Tensor, refine: bool, bound: Tensor) -> Step:
         """Return the step of the iteration, whose residuals are hardly larger than ``bound``, (batch,)."""
-        return SingleStep(system.A, load, self.corrector(refine))
+        return SingleStep(system.A, load, self.corrector(refine), self.measure)
 
     def corrector(self, refine: bool) -> Map:
         """Return what makes corrections of residuals, which with ``refine`` are in float64."""
@@ -251,7 +258,7 @@ class Method(Lazy):
 
     def scaled_correction(self, r: Tensor) -> Tensor:
         """Return a correction for a residual of another precision; late ones would underflow in float32."""
-        return self.scaled(self.correct, r, torch.empty_like(r), largest(r))
+        return self.scaled(self.correct, r, torch.empty_like(r), self.measure.largest(r))
 
     def scaled(self, solve: Map, r: Tensor, out: Tensor, sizes: Tensor) -> Tensor:
         """Apply what takes the precision of corrections to residuals of the size of 1."""
@@ -267,14 +274,14 @@ class Method(Lazy):
     @cached_property
     def _measures(self) -> bool:
         """Whether it is measured what rounding does: where it may do much, and if that takes little time."""
-        problem = self.system.problem
+        problem = self.system.whole
         held = self._even and not problem.floats
         return problem.dim > 1 and not held and problem.unknowns <= SMALL
 
     @property
     def small(self) -> bool:
         """Whether SciPy can factorise the matrix in about the time of the cycles."""
-        problem = self.system.problem
+        problem = self.system.whole
         return problem.unknowns <= FACTORISED[problem.dim]
 
     @property
@@ -290,11 +297,8 @@ class Method(Lazy):
         if plain and self._even:
             return 0.0
         # Of cycles themselves: conjugate gradients would soon be done with a few slow parts.
-        generator = torch.Generator("cpu").manual_seed(0)
-        shape = (1, 1, *self.system.box.shape)
-        e = torch.randn(shape, generator=generator, device="cpu", dtype=self.precision)
-        e = sent(e, self.system.device)
-        return slowness(self.cycled, self.operator, e, self.system.without_mean)
+        e = self.measure.noise((1, 1, *self.system.box.shape), self.precision, self.system.device)
+        return slowness(self.cycled, self.operator, e, self.system.without_mean, self.measure)
 
     def _look_at(self, outcome: Outcome, u: Tensor, system: System, task: _Task) -> None:
         """Add to the estimate what the iteration does not see, and judge it again."""
@@ -354,14 +358,14 @@ def attempt(
             rows = rows if system.problem.region.whole else system.A.kept(rows)
             found = method.solve(rows, held, guess, stopping)
             projected = system.constants and system.problem.compatible == "project"
-            return _with_data(found, b, rows) if projected else found
+            return _with_data(found, b, rows, method.measure.largest) if projected else found
         except NonFiniteError:
             blame()
             u = b.new_full((b.shape[0], *system.problem.node_shape), math.nan)
             return Found(u, Outcome(Status.DIVERGED, 1, [math.nan]))
 
 
-def _with_data(found: Found, b: Tensor, rows: Tensor) -> Found:
+def _with_data(found: Found, b: Tensor, rows: Tensor, largest: Map) -> Found:
     """Add to the estimates what the rounding of loads becomes, where most of them has been taken out."""
     share = (largest(b) / largest(rows)).nan_to_num(0.0, 0.0, 0.0)
     more, look = torch.finfo(b.dtype).eps * share.double() * largest(found.u).double(), found.look_again
@@ -386,34 +390,34 @@ def _guess(x0: Any, rows: Tensor, system: System) -> Tensor:
     return system.box.unknowns(guess.expand(rows.shape[0], *nodes))[:, None].clone()
 
 
-def _unit(size: Tensor, load: Tensor, guess: Tensor | None, system: System) -> Tensor | None:
+def _unit(size: Tensor, load: Tensor, guess: Tensor | None, method: Method) -> Tensor | None:
     """Give a power of two for each row of a size to divide it by, so that products of its values can be held.
 
     It makes loads and solutions of one size where the operator is of the size 1; None for common numbers.
     """
     if guess is not None:
-        size = torch.where(size > 0, size, largest(guess))
+        size = torch.where(size > 0, size, method.measure.largest(guess))
     low, high = COMMON[load.dtype]
     common = ((size >= low) & (size <= high)) | (size == 0)
     if bool(common.all()):
         return None
     if not bool(size.isfinite().all()):
         raise NonFiniteError
-    exponent, one = torch.frexp(size * math.sqrt(system.scale))[1], torch.ones_like(size)
+    exponent, one = torch.frexp(size * math.sqrt(method.system.scale))[1], torch.ones_like(size)
     unit = torch.where(common, one, torch.ldexp(one, exponent))
     return column(unit, load)
 
 
-def _take(guess: Tensor, u: Tensor, system: System, loads: Tensor) -> None:
+def _take(guess: Tensor, u: Tensor, system: System, loads: Tensor, measure: Measure) -> None:
     """Write a given first guess, or zero in rows where its residual would drown the load in rounding."""
     u.copy_(guess)
     # Without any load the guess is all there is, and how it vanishes is what is asked for.
-    drowned = (torch.finfo(u.dtype).eps * largest(system.A(u)) > loads) & (loads > 0).any()
+    drowned = (torch.finfo(u.dtype).eps * measure.largest(system.A(u)) > loads) & (loads > 0).any()
     u.masked_fill_(column(drowned, u), 0.0)
 
 
-def _failed(outcome: Outcome, u: Tensor, rounding: float) -> bool:
+def _failed(outcome: Outcome, largest: Tensor, rounding: float) -> bool:
     """Say whether an iteration went wrong; what stagnates at the rounding of u is as good as it gets."""
     if outcome.status is not Status.STAGNATED:
         return outcome.status is Status.DIVERGED
-    return outcome.error_estimate > 10 * rounding * float(largest(u).max())
+    return outcome.error_estimate > 10 * rounding * float(largest.max())

@@ -9,7 +9,7 @@ from ..multigrid.krylov import ConjugateGradients
 from ..operators import loops
 from ..operators.contract import Map, fused, residual
 from ..operators.fused import rescale
-from .iteration import Progress, largest, norms
+from .iteration import Measure, Progress
 
 __all__ = ["MixedStep", "column", "multiplied", "to_divide_by"]
 
@@ -27,12 +27,21 @@ class MixedStep:
 
     A and b are the system in float64, and ``bound`` what its residuals are hardly larger than, shape
     (batch,). ``low`` is A in float32, times ``scale``, the reciprocal of its largest entry, and
-    ``precondition`` a cycle for that.
+    ``precondition`` a cycle for that. ``measure`` says how large vectors are.
     """
 
-    def __init__(self, A: Map, b: Tensor, bound: Tensor, low: Map, scale: float, precondition: Map) -> None:
-        self.A, self.b, self.scale, self.low = A, b, scale, low
-        self.gradients = ConjugateGradients(low, precondition)
+    def __init__(
+        self,
+        A: Map,
+        b: Tensor,
+        bound: Tensor,
+        low: Map,
+        scale: float,
+        precondition: Map,
+        measure: Measure,
+    ) -> None:
+        self.A, self.b, self.scale, self.low, self.measure = A, b, scale, low, measure
+        self.gradients = ConjugateGradients(low, precondition, measure.products)
         self.bound = bound.double()
         self.size: Tensor | None = None  # of the first residual, (batch,)
         passes = fused(low, b)
@@ -50,14 +59,15 @@ class MixedStep:
         if passes and u.device.type == "cpu":
             of_e, scale = self.gradients.advance(passes, r, u, gain)
             return Progress(before, gain * of_e, scale)
-        e = self.gradients(r)
+        e = self.measure.agreed(self.gradients(r))
         u.add_(e.to(u.dtype) * column(gain, u))
-        return Progress(before, gain * largest(e))
+        size_of_e, scale_of_u = self.measure.sizes(e, u)
+        return Progress(before, gain * size_of_e, scale_of_u)
 
     def _enlarged(self, r: Tensor, rows: Tensor) -> Tensor:
         """Divide some rows of the residual by their own sizes from here on, and begin anew there."""
         assert self.size is not None
-        own = torch.where(rows, to_divide_by(largest(r)).double(), 1.0)
+        own = torch.where(rows, to_divide_by(self.measure.largest(r)).double(), 1.0)
         self.size = to_divide_by(self.size * own)
         self.gradients.forget(rows)
         multiplied(r, 1 / own, r)
@@ -66,7 +76,7 @@ class MixedStep:
     def norm(self, u: Tensor) -> Tensor:
         """Return the norm of the residual of each row of u."""
         if not self.b.numel():
-            return norms(residual(self.A, u, self.b))
+            return self.measure.norms(residual(self.A, u, self.b))
         _, size, norm = self._residual(u)
         return norm * size
 
@@ -89,7 +99,7 @@ class MixedStep:
         if passes:
             return passes.residual(u, self.b, 1 / size, out=r).norm
         r.copy_(residual(self.A, u, self.b) / column(size, r))
-        return norms(r).double()
+        return self.measure.norms(r).double()
 
 
 def column(x: Tensor, like: Tensor) -> Tensor:

@@ -51,6 +51,7 @@ class System(Lazy):
         self, problem: Poisson, dtype: torch.dtype, device: torch.device, own: Operator | None = None
     ) -> None:
         self.problem, self.dtype, self.device = problem, dtype, device
+        self.whole = problem  # what it is a part of: itself
         self.own, self.box = own is not None, problem.space
         self.form = None if self.own else assembly.form(problem, dtype)
         self._A = own or (None if self.form else assembly.operator(problem, dtype, device))
@@ -118,6 +119,10 @@ class System(Lazy):
         if not self.constants or not self.A.gaps:
             return r
         return self.constants.project(r[:, 0])[:, None]
+
+    def blend(self, values: Tensor) -> Tensor:
+        """Continue values at Dirichlet nodes into the box, shape ``(..., *nodes)``, :eq:`blending`."""
+        return self.box.blend(values)
 
     def without_mean(self, x: Tensor) -> Tensor:
         """Take the mean off unknowns, shape ``(batch, 1, *unknowns)``, where the problem leaves it open.

@@ -44,7 +44,7 @@ def processes_of(group: Any) -> Processes:
 
 def place(processes: Processes) -> torch.device:
     """Return where tensors lie that the processes send: NCCL's on their GPUs, gloo's on the CPU."""
-    if dist.get_backend(processes.group) == "nccl":
+    if dist.is_initialized() and dist.get_backend(processes.group) == "nccl":
         return torch.device("cuda", torch.cuda.current_device())
     return torch.device("cpu")
 

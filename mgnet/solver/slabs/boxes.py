@@ -1,18 +1,64 @@
-"""Boxes over several processes."""
+"""A box over several processes: each has a slab of it, and all make the grids and the iteration together."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
+from ...core.arrays import require_finite
+from ...core.kinds import refuse_tracked
 from ...core.processes import Processes
-from ...multigrid.levels import Options
+from ...multigrid import slabs
+from ...multigrid.levels import Options, is_wild
+from ...operators.contract import Operator
+from ...operators.slabs import Cuts, SlabOperator
+from ...poisson import assembly
+from ...poisson.boundary import Held
+from ...poisson.parts import matched_bounds, part, require_parts
 from ...poisson.problem import Poisson
+from ..hierarchy import Hierarchy
+from ..method import attempt
 from ..stopping import Outcome, Stopping
+from .agreement import place, raise_together
+from .cycling import SlabCycles, SlabSystem
 
-__all__ = ["solve_box"]
+__all__ = ["METHODS", "SlabSolve", "solve_box", "solve_slab"]
+
+# Methods that iterate by cycles; others need the whole matrix.
+METHODS = ("vcycle", "wcycle", "fcycle", "fmg", "pcg")
+# Unknowns of a box that every process may solve alone, where lines or blocks would reach from slab to slab.
+ALONE = 2**21
+
+
+@dataclass(frozen=True)
+class SlabSolve:
+    """What a process has of a solution.
+
+    Parameters
+    ----------
+    u : torch.Tensor, shape ``(..., *nodes)``
+        Values at all nodes of its slab, both cuts included.
+    outcome : Outcome
+        How it ended, the same in all processes.
+    start, stop : int
+        The first of its cells along the first axis, and the one behind the last.
+    grids : int
+        How many grids were shared; none where every process solved all of the problem.
+    set_up, sent : dict
+        By grid, how many messages this process has sent, and bytes: for the set-up, and for the solution.
+    """
+
+    u: Tensor
+    outcome: Outcome
+    start: int
+    stop: int
+    grids: int = 0
+    set_up: dict[str, list[int]] = field(default_factory=dict)
+    sent: dict[str, list[int]] = field(default_factory=dict)
 
 
 def solve_box(
@@ -22,8 +68,184 @@ def solve_box(
     stopping: Stopping,
     dtype: torch.dtype,
     device: torch.device,
-    x0: Any,
+    x0: Any = None,
 ) -> tuple[Tensor, Outcome]:
-    """Return the values at all nodes of the slab of this process, and how the iteration ended."""
-    got = f"{problem.dim} over {processes.world} processes"
-    raise ValueError(f"dim: got {got}; accepted: 1, or a group of one process")
+    """Solve a box together with the other processes of a group; see :func:`solve_slab`.
+
+    Returns
+    -------
+    (torch.Tensor, Outcome)
+        Values at the nodes of this process's slab, and how it ended.
+    """
+    found = solve_slab(problem, processes, options, stopping, dtype, device, x0)
+    return found.u, found.outcome
+
+
+def solve_slab(
+    problem: Poisson,
+    processes: Processes,
+    options: Options,
+    stopping: Stopping,
+    dtype: torch.dtype,
+    device: torch.device,
+    x0: Any = None,
+) -> SlabSolve:
+    """Solve a box together with the other processes of a group, :eq:`slabs`.
+
+    Parameters
+    ----------
+    problem : Poisson
+        The whole problem, the same in every process.
+    processes : Processes
+        The group.
+    options : Options
+        How; methods that iterate by cycles.
+    stopping : Stopping
+        When to stop.
+    dtype, device
+        Precision, and where this process computes.
+    x0 : array, shape ``(..., *nodes)``, optional
+        First guess at all nodes of the box.
+
+    Returns
+    -------
+    SlabSolve
+        What this process has of the solution.
+
+    Raises
+    ------
+    ValueError
+        In all processes, for what cannot be shared, and for bad data that one of them has.
+    """
+    require_parts(problem)
+    _require(options)
+    edges = matched_bounds(problem.cells[0], processes.world)
+    share = _Share(problem, processes, edges, options, stopping, dtype, device, x0)
+    if problem.unknowns <= slabs.SHARE * processes.world:
+        return share.alone()
+    begun = share.begun()
+    system = SlabSystem(problem, share.own, share.cuts, edges, dtype, device, begun.local)
+    A: Any = system.A
+    if slabs.stays(A, edges, options, is_wild(A), 0):
+        return share.together(system, begun)
+    if problem.unknowns > ALONE:
+        got = f"{problem.cells} cells for {processes.world} processes, whose grids do not coarsen together"
+        raise ValueError(
+            f"n: got {got}; accepted: more layers of cells along the first axis, point smoothers"
+            " (smoother='chebyshev' where cells are flat here and tall there), or fewer processes"
+        )
+    return share.alone()
+
+
+def _require(options: Options) -> None:
+    """Refuse what needs the whole matrix."""
+    if options.method not in METHODS:
+        accepted = f"'auto', {', '.join(map(repr, METHODS))}, or a process alone"
+        raise ValueError(f"method: got {options.method!r} and several processes; accepted: {accepted}")
+
+
+class _Begun(NamedTuple):
+    """What a process has done by itself: its operator, load and given values, and the batch of all."""
+
+    local: Operator
+    load: assembly.Load
+    held: Held
+    batch: tuple[int, ...]
+
+
+class _Share:
+    """A process's share of a problem, and what is asked of it."""
+
+    def __init__(
+        self,
+        problem: Poisson,
+        processes: Processes,
+        edges: list[int],
+        options: Options,
+        stopping: Stopping,
+        dtype: torch.dtype,
+        device: torch.device,
+        x0: Any,
+    ) -> None:
+        self.problem, self.processes, self.options = problem, processes, options
+        self.stopping, self.dtype, self.device, self.x0 = stopping.of(problem.dim), dtype, device, x0
+        self.start, self.stop = edges[processes.rank : processes.rank + 2]
+        self.own = part(problem, self.start, self.stop)
+        wire = place(processes) if dist.is_available() and dist.is_initialized() else None
+        self.cuts = Cuts(processes, problem.dim, problem.joined[0], wire)
+        self.wide = torch.float64 if stopping.refine else dtype
+
+    def begun(self) -> _Begun:
+        """Do what needs no other process; what one cannot do, none does."""
+        begun, error = None, None
+        try:
+            local = assembly.operator(self.own, self.dtype, self.device)
+            load = assembly.load(self.own, self.wide, self.device)
+            held = Held.of(self.own, self.wide, self.device)
+            for x in (load.b, *local.numbers, *held.numbers):
+                refuse_tracked("f, a, c or a side", x)
+            begun = local, load, held
+        except Exception as caught:
+            error = caught
+        batch = () if begun is None else begun[1].b.shape[: begun[1].b.ndim - self.problem.dim]
+        many = None if begun is None else begun[2].many
+        told = self.processes.gathered((error is not None, many is not None, tuple(batch)))
+        if begun is None or any(failed for failed, *_ in told):
+            raise_together(self.processes, error)
+        local, load, held = begun
+        if held.zero and any(given for _, given, _ in told):  # then all go the same way
+            held = held.replaced(load.b.new_zeros(self.own.node_shape))
+        return _Begun(local, load, held, torch.broadcast_shapes(*(shape for *_, shape in told)))
+
+    def together(self, system: SlabSystem, begun: _Begun) -> SlabSolve:
+        """Solve together with the others."""
+        method, load = SlabCycles(system, self.options), begun.load
+        with torch.no_grad():
+            shared = sum(isinstance(level.A, SlabOperator) for level in method.levels)
+        set_up = dict(self.cuts.sent)
+        self.cuts.sent.clear()
+        b = load.b.expand(*begun.batch, *self.own.shape)
+        batch, rows, held = begun.held.beside(b)
+        asked = held, self._guess(), self.stopping
+        found = attempt(method, rows, *asked, lambda c: c.compatible(rows, load), self._blame(load))
+        u = found.u.reshape(*batch, *found.u.shape[1:])
+        return SlabSolve(u, found.outcome, self.start, self.stop, shared, set_up, self.cuts.sent)
+
+    def _guess(self) -> Any:
+        """Give the first guess at the nodes of this slab."""
+        x0, dim = self.x0, self.problem.dim
+        shape = tuple(getattr(x0, "shape", ()))
+        if shape[-dim:] != self.problem.node_shape:
+            return x0
+        return x0[(..., slice(self.start, self.stop + 1), *[slice(None)] * (dim - 1))]
+
+    def _blame(self, load: assembly.Load) -> Any:
+        def blame() -> None:
+            error = None
+            try:
+                if load.given is not None:
+                    require_finite(load.name, load.given, self.problem.dim)
+            except ValueError as caught:
+                error = caught
+            if any(self.processes.gathered(error is not None)):
+                raise_together(self.processes, error)
+
+        return blame
+
+    def alone(self) -> SlabSolve:
+        """Solve all of the problem in every process; the first one's answer counts."""
+        found, error = None, None
+        try:
+            hierarchy = Hierarchy(self.problem, dtype=self.dtype, device=self.device)
+            hierarchy.options = self.options
+            load = assembly.load(self.problem, self.wide, self.device)
+            found = hierarchy.found(load, self.stopping, self.x0)
+        except Exception as caught:
+            error = caught
+        told = self.processes.gathered((error is not None, found and found.outcome))
+        if found is None or any(failed for failed, _ in told):
+            raise_together(self.processes, error)
+        u = found.u.to(self.cuts.wire or found.u.device).contiguous()
+        self.processes.same([u])
+        u = u.to(self.device).narrow(-self.problem.dim, self.start, self.stop + 1 - self.start).clone()
+        return SlabSolve(u, told[0][1], self.start, self.stop)

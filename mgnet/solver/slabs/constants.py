@@ -50,6 +50,10 @@ class SharedConstants(Constants):
         """Sum up each row over the domain, the same digits in every process."""
         return self._over_all(super()._sums(x))
 
+    def _largest(self, b: Tensor) -> Tensor:
+        own = super()._largest(b)
+        return self.processes.largest(own.contiguous().to(place(self.processes))).to(own.device)
+
     def _over_all(self, x: Tensor) -> Tensor:
         return self.processes.summed(x.contiguous().to(place(self.processes))).to(x.device)
 

@@ -1,0 +1,378 @@
+"""An operator on slabs of a box, one for each process: what each has of it, and what they tell each other.
+
+Each process has the matrix of the cells of its slab, and these add up to that of the box, :eq:`slabs`. A node
+on a cut belongs to two slabs. Both have the same value there; of a load each first has a part, and once they
+have given each other the plane of the cut, both have the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from copy import copy
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..core.processes import Processes
+from . import frames
+from .boxes import Box
+from .cells import CellStiffness
+from .contract import Interpolation, Map, Operator, lost_in_entries, residual
+from .entries import NodalOperator, StencilStiffness
+from .interpolation import HatProlongation, NodeProlongation
+from .stiffness import Stiffness
+from .weighted import UNEVEN, WeightedStiffness
+
+__all__ = ["Cuts", "SlabInterpolation", "SlabOperator"]
+
+
+class Cuts:
+    """Where a slab is cut from those before and after it, and what processes tell each other there.
+
+    Parameters
+    ----------
+    processes : Processes
+        Those that share a box, in the order of their slabs along the first axis.
+    dim : int
+        Number of axes, the last of any tensor.
+    ring : bool
+        Whether the last slab and the first are neighbours too.
+    wire : torch.device, optional
+        Where tensors lie that processes send; where they are, by default.
+
+    Attributes
+    ----------
+    low, high : bool
+        Whether there is a slab before this one, and after it.
+    sent : dict
+        By name, of grids and of sums over all: how many messages this process has sent, and bytes.
+    """
+
+    def __init__(self, processes: Processes, dim: int, ring: bool, wire: torch.device | None = None) -> None:
+        self.processes, self.place, self.ring, self.wire = processes, -dim, ring, wire
+        self.low, self.high = processes.rank > 0 or ring, processes.rank + 1 < processes.world or ring
+        self.name, self.sent = "set-up", dict[str, list[int]]()
+
+    def named(self, name: str) -> Cuts:
+        """Return the same, under whose name messages are counted."""
+        other = copy(self)
+        other.name = name
+        return other
+
+    def _count(self, name: str, x: Tensor, times: int = 1) -> None:
+        count = self.sent.setdefault(name, [0, 0])
+        count[0] += times
+        count[1] += times * x.numel() * x.element_size()
+
+    def swapped(self, low: Tensor, high: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Give something to the slab before and to the one after; return what these give."""
+        given = [x.to(self.wire or x.device).clone() for x in (low, high)]
+        self._count(self.name, low, self.low + self.high)
+        got = self.processes.swapped(given[0], given[1], self.ring)
+        return tuple(None if x is None else x.to(low.device) for x in got)  # type: ignore[return-value]
+
+    def _planes(self, x: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Give the planes of cuts, and what the neighbours have there."""
+        low, high = (x.narrow(self.place, at, 1) for at in (0, x.shape[self.place] - 1))
+        got = self.swapped(low, high)
+        return [(own, other) for own, other in zip((low, high), got, strict=True) if other is not None]
+
+    def assemble(self, x: Tensor, twice: Tensor | None = None) -> Tensor:
+        """Add what neighbours have on cuts to a load, in its own memory, less what both have counted."""
+        for own, other in self._planes(x):
+            own.add_(other)  # the same sum on both sides, to the last bit
+        for at in self._ends if twice is not None else ():
+            x.select(self.place, at).sub_(twice.select(self.place, at))  # type: ignore[union-attr]
+        return x
+
+    def agree(self, x: Tensor) -> Tensor:
+        """Give unknowns on cuts the mean of what both slabs have, which may differ in a last digit."""
+        for own, other in self._planes(x):
+            own.add_(other).mul_(0.5)
+        return x
+
+    @property
+    def _ends(self) -> list[int]:
+        return [at for at, cut in ((0, self.low), (-1, self.high)) if cut]
+
+    def halve(self, r: Tensor, b: Tensor) -> Tensor:
+        """Take half of a whole load off on cuts, so that two slabs have counted it once."""
+        for at in self._ends:
+            r.select(self.place, at).sub_(b.select(self.place, at), alpha=0.5)
+        return r
+
+    def owned(self, x: Tensor) -> Tensor:
+        """Return the unknowns of this slab that the one before has not, a view."""
+        return x.narrow(self.place, 1, x.shape[self.place] - 1) if self.low else x
+
+    def summed(self, x: Tensor) -> Tensor:
+        """Return the sum over all processes."""
+        self._count("sums", x)
+        return self.processes.summed(x.to(self.wire or x.device)).to(x.device)
+
+    def largest(self, x: Tensor) -> Tensor:
+        """Return the largest of all processes, entry by entry; NaN is infinity."""
+        self._count("sums", x)
+        return self.processes.largest(x.to(self.wire or x.device)).to(x.device)
+
+    def most(self, *numbers: float) -> list[float]:
+        """Return the largest of each number."""
+        return self._listed(self.largest, numbers)
+
+    def sums(self, *numbers: float) -> list[float]:
+        """Return the sum of each number."""
+        return self._listed(self.summed, numbers)
+
+    def _listed(self, over_all: Map, numbers: Sequence[float]) -> list[float]:
+        found: list[float] = over_all(torch.tensor(numbers, dtype=torch.float64, device=self.wire)).tolist()
+        return found
+
+    def stacked(self, x: Tensor) -> Tensor:
+        """Return the tensors of all processes, of one shape, along a new first axis."""
+        self._count(self.name, x)
+        return self.processes.stacked(x.to(self.wire or x.device)).to(x.device)
+
+
+class SlabOperator:
+    """An operator V → V′ of a box of which each process has a slab: what cycles and smoothers ask of one.
+
+    Unknowns are those of the slab, both cuts included; values and loads on cuts are whole.
+
+    Parameters
+    ----------
+    local : Operator
+        The operator of the cells of this slab, with natural ends at cuts.
+    entire : Box
+        The whole box.
+    cuts : Cuts
+        The neighbours.
+    """
+
+    shared = True
+
+    def __init__(self, local: Operator, entire: Box, cuts: Cuts) -> None:
+        self.local, self.entire, self.cuts = local, entire, cuts
+        self.gaps = local.gaps
+
+    @classmethod
+    def of(cls, local: Operator, entire: Box, cuts: Cuts) -> SlabOperator:
+        """Return the finest operator; where all cells are met by weights, their box is fitted to all."""
+        uneven = False
+        if isinstance(local, WeightedStiffness):
+            pairs = [numbers for pair in local.ratios for numbers in (pair[0], -pair[1])]
+            found = cuts.most(*pairs)
+            uneven = any(high > -UNEVEN * low for high, low in zip(found[::2], found[1::2], strict=True))
+            local.__dict__["uneven"] = uneven
+            if not uneven:
+                ties = cuts.sums(*local.ties)
+                local.box, entire = local.box.stretched(ties), entire.stretched(ties)
+        return cls(local, entire, cuts)
+
+    @property
+    def box(self) -> Box:
+        """The cells of this slab."""
+        return self.local.box
+
+    @property
+    def like(self) -> dict[str, Any]:
+        """Precision and device, as keywords."""
+        return self.local.like
+
+    @property
+    def uneven(self) -> bool:
+        """Whether cells are flat here and tall there."""
+        return self.local.uneven
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Apply the operator to values at the unknowns of this slab, shape ``(N, 1, *unknowns)``."""
+        return self.cuts.assemble(self.local(x))  # eq: slabs
+
+    def residual(self, x: Tensor, b: Tensor) -> Tensor:
+        """Return b − A x, in memory of its own."""
+        return self.cuts.assemble(residual(self.local, x, b), twice=b)
+
+    def part_of_residual(self, x: Tensor, b: Tensor) -> Tensor:
+        """Return what this slab adds to b − A x, without a message."""
+        return self.cuts.halve(residual(self.local, x, b), b)
+
+    def at_nodes(self, u: Tensor) -> Tensor:
+        """Return what this slab adds to the loads of all its nodes, shape ``(N, 1, *nodes)``."""
+        return self.local.at_nodes(u)
+
+    def kept(self, x: Tensor) -> Tensor:
+        """Return values or loads; all unknowns have an equation."""
+        return x
+
+    def diagonal(self) -> Tensor:
+        """Return the diagonal at the unknowns of this slab, shape ``(*unknowns)``."""
+        return self._diagonal
+
+    @cached_property
+    def _diagonal(self) -> Tensor:
+        return self.cuts.assemble(self.local.diagonal().expand(self.box.shape).clone())
+
+    def total(self, x: Tensor) -> Tensor:
+        """Return the sum over all unknowns of each row, shape ``(..., 1, ..., 1)``."""
+        return self.cuts.summed(self.cuts.owned(x).sum(self.box.places, keepdim=True))
+
+    def noise(self) -> Tensor:
+        """Return random values at the unknowns, always the same, shape ``(1, 1, *unknowns)``."""
+        return noise((1, 1, *self.box.shape), self.cuts, **self.like)
+
+    @cached_property
+    def largest(self) -> float:
+        """A bound of the eigenvalues of D⁻¹ A, the largest of all slabs': :eq:`slab-bound`."""
+        return self.cuts.most(self.local.largest)[0]  # eq: slab-bound
+
+    @cached_property
+    def contrast(self) -> float:
+        """How many times stronger a coupling is than another, anywhere in the box."""
+        high, low = self.local.extremes
+        high, low = self.cuts.most(high, -low)
+        return high / -low if low else float("inf")
+
+    @cached_property
+    def smooth(self) -> bool:
+        """Whether neighbouring couplings are alike, also across cuts."""
+        smooth = self.local.smooth
+        if isinstance(self.local, CellStiffness):
+            a = self.local.a
+            for own, other in self.cuts._planes(a):
+                smooth = smooth and not bool(((own > 2 * other) | (other > 2 * own)).any())
+        return not self.cuts.most(float(not smooth))[0]
+
+    @cached_property
+    def singular(self) -> bool:
+        """Whether constants are mapped to zero."""
+        return not self.cuts.most(float(not self.local.singular))[0]
+
+    @cached_property
+    def hold(self) -> float:
+        """The energy of constants; infinite where a side is given."""
+        if any("dirichlet" in ends for ends in self.entire.ends):
+            return float("inf")
+        if isinstance(self.local, StencilStiffness):
+            return self.local.hold  # as was said of all
+        ones = torch.ones((1, 1, *self.box.shape), **self.like)
+        return self.cuts.sums(float(self.local(ones).sum()))[0]
+
+    @cached_property
+    def loose(self) -> bool:
+        """Whether constants are mapped to zero, or to so little that entries may lose it to rounding."""
+        if self.singular or self.hold == float("inf"):
+            return self.singular
+        return lost_in_entries(self.hold, self.total(self.diagonal()), self.like["dtype"])
+
+    def scaled(self, factor: float, dtype: torch.dtype) -> SlabOperator:
+        """Return a multiple of the operator in another precision."""
+        local = self.local.scaled(factor, dtype)
+        found = SlabOperator(local, self.entire, self.cuts)
+        found.__dict__["singular"] = self.singular
+        return found
+
+    def cubic(self, chosen: Sequence[bool]) -> Map | None:
+        """Return a more exact interpolation from the box that is coarser along some axes, if there is one."""
+        return HatProlongation(self.box, chosen).cubic if isinstance(self.local, Stiffness) else None
+
+    def coarsened(self, chosen: Sequence[bool], cuts: Cuts) -> tuple[SlabOperator, Interpolation]:
+        """Return R A P for the box that is coarser along some axes, and P on this slab.
+
+        ``cuts`` are those of the coarser grid. New nodes on a cut are weighted by whole rows of A; of the
+        product each slab has a part again.
+        """
+        if isinstance(self.local, Stiffness):
+            local, P = self.local.coarsened(chosen)
+            return SlabOperator(local, self.entire.coarse(chosen), cuts), P
+        assert isinstance(self.local, NodalOperator)
+        P = NodeProlongation(self.local, chosen, _Rows(self.local, self.cuts))
+        coarse = self.local.product(P)  # eq: slab-product
+        coarse._singular, coarse._hold = self.singular, self.hold
+        entire = self.entire.coarse(chosen)
+        if not self.uneven:
+            ties = cuts.sums(*coarse.ties)
+            coarse.box, entire = coarse.box.stretched(ties), entire.stretched(ties)
+        found = SlabOperator(coarse, entire, cuts)
+        found.__dict__["singular"] = self.singular
+        return found, P
+
+
+class _Rows:
+    """Whole rows of an operator at the nodes of a slab, those on cuts included."""
+
+    def __init__(self, local: NodalOperator, cuts: Cuts) -> None:
+        self.box = local.box
+        self.frame = _framed(local.frame.clone(), self.box, cuts)
+        self.sums = _assembled_sums(local.sums, cuts)
+
+    def joined(self, field: Tensor) -> Tensor:
+        """Add up what the two nodes of joined ends have, for both."""
+        return NodalOperator.joined(self, field)  # type: ignore[arg-type]
+
+    def entries(self) -> Callable[[tuple[int, ...]], Tensor]:
+        """Give the entries between each node and its neighbour in a direction."""
+        frame = frames.joined(self.frame, self.box)
+        return lambda step: frames.entry(frame, self.box, step)
+
+
+def _framed(frame: Tensor, box: Box, cuts: Cuts) -> Tensor:
+    """Add what neighbours have of nodes on cuts, and write what is past them; in its own memory."""
+    nodes = frames.whole(frame, box).movedim(1, 0)
+    below, above = cuts.swapped(nodes[1:3].contiguous(), nodes[-3:-1].contiguous())
+    if below is not None:
+        nodes[1] += below[1]
+        nodes[0] = below[0]
+    if above is not None:
+        nodes[-2] += above[0]
+        nodes[-1] = above[1]
+    return frame
+
+
+def _assembled_sums(sums: Tensor | None, cuts: Cuts) -> Tensor | None:
+    """Return whole row sums at the nodes of a slab; in the memory of one number where all are zero."""
+    if sums is None:
+        return None
+    zero = not any(sums.stride())
+    if not cuts.most(float(not zero))[0]:
+        return sums
+    return cuts.assemble(sums.clone(memory_format=torch.contiguous_format))
+
+
+class SlabInterpolation:
+    """Interpolation from the coarser grid of a slab, and restriction, whose loads are made whole.
+
+    Parameters
+    ----------
+    P : Interpolation
+        That of the slab.
+    fine, coarse : Cuts
+        The neighbours on both grids.
+    """
+
+    def __init__(self, P: Interpolation, fine: Cuts, coarse: Cuts) -> None:
+        self.P, self.R, self.fine, self.coarse = P, P.T, fine, coarse
+
+    def __call__(self, e: Tensor) -> Tensor:
+        """Interpolate values at the coarse unknowns of the slab."""
+        return self.P(e)
+
+    def restrict(self, b: Tensor) -> Tensor:
+        """Restrict a load."""
+        return self.collected(self.fine.halve(b.clone(), b))
+
+    def collected(self, part: Tensor) -> Tensor:
+        """Restrict what this slab has of a load, and add what the others have."""
+        return self.coarse.assemble(self.R(part))
+
+    @property
+    def T(self) -> Map:
+        """The restriction."""
+        return self.restrict
+
+
+def noise(shape: tuple[int, ...], cuts: Cuts, dtype: torch.dtype, device: Any) -> Tensor:
+    """Return random values at the unknowns of a slab, always the same, on cuts the same for both."""
+    generator = torch.Generator("cpu").manual_seed(cuts.processes.rank)
+    e = torch.randn(shape, generator=generator, dtype=dtype, device="cpu").to(device)
+    return cuts.agree(e)
