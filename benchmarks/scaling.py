@@ -7,9 +7,9 @@
     python benchmarks/scaling.py --only "2^30"       # the largest line: it needs 20 GiB of memory
 
 Every process has one thread; four of them share two cores, so a speed that four have over two is not to be
-expected here. Messages are counted where they are given to torch.distributed. The model takes the speed of the
-kernels from one process of this table and a network of 10 µs and 10 GB/s; beside its formula stands a simulation
-that replays every message.
+expected here. Messages are counted where they are given to torch.distributed. The model takes the speed of
+the kernels from one process of this table, and a network of 10 µs and 10 GB/s; beside its formula stands a
+simulation that replays every message.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Plan:
 
 
 FULL = Plan()
-QUICK = Plan(line=2**10, plane=64, space=16, large=2**12, images=128, repeats=1, ranks=(1, 2))
+QUICK = Plan(line=2**10, plane=128, space=32, large=2**12, images=128, repeats=1, ranks=(1, 2))
 
 
 # What every process does
@@ -224,26 +224,20 @@ def weak(plan: Plan) -> Iterator[Row]:
 
 
 def messages(plan: Plan) -> Iterator[Row]:
-    """Compare what an inner process sends with what the model says."""
+    """Compare what a process sends in a solve, as a mean over all, with what the model says."""
     ranks = max(plan.ranks)
     for name, job in jobs(plan).items():
         told = done(plan, job, ranks)
-        counts, iterations = told[ranks // 2]["counts"], told[0]["iterations"]
-        counts = Counter(counts)
-        expected = Counter({"gather messages": 1, "gather bytes": 8 * model.NUMBERS})
+        counts = sum((Counter(each["counts"]) for each in told), Counter())
+        problem: Any = model.Line(job.cells[0], 0.0)
         if len(job.cells) > 1:
-            clocks = model.Boxes(job.cells, 0, 0, iterations, **rule()).simulated(ranks, model.Network())
-            sent = sum(clocks.messages.values()), sum(clocks.sent.values())
-            expected = Counter({"all messages": sent[0] / ranks, "all bytes": sent[1] / ranks})
-            counts = Counter(
-                {
-                    f"all {kind}": sum(v for k, v in counts.items() if kind in k)
-                    for kind in ("messages", "bytes")
-                }
-            )
-        for kind in sorted(expected, reverse=True):
-            yield Row(f"{name}, {cells(job)}, {kind} of a process in a solve", counts[kind], "{:.0f}")
-            yield Row("    by the model", expected[kind], "{:.0f}")
+            problem = model.Boxes(job.cells, 0.0, 0.0, told[0]["iterations"], **rule())
+        clocks = problem.simulated(ranks, model.Network())
+        for kind in model.KINDS if len(job.cells) > 1 else ("gather",):
+            for unit, expected in (("messages", clocks.calls), ("bytes", clocks.given)):
+                what = f"{name}, {cells(job)}, processes: {ranks}, {model.KINDS[kind]}, {unit}"
+                yield Row(what, counts[f"{kind} {unit}"] / ranks, "{:.0f}")
+                yield Row("    by the model", expected[kind] / ranks, "{:.0f}")
 
 
 def rule() -> dict[str, int]:
@@ -279,7 +273,7 @@ def link_seconds(ranks: int = 1024) -> float:
 
 
 def box_on_paper(plan: Plan, name: str, large: tuple[int, ...], **how: int) -> model.Boxes:
-    """Return a box with the speed of one process of this table: of its cycles, and of all else in an iteration."""
+    """Return a box with the speed of one process of this table: of its cycles, and of the rest."""
     job = jobs(plan)[name]
     alone, visit = done(plan, job, 1)[0], visit_seconds(job.cells)
     small = model.Boxes(job.cells, visit, 0.0, alone["iterations"])
@@ -304,7 +298,8 @@ def visit_seconds(cells: tuple[int, ...]) -> float:
 
 
 MANY = (2, 16, 64, 256, 1024)
-BEGINS = 0.1  # what share of a solve the coarse grids are to have
+BEGINS = 0.1  # the share of a solve from which on coarse grids and messages are said to cost
+IN_ALL = 2**15  # unknowns of a grid, for another rule of what is shared
 
 
 def paper(plan: Plan) -> Iterator[Row]:
@@ -313,19 +308,20 @@ def paper(plan: Plan) -> Iterator[Row]:
     yield Row("1-D, ns for a cell, measured", 1e9 * line.cell, "{:.2f} ns")
     yield Row("    µs for a process in the chain of all, measured", 1e6 * line.link, "{:.2f} µs")
     for ranks in MANY:
-        yield from efficiency(
-            f"1-D, {size(line.n)}", ranks, line.alone(), line.formula(ranks, network), line, network
-        )
+        spent = line.formula(ranks, network)
+        yield from efficiency(f"1-D, {size(line.n)}", ranks, line.alone(), spent, line, network)
     large = {"2-D": (16384,) * 2, "3-D": (1024,) * 3} if whole else {"2-D": (2048,) * 2, "3-D": (128,) * 3}
     for name, cells in large.items():
-        as_built = box_on_paper(plan, name, cells, **rule())
-        yield Row(
-            f"{name}, ns for an unknown whenever its grid is visited, measured",
-            1e9 * as_built.visit,
-            "{:.2f} ns",
-        )
-        yield Row("    ns besides, in an iteration, measured", 1e9 * as_built.rest, "{:.2f} ns")
-        yield from box_efficiencies(f"{name}, {' x '.join(map(size, cells))}", as_built, network)
+        box = box_on_paper(plan, name, cells, **rule())
+        what = f"{name}, ns for an unknown whenever its grid is visited, measured"
+        yield Row(what, 1e9 * box.visit, "{:.2f} ns")
+        yield Row("    ns besides, in an iteration, measured", 1e9 * box.rest, "{:.2f} ns")
+        title = f"{name}, {' x '.join(map(size, cells))}"
+        yield from box_efficiencies(title, box, network)
+        for ranks in (r for r in MANY if box.cells[0] >= 2 * r):
+            spent = sum(replace(box, small=IN_ALL).formula(ranks, network).values())
+            what = f"{title}, processes: {ranks}, efficiency if grids of {size(IN_ALL)} were shared"
+            yield Row(what, 100 * box.alone() / ranks / spent, "{:.1f} %")
 
 
 def box_efficiencies(name: str, box: model.Boxes, network: model.Network) -> Iterator[Row]:
@@ -333,15 +329,14 @@ def box_efficiencies(name: str, box: model.Boxes, network: model.Network) -> Ite
     for ranks in (r for r in MANY if box.cells[0] >= 2 * r):
         parts = box.formula(ranks, network)
         whole = sum(parts.values())
-        coarse = (whole - parts["fine"]) / whole
-        begins = ranks if begins is None and coarse > BEGINS else begins
-        yield from efficiency(
-            f"{name}, shared grids: {box.shared(ranks)}", ranks, box.alone(), whole, box, network
-        )
+        rest = 1 - parts["fine"] / whole
+        begins = ranks if begins is None and rest > BEGINS else begins
+        what = f"{name}, shared grids: {box.shared(ranks)}"
+        yield from efficiency(what, ranks, box.alone(), whole, box, network)
         yield Row("    share of coarse grids that all solve", 100 * parts["coarse"] / whole, "{:.1f} %")
-        yield Row("    share of messages", 100 * (coarse - parts["coarse"] / whole), "{:.1f} %")
-    note = "" if begins else "not up to there"
-    yield Row(f"{name}: processes from which both cost more than {BEGINS:.0%}", begins, "{:.0f}", note=note)
+        yield Row("    share of messages", 100 * (rest - parts["coarse"] / whole), "{:.1f} %")
+    what = f"{name}: processes from which both together cost more than {BEGINS:.0%}"
+    yield Row(what, begins, "{:.0f}", note="" if begins else "not up to there")
 
 
 def efficiency(
