@@ -37,6 +37,7 @@ from table import Row, Section, main, size
 
 import mgnet
 from mgnet.core.processes import Processes, together
+from mgnet.core.resources import free_memory
 
 TIMEOUT = 1800
 GIB = 2**30
@@ -354,7 +355,7 @@ def efficiency(
 def large(plan: Plan) -> Iterator[Row]:
     n, ranks = plan.large, max(plan.ranks)
     what = f"{size(n)} cells in float32, processes: {ranks}"
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    free = free_memory()
     if free < 20 * n:
         yield Row(what, None, note=f"{free / GIB:.1f} GiB are free, of {20 * n / GIB:.0f} wanted")
         return

@@ -96,7 +96,10 @@ def test_a_quick_run_sends_what_the_model_says(tmp_path: Path) -> None:
     assert len(pairs) == 14
     for measured, expected in pairs:
         assert expected["what"].strip() == "by the model"
-        assert measured["figure"] == expected["figure"] > 0, measured["what"]
+        # A largest value more or less may be asked for.
+        few = 0.1 if "all_reduce" in measured["what"] else 0.0
+        assert measured["figure"] == pytest.approx(expected["figure"], rel=few, abs=0), measured["what"]
+        assert measured["figure"] > 0
     simulated = [row["figure"] for row in rows if "simulated" in row["what"]]
     assert len(simulated) >= 10
     assert all(0.9 <= figure <= 1.1 for figure in simulated)
