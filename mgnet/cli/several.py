@@ -26,6 +26,8 @@ PATIENCE = 2.0
 LOST = re.compile(
     r"connection|closed by peer|reset by peer|broken pipe|socket|timed out|timeout|remote process|nccl", re.I
 )
+# What is said of a process of which nothing more is known.
+GONE = "another process is lost: "
 
 
 def are() -> bool:
@@ -95,7 +97,7 @@ def joined(arguments: argparse.Namespace) -> Iterator[Processes]:
 
             arguments.device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
             torch.cuda.set_device(find_device(arguments.device))
-    with _lost_is_told(), _environment_is_whole(together(device, timeout)):
+    with _lost_is_told(), _environment_is_whole(together(device, timeout)), _lost_is_told():
         yield Processes()
 
 
@@ -118,9 +120,9 @@ def _lost_is_told() -> Iterator[None]:
             raise
         from ..core.signals import ignore
 
-        ignore()  # torchrun ends who is left; what there is to say is said
+        ignore()
         said = str(error).partition(". This is typically")[0].rpartition("] ")[2] or str(error)
-        raise CommandError(f"another process is lost: {said}", RESOURCES) from error
+        raise CommandError(f"{GONE}{said}", RESOURCES) from error
 
 
 def _is_loss(error: RuntimeError) -> bool:
@@ -171,6 +173,9 @@ class _Voice:
         """Return what this process is to say, if anything."""
         if code == shell.DONE:  # a warning
             return message if self.rank == 0 else None
+        from ..core.signals import ignore
+
+        ignore()  # torchrun ends who is left; this takes a moment, and then it is the end
         try:
             store = self._store()
             store.set(f"{self.key}/there/{self.rank}", "1")
@@ -182,7 +187,8 @@ class _Voice:
         if not missing:
             return message
         who = f"process{'es' if len(missing) > 1 else ''} {', '.join(map(str, missing))} of {self.world}"
-        return f"error: lost {who}, seen by process {self.rank} ({message.removeprefix('error: ')})"
+        why = message.removeprefix("error: ").removeprefix(GONE)
+        return f"error: lost {who}, seen by process {self.rank} ({why})"
 
     def _store(self) -> Any:
         import torch.distributed as dist

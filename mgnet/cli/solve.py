@@ -180,7 +180,8 @@ def _read(
         raise CommandError(f"--points: got {got}; accepted: one process")
     _require_writable(arguments, processes)
     posed = problem(arguments)
-    keywords = _keywords(arguments, posed)
+    # What is mapped keeps its own precision, which is not that of the solution.
+    keywords = {"dtype": "float64", **_keywords(arguments, posed)}
     given = arguments.exact
     return posed, keywords, None if given is None else expression("--exact", given, AXES[: posed.dim])
 

@@ -132,7 +132,8 @@ def _restore(handlers: dict[int, Any]) -> None:
     if hasattr(signal, "SIGALRM") and signal.SIGALRM in handlers:
         signal.setitimer(signal.ITIMER_REAL, 0)
     for number, handler in handlers.items():
-        signal.signal(number, handler)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # what is ignored since then stays so
+            signal.signal(number, handler)
 
 
 def _raise(number: int) -> NoReturn:

@@ -181,7 +181,7 @@ def part(problem: Poisson, start: int, stop: int, free: bool = False) -> Poisson
             vars(own).pop(name, None)
     own.grids = [_grid(whole, start, stop), *problem.grids[1:]]
     own.joined = (False, *problem.joined[1:])
-    own.region = Region(None, None, own.joined, own.cells)
+    own.region = Region(None, None, own.joined, own.cells)  # eq: parts
     first = [
         side if outer and at and not (free and isinstance(side, Dirichlet)) else Neumann(0.0)
         for side, at in zip(problem.conditions[0], (low, high), strict=True)

@@ -100,6 +100,7 @@ def test_parts_add_up_to_the_whole(name: str, edges: tuple[int, ...]) -> None:
     images = [padded(at_nodes(p, u[i : i + p.node_shape[0]]), i, count, dim) for i, p in parts]
     loads = [padded(load_at_nodes(p), i, count, dim) for i, p in parts]
     wanted = space.loads(at_nodes(problem, u))
+    # eq: parts
     torch.testing.assert_close(
         space.loads(sum(images)), wanted, rtol=0, atol=2e-13 * float(wanted.abs().max())
     )
