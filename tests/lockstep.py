@@ -67,7 +67,7 @@ class Thread(Processes):
 
 
 def _unlock() -> None:
-    """Let threads set up the same property at once, each of its own object: Python 3.11 has one lock for all."""
+    """Let threads set up the same property at once: Python 3.11 has one lock for all objects."""
     modules = [module for name, module in list(sys.modules.items()) if name.startswith("mgnet.")]
     for kind in {each for module in modules for each in vars(module).values() if isinstance(each, type)}:
         for found in vars(kind).values():
@@ -76,7 +76,7 @@ def _unlock() -> None:
 
 
 def in_lockstep(world: int, work: Callable[[Processes], Any]) -> list[Any]:
-    """Do something in several processes that are threads; return what each came to, or raise what one does."""
+    """Do something in processes that are threads; return what each came to, or raise what one does."""
     _unlock()
     table = _Table(world)
     found: list[Any] = [None] * world

@@ -22,7 +22,7 @@ from ...poisson.parts import matched_bounds, part, require_parts
 from ...poisson.problem import Poisson
 from ..hierarchy import Hierarchy
 from ..method import attempt
-from ..stopping import Outcome, Stopping
+from ..stopping import Outcome, Status, Stopping
 from .agreement import place, raise_together
 from .cycling import SlabCycles, SlabSystem
 
@@ -187,15 +187,16 @@ class _Share:
             begun = local, load, held
         except Exception as caught:
             error = caught
-        batch = () if begun is None else begun[1].b.shape[: begun[1].b.ndim - self.problem.dim]
-        many = None if begun is None else begun[2].many
-        told = self.processes.gathered((error is not None, many is not None, tuple(batch)))
+        arrays = [] if begun is None else [x for x in (begun[1].b, begun[2].many) if x is not None]
+        batches = [tuple(x.shape[: x.ndim - self.problem.dim]) for x in arrays]
+        told = self.processes.gathered((error is not None, len(arrays) > 1, batches))
         if begun is None or any(failed for failed, *_ in told):
             raise_together(self.processes, error)
         local, load, held = begun
         if held.zero and any(given for _, given, _ in told):  # then all go the same way
             held = held.replaced(load.b.new_zeros(self.own.node_shape))
-        return _Begun(local, load, held, torch.broadcast_shapes(*(shape for *_, shape in told)))
+        shapes = [shape for *_, batches in told for shape in batches]
+        return _Begun(local, load, held, torch.broadcast_shapes(*shapes))
 
     def together(self, system: SlabSystem, begun: _Begun) -> SlabSolve:
         """Solve together with the others."""
@@ -208,8 +209,18 @@ class _Share:
         batch, rows, held = begun.held.beside(b)
         asked = held, self._guess(), self.stopping
         found = attempt(method, rows, *asked, lambda c: c.compatible(rows, load), self._blame(load))
-        u = found.u.reshape(*batch, *found.u.shape[1:])
+        u = self._rounded(found.u.reshape(*batch, *found.u.shape[1:]), found.outcome)
         return SlabSolve(u, found.outcome, self.start, self.stop, shared, set_up, self.cuts.sent)
+
+    def _rounded(self, u: Tensor, outcome: Outcome) -> Tensor:
+        """Round to the precision asked for; what that does not hold has diverged."""
+        if u.dtype == self.dtype:
+            return u
+        rounded = u.to(self.dtype)
+        lost = self.cuts.most(float(not rounded.isfinite().all()))[0]
+        if lost and outcome.status is Status.CONVERGED:
+            outcome.status = Status.DIVERGED
+        return rounded
 
     def _guess(self) -> Any:
         """Give the first guess at the nodes of this slab."""
@@ -248,4 +259,4 @@ class _Share:
         u = found.u.to(self.cuts.wire or found.u.device).contiguous()
         self.processes.same([u])
         u = u.to(self.device).narrow(-self.problem.dim, self.start, self.stop + 1 - self.start).clone()
-        return SlabSolve(u, told[0][1], self.start, self.stop)
+        return SlabSolve(self._rounded(u, told[0][1]), told[0][1], self.start, self.stop)

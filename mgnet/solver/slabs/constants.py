@@ -51,6 +51,7 @@ class SharedConstants(Constants):
         return self._over_all(super()._sums(x))
 
     def _largest(self, b: Tensor) -> Tensor:
+        """Give the largest absolute value of each row."""
         own = super()._largest(b)
         return self.processes.largest(own.contiguous().to(place(self.processes))).to(own.device)
 
