@@ -1,4 +1,4 @@
-"""The directives ``benchmark-results``, ``-section`` and ``-shortfalls``: pages out of ``benchmarks/results``.
+"""The directives ``benchmark-results``, ``-section``, ``-shortfalls``: pages out of ``benchmarks/results``.
 
 A file of results is what a script of ``benchmarks`` printed, one run or several. What the script measures and
 the commands that repeat it are taken from its docstring.
