@@ -9,7 +9,7 @@ INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c constraint
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # two pips must not write into one environment
-.PHONY: help demo test test-slow test-all docs lint format bench bench-2d bench-train bench-command bench-loops bench-growth bench-domains bench-zoo faults clean distclean
+.PHONY: help demo test test-slow test-all docs lint format bench bench-2d bench-train bench-command bench-loops bench-growth bench-domains bench-zoo bench-scaling gpu-day faults clean distclean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 15
@@ -63,6 +63,12 @@ bench-domains: $(STAMPS)/bench ## cycles in domains made of cells, for tensors a
 bench-zoo: $(STAMPS)/bench ## six families of networks, on the images under MGNET_DATA: hours; again, and it goes on
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/zoo.py run
 	$(BIN)/python benchmarks/zoo.py table
+
+bench-scaling: $(STAMPS)/bench ## several processes that solve and train together, and the model to 1,024
+	$(BIN)/python benchmarks/scaling.py
+
+gpu-day: $(STAMPS)/bench ## all figures of a GPU that is lent, in eight minutes
+	$(BIN)/python benchmarks/gpu_day.py
 
 faults: $(STAMPS)/bench ## what happens when all goes wrong that can: about 6 minutes on two cores
 	$(BIN)/python benchmarks/faults.py

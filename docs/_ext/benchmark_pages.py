@@ -1,4 +1,4 @@
-"""The directives ``benchmark-results`` and ``benchmark-shortfalls``: pages out of ``benchmarks/results``.
+"""The directives ``benchmark-results``, ``-section``, ``-shortfalls``: pages out of ``benchmarks/results``.
 
 A file of results is what a script of ``benchmarks`` printed, one run or several. What the script measures and
 the commands that repeat it are taken from its docstring.
@@ -9,13 +9,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from docutils import nodes
+from docutils.parsers.rst import directives
 from pages import table
 from sources import BENCHMARKS, Run, docstring, found, script_of
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from zoo_pages import ZOO
 
-NO_SCRIPTS = {"table", "zoo_lines", "zoo"}  # what the scripts share, and what has a page of its own
+# What the scripts share, and what has a page of its own.
+NO_SCRIPTS = {"table", "zoo_lines", "zoo", "gpu_paths", "gpu_speed", "gpu_training", "scaling_model"}
 
 
 def _literal(text: str) -> list[nodes.Node]:
@@ -78,6 +80,21 @@ class Shortfalls(_FromResults):
         return [_table(rows, 3)]
 
 
+class Section(_FromResults):
+    """One section of a committed run, of which the argument is the subject."""
+
+    required_arguments, final_argument_whitespace = 1, True
+    option_spec = {"section": directives.unchanged_required}
+
+    def make(self, results: dict[Path, tuple[list[str], list[Run]]]) -> list[nodes.Node]:
+        """Make the table."""
+        for _, runs in results.values():
+            for run in runs:
+                if run.subject == self.arguments[0] and self.options["section"] in run.sections:
+                    return [_table(run.sections[self.options["section"]])]
+        raise self.error(f"no committed run of {self.arguments[0]!r} has {self.options['section']!r}")
+
+
 class Results(_FromResults):
     """A section for each file of results."""
 
@@ -122,5 +139,6 @@ def _lasting(run: Run) -> dict[str, str]:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Add the directives."""
     app.add_directive("benchmark-results", Results)
+    app.add_directive("benchmark-section", Section)
     app.add_directive("benchmark-shortfalls", Shortfalls)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -262,11 +262,10 @@ def test_two_processes_begin_from_a_run(tmp_path: Path) -> None:
     run = "train logistic --dataset synthetic --recipe lecture --json --epochs".split()
     torchrun = "-m torch.distributed.run --nproc-per-node=2 --standalone".split()
     one = environment(OMP_NUM_THREADS="1")
-    for more in ("1 --out a", "1 --init a --freeze 1.bias --class-weights balanced --out b"):
-        for world in ([], torchrun):
-            out = more.replace("--out ", f"--out {len(world)}").replace("--init a", "--init 0a")
-            done = finished(*world, "-m", "mgnet", *run, *out.split(), env=one, cwd=tmp_path)
-            assert done.returncode == 0, done.stderr
+    begun = "1 --init 0a --freeze 1.bias --class-weights balanced --out "
+    for world, out in (([], "1 --out 0a"), ([], f"{begun} 0b"), (torchrun, f"{begun} {len(torchrun)}b")):
+        done = finished(*world, "-m", "mgnet", *run, *out.split(), env=one, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
     alone, both = (checkpoint.load(tmp_path / f"{n}b" / BEST) for n in (0, len(torchrun)))
     assert alone["init"] == both["init"]
     bias = checkpoint.load(tmp_path / "0a" / BEST)["model"]["1.bias"]
