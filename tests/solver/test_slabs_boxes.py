@@ -193,6 +193,9 @@ def test_messages_of_a_solution() -> None:
     """In a cycle four each way on every grid: three sweeps, and the restriction; one for each other sweep."""
     found = together(3, CASES["odd"][1], {"method": "vcycle"})
     cycles = found[0].outcome.iterations
+    # On the finest grid a residual for each iteration, three in its sweeps, and an agreement on corrections
+    # under another name; a load and a last residual.
+    assert found[0].sent["grid 0"][0] == 4 * cycles + 2
     for grid in range(1, found[0].grids):
         ways = [x.sent[f"grid {grid}"] for x in found]
         # Three residuals in sweeps here, and what the finer grid restricts.

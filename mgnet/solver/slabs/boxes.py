@@ -173,7 +173,7 @@ class _Share:
         self.start, self.stop = edges[processes.rank : processes.rank + 2]
         self.own = part(problem, self.start, self.stop)
         wire = place(processes) if dist.is_available() and dist.is_initialized() else None
-        self.cuts = Cuts(processes, problem.dim, problem.joined[0], wire)
+        self.cuts = Cuts(processes, problem.dim, problem.joined[0], wire).named("grid 0")
         self.wide = torch.float64 if stopping.refine else dtype
 
     def begun(self) -> _Begun:
