@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ...core.arrays import require_finite
+from ...core.arrays import array, require_finite
 from ...core.kinds import refuse_tracked
 from ...core.processes import Processes
 from ...multigrid import slabs
@@ -145,11 +145,12 @@ def _require(options: Options) -> None:
 
 
 class _Begun(NamedTuple):
-    """What a process has done by itself: its operator, load and given values, and the batch of all."""
+    """What a process has done by itself: its operator, load, given values and guess, and the batch of all."""
 
     local: Operator
     load: assembly.Load
     held: Held
+    guess: Any
     batch: tuple[int, ...]
 
 
@@ -172,7 +173,7 @@ class _Share:
         self.start, self.stop = edges[processes.rank : processes.rank + 2]
         self.own = part(problem, self.start, self.stop)
         wire = place(processes) if dist.is_available() and dist.is_initialized() else None
-        self.cuts = Cuts(processes, problem.dim, problem.joined[0], wire)
+        self.cuts = Cuts(processes, problem.dim, problem.joined[0], wire).named("grid 0")
         self.wide = torch.float64 if stopping.refine else dtype
 
     def begun(self) -> _Begun:
@@ -180,12 +181,13 @@ class _Share:
         begun, error = None, None
         try:
             self._require_finite()
+            guess = self._guess()
             local = assembly.operator(self.own, self.dtype, self.device)
             load = assembly.load(self.own, self.wide, self.device)
             held = Held.of(self.own, self.wide, self.device)
             for x in (load.b, *local.numbers, *held.numbers):
                 refuse_tracked("f, a, c or a side", x)
-            begun = local, load, held
+            begun = local, load, held, guess
         except Exception as caught:
             error = caught
         arrays = [] if begun is None else [x for x in (begun[1].b, begun[2].many) if x is not None]
@@ -193,11 +195,11 @@ class _Share:
         told = self.processes.gathered((error is not None, len(arrays) > 1, batches))
         if begun is None or any(failed for failed, *_ in told):
             raise_together(self.processes, error)
-        local, load, held = begun
+        local, load, held, guess = begun
         if held.zero and any(given for _, given, _ in told):  # then all go the same way
             held = held.replaced(load.b.new_zeros(self.own.node_shape))
         shapes = [shape for *_, batches in told for shape in batches]
-        return _Begun(local, load, held, torch.broadcast_shapes(*shapes))
+        return _Begun(local, load, held, guess, torch.broadcast_shapes(*shapes))
 
     def together(self, system: SlabSystem, begun: _Begun) -> SlabSolve:
         """Solve together with the others."""
@@ -208,7 +210,7 @@ class _Share:
         self.cuts.sent.clear()
         b = load.b.expand(*begun.batch, *self.own.shape)
         batch, rows, held = begun.held.beside(b)
-        asked = held, self._guess(), self.stopping
+        asked = held, begun.guess, self.stopping
         found = attempt(method, rows, *asked, lambda c: c.compatible(rows, load), self._blame)
         u = self._rounded(found.u.reshape(*batch, *found.u.shape[1:]), found.outcome)
         return SlabSolve(u, found.outcome, self.start, self.stop, shared, set_up, self.cuts.sent)
@@ -225,11 +227,13 @@ class _Share:
 
     def _guess(self) -> Any:
         """Give the first guess at the nodes of this slab."""
-        x0, dim = self.x0, self.problem.dim
-        shape = tuple(getattr(x0, "shape", ()))
-        if shape[-dim:] != self.problem.node_shape:
-            return x0
-        return x0[(..., slice(self.start, self.stop + 1), *[slice(None)] * (dim - 1))]
+        if self.x0 is None:
+            return None
+        dim, nodes = self.problem.dim, self.problem.node_shape
+        whole = array("x0", self.x0, (nodes,), "one value per node, boundary included")
+        own = whole.narrow(-dim, self.start, self.stop + 1 - self.start)
+        require_finite("x0", own, dim, self.start)
+        return own
 
     def _require_finite(self) -> None:
         """Refuse what is not finite of an array of this slab, by its place in the whole."""
