@@ -42,11 +42,11 @@ def on(device: str, x: Any) -> Any:
 
 
 def assert_close(there: Any, here: Any, counts: Any) -> None:
-    """Compare to rounding; on a real GPU iterations may end in other digits."""
+    """Compare; a device sums in another order, and what iterations leave, up to their tolerance, differs."""
     there, here = (
         x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x) for x in (there, here)
     )
-    tol = (1e-9 if counts is None else 1e-13) if here.dtype == np.float64 else 1e-5
+    tol = (1e-9 if counts is None else 1e-11) if here.dtype == np.float64 else 1e-5
     assert there.dtype == here.dtype and there.shape == here.shape
     np.testing.assert_allclose(there, here, rtol=0, atol=tol * np.abs(here).max())
 
