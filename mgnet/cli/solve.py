@@ -180,8 +180,9 @@ def _read(
         raise CommandError(f"--points: got {got}; accepted: one process")
     _require_writable(arguments, processes)
     posed = problem(arguments)
-    # What is mapped keeps its own precision, which is not that of the solution.
-    keywords = {"dtype": "float64", **_keywords(arguments, posed)}
+    keywords = _keywords(arguments, posed)
+    if processes:  # what is mapped keeps its own precision, which is not that of the solution
+        keywords.setdefault("dtype", "float64")
     given = arguments.exact
     return posed, keywords, None if given is None else expression("--exact", given, AXES[: posed.dim])
 
