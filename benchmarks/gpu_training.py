@@ -84,7 +84,7 @@ def trained(
 def images(few: int | None) -> mgnet.data.Data:
     """Return CIFAR-10, or a few images for a rehearsal."""
     if few is not None:
-        return mgnet.data.synthetic(train=2 * few, validation=few, test=few)
+        return mgnet.data.synthetic(train=few, validation=few, test=few)
     return mgnet.data.cifar10()
 
 

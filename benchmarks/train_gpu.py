@@ -34,7 +34,7 @@ class Plan:
     images: int | None = None
 
 
-FULL, QUICK = Plan(), Plan(seeds=2, images=8)
+FULL, QUICK = Plan(), Plan(seeds=2, images=4)
 
 TASKS = {
     "ResNet-20": Task("resnet20", 60, 91.25, "He et al. 2015"),

@@ -181,6 +181,6 @@ def test_a_rehearsal(device: str, tmp_path: Path) -> None:
     missing = [line for line in figures if line["figure"] is None]
     assert {line["what"].strip() for line in missing} == {"cuSPARSE's gtsv2"}, missing
     judged = [line for line in figures if line["most"] is not None]
-    assert len(judged) >= 12
+    assert len(judged) >= (8 if device == "pretended" else 100)
     assert all(line["figure"] <= line["most"] for line in judged)
     assert (tmp_path / "gpu-day.txt").read_text() in done.stdout + "\n"
