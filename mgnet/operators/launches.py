@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import reduce
 from typing import Any
 
@@ -65,7 +66,10 @@ def apply(
     out = torch.empty_like(b)
     sizes = (*shape, *padded, *firsts, *inverse.stride())
     flags = mode, fresh, numbers[8].numel() == 0, tuple(joined), kinds
-    device.apply[_grid(b)](out, x, b, inverse, weights, *numbers[:8], *sizes, *flags, BLOCK, num_warps=WARPS)
+    with _at(out):
+        device.apply[_grid(b)](
+            out, x, b, inverse, weights, *numbers[:8], *sizes, *flags, BLOCK, num_warps=WARPS
+        )
     return out
 
 
@@ -88,9 +92,10 @@ def spread(
     counts = (*nodes[1:], math.prod(nodes)) if own else (0, 0, 0)
     sizes = (*shape, *e.shape[1:], *counts, *firsts, *firsts)
     flags = x is not None, *(len(w) for w in weights), tuple(joined), own
-    device.spread[_grid(out)](
-        out, given, e, *bases, *weights, corners, *sizes, *flags, BLOCK, num_warps=WARPS
-    )
+    with _at(out):
+        device.spread[_grid(out)](
+            out, given, e, *bases, *weights, corners, *sizes, *flags, BLOCK, num_warps=WARPS
+        )
     return out
 
 
@@ -111,8 +116,14 @@ def gather(
     sizes = (*r.shape[1:], *coarse, *counts, *firsts, *(len(table) for table in fine))
     taps = (2 if len(table) > 1 else 1 for table in fine)
     tables = *fine, *nodes, *weights, corners
-    device.gather[_grid(out)](out, r, *tables, *sizes, *taps, own, BLOCK, num_warps=WARPS)
+    with _at(out):
+        device.gather[_grid(out)](out, r, *tables, *sizes, *taps, own, BLOCK, num_warps=WARPS)
     return out
+
+
+def _at(x: Tensor) -> AbstractContextManager[Any]:
+    """Make the device of a tensor the one that launches go to."""
+    return torch.cuda.device(x.device) if x.is_cuda else nullcontext()
 
 
 def _grid(out: Tensor) -> tuple[int, int]:
