@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
 from functools import cached_property, reduce
 from typing import Any
 
@@ -147,8 +146,9 @@ class CellStiffness(NodalOperator):
         if loops.apply_to(*self.numbers):
             self._assemble(frame)
         else:
-            for i, j, here in self._pairs_of_corners(frame):
-                here.add_(self.a, alpha=float(self._unit_element[i, j]))
+            entries = probes.stencil_of_cells([self.a], [self._unit_element])
+            # An entry stands at the first of its two nodes, as in the half of a stencil that looks ahead.
+            frames.inside(frame, self.box).copy_(entries[len(entries) // 2 :])
         for step, field in zip(frames.steps(self.dim), frames.inside(frame, self.box), strict=True):
             if self.reaction is not None and (not any(step) or step in self.reaction.pairs):
                 field += self.reaction.pairs.get(step, self.reaction.centre)
@@ -163,14 +163,6 @@ class CellStiffness(NodalOperator):
         elif self.reaction is not None:
             found[len(found) // 2] += self.reaction.centre
         return found
-
-    def _pairs_of_corners(self, frame: Tensor) -> Iterator[tuple[int, int, Tensor]]:
-        """Give two corners of a cell, and the entries between them of all cells."""
-        fields = dict(zip(frames.steps(self.dim), frames.inside(frame, self.box), strict=True))
-        for (i, low), (j, high) in itertools.product(enumerate(self.corners), repeat=2):
-            step = tuple(q - p for p, q in zip(low, high, strict=True))
-            if step in fields:
-                yield i, j, fields[step][corner_of(low, self.box.cells)]
 
     def _assemble(self, frame: Tensor) -> None:
         """Write what the cells give to all entries, by loops."""
@@ -241,9 +233,8 @@ class CellStiffness(NodalOperator):
         passes = fused(self)
         if passes:
             return self._looped_diagonal(passes.arrays[1])
-        y = self.a.new_zeros([n + 1 for n in self.box.cells])
-        for corner in self.corners:
-            y[corner_of(corner, self.box.cells)].add_(self.a, alpha=float(self._unit_element[0, 0]))
+        beside = probes.cells_beside(self.a, self.dim)
+        y = beside.sum(tuple(range(-self.dim, 0))) * float(self._unit_element[0, 0])
         if self.reaction is not None:
             y += self.reaction.centre
         return self.box.loads(y)

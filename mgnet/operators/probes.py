@@ -86,12 +86,18 @@ def stencil_of_cells(fields: Sequence[Tensor], elements: Sequence[np.ndarray]) -
     dim, a = fields[0].ndim, torch.stack(list(fields)) if len(fields) > 1 else fields[0][None]
     nodes = [n + 1 for n in a.shape[1:]]
     of_cells = np.concatenate([_of_cell_beside(dim, element) for element in elements])
-    beside = pad(a, (1, 1) * dim)
-    for place in range(1, dim + 1):
-        beside = beside.unfold(place, 2, 1)
+    beside = cells_beside(a, dim)
     values = beside.movedim(tuple(range(-dim, 0)), tuple(range(1, dim + 1))).reshape(len(of_cells), -1)
     with full_precision():
         return (sent(torch.from_numpy(of_cells.T.copy()), a.device, a.dtype) @ values).reshape(-1, *nodes)
+
+
+def cells_beside(a: Tensor, dim: int) -> Tensor:
+    """Give the values of the cells around each node, zero where there is none, ``(..., *nodes, 2, ...)``."""
+    beside = pad(a, (1, 1) * dim)
+    for place in range(a.ndim - dim, a.ndim):
+        beside = beside.unfold(place, 2, 1)
+    return beside
 
 
 def _of_cell_beside(dim: int, element: np.ndarray) -> np.ndarray:

@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 import torch
+
+pytest.importorskip("triton")  # doctests are looked for here too
+
 from device_grids import levels_of
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
