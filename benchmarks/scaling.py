@@ -250,7 +250,7 @@ def rule() -> dict[str, int]:
         from mgnet.multigrid import slabs
     except ImportError:
         return {}
-    return {"least": slabs.SHARE}
+    return {"least": slabs.SHARE, "small": slabs.WHOLE}
 
 
 # On paper
@@ -303,7 +303,6 @@ def visit_seconds(cells: tuple[int, ...]) -> float:
 
 MANY = (2, 16, 64, 256, 1024)
 BEGINS = 0.1  # the share of a solve from which on coarse grids and messages are said to cost
-IN_ALL = 2**15  # unknowns of a grid, for another rule of what is shared
 
 
 def paper(plan: Plan) -> Iterator[Row]:
@@ -322,10 +321,6 @@ def paper(plan: Plan) -> Iterator[Row]:
         yield Row("    ns besides, in an iteration, measured", 1e9 * box.rest, "{:.2f} ns")
         title = f"{name}, {' x '.join(map(size, cells))}"
         yield from box_efficiencies(title, box, network)
-        for ranks in (r for r in MANY if box.cells[0] >= 2 * r):
-            spent = sum(replace(box, small=IN_ALL).formula(ranks, network).values())
-            what = f"{title}, processes: {ranks}, efficiency if grids of {size(IN_ALL)} were shared"
-            yield Row(what, 100 * box.alone() / ranks / spent, "{:.1f} %")
 
 
 def box_efficiencies(name: str, box: model.Boxes, network: model.Network) -> Iterator[Row]:

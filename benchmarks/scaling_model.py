@@ -68,7 +68,7 @@ class Boxes:
 
     ``visit`` is what an unknown costs each time that a cycle visits its grid, ``rest`` what one of the finest
     grid costs in an iteration besides. Grids are shared while the box has more than ``least`` unknowns for
-    each process, or than ``small`` in all where that is given, and all slabs coarsen; those below all solve.
+    each process, or than ``small`` in all, and all slabs coarsen; those below all solve.
     """
 
     cells: tuple[int, ...]
@@ -76,7 +76,7 @@ class Boxes:
     rest: float
     iterations: int
     least: int = 2**12
-    small: int = 0
+    small: int = 2**15
 
     def grids(self) -> list[tuple[int, ...]]:
         """Return the cells of all grids; axes of two cells are not halved."""
@@ -89,7 +89,7 @@ class Boxes:
         """Return how many grids are shared."""
         if ranks == 1:
             return 0
-        few = self.small or self.least * ranks
+        few = min(self.small, self.least * ranks)
         for depth, cells in enumerate(self.grids()):
             edges = self.edges(depth, ranks)
             even = all(edge % 2 == 0 for edge in edges[:-1])

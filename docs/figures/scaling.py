@@ -9,12 +9,12 @@ facts, sections = measured("several processes")
 COLOUR = {"1-D": "tab:blue", "2-D": "tab:orange", "3-D": "tab:green"}
 rows = next(rows for heading, rows in sections.items() if heading.startswith("On paper"))
 
-formula, other, simulated, last = {}, {}, {}, None
+formula, simulated, last = {}, {}, None
 for what, figure, *_ in rows:
-    dim, found = what[:3], re.search(r"processes: (\d+), efficiency(.*)", what)
+    dim, found = what[:3], re.search(r"processes: (\d+), efficiency$", what)
     if found:
         last = dim, int(found[1])
-        (other if found[2] else formula).setdefault(dim, {})[last[1]] = float(figure.split()[0])
+        formula.setdefault(dim, {})[last[1]] = float(figure.split()[0])
     elif "simulated time" in what:
         dim, ranks = last
         simulated.setdefault(dim, {})[ranks] = formula[dim][ranks] / float(figure)
@@ -23,8 +23,6 @@ figure, ax = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
 for dim, colour in COLOUR.items():
     ax.semilogx(*zip(*formula[dim].items(), strict=True), "-", color=colour, base=2, label=dim)
     ax.semilogx(*zip(*simulated[dim].items(), strict=True), "x", color=colour, base=2)
-    if dim in other:
-        ax.semilogx(*zip(*other[dim].items(), strict=True), "--", color=colour, base=2, linewidth=1)
 ax.set(xlabel="processes", ylabel="efficiency, %", ylim=(0, 105))
 ax.set_title(facts, fontsize=7)
 ax.grid(alpha=0.3)

@@ -21,10 +21,11 @@ from ..operators.stiffness import Stiffness
 from .cycles import Level
 from .levels import Options, grids, is_wild, repeat, smoother_of, solved_at_once
 
-__all__ = ["SHARE", "build_slab_levels", "stays"]
+__all__ = ["SHARE", "WHOLE", "are_few", "build_slab_levels", "stays"]
 
 # Unknowns of a process below which the grid is gathered: a message takes as long as the work for as many.
-SHARE = 2**12
+# Of so many processes that this would be much for each of them, the unknowns of all.
+SHARE, WHOLE = 2**12, 2**15
 
 
 @dataclass
@@ -162,6 +163,11 @@ class Gathered(SlabInterpolation):
             whole[:, start : start + count + more] += found[:, : count + more]
 
 
+def are_few(unknowns: int, world: int) -> bool:
+    """Say whether a grid is so small that each of some processes has all of it."""
+    return unknowns <= min(SHARE * world, WHOLE)
+
+
 def stays(A: SlabOperator, edges: Sequence[int], options: Options, wild: bool, depth: int) -> bool:
     """Say whether processes go on sharing a grid, the finest but so many, and make a coarser one together.
 
@@ -183,7 +189,7 @@ def stays(A: SlabOperator, edges: Sequence[int], options: Options, wild: bool, d
     lines = getattr(SMOOTHERS[options.smoother_for(A)], "whole", False)  # type: ignore[arg-type]
     if lines or coarsest or any(box.thin) or ((options.mixed or wild) and solved_at_once(A.local, box)):
         return False
-    if math.prod(box.shape) <= SHARE * (len(edges) - 1):
+    if are_few(math.prod(box.shape), len(edges) - 1):
         return False
     together = all(edge % 2 == 0 for edge in edges[:-1]) and min(b - a for a, b in pairwise(edges)) > 1
     return together or not chosen[0]

@@ -121,7 +121,7 @@ def solve_slab(
     _require(options)
     edges = matched_bounds(problem.cells[0], processes.world)
     share = _Share(problem, processes, edges, options, stopping, dtype, device, x0)
-    if problem.unknowns <= slabs.SHARE * processes.world:
+    if slabs.are_few(problem.unknowns, processes.world):
         return share.alone()
     begun = share.begun()
     system = SlabSystem(problem, share.own, share.cuts, edges, dtype, device, begun.local)
