@@ -18,7 +18,18 @@ from .values import constant
 if TYPE_CHECKING:
     from ..core.processes import Processes
 
-__all__ = ["agreed", "are", "files", "gathered", "joined", "slab_file", "speak_by_turns", "speaks", "write"]
+__all__ = [
+    "agreed",
+    "are",
+    "files",
+    "gathered",
+    "joined",
+    "share",
+    "slab_file",
+    "speak_by_turns",
+    "speaks",
+    "write",
+]
 
 # Seconds that who speaks for all waits for the others to say that they are there.
 PATIENCE = 2.0
@@ -33,6 +44,12 @@ GONE = "another process is lost: "
 def are() -> bool:
     """Say whether ``torchrun`` has started more than this process."""
     return os.environ.get("WORLD_SIZE", "1") not in ("", "1")
+
+
+def share(count: int) -> range:
+    """Return which of so many numbers this process looks at, of those that one of all has to."""
+    rank, world = (int(os.environ.get(name) or one) for name, one in (("RANK", 0), ("WORLD_SIZE", 1)))
+    return range(count * rank // world, count * (rank + 1) // world)
 
 
 def speaks(processes: Processes | None) -> bool:
@@ -56,7 +73,13 @@ def slab_file(processes: Processes | None, path: str | None) -> str | None:
 def files(processes: Processes | None, arguments: argparse.Namespace) -> list[str]:
     """Return the names of all files that are written."""
     slabs = gathered(processes, slab_file(processes, arguments.out_slabs))
-    return [path for path in (arguments.out, *slabs, arguments.plot) if path]
+    found = [path for path in (arguments.out, *slabs, arguments.plot) if path]
+    for path in found:
+        if sum(os.path.realpath(path) == os.path.realpath(other) for other in found) > 1:
+            raise CommandError(
+                f"--out, --out-slabs, --plot: got {path} twice; accepted: another file for each"
+            )
+    return found
 
 
 def write(

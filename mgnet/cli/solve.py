@@ -136,6 +136,7 @@ def _solve(arguments: argparse.Namespace) -> int:
 def _solved(arguments: argparse.Namespace, processes: Processes | None) -> int:
     """Solve, alone or with other processes, of which the first reports."""
     posed, keywords, exact = several.agreed(processes, lambda: _read(arguments, processes))
+    files = several.files(processes, arguments)
 
     import numpy as np
 
@@ -160,7 +161,6 @@ def _solved(arguments: argparse.Namespace, processes: Processes | None) -> int:
         if converged:
             several.write(processes, solution, arguments, _write_files)
         extent = several.gathered(processes, _extent(solution, posed))
-    files = several.files(processes, arguments)
     if arguments.json and several.speaks(processes):
         say(json.dumps(figures, allow_nan=False))
     elif several.speaks(processes):

@@ -21,6 +21,8 @@ from .columns import TableError, either, read_lines
 __all__ = ["Table", "TableError", "axes_of", "is_file_name", "is_other_file", "is_uniform", "read"]
 __all__ += ["read_array", "read_mask", "require_writable"]
 
+# Numbers of a mapped file that are looked at at one time.
+PIECE = 2**20
 TEXT_ENDINGS = (".csv", ".txt")
 ENDINGS = (*TEXT_ENDINGS, ".npy")
 # What ends like this is meant as a file too, and is none that can be read.
@@ -125,7 +127,10 @@ def read(path: str, columns: Collection[int] = (1, 2), masks: Collection[np.ndar
         table.fail("no numbers in it")
     if count not in columns:
         table.fail(f"columns: {count}; accepted: {either(columns)}")
-    if isinstance(table.columns, np.memmap):  # looked at when it is read
+    if isinstance(table.columns, np.memmap):
+        row = _not_finite(table.columns.T)
+        if row is not None:
+            table.fail(f"{', '.join(f'{v:g}' for v in table.columns[:, row])}: not a finite number", row)
         return table
     wrong = np.flatnonzero(~np.isfinite(table.columns).all(axis=0) & _counting((rows,), masks))
     if wrong.size:
@@ -150,7 +155,10 @@ def read_array(path: str, axes: Collection[int], masks: Collection[np.ndarray] =
     shape.
     """
     values = _double(_shaped(path, axes, "iuf"))
-    if isinstance(values, np.memmap):  # looked at when it is read
+    if isinstance(values, np.memmap):
+        row = _not_finite(values)
+        if row is not None:
+            raise TableError(f"{path}, entries {row}, ...: not all are finite numbers")
         return values
     finite = np.isfinite(values) | ~_counting(values.shape, masks)
     if not finite.all():
@@ -189,6 +197,17 @@ def _shaped(path: str, axes: Collection[int], kinds: str) -> np.ndarray:
     if stored.size == 0:
         raise TableError(f"{path}: no numbers in it")
     return stored
+
+
+def _not_finite(mapped: np.ndarray) -> int | None:
+    """Return the first row that is not finite, if there is one, among those of this process; in pieces."""
+    rows = several.share(len(mapped))
+    for start in range(rows.start, rows.stop, step := max(1, PIECE * len(mapped) // mapped.size)):
+        piece = mapped[start : min(start + step, rows.stop)]
+        finite = np.isfinite(piece).reshape(len(piece), -1).all(axis=1)
+        if not finite.all():
+            return start + int(np.argmin(finite))
+    return None
 
 
 def _double(stored: np.ndarray) -> np.ndarray:

@@ -165,8 +165,8 @@ class _Notice(event.Listener):
             self.spent += time.monotonic() - self.began
 
     def _say(self) -> None:
-        # Without stderr print() would take stdout, which belongs to others.
-        if sys.stderr is not None and not self.said:
+        # Without stderr print() would take stdout, which belongs to others. Of several processes one says it.
+        if sys.stderr is not None and not self.said and os.environ.get("RANK", "0") == "0":
             self.said = True
             print(NOTICE, file=sys.stderr, flush=True)
 

@@ -54,6 +54,8 @@ class SlabPasses:
         Interpolation of first guesses.
     """
 
+    reuses = False  # what passes return is in memory of its own
+
     def __init__(self, A: SlabOperator, P: SlabInterpolation, inverse: Tensor, lift: Map) -> None:
         self.A, self.P, self.inverse, self.lift = A, P, inverse, lift
 

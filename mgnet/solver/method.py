@@ -21,7 +21,7 @@ from ..operators.contract import Map, residual
 from ..operators.fused import Survey
 from ..poisson.boundary import Held
 from ..poisson.constants import Constants
-from .iteration import Measure, SingleStep, Step, iterate, largest, lost_below_normal, slowness
+from .iteration import Measure, SingleStep, Step, iterate, lost_below_normal, slowness
 from .mixed import column, multiplied, to_divide_by
 from .second_look import MULTIPLES, SecondLook
 from .stopping import NONE, Outcome, Status, Stopping
@@ -330,11 +330,11 @@ class Method(Lazy):
         That is the solution for the differences between residuals that are the same but for rounding: of u,
         and of multiples that have other digits.
         """
-        own, worst = residual(system.A, u, task.load), torch.zeros_like(largest(u))
+        largest, own = self.measure.largest, residual(system.A, u, task.load)
+        worst = torch.zeros_like(largest(u))
         for factor in MULTIPLES:
             other = residual(system.A, factor * u, factor * task.load).div_(factor)
-            e = torch.zeros_like(u)
-            r = own - other
+            e, r = torch.zeros_like(u), own - other
             self.step(system, r, task.stopping.refine, largest(r))(e)  # eq: rounding
             worst = torch.maximum(worst, largest(e))
         return 2 * worst + torch.finfo(u.dtype).eps * largest(u)

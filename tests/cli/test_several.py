@@ -64,6 +64,8 @@ def test_several_processes_answer_as_one(tmp_path: Path, capsys: pytest.CaptureF
         "points": [*usual, "--points", "p.csv"],
         "timeout": [*usual, "--timeout", "0"],
         "unwritable": [*usual, "--out", "no/u.npy"],
+        "twice": [*usual, "--out", "s.1.npz", "--out-slabs", "s.npz"],
+        "box": ["solve", "--rhs", "1", "--dim", "2", "--num-cells", "20", "--flux", "left", "--json"],
     }
     (tmp_path / "script.py").write_text(SEVERAL)
     done = run(2, tmp_path, "script.py", json.dumps(commands))
@@ -82,12 +84,14 @@ def test_several_processes_answer_as_one(tmp_path: Path, capsys: pytest.CaptureF
         "table": 0,
         "file": 0,
         "single": 0,
-        "damaged": 2,
+        "damaged": 4,
         "wrong": 2,
         "unconverged": 3,
         "points": 2,
         "timeout": 2,
         "unwritable": 2,
+        "twice": 2,
+        "box": 0,
     }
     os.chdir(tmp_path)
     found = json.loads(first["json"][1])
@@ -111,6 +115,11 @@ def test_several_processes_answer_as_one(tmp_path: Path, capsys: pytest.CaptureF
     np.testing.assert_allclose(both[0], both[1], rtol=1e-10, atol=1e-13)
     assert json.loads(first["single"][1])["dtype"] == "float64"  # as for one process
     assert not (tmp_path / "no.npy").exists()
+    assert "row 900" in first["damaged"][2] + second["damaged"][2]
+    capsys.readouterr()
+    assert main(commands["box"]) == 0
+    alone = json.loads(capsys.readouterr().out)
+    assert json.loads(first["box"][1])["flux"]["left"] == pytest.approx(alone["flux"]["left"], rel=1e-8)
 
 
 LOST = """

@@ -290,13 +290,15 @@ with together(torch.device("cpu")):
     for name, data in CASES.items():
         ours = {world: mgnet.solve(**data, group=group) for world, group in groups.items() if rank < world}
         wholes = {world: sol.gathered(0) for world, sol in ours.items()}
+        fluxes = {world: sol.flux("left") if name != "joined" else 0.0 for world, sol in ours.items()}
         if rank:
             continue
         one = mgnet.solve(**data, group=alone)
         report[name] = [
             [float(abs(wholes[world].u - one.u).max()), one.error_estimate + sol.error_estimate,
              float(abs(one.u).max()), sol.iterations, one.iterations, sol.status.name,
-             sol.u.shape[-data["dim"]], one.u.shape[-data["dim"]]]
+             sol.u.shape[-data["dim"]], one.u.shape[-data["dim"]],
+             float(abs(fluxes[world] - (one.flux("left") if name != "joined" else 0.0)))]
             for world, sol in ours.items()
         ]
 if not rank:
@@ -316,8 +318,9 @@ def test_processes_that_torchrun_starts(tmp_path: Path) -> None:
     assert len(report) == 4
     for name, rows in report.items():
         assert len(rows) == 2, name
-        for error, estimates, size, iterations, alone, status, planes, nodes in rows:
+        for error, estimates, size, iterations, alone, status, planes, nodes, flux in rows:
             assert status == "CONVERGED", name
             assert abs(iterations - alone) <= 1, name
             assert error <= 2 * estimates + 1e-13 * size, name
             assert planes < nodes, name
+            assert flux <= 1e-6 * size, name

@@ -169,6 +169,9 @@ with together(torch.device("cpu")):
         "batch in one": dict(f=lambda x: np.ones((2 if last else 3, len(x))), n=100),
         "n in one": dict(f=1.0, n=200 if last else 100),
         "dtype in one": dict(f=1.0, n=100, dtype="float32" if last else "float64"),
+        "end in one": dict(f=1.0, n=100, right=mgnet.Neumann(1.0 if last else 2.0)),
+        "domain in one": dict(f=1.0, n=100, domain=(0, 2 if last else 1)),
+        "tolerance in one": dict(f=1.0, n=100, tol=1e-3 if last else None),
         "keyword in one": dict(f=1.0, n=100, load="what" if last else None),
         "a in one": dict(f=1.0, n=100, a=lambda x: np.where(x < 0.9, 1.0, -1.0)),
         "incompatible": dict(f=1.0, n=100, periodic=True),
@@ -193,7 +196,8 @@ with together(torch.device("cpu")):
             reports[name] = f"{type(error).__name__}: {error}"
     sol = mgnet.solve(1.0, n=100)  # all are where they were
     np.testing.assert_allclose(sol.u, sol.x * (1 - sol.x) / 2, rtol=1e-12, atol=1e-15)
-    for name, ask in {"outside": lambda: sol(2.0), "side": lambda: sol.flux("top")}.items():
+    for name, ask in {"outside": lambda: sol(2.0), "side": lambda: sol.flux("top"),
+                      "rank": lambda: sol.gathered(9)}.items():
         try:
             ask()
         except ValueError as error:
@@ -224,6 +228,9 @@ SAID = {
     "batch in one": "ValueError: f: got right-hand sides whose number differs",
     "n in one": "ValueError: solve: got (100,) cells, 64 bits in process 0",
     "dtype in one": "ValueError: solve: got (100,) cells, 64 bits in process 0",
+    "end in one": "ValueError: solve: got other conditions, numbers or options in process",
+    "domain in one": "ValueError: solve: got other conditions, numbers or options in process",
+    "tolerance in one": "ValueError: solve: got other conditions, numbers or options in process",
     "keyword in one": "ValueError: load: got 'what'",
     "a in one": "ValueError: a: got -1.0 in cell 90",
     "incompatible": "ValueError: f: got data that sum to 1.000e+00",
@@ -240,6 +247,7 @@ SAID = {
     "group": "TypeError: group: got 'all'",
     "outside": "x: got 2.0; accepted: points in",
     "side": "side: got 'top'; accepted: 'left', 'right'",
+    "rank": "rank: got 9; accepted: 0 to ",
 }
 
 

@@ -184,8 +184,6 @@ class SlabCycles(Cycles):
         """Whether SciPy is asked too; it is not."""
         return False
 
-    _measures = False  # what rounding does: that takes solves
-
     def last_resort(self) -> Method | None:
         """Return nothing else."""
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
+from zlib import crc32
 
 import torch
 from torch import Tensor
@@ -61,8 +62,21 @@ class _Task(NamedTuple):
     @property
     def numbers(self) -> list[float]:
         """What the others have to know: of what is solved, and of a line the loads of its ends."""
-        problem = [*self.problem.cells, 0, 0][:3]
-        return [*map(float, problem), float(self.dtype.itemsize), *(self.begun.numbers if self.begun else [])]
+        cells = [*self.problem.cells, 0, 0][:3]
+        # One number of both: the size of a value in the last four bits.
+        kind = 16 * crc32(self.said.encode()) + self.dtype.itemsize
+        return [*map(float, cells), float(kind), *(self.begun.numbers if self.begun else [])]
+
+    @property
+    def said(self) -> str:
+        """What is to be the same in all processes, as far as words can say it: an array is one."""
+        problem, known = self.problem, (float, str, bool)
+        data = [problem.f, problem.a, problem.c, problem.b]
+        data += [value for *_, side in problem.sides() for value in (side.g, getattr(side, "alpha", 0.0))]
+        kinds = [type(side).__name__ for *_, side in problem.sides()]
+        numbers = [each if isinstance(each, known) else each is None for each in data]
+        rules = problem.domain, problem.joined, problem.compatible, problem.load
+        return repr((rules, kinds, numbers, self.options, vars(self.stopping), self.x0 is None))
 
 
 # How many of the numbers say what is solved.
@@ -133,8 +147,13 @@ def _require_one_problem(heads: Tensor) -> None:
     if not bool((heads != heads[0]).any()):
         return
     found = []
-    for rank, (*cells, size) in enumerate(heads.tolist()):
-        found.append(f"{tuple(int(n) for n in cells if n)} cells, {8 * int(size)} bits in process {rank}")
+    for rank, (*cells, kind) in enumerate(heads.tolist()):
+        found.append(
+            f"{tuple(int(n) for n in cells if n)} cells, {8 * (int(kind) % 16)} bits in process {rank}"
+        )
+    if len({each.partition(" in process")[0] for each in found}) == 1:
+        other = int((heads != heads[0]).any(1).int().argmax())
+        found = [f"other conditions, numbers or options in process {other} than in process 0"]
     raise ValueError(f"solve: got {'; '.join(found)}; accepted: the same problem in each")
 
 

@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ...core.checks import shown
 from ...core.processes import Processes
 from ...poisson.balance import Balance, Source, integral
 from ...poisson.conditions import SIDES, Dirichlet
@@ -91,8 +92,16 @@ class SlabSolution(Solution):
         -------
         Solution or None
             The error estimate of the exact cycle, if it was not known yet, is NaN.
+
+        Raises
+        ------
+        ValueError
+            For a rank that no process has.
         """
         slab = self._shared
+        if rank is not None and not (isinstance(rank, int) and 0 <= rank < slab.processes.world):
+            accepted = f"0 to {slab.processes.world - 1}, or None"
+            raise ValueError(f"rank: got {shown(rank)}; accepted: {accepted}")
         u = slab.whole_of(self._u, rank)
         if u is None:
             return None
@@ -106,13 +115,16 @@ class SlabSolution(Solution):
     def flux(self, side: Any) -> Any:
         """Integrate the flux a ∂u/∂ν through a side; see :meth:`mgnet.Solution.flux`.
 
-        All processes have to ask for it together. A mask has one entry for each node of the whole.
+        All processes have to ask for it together. A mask has one entry for each node of the whole. For a side
+        of a box the first process gathers the whole, and needs its memory.
         """
         slab, balance = self._shared, self._balances
         of_whole = Balance(Source(slab.whole, self._source.device), self._u)
         if isinstance(side, str):
             of_whole.require_side(side)
-            return self._handed(slab.summed(self._through(side)))
+            return self._handed(
+                slab.summed(self._through(side)) if slab.whole.dim == 1 else self._whole(side)
+            )
         own = of_whole.mask_of(side)[slab.start : slab.stop + 1].to(self._u.device)
         total = (balance.reactions * own).flatten(-slab.whole.dim).sum(-1)
         return self._handed(slab.summed(total))
@@ -120,9 +132,6 @@ class SlabSolution(Solution):
     def _through(self, name: str) -> Tensor:
         """Give the part of a flux through a side that this process has."""
         slab, balance = self._shared, self._balances
-        if slab.whole.dim > 1:
-            got = f"{name!r} of a box that several processes share"
-            raise ValueError(f"side: got {got}; accepted: a mask of nodes, or a side of sol.gathered()")
         end = -SIDES[0].index(name)
         total = balance.reactions[..., 0] * 0
         if (slab.stop == slab.whole.n) if end else (slab.start == 0):
@@ -130,6 +139,13 @@ class SlabSolution(Solution):
             dirichlet = isinstance(side, Dirichlet)
             total = total + (balance.reactions[..., end] if dirichlet else balance.of_data(0, end, side))
         return total
+
+    def _whole(self, name: str) -> Tensor:
+        """Give the flux through a side of a box, whose weights go through the whole of it."""
+        whole = self.gathered(0)
+        flux = None if whole is None else torch.as_tensor(whole.flux(name)).cpu()
+        found: Tensor = self._shared.processes.gathered(flux)[0]
+        return found.to(self._u.device)
 
     @property
     def energy(self) -> Any:
