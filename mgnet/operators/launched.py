@@ -125,7 +125,7 @@ class DeviceGrid:
         e = torch.zeros((len(colours), 1, *(n + 1 for n in cells)), **self.like)
         for function, colour in zip(e[:, 0], colours, strict=True):
             function[tuple(slice(start, None, tap) for start, tap in zip(colour, taps, strict=True))] = 1
-        found = self.P.at_nodes(e)[:, 0]
+        found = self.P.at_nodes(e)[:, 0].contiguous()
         return found if self.box.dim > 2 else found.unsqueeze(2)
 
 

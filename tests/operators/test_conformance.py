@@ -86,8 +86,12 @@ def classes() -> set[type]:
 
 
 def test_every_operator_of_the_package_is_in_the_list() -> None:
-    """Each class itself or, where it is a family, its members."""
-    found, listed = classes(), {type(case.make(torch.float64)) for case in OPERATORS}
+    """Each class itself or, where it is a family, its members.
+
+    What several processes have parts of is held to dense matrices in ``test_slabs.py``.
+    """
+    found = {kind for kind in classes() if not kind.__module__.endswith(".slabs")}
+    listed = {type(case.make(torch.float64)) for case in OPERATORS}
     assert len(found) > 20
     leaves = {
         kind for kind in found if not any(other is not kind and issubclass(other, kind) for other in found)

@@ -579,10 +579,10 @@ def test_the_error_estimate_is_honest_on_many_more(seed: int, dtype: str) -> Non
 def test_the_second_look_bounds_the_error_of_the_exact_cycle(seed: int) -> None:
     """Jumps cost float32 several roundings where torch computes in it, and the estimate has them all."""
     rng = np.random.default_rng(seed)
-    f, a = rng.normal(size=10**4 + 1), 10 ** rng.uniform(-3, 3, 10**4)
+    f, a, c = rng.normal(size=10**4 + 1), 10 ** rng.uniform(-3, 3, 10**4), rng.random(10**4 + 1)
     with loops.without():
-        sol = mgnet.solve(f, 10**4, a=a, dtype="float32")
-    expected = mgnet.solve(f, 10**4, a=a).u
+        sol = mgnet.solve(f, 10**4, a=a, c=c, dtype="float32")
+    expected = mgnet.solve(f, 10**4, a=a, c=c).u
     error = np.abs(sol.u - expected).max()
     assert error > 2 * 2.0**-23 * np.abs(expected).max()
     assert error <= sol.error_estimate <= 2 * error
