@@ -1,5 +1,7 @@
 """Launches and waits of solves on a device, counted on one that is pretended: ``docs/devices.md``.
 
+::
+
     python benchmarks/launches.py
 
 No time is measured, so any machine will do. What is counted are the operations that torch hands to a device,

@@ -17,7 +17,10 @@ from sphinx.util.docutils import SphinxDirective
 from zoo_pages import ZOO
 
 # What the scripts share, and what has a page of its own.
-NO_SCRIPTS = {"table", "zoo_lines", "zoo", "gpu_paths", "gpu_speed", "gpu_training", "scaling_model"}
+NO_SCRIPTS = {
+    *("table", "zoo_lines", "gpu_paths", "gpu_speed", "gpu_training", "scaling_model"),
+    *("zoo", "launches"),
+}
 
 
 def _literal(text: str) -> list[nodes.Node]:
