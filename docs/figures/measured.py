@@ -9,10 +9,10 @@ EXT = Path(__file__).parents[1] / "_ext"
 ZOO = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "zoo_lines.py"))
 
 
-def measured(subject):
-    """Give where and when a run was made, in a line, and its rows by section."""
+def measured(subject, section=""):
+    """Give where and when a run with such a section was made, in a line, and its rows by section."""
     for _, runs in runpy.run_path(str(EXT / "sources.py"))["found"]().values():
         for run in runs:
-            if run.subject == subject:
+            if run.subject == subject and any(each.startswith(section) for each in run.sections):
                 return f"{run.facts['processor'].partition('; GPU')[0]}; {run.facts['date']}", run.sections
     raise ValueError(f"no run of {subject!r} is committed")

@@ -5,7 +5,7 @@ import re
 import matplotlib.pyplot as plt
 from measured import measured
 
-facts, sections = measured("several processes")
+facts, sections = measured("several processes", "On paper")
 COLOUR = {"1-D": "tab:blue", "2-D": "tab:orange", "3-D": "tab:green"}
 rows = next(rows for heading, rows in sections.items() if heading.startswith("On paper"))
 
