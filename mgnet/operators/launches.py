@@ -57,7 +57,7 @@ def apply(
     fresh: bool,
     mode: int,
 ) -> Tensor:
-    """Return A x, b − A x or a sweep, by one launch; see :func:`mgnet.kernels.device.apply`."""
+    """Return A x, b − A x or a sweep, by one launch; see ``mgnet.kernels.device.apply``."""
     from ..kernels import device
 
     shape, kinds = b.shape[1:], _kinds(numbers)

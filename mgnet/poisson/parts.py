@@ -35,7 +35,7 @@ class GridPart(Grid):
     Parameters
     ----------
     n, domain, nodes
-        As for :class:`Grid`; the ends are two nodes of the whole.
+        As for ``Grid``; the ends are two nodes of the whole.
     whole : Grid
         The grid that it is a part of.
     start : int
@@ -56,15 +56,15 @@ class GridPart(Grid):
         return self.whole.length * (self.n / self.whole.n) if self.uniform else super().length
 
     def points(self, start: int, stop: int) -> np.ndarray:
-        """Return the coordinates of some nodes; see :meth:`Grid.points`."""
+        """Return the coordinates of some nodes; see ``Grid.points``."""
         return self.whole.points(self.start + start, self.start + stop)
 
     def widths(self, start: int, stop: int) -> np.ndarray:
-        """Return the widths of some cells; see :meth:`Grid.widths`."""
+        """Return the widths of some cells; see ``Grid.widths``."""
         return self.whole.widths(self.start + start, self.start + stop)
 
     def locate(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the cell that each point lies in, and where in it; see :meth:`Grid.locate`."""
+        """Return the cell that each point lies in, and where in it; see ``Grid.locate``."""
         cell, t = self.whole.locate(x)
         inside = np.clip(cell - self.start, 0, self.n - 1)
         # The last node is the first of the next part's cells, and the end of this one's.
