@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from ..operators.contract import Map, residual
 from ..operators.fused import Fused
-from ..operators.launched import Launched
-from ..operators.multiplied import Multiplied
 from ..operators.smoothers import chebyshev_weights
+
+if TYPE_CHECKING:
+    from ..operators.launched import Launched
+    from ..operators.multiplied import Multiplied
 
 __all__ = ["Level", "ascend", "cycle", "cycled", "descend", "full_multigrid", "fully_cycled", "repeat_cycles"]
 

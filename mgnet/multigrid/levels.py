@@ -18,7 +18,6 @@ from ..operators.boxes import Box
 from ..operators.contract import Operator
 from ..operators.convolutions import Prolongation
 from ..operators.interpolation import HatProlongation, NodeProlongation
-from ..operators.multiplied import on_device
 from ..operators.smoothers import SMOOTHERS, Smoother, damping, rough_interval
 from ..operators.stiffness import Stiffness
 from .coarsest import coarse_solver, factors_of_pieces
@@ -172,6 +171,8 @@ def _compile(level: Level) -> None:
     if not plain or not isinstance(level.P, Prolongation | HatProlongation | NodeProlongation):
         return
     if torch.device(A.like["device"]).type != "cpu":
+        from ..operators.multiplied import on_device
+
         level.passes = on_device(A, level.P, level.smoother.inverse)
     elif loops.apply_to(*A.numbers) and A.passes:
         level.passes = A.passes

@@ -15,9 +15,7 @@ from ..poisson.conditions import Condition
 from ..poisson.problem import Data, Poisson
 from .hierarchy import Hierarchy
 from .samples import Samples
-from .slabs import shared
-from .slabs.agreement import processes_of
-from .slabs.shared import Posed
+from .slabs.agreement import Posed, processes_of
 from .solution import Solution
 from .stopping import Stopping
 
@@ -171,7 +169,11 @@ def solve(
             return Posed(problem, _placed(how, problem, known), stopping, x0)
 
         processes = processes_of(group)
-        return _alone(pose()) if processes.world == 1 else shared.solve(processes, pose)
+        if processes.world == 1:
+            return _alone(pose())
+        from .slabs import shared  # which one process does not pay for
+
+        return shared.solve(processes, pose)
 
 
 def _placed(options: dict[str, Any], problem: Poisson, known: Sequence[Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 import torch.distributed as dist
@@ -11,8 +11,10 @@ from torch import Tensor
 from ...core.checks import shown
 from ...core.processes import Processes
 from ...core.resources import ResourceError
+from ...poisson.problem import Poisson
+from ..stopping import Stopping
 
-__all__ = ["first_message", "place", "processes_of", "raise_together"]
+__all__ = ["Posed", "first_message", "place", "processes_of", "raise_together", "summed"]
 
 # Numbers of the first message: whether a process has failed, and what it has.
 LENGTH = 17
@@ -20,6 +22,27 @@ LENGTH = 17
 KINDS: dict[str, type[Exception]] = {
     kind.__name__: kind for kind in (ValueError, TypeError, ResourceError, MemoryError, OSError)
 }
+
+
+class Posed(NamedTuple):
+    """What is to be solved, how, and when to stop.
+
+    Parameters
+    ----------
+    problem : Poisson
+        The whole problem.
+    options : dict
+        As :class:`mgnet.Hierarchy` takes them, with ``dtype`` and ``device``.
+    stopping : Stopping
+        When to stop.
+    x0 : array, optional
+        First guess.
+    """
+
+    problem: Poisson
+    options: dict[str, Any]
+    stopping: Stopping
+    x0: Any
 
 
 def processes_of(group: Any) -> Processes:
@@ -47,6 +70,11 @@ def place(processes: Processes) -> torch.device:
     if dist.is_initialized() and dist.get_backend(processes.group) == "nccl":
         return torch.device("cuda", torch.cuda.current_device())
     return torch.device("cpu")
+
+
+def summed(processes: Processes, x: Tensor) -> Tensor:
+    """Return the sum over all processes, where x is."""
+    return processes.summed(x.contiguous().to(place(processes))).to(x.device)
 
 
 def first_message(processes: Processes, numbers: list[float], error: Exception | None) -> Tensor:

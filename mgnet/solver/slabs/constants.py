@@ -11,7 +11,7 @@ from ...poisson.boundary import side_rule
 from ...poisson.constants import Constants
 from ...poisson.problem import Poisson
 from ...poisson.quadrature import hat_integrals
-from .agreement import place
+from .agreement import place, summed
 
 __all__ = ["SharedConstants"]
 
@@ -56,7 +56,7 @@ class SharedConstants(Constants):
         return self.processes.largest(own.contiguous().to(place(self.processes))).to(own.device)
 
     def _over_all(self, x: Tensor) -> Tensor:
-        return self.processes.summed(x.contiguous().to(place(self.processes))).to(x.device)
+        return summed(self.processes, x)
 
     def _of_rows(self, x: Tensor | float, load: Load, like: Tensor) -> Tensor:
         return self._over_all(super()._of_rows(x, load, like))

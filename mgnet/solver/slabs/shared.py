@@ -18,34 +18,13 @@ from ...poisson.parts import matched_bounds, part, require_parts
 from ...poisson.problem import Poisson
 from ..solution import ConvergenceError
 from ..stopping import Status, Stopping
-from .agreement import first_message
+from .agreement import Posed, first_message
 from .boxes import solve_box
 from .exact import Begun, begin, solve_line
 from .own_line import OwnLine
 from .solution import Slab, SlabSolution
 
-__all__ = ["Posed", "solve"]
-
-
-class Posed(NamedTuple):
-    """What is to be solved, how, and when to stop.
-
-    Parameters
-    ----------
-    problem : Poisson
-        The whole problem.
-    options : dict
-        As :class:`mgnet.Hierarchy` takes them, with ``dtype`` and ``device``.
-    stopping : Stopping
-        When to stop.
-    x0 : array, optional
-        First guess.
-    """
-
-    problem: Poisson
-    options: dict[str, Any]
-    stopping: Stopping
-    x0: Any
+__all__ = ["solve"]
 
 
 class _Task(NamedTuple):

@@ -15,7 +15,7 @@ from ...poisson.conditions import SIDES, Dirichlet
 from ...poisson.problem import Poisson
 from ..solution import Solution
 from ..stopping import Outcome
-from .agreement import place
+from .agreement import place, summed
 
 __all__ = ["Slab", "SlabSolution"]
 
@@ -39,7 +39,7 @@ class Slab:
 
     def summed(self, x: Tensor) -> Tensor:
         """Return the sum over all processes, where x is."""
-        return self.processes.summed(x.contiguous().to(place(self.processes))).to(x.device)
+        return summed(self.processes, x)
 
     def whole_of(self, u: Tensor, rank: int | None) -> Tensor | None:
         """Return the nodal values of the whole from those of all slabs; of a rank alone, if one is named."""
