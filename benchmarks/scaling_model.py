@@ -19,11 +19,12 @@ NUMBERS = 17  # of the first message: what is solved and, of a line, a cell and 
 SINGLE, DOUBLE = 4, 8  # bytes: cycles compute in float32, conjugate gradients in float64
 # Exchanges of a plane on a grid: in a V(2,2) cycle that begins at zero, so that its first sweep needs none;
 # one more where it begins at a guess; on the finest grid more in each iteration, where values on cuts are
-# made the same; and one for the diagonal.
+# made the same; and one for the diagonal, which the finest grid has in float64.
 SWEEPS, GUESS, AGREED, DIAGONAL = 3, 1, 2, 1
-RESIDUALS = 3  # exchanges in float64 besides one in each iteration
-ITERATION_SUMS = (16, 16, 8, 4, 16)  # bytes of each all_reduce of an iteration
-OTHER_SUMS = 11  # all_reduce besides, and one more for each grid
+WIDE = 3  # exchanges in float64 besides the diagonal and one in each iteration
+ITERATION_SUMS = (16, 16, 8)  # bytes of each all_reduce of an iteration
+OTHER_SUMS = 8  # all_reduce of one number besides, and one more for each grid
+PAIRS = 1  # of two numbers, and one more for each axis
 KINDS = {"plane": "to neighbours", "gather": "to all_gather", "sum": "to all_reduce"}
 
 
@@ -102,6 +103,11 @@ class Boxes:
         finest = matched_bounds(self.cells[0], ranks)
         return [edge // 2**depth for edge in finest]
 
+    @property
+    def pairs(self) -> int:
+        """How many times processes agree on two numbers in a solve."""
+        return PAIRS + len(self.cells)
+
     def visits(self, depth: int) -> int:
         """Return how often a grid is visited: by each iteration, and by full multigrid from finer ones."""
         return self.iterations + depth + 1
@@ -113,7 +119,7 @@ class Boxes:
     def exchanges(self, depth: int) -> int:
         """Return how many planes a process gives to a neighbour on a shared grid, in a solve."""
         if depth == 0:
-            return (SWEEPS + AGREED) * self.iterations + SWEEPS + GUESS + DIAGONAL
+            return (SWEEPS + AGREED) * self.iterations + SWEEPS + GUESS
         # In each visit from a finer grid the restriction gives one; full multigrid restricts the load once.
         return (SWEEPS + 1) * self.visits(depth) + GUESS + DIAGONAL
 
@@ -131,9 +137,9 @@ class Boxes:
                 continue
             parts["fine"] += work / ranks
             parts["planes"] += self.exchanges(depth) * network.seconds(2 * SINGLE * unknowns(cells[1:]))
-        planes = self.iterations + RESIDUALS
+        planes = self.iterations + WIDE + DIAGONAL
         parts["planes"] += planes * network.seconds(2 * DOUBLE * unknowns(self.cells[1:]))
-        sums = len(ITERATION_SUMS) * self.iterations + OTHER_SUMS + shared
+        sums = len(ITERATION_SUMS) * self.iterations + OTHER_SUMS + shared + self.pairs
         parts["sums"] = sums * summing(DOUBLE, ranks, network)
         coarse = grids[shared]
         size = SINGLE * unknowns(coarse[1:]) * (coarse[0] / ranks + 1)
@@ -153,17 +159,18 @@ class Boxes:
         for start in range(shared - 1, -1, -1):
             replay.cycle(start, guess=True)
         plane = unknowns(self.cells[1:])
-        for _ in range(RESIDUALS):
-            clocks.planes("residuals", DOUBLE * plane)
-        for _ in range(OTHER_SUMS - 1):
+        for _ in range(WIDE):
+            clocks.planes("wide", DOUBLE * plane)
+        for _ in range(OTHER_SUMS):
             clocks.sum("sums", DOUBLE)
-        clocks.sum("sums", SINGLE)
+        for _ in range(self.pairs):
+            clocks.sum("sums", 2 * DOUBLE)
         for _ in range(self.iterations):
             replay.cycle(0)
             clocks.work([self.rest * plane * count for count in replay.counts(0)])
             for _ in range(AGREED):
                 replay.planes(0)
-            clocks.planes("residuals", DOUBLE * plane)
+            clocks.planes("wide", DOUBLE * plane)
             for size in ITERATION_SUMS:
                 clocks.sum("sums", size)
         return clocks
@@ -207,7 +214,9 @@ class _Replay:
     def set_up(self) -> None:
         """Make the diagonals, bound their eigenvalues, and restrict the load to where all solve."""
         shared = len(self.edges) - 1
-        for depth in range(shared):
+        self.clocks.planes("wide", DOUBLE * unknowns(self.box.cells[1:]))
+        self.clocks.sum("set-up", DOUBLE)
+        for depth in range(1, shared):
             self.planes(depth)
             self.clocks.sum("set-up", DOUBLE)
         for depth in range(1, shared):

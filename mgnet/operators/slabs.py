@@ -269,7 +269,9 @@ class SlabOperator:
         """Return a multiple of the operator in another precision."""
         local = self.local.scaled(factor, dtype)
         found = SlabOperator(local, self.entire, self.cuts)
-        found.__dict__["singular"] = self.singular
+        # What is known of all slabs needs no second message.
+        found.__dict__.update(singular=self.singular, smooth=self.smooth)
+        found.__dict__["_diagonal"] = (factor * self.diagonal()).to(dtype)
         return found
 
     def cubic(self, chosen: Sequence[bool]) -> Map | None:
