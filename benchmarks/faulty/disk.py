@@ -17,8 +17,8 @@ from faulty.children import End, ended
 from faulty.runs import command, judged, readable
 from mgnet.train import LAST
 
-TRAIN = ("train", "logistic", "--dataset", "synthetic", "--epochs", "2", "--batch-size", "16")
-SAVE = ("--save-every", "2")
+TRAIN = ("train", "logistic", "--dataset", "synthetic", "--epochs", "2", "--batch-size", "256")
+SAVE = ("--save-every", "1")
 
 
 class Disk:
