@@ -43,7 +43,7 @@ def hats(axis: Axis, chosen: bool, dtype: Any) -> tuple[np.ndarray, np.ndarray, 
 
 @_kept
 def cubics(axis: Axis, chosen: bool, dtype: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Give the same of cubic interpolation, found by what it makes of every eighth coarse value at a time."""
+    """Give the same of cubic interpolation, by what it makes of coarse values far apart at a time."""
     base, weights, regular = hats(axis, chosen, np.dtype(np.float64))
     if not chosen or axis.pairs < 2:  # linear, and nowhere in the pattern of cubics
         return base, np.concatenate((weights, 0 * weights)).astype(dtype), np.zeros(3, np.int64)
@@ -51,7 +51,9 @@ def cubics(axis: Axis, chosen: bool, dtype: Any) -> tuple[np.ndarray, np.ndarray
     if not axis.periodic:  # at the ends the polynomials lie inside
         high = size - 4 + (axis.ends[1] == "dirichlet")
         first = np.clip(first, min(-begin, high), high)
-    found, step = np.zeros((4, axis.unknowns)), size if size < 16 else 8
+    found = np.zeros((4, axis.unknowns))
+    # The last of them is four away from the first also around joined ends.
+    step = next(step for step in range(min(8, size), size + 1) if size % step not in (1, 2, 3))
     for colour in range(step):
         e = torch.zeros(size, dtype=torch.float64, device="cpu")
         e[colour::step] = 1

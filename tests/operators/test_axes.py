@@ -9,6 +9,7 @@ import pytest
 import torch
 from operator_list import ENDS, hats_between, matrices_of, unknowns_of, widths_of
 
+from mgnet.operators import places
 from mgnet.operators.axes import Axis
 from mgnet.operators.boxes import Box
 
@@ -124,3 +125,21 @@ def test_an_odd_cell_is_kept_or_merged() -> None:
     assert Axis(8, 1.0).even
     assert not Axis(8, 1.0, last=0.5).even
     assert not Axis(7, 1.0).even
+
+
+@every_end
+def test_cubic_weights_of_compiled_loops_are_those_of_the_interpolation(ends: tuple[str, str]) -> None:
+    for n in range(4, 90):
+        axis = Axis(n, 1 / n, ends)
+        if not axis.coarsens:
+            continue
+        first, weights, _ = places.cubics(axis, True, np.dtype(np.float64))
+        size, rows = axis.coarse.unknowns, np.arange(axis.unknowns)
+        found, margin = np.zeros((axis.unknowns, size + 4)), 0 if axis.periodic else 2
+        for t, some in enumerate(weights):
+            at = (first + t) % size if axis.periodic else first + t + margin
+            np.add.at(found, (rows, at), some)
+        expected = axis.interpolate(torch.eye(size, dtype=torch.float64), -1, cubic=True).T
+        # There are no unknowns past the ends, and no weights for them.
+        expected = np.pad(expected.numpy(), ((0, 0), (margin, 4 - margin)))
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-14, err_msg=f"{n} cells")
