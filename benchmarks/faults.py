@@ -45,7 +45,7 @@ class Plan:
     places: int = 50
     corruptions: int = 100_000
     mutants: int = 1000
-    every: int = 1  # of the files made to harm
+    every: int = 1  # of the files made to harm, of outs, pairs and downloads
     fuzzed: int = 1_000_000
     large: int = 2**28
     jobs: int = os.cpu_count() or 1
@@ -153,7 +153,7 @@ def disk(plan: Plan) -> Iterator[Row]:
 def outs(plan: Plan) -> Iterator[Row]:
     """Train into what cannot be a folder of a run: refused with 2 before the first step."""
     with folder() as place:
-        found = verdicts(partial(refusal, folder=place), list(OUTS), plan.jobs)
+        found = verdicts(partial(refusal, folder=place), list(OUTS)[:: plan.every], plan.jobs)
     yield row("outs", found)
 
 
@@ -161,7 +161,7 @@ def pairs(plan: Plan) -> Iterator[Row]:
     """Let runs want one folder, at once and one after the other."""
     with folder() as place:
         requests(place / "whole")
-        found = verdicts(partial(pair, folder=place), list(PAIRS), plan.jobs)
+        found = verdicts(partial(pair, folder=place), list(PAIRS)[:: plan.every], plan.jobs)
     yield row("pairs", found)
 
 
