@@ -75,6 +75,10 @@ class Fused:
         What comes from the next coarser grid; hats by default.
     inverse : torch.Tensor or None
         Of the diagonal, for the sweeps.
+    within : (int, int)
+        The first plane that passes write, and the one behind the last; all by default. Those around are read.
+    margin : int
+        How many more planes on both sides are written on the way down, for the way up.
     """
 
     reuses = True  # what passes return is overwritten by the next ones
@@ -87,6 +91,7 @@ class Fused:
         self.arrays = arrays
         self.P: Any = None
         self.inverse: Tensor | None = None
+        self.within, self.margin = (0, self.shape[0]), 0
         self.op = self._operator(np.empty((0, 0, 0), self.kind))
 
     def _operator(self, inverse: np.ndarray) -> tuple[Any, ...]:
@@ -191,13 +196,18 @@ class Fused:
         given = none if e is None else e.detach().contiguous().numpy().reshape(e.shape[0], *coarse)
         by = lifting or self.transfers, self.transfers
         numbers, rest = np.array(weights, self.kind), given if r is None else r
+        first, last = self.within
 
         def work(rows: slice, start: int, stop: int) -> None:
             some = before, _from(where, rows), _some(given, rows), y[rows], _some(rest, rows)
-            planes = start, stop, *self._coarse_planes(start, stop)
+            planes = start, stop, *self._coarse_planes(max(start, first), min(stop, last))
             improve(op, *by, self._space(len(numbers), coarse), numbers, flags, b[rows], *some, *planes)
 
-        _shared(work, len(y), self.shape, 2)
+        _shared(work, len(y), self.shape, 2, self._planes(0 if r is None else self.margin))
+
+    def _planes(self, margin: int = 0) -> tuple[int, int]:
+        """Give the planes that a pass writes, and some more on both sides where there are such."""
+        return max(self.within[0] - margin, 0), min(self.within[1] + margin, self.shape[0])
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return A x, shape ``(N, 1, *unknowns)``, in memory of its own."""
@@ -228,7 +238,7 @@ class Fused:
             parts = _some(loads, rows), gains[rows], y[rows], sums[rows]
             apply(self.op, self._space(0, (1, 1, 1)), memory, _from(where, rows), *parts, start, stop)
 
-        _shared(work, len(x), self.shape, 2)
+        _shared(work, len(x), self.shape, 2, self._planes())
         return sums
 
     def energies(self, z: Tensor, r: Tensor, e: Tensor | None) -> Tensor:
@@ -349,16 +359,23 @@ def _from(where: Where, rows: slice) -> Where:
     return (where[0] + (rows.start or 0) * where[1], *where[1:])
 
 
-def _shared(work: Callable[[slice, int, int], None], batch: int, shape: Sequence[int], quick: int) -> None:
+def _shared(
+    work: Callable[[slice, int, int], None],
+    batch: int,
+    shape: Sequence[int],
+    quick: int,
+    planes: tuple[int, int] | None = None,
+) -> None:
     """Let threads do some planes each or, of many, some vectors; ``quick`` says how little a number takes."""
     from ..kernels.sharing import share, shares
 
     threads, size = torch.get_num_threads(), batch * math.prod(shape) // quick
+    first, last = planes or (0, shape[0])
     if batch >= 2 * threads:
-        share(lambda i, j: work(slice(i, j), 0, shape[0]), shares(batch, size, threads), threads)
+        share(lambda i, j: work(slice(i, j), first, last), shares(batch, size, threads), threads)
     else:
-        whole, parts = slice(0, batch), shares(shape[0], size, threads, LONG)
-        share(lambda i, j: work(whole, i, j), parts, threads)
+        whole, parts = slice(0, batch), shares(last - first, size, threads, LONG)
+        share(lambda i, j: work(whole, first + i, first + j), parts, threads)
 
 
 def _some(x: np.ndarray, rows: slice) -> np.ndarray:

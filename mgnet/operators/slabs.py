@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from copy import copy
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -24,6 +24,9 @@ from .entries import NodalOperator, StencilStiffness
 from .interpolation import HatProlongation, NodeProlongation
 from .stiffness import Stiffness
 from .weighted import UNEVEN, WeightedStiffness
+
+if TYPE_CHECKING:
+    from .halos import Wide
 
 __all__ = ["Cuts", "SlabInterpolation", "SlabOperator"]
 
@@ -155,6 +158,7 @@ class SlabOperator:
     def __init__(self, local: Operator, entire: Box, cuts: Cuts) -> None:
         self.local, self.entire, self.cuts = local, entire, cuts
         self.gaps = local.gaps
+        self.wide: Wide | None = None
 
     @classmethod
     def of(cls, local: Operator, entire: Box, cuts: Cuts) -> SlabOperator:
@@ -187,6 +191,8 @@ class SlabOperator:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Apply the operator to values at the unknowns of this slab, shape ``(N, 1, *unknowns)``."""
+        if self.wide:
+            return self.wide(x)
         return self.cuts.assemble(self.local(x))  # eq: slabs
 
     def residual(self, x: Tensor, b: Tensor) -> Tensor:
@@ -288,7 +294,7 @@ class SlabOperator:
             local, P = self.local.coarsened(chosen)
             return SlabOperator(local, self.entire.coarse(chosen), cuts), P
         assert isinstance(self.local, NodalOperator)
-        P = NodeProlongation(self.local, chosen, _Rows(self.local, self.cuts))
+        P = NodeProlongation(self.local, chosen, self._rows())
         coarse = self.local.product(P)  # eq: slab-product
         coarse._singular, coarse._hold = self.singular, self.hold
         entire = self.entire.coarse(chosen)
@@ -299,14 +305,20 @@ class SlabOperator:
         found.__dict__["singular"] = self.singular
         return found, P
 
+    def _rows(self) -> _Rows:
+        """Give its whole rows: those that are there, or what neighbours add to those of the cells."""
+        if self.wide:
+            return _Rows(self.box, *self.wide.rows())
+        local: Any = self.local
+        frame = _framed(local.frame.clone(), self.box, self.cuts)
+        return _Rows(self.box, frame, _assembled_sums(local.sums, self.cuts))
+
 
 class _Rows:
     """Whole rows of an operator at the nodes of a slab, those on cuts included."""
 
-    def __init__(self, local: NodalOperator, cuts: Cuts) -> None:
-        self.box = local.box
-        self.frame = _framed(local.frame.clone(), self.box, cuts)
-        self.sums = _assembled_sums(local.sums, cuts)
+    def __init__(self, box: Box, frame: Tensor, sums: Tensor | None) -> None:
+        self.box, self.frame, self.sums = box, frame, sums
 
     def joined(self, field: Tensor) -> Tensor:
         """Add up what the two nodes of joined ends have, for both."""
