@@ -247,10 +247,10 @@ def messages(plan: Plan) -> Iterator[Row]:
 def rule() -> dict[str, int]:
     """Return the rule by which grids are shared, as the package has it."""
     try:
-        from mgnet.multigrid import slabs
+        from mgnet.multigrid import halos, slabs
     except ImportError:
         return {}
-    return {"least": slabs.SHARE, "small": slabs.WHOLE}
+    return {"least": slabs.SHARE, "small": slabs.WHOLE, "thick": halos.width_for((2, 2)) + slabs.APART}
 
 
 # On paper

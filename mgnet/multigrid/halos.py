@@ -1,4 +1,4 @@
-"""A cycle's passes over a slab with a halo: one message on the way down and one on the way up, not one a sweep."""
+"""A cycle's passes over a slab with a halo: a message on the way down and one on the way up."""
 
 from __future__ import annotations
 

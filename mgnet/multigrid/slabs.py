@@ -15,7 +15,7 @@ from ..operators import frames
 from ..operators.boxes import Box
 from ..operators.contract import Interpolation, Map, Operator
 from ..operators.entries import StencilStiffness
-from ..operators.halos import Halo, Kind, Wide, widened
+from ..operators.halos import Halo, Wide, widened
 from ..operators.slabs import Cuts, SlabInterpolation, SlabOperator
 from ..operators.smoothers import SMOOTHERS
 from ..operators.stiffness import Stiffness
@@ -244,6 +244,7 @@ def build_slab_levels(A: SlabOperator, edges: Sequence[int], options: Options) -
         )
         if wide:
             level.slab = halos.passes(wide, coarse, transfers)
+            A.settle()
         else:
             level.P, level.R = transfers, transfers.T
             level.lift = lift and (lift if goes_on else _Lift(lift, transfers))
@@ -272,7 +273,7 @@ class _Halos:
 
     def __init__(self, A: SlabOperator, options: Options) -> None:
         self.sweeps, self.width = options.sweeps, width_for(options.sweeps)
-        self.kind = Kind(A.local, A.cuts)
+        self.kind = A.kind
         self.halos: dict[SlabOperator, Halo] = {}
 
     def of(self, A: SlabOperator) -> Halo:

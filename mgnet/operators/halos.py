@@ -13,16 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import frames, loops
+from . import frames
 from .boxes import Box
 from .cells import CellStiffness
 from .contract import Operator
 from .entries import NodalOperator, StencilStiffness
 from .fused import Fused
-from .slabs import Cuts
+from .slabs import Cuts, Kind, SlabOperator
 from .stiffness import Stiffness
 
-__all__ = ["Halo", "Kind", "Wide", "widened"]
+__all__ = ["Halo", "Wide", "missing", "widened"]
 
 
 class Halo:
@@ -56,7 +56,7 @@ class Halo:
         return known
 
     def keep(self, name: str, x: Tensor) -> Tensor:
-        """Let vectors with a halo be known, so that those without, which are views of them, are not copied."""
+        """Make vectors with a halo known, so that those without, which are views of them, are not copied."""
         self._rooms[name] = x
         return x
 
@@ -70,16 +70,34 @@ class Halo:
         Those further out are of no use. What is no part of memory of this halo is copied to where it has
         room by a name.
         """
-        wide = next((room for room in self._rooms.values() if _same(self.own(room), x)), None)
-        if wide is None:
-            wide = self.room(name, len(x))
-            self.own(wide).copy_(x)
-        place, size = self.cuts.place, self.planes
+        wide, place, size = self.home(x, name), self.cuts.place, self.planes
         # What is on a cut both have.
         got = self.cuts.swapped(x.narrow(place, 1, planes), x.narrow(place, size - 1 - planes, planes))
         for at, given in zip((self.before - planes, self.before + size), got, strict=True):
             if given is not None:
                 wide.narrow(place, at, planes).copy_(given)
+        return wide
+
+    def home(self, x: Tensor, name: str) -> Tensor:
+        """Return the same without asking for any."""
+        wide = next((room for room in self._rooms.values() if _same(self.own(room), x)), None)
+        if wide is None:
+            wide = self.room(name, len(x))
+            self.own(wide).copy_(x)
+        return wide
+
+    def agreed(self, x: Tensor, name: str) -> Tensor:
+        """Return vectors with a plane of the halo; those on cuts become the mean of what both slabs have."""
+        place, size = self.cuts.place, self.planes
+        ends = x.narrow(place, 0, 2), x.narrow(place, size - 2, 2)
+        got = self.cuts.swapped(*ends)
+        for end, given, at in zip(ends, got, (0, 1), strict=True):
+            if given is not None:
+                end.narrow(place, at, 1).add_(given.narrow(place, 1 - at, 1)).mul_(0.5)
+        wide = self.home(x, name)
+        for given, at, to in zip(got, (0, 1), (self.before - 1, self.before + size), strict=True):
+            if given is not None:
+                wide.narrow(place, to, 1).copy_(given.narrow(place, at, 1))
         return wide
 
     def narrowed(self, x: Tensor, width: int) -> Tensor:
@@ -118,10 +136,43 @@ class Wide:
         assert A.passes is not None  # or slabs would not have agreed
         self.passes: Fused = A.passes
         self.passes.within = halo.before, halo.before + halo.planes
+        # What two slabs have counts once.
+        self.passes.counted = halo.before + halo.cuts.low, halo.before + halo.planes
 
     def __call__(self, x: Tensor) -> Tensor:
         """Apply the operator to values at the unknowns of the slab, ``(N, 1, *unknowns)``."""
         return self.halo.own(self.passes(self.halo.around(x, "applied", 1)))
+
+    def room(self, name: str, batch: int) -> tuple[Tensor, Tensor]:
+        """Return memory that was used before for the same, with a halo and without; see ``Fused.room``."""
+        wide = self.halo.room(name, batch)
+        own = self.halo.own(wide)
+        return wide, own if own.is_contiguous() else torch.empty_like(own)
+
+    def energies(self, z: Tensor, r: Tensor, e: Tensor | None) -> Tensor:
+        """Return products and energies over all slabs, see ``Fused.energies``; on cuts z becomes the same."""
+        z, r = self.halo.agreed(z, "z"), self.halo.home(r, "residual")
+        given = None if e is None else self.halo.home(e, "direction")
+        return self.halo.cuts.summed(self.passes.energies(z, r, given))
+
+    def combine(
+        self, lengths: tuple[Tensor, Tensor], gains: Tensor, z: Tensor, first: bool, u: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Make the next direction, and add it to u; of all slabs are the largest; see ``Fused.combine``."""
+        e, *own = self.passes.combine(lengths, gains, self.halo.home(z, "z"), first, u)
+        of_e, of_u = self.halo.cuts.largest(torch.stack(own))
+        return self.halo.own(self.halo.keep("direction", e)), of_e, of_u
+
+    def own(self, local: Operator) -> Operator:
+        """Return the operator of a slab in the memory of this one; entries on cuts are those of whole rows."""
+        begin, cells, A = self.halo.before, local.box.cells[0], self.A
+        if isinstance(local, CellStiffness):
+            return CellStiffness(local.box, A.a.narrow(0, begin, cells), local.reaction)  # type: ignore[attr-defined]
+        assert isinstance(local, StencilStiffness)
+        frame = A.frame.narrow(1, begin, cells + 3)
+        return StencilStiffness.framed(
+            local.box, frame, local.singular, local.hold, local.sums, local.gaps, local.uneven
+        )
 
     def rows(self) -> tuple[Tensor, Tensor | None]:
         """Return the whole rows at the nodes of the slab, as entries and as their sums."""
@@ -135,26 +186,6 @@ class Wide:
 
 def _same(x: Tensor, y: Tensor) -> bool:
     return x.data_ptr() == y.data_ptr() and x.shape == y.shape and x.stride() == y.stride()
-
-
-class Kind:
-    """What slabs agree on before they widen an operator: its kind, and whether c or Robin's alpha add to it.
-
-    Parameters
-    ----------
-    local : Operator
-        That of the cells of this slab.
-    cuts : Cuts
-        The neighbours.
-    """
-
-    def __init__(self, local: Operator, cuts: Cuts) -> None:
-        kinds = (Stiffness, CellStiffness, NodalOperator)
-        kind = next((float(i) for i, each in enumerate(kinds) if isinstance(local, each)), -1.0)
-        reaction = getattr(local, "reaction", None)
-        found = reaction is not None, bool(reaction and reaction.pairs), not loops.apply_to(*local.numbers) or kind < 0
-        high, low, self.reacts, self.ties, unable = cuts.most(kind, -kind, *map(float, found))
-        self.same = high == -low and not unable
 
 
 def widened(local: Operator, halo: Halo, kind: Kind) -> Operator:
@@ -204,3 +235,26 @@ def _entries(A: StencilStiffness, halo: Halo) -> StencilStiffness:
             sums = A.sums.new_zeros(shape)
             halo.nodes(A.sums, sums, 0)
     return StencilStiffness.framed(halo.box, frame, A.singular, A.hold, sums, A.gaps, A.uneven)
+
+
+def missing(A: SlabOperator, x: Tensor, b: Tensor, factors: Tensor, out: Tensor) -> Tensor:
+    """Write (b − A x) times a factor of each row, in any precision, and return its norm, shape (batch,).
+
+    All is that of a slab; each adds up what both have on cuts before it is rounded. The passes are those of
+    its own cells.
+    """
+    passes, cuts, place = A.local.passes, A.cuts, A.cuts.place
+    assert passes is not None
+    last, one = x.shape[place] - 1, torch.ones_like(factors)
+    ends = [torch.empty_like(b.narrow(place, at, 1)) for at in (0, last)]
+    for at, end in zip((0, last), ends, strict=True):
+        passes.missing(x, b, one, end, (at, at + 1))
+    got = cuts.swapped(*ends)
+    sums = passes.missing(x, b, factors, out, (int(cuts.low), last + 1 - int(cuts.high)))
+    for at, end, other in zip((0, last), ends, got, strict=True):
+        if other is not None:
+            # Both have counted the load; the sum is the same on both sides to the last bit.
+            whole = (end + other - b.narrow(place, at, 1)) * factors.reshape(-1, *[1] * (b.ndim - 1))
+            out.narrow(place, at, 1).copy_(whole)
+            sums += whole.double().square().flatten(1).sum(1) if at else 0.0
+    return cuts.summed(sums).sqrt()

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from copy import copy
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..core.processes import Processes
-from . import frames
+from . import frames, loops
 from .boxes import Box
 from .cells import CellStiffness
 from .contract import Interpolation, Map, Operator, lost_in_entries, residual
@@ -28,7 +28,7 @@ from .weighted import UNEVEN, WeightedStiffness
 if TYPE_CHECKING:
     from .halos import Wide
 
-__all__ = ["Cuts", "SlabInterpolation", "SlabOperator"]
+__all__ = ["Cuts", "Kind", "SlabInterpolation", "SlabOperator"]
 
 
 class Cuts:
@@ -138,6 +138,28 @@ class Cuts:
         return self.processes.stacked(x.to(self.wire or x.device)).to(x.device)
 
 
+class Kind(NamedTuple):
+    """What slabs have agreed on: whether compiled loops have operators of one kind in all of them.
+
+    ``reacts`` says whether c or Robin's alpha add entries in any, and ``ties`` whether to neighbours too.
+    """
+
+    same: bool
+    reacts: bool
+    ties: bool
+
+    @classmethod
+    def of(cls, local: Operator, cuts: Cuts) -> Kind:
+        """Ask all."""
+        kinds = (Stiffness, CellStiffness, NodalOperator)
+        kind = next((float(i) for i, each in enumerate(kinds) if isinstance(local, each)), -1.0)
+        reaction = getattr(local, "reaction", None)
+        unable = kind < 0 or not loops.apply_to(*local.numbers)
+        found = map(float, (unable, reaction is not None, bool(reaction and reaction.pairs)))
+        high, low, unable, reacts, ties = cuts.most(kind, -kind, *found)
+        return cls(high == -low and not unable, bool(reacts), bool(ties))
+
+
 class SlabOperator:
     """An operator V → V′ of a box of which each process has a slab: what cycles and smoothers ask of one.
 
@@ -180,6 +202,16 @@ class SlabOperator:
         return self.local.box
 
     @property
+    def passes(self) -> Wide | None:
+        """The operator as compiled loops have it, where slabs have a halo."""
+        return self.wide
+
+    @cached_property
+    def kind(self) -> Kind:
+        """What all slabs agree on, of their operators."""
+        return Kind.of(self.local, self.cuts)
+
+    @property
     def like(self) -> dict[str, Any]:
         """Precision and device, as keywords."""
         return self.local.like
@@ -197,6 +229,8 @@ class SlabOperator:
 
     def residual(self, x: Tensor, b: Tensor) -> Tensor:
         """Return b − A x, in memory of its own."""
+        if self.wide:
+            return b - self(x)
         return self.cuts.assemble(residual(self.local, x, b), twice=b)
 
     def part_of_residual(self, x: Tensor, b: Tensor) -> Tensor:
@@ -277,6 +311,7 @@ class SlabOperator:
         found = SlabOperator(local, self.entire, self.cuts)
         # What is known of all slabs needs no second message.
         found.__dict__.update(singular=self.singular, smooth=self.smooth)
+        found.__dict__["kind"] = self.kind
         found.__dict__["_diagonal"] = (factor * self.diagonal()).to(dtype)
         return found
 
@@ -304,6 +339,11 @@ class SlabOperator:
         found = SlabOperator(coarse, entire, cuts)
         found.__dict__["singular"] = self.singular
         return found, P
+
+    def settle(self) -> None:
+        """Let the numbers of a slab be a view of those that it has with a halo, once coarser grids are made."""
+        if self.wide and isinstance(self.local, StencilStiffness | CellStiffness):
+            self.local = self.wide.own(self.local)
 
     def _rows(self) -> _Rows:
         """Give its whole rows: those that are there, or what neighbours add to those of the cells."""
