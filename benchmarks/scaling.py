@@ -57,7 +57,7 @@ class Plan:
 
 
 FULL = Plan()
-QUICK = Plan(line=2**10, plane=128, space=32, large=2**12, images=128, repeats=1, ranks=(1, 2))
+QUICK = Plan(line=2**10, plane=256, space=48, large=2**12, images=128, repeats=1, ranks=(1, 2))
 
 
 # What every process does

@@ -17,15 +17,14 @@ from mgnet.poisson.parts import even_bounds, matched_bounds
 
 NUMBERS = 17  # of the first message: what is solved and, of a line, a cell and the loads of its ends
 SINGLE, DOUBLE = 4, 8  # bytes: cycles compute in float32, conjugate gradients in float64
-# Planes of an exchange on a grid where slabs have a halo: of the load, before a V(2,2) cycle's way down; of the
-# correction, before its way up, and of the first guess that full multigrid interpolates; on the finest grid, in
-# each iteration, of what is made the same on cuts; of a load that is restricted; and of the diagonal, which the
-# finest grid has in float64.
-LOAD, CORRECTION, GUESSED, SAME, RESTRICTED, DIAGONAL = 3, 1, 3, 2, 1, 1
+# Planes of an exchange on a grid where slabs have a halo: of the load, before a V(2,2) cycle's way down; of
+# the correction, before its way up, and of the first guess that full multigrid interpolates; and on the
+# finest grid, in each iteration, of what is made the same on cuts.
+LOAD, CORRECTION, GUESSED, SAME = 3, 1, 3, 2
 # Where slabs are too thin for it, exchanges of one plane: in a cycle that begins at zero, so that its first
 # sweep needs none; one more where it begins at a guess; and on the finest grid two more in each iteration.
 SWEEPS, GUESS, AGREED = 3, 1, 2
-WIDE = 3  # exchanges in float64 besides the diagonal and one in each iteration
+WIDE = 3  # exchanges in float64 besides one in each iteration
 ITERATION_SUMS = (32, 16, 8)  # bytes of each all_reduce of an iteration
 KINDS_SUM = 40  # of that in which processes agree on what they can do
 OTHER_SUMS = 8  # all_reduce of one number besides, and one more for each grid
@@ -82,7 +81,7 @@ class Boxes:
     visit: float
     rest: float
     iterations: int
-    least: int = 2**12
+    least: int = 2**14
     small: int = 2**15
     thick: int = 9
 
@@ -131,13 +130,12 @@ class Boxes:
         """Return how often a process gives so many planes to a neighbour on a shared grid, in a solve."""
         visits, found = self.visits(depth), Counter[int]()
         if self.wide(depth, ranks):
-            found += {LOAD: visits, RESTRICTED: 1}
+            found += {LOAD: visits}
         else:
             found[1] += SWEEPS * visits + GUESS
         if depth == 0:
             found += {SAME: self.iterations} if self.wide(0, ranks) else {1: AGREED * self.iterations}
             return found
-        found[DIAGONAL] += 1
         # Visits from the finer grid are all but one; full multigrid restricts the load once.
         above = {CORRECTION: visits - 1, GUESSED: 1} if self.wide(depth - 1, ranks) else {1: visits}
         return found + Counter(above)
@@ -158,7 +156,7 @@ class Boxes:
             size = 2 * SINGLE * unknowns(cells[1:])
             for planes, times in self.exchanges(depth, ranks).items():
                 parts["planes"] += times * network.seconds(planes * size)
-        planes = self.iterations + WIDE + DIAGONAL
+        planes = self.iterations + WIDE
         parts["planes"] += planes * network.seconds(2 * DOUBLE * unknowns(self.cells[1:]))
         sums = len(ITERATION_SUMS) * self.iterations + OTHER_SUMS + shared + self.pairs + 1
         parts["sums"] = sums * summing(DOUBLE, ranks, network)
@@ -223,7 +221,7 @@ class _Replay:
             self.clocks.planes(f"grid {depth}", count * SINGLE * unknowns(self.box.grids()[depth][1:]))
 
     def agree(self) -> None:
-        """Make values on cuts the same, and give neighbours what they need for an image under the operator."""
+        """Make values on cuts the same, and give neighbours what they apply the operator to."""
         for count in [SAME] if self.wide(0) else [1] * AGREED:
             self.planes(0, count)
 
@@ -242,16 +240,13 @@ class _Replay:
         self.clocks.work([self.box.visit * work] * len(self.clocks.times))
 
     def set_up(self) -> None:
-        """Make the diagonals, bound their eigenvalues, and restrict the load to where all solve."""
+        """Agree on what to do, bound eigenvalues, and restrict the load to where all solve."""
         shared = len(self.edges) - 1
-        self.clocks.planes("double", DOUBLE * unknowns(self.box.cells[1:]))
-        self.clocks.sum("set-up", DOUBLE)
         self.clocks.sum("set-up", KINDS_SUM)
-        for depth in range(1, shared):
-            self.planes(depth)
+        for _ in range(shared):
             self.clocks.sum("set-up", DOUBLE)
         for depth in range(shared):
-            self.planes(depth, RESTRICTED) if self.wide(depth) else self.planes(depth + 1)
+            self.planes(depth, LOAD) if self.wide(depth) else self.planes(depth + 1)
         self.gather()
         self.coarse()
 
@@ -266,9 +261,10 @@ class _Replay:
         for depth in range(start, shared):
             begun = guess and depth == start
             if self.wide(depth):
-                self.planes(depth, LOAD)
-                if begun:
+                if begun:  # the load has come with the one that was restricted
                     self.planes(depth + 1, GUESSED)
+                else:
+                    self.planes(depth, LOAD)
                 self.sweeps(depth)
                 continue
             self.sweeps(depth)

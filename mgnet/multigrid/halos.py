@@ -81,19 +81,24 @@ class WidePasses:
         chosen = box.coarsening()
         if not isinstance(wide.A, Stiffness):
             self.passes.P = NodeProlongation(wide.A, chosen)
-        self.step = 2 if chosen[0] else 1
+        self.step, self.before = 2 if chosen[0] else 1, sweeps[0]
         self.passes.margin = self.margin = margin_for(sweeps)
         # Of the coarse grid: planes of the halo, and where what this slab has of it lies among them.
         self.width = self.halo.width // self.step
         self.begin, self.planes = self.width * self.halo.cuts.low, self.halo.own_box.coarse(chosen).shape[0]
+        # The last load with a halo, and one that was restricted and is smoothed for next.
         self.b: Tensor | None = None
+        self.restricted: Tensor | None = None
 
     def descend(
         self, b: Tensor, x: Tensor | None, weights: Sequence[float], coarse: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Smooth by one sweep for each weight, and restrict the residual; see ``Fused.descend``."""
         planes = self.margin + len(weights)
-        self.b = self.halo.around(b, "load", planes - 1)
+        if b is not self.restricted:
+            self.b = self.halo.around(b, "load", planes - 1)
+        assert self.b is not None
+        self.restricted = None
         if x is not None:
             x = self.halo.around(x, "guess", planes)
         if coarse is not None:
@@ -109,8 +114,9 @@ class WidePasses:
         return self.halo.own(self.halo.keep("up", self.passes.ascend(wide, e, self.b, weights)))
 
     def restrict(self, b: Tensor) -> Tensor:
-        """Restrict loads."""
-        return self._collected(self.passes.restrict(self.halo.around(b, "load", 1)))
+        """Restrict loads, as full multigrid does before it comes back to them."""
+        self.b, self.restricted = self.halo.around(b, "load", self.margin + self.before - 1), b
+        return self._collected(self.passes.restrict(self.b))
 
     def _collected(self, load: Tensor) -> Tensor:
         return self.collect(load.narrow(self.halo.cuts.place, self.begin, self.planes))

@@ -27,7 +27,7 @@ __all__ = ["SHARE", "WHOLE", "are_few", "build_slab_levels", "stays"]
 
 # Unknowns of a process below which the grid is gathered: a message takes as long as the work for as many.
 # Of so many processes that this would be much for each of them, the unknowns of all.
-SHARE, WHOLE = 2**12, 2**15
+SHARE, WHOLE = 2**14, 2**15
 # How many more planes a slab has than a halo: three cells at the end of a box may be one of the coarse grid.
 APART = 3
 
@@ -229,8 +229,8 @@ def build_slab_levels(A: SlabOperator, edges: Sequence[int], options: Options) -
     wild, edges = is_wild(A), list(edges)  # type: ignore[arg-type]
     halos = _Halos(A, options)
     while True:
+        wide = halos.widened(A, edges)
         level = SlabLevel(A, A.entire.cells, A.entire.shape, smoother_of(A, options))  # type: ignore[arg-type]
-        wide = halos.widened(A, edges, level.smoother)
         chosen = A.entire.coarsening()
         cuts = A.cuts.named(f"grid {len(levels) + 1}")
         lift = A.cubic(chosen)
@@ -272,7 +272,7 @@ class _Halos:
     """
 
     def __init__(self, A: SlabOperator, options: Options) -> None:
-        self.sweeps, self.width = options.sweeps, width_for(options.sweeps)
+        self.options, self.width = options, width_for(options.sweeps)
         self.kind = A.kind
         self.halos: dict[SlabOperator, Halo] = {}
 
@@ -282,12 +282,13 @@ class _Halos:
             self.halos[A] = Halo(A.cuts, A.box, self.width, A.like)
         return self.halos[A]
 
-    def widened(self, A: SlabOperator, edges: Sequence[int], smoother: Any) -> Wide | None:
+    def widened(self, A: SlabOperator, edges: Sequence[int]) -> Wide | None:
         """Give an operator its halo, where slabs are thick enough, and there are passes for what it is."""
         thin = min(b - a for a, b in pairwise(edges)) < self.width + APART
         joined = [axis for axis in A.entire.axes if axis.periodic]
         # In a ring the last cells, which may be others, would lie in the middle of a halo.
         odd = any(axis.cells == 1 for axis in joined) or (A.cuts.ring and not joined[0].even)
+        smoother = SMOOTHERS[self.options.smoother_for(A)]  # type: ignore[arg-type]
         if thin or odd or not (self.kind.same and hasattr(smoother, "weights")):
             return None
         A.wide = Wide(widened(A.local, self.of(A), self.kind), self.of(A))
@@ -296,8 +297,8 @@ class _Halos:
     def passes(self, wide: Wide, coarse: SlabOperator, transfers: SlabInterpolation) -> WidePasses:
         """Return the passes of a grid, to and from the next coarser one."""
         if isinstance(transfers, Gathered):
-            return WidePasses(wide, self.sweeps, transfers.around, transfers.gathered)
-        return WidePasses(wide, self.sweeps, SharedBeyond(self.of(coarse)), lambda load: load)
+            return WidePasses(wide, self.options.sweeps, transfers.around, transfers.gathered)
+        return WidePasses(wide, self.options.sweeps, SharedBeyond(self.of(coarse)), lambda load: load)
 
 
 class _Lift:

@@ -46,18 +46,19 @@ class Halo:
         first, *others = box.axes
         self.planes, self.own_box = first.unknowns, box
         self.box = Box([replace(first, cells=first.cells + self.before + self.behind), *others])
-        self._rooms: dict[str, Tensor] = {}
+        self._rooms: dict[str, tuple[Tensor, Tensor]] = {}  # with a halo, and a view without
 
     def room(self, name: str, batch: int) -> Tensor:
         """Return memory that was used before for the same, ``(N, 1, *unknowns)`` with those of the halo."""
         known = self._rooms.get(name)
-        if known is None or len(known) != batch:
-            known = self.keep(name, torch.zeros((batch, 1, *self.box.shape), **self.like))
-        return known
+        if known is not None and len(known[0]) == batch:
+            return known[0]
+        return self.keep(name, torch.zeros((batch, 1, *self.box.shape), **self.like))
 
     def keep(self, name: str, x: Tensor) -> Tensor:
         """Make vectors with a halo known, so that those without, which are views of them, are not copied."""
-        self._rooms[name] = x
+        if name not in self._rooms or self._rooms[name][0] is not x:
+            self._rooms[name] = x, self.own(x)
         return x
 
     def own(self, x: Tensor) -> Tensor:
@@ -80,7 +81,7 @@ class Halo:
 
     def home(self, x: Tensor, name: str) -> Tensor:
         """Return the same without asking for any."""
-        wide = next((room for room in self._rooms.values() if _same(self.own(room), x)), None)
+        wide = next((room for room, own in self._rooms.values() if _same(own, x)), None)
         if wide is None:
             wide = self.room(name, len(x))
             self.own(wide).copy_(x)
@@ -143,6 +144,11 @@ class Wide:
         """Apply the operator to values at the unknowns of the slab, ``(N, 1, *unknowns)``."""
         return self.halo.own(self.passes(self.halo.around(x, "applied", 1)))
 
+    def diagonal(self) -> Tensor:
+        """Return the diagonal at the unknowns of the slab, shape ``(*unknowns)``."""
+        halo = self.halo
+        return self.A.diagonal().expand(halo.box.shape).narrow(0, halo.before, halo.planes)
+
     def room(self, name: str, batch: int) -> tuple[Tensor, Tensor]:
         """Return memory that was used before for the same, with a halo and without; see ``Fused.room``."""
         wide = self.halo.room(name, batch)
@@ -164,7 +170,7 @@ class Wide:
         return self.halo.own(self.halo.keep("direction", e)), of_e, of_u
 
     def own(self, local: Operator) -> Operator:
-        """Return the operator of a slab in the memory of this one; entries on cuts are those of whole rows."""
+        """Return the operator of a slab in the memory of this one, with whole rows on cuts."""
         begin, cells, A = self.halo.before, local.box.cells[0], self.A
         if isinstance(local, CellStiffness):
             return CellStiffness(local.box, A.a.narrow(0, begin, cells), local.reaction)  # type: ignore[attr-defined]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import copy
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -156,8 +157,8 @@ class Kind(NamedTuple):
         reaction = getattr(local, "reaction", None)
         unable = kind < 0 or not loops.apply_to(*local.numbers)
         found = map(float, (unable, reaction is not None, bool(reaction and reaction.pairs)))
-        high, low, unable, reacts, ties = cuts.most(kind, -kind, *found)
-        return cls(high == -low and not unable, bool(reacts), bool(ties))
+        high, low, *said = cuts.most(kind, -kind, *found)
+        return cls(high == -low and not said[0], bool(said[1]), bool(said[2]))
 
 
 class SlabOperator:
@@ -181,6 +182,7 @@ class SlabOperator:
         self.local, self.entire, self.cuts = local, entire, cuts
         self.gaps = local.gaps
         self.wide: Wide | None = None
+        self.multiple: tuple[SlabOperator, float] | None = None
 
     @classmethod
     def of(cls, local: Operator, entire: Box, cuts: Cuts) -> SlabOperator:
@@ -246,12 +248,29 @@ class SlabOperator:
         return x
 
     def diagonal(self) -> Tensor:
-        """Return the diagonal at the unknowns of this slab, shape ``(*unknowns)``."""
+        """Return the diagonal at the unknowns of this slab; see ``Operator.diagonal``."""
         return self._diagonal
 
     @cached_property
     def _diagonal(self) -> Tensor:
+        if self.multiple is not None:
+            of, factor = self.multiple  # which needs no second message
+            return (factor * of.diagonal()).to(self.like["dtype"])
+        if isinstance(self.local, Stiffness) and not (self.cuts.ring and self.entire.axes[0].last):
+            form = self.local.form
+            found = torch.from_numpy(self._beyond.diagonal(form.a, form.c, form.lumped))
+            return found.to(**self.like)
+        if self.wide:
+            return self.wide.diagonal()
         return self.cuts.assemble(self.local.diagonal().expand(self.box.shape).clone())
+
+    @property
+    def _beyond(self) -> Box:
+        """The cells of the slab and one more beyond each cut, where zero is given: so rows are whole."""
+        first, *others = self.box.axes
+        cut = self.cuts.low, self.cuts.high
+        low, high = ("dirichlet" if at else end for end, at in zip(first.ends, cut, strict=True))
+        return Box([replace(first, cells=first.cells + sum(cut), ends=(low, high)), *others])
 
     def total(self, x: Tensor) -> Tensor:
         """Return the sum over all unknowns of each row, shape ``(..., 1, ..., 1)``."""
@@ -303,16 +322,16 @@ class SlabOperator:
         """Whether constants are mapped to zero, or to so little that entries may lose it to rounding."""
         if self.singular or self.hold == float("inf"):
             return self.singular
-        return lost_in_entries(self.hold, self.total(self.diagonal()), self.like["dtype"])
+        diagonal = self.diagonal().expand(self.box.shape)
+        return lost_in_entries(self.hold, self.total(diagonal), self.like["dtype"])
 
     def scaled(self, factor: float, dtype: torch.dtype) -> SlabOperator:
         """Return a multiple of the operator in another precision."""
         local = self.local.scaled(factor, dtype)
         found = SlabOperator(local, self.entire, self.cuts)
         # What is known of all slabs needs no second message.
-        found.__dict__.update(singular=self.singular, smooth=self.smooth)
-        found.__dict__["kind"] = self.kind
-        found.__dict__["_diagonal"] = (factor * self.diagonal()).to(dtype)
+        found.__dict__.update(singular=self.singular, smooth=self.smooth, kind=self.kind)
+        found.multiple = self, factor
         return found
 
     def cubic(self, chosen: Sequence[bool]) -> Map | None:
@@ -326,7 +345,13 @@ class SlabOperator:
         product each slab has a part again.
         """
         if isinstance(self.local, Stiffness):
-            local, P = self.local.coarsened(chosen)
+            local, form = self.local, self.local.form
+            if self.wide:  # whose passes know the hats
+                P: Interpolation = HatProlongation(self.box, chosen, **self.like)
+                how: Any = {"robin": form.robin, "lumped": form.lumped, **self.like}
+                local = Stiffness.of(self.box.coarse(chosen), form.a, form.c, **how)
+            else:
+                local, P = local.coarsened(chosen)
             return SlabOperator(local, self.entire.coarse(chosen), cuts), P
         assert isinstance(self.local, NodalOperator)
         P = NodeProlongation(self.local, chosen, self._rows())
@@ -341,7 +366,7 @@ class SlabOperator:
         return found, P
 
     def settle(self) -> None:
-        """Let the numbers of a slab be a view of those that it has with a halo, once coarser grids are made."""
+        """Let the numbers of a slab be a view of those with a halo, once coarser grids are made."""
         if self.wide and isinstance(self.local, StencilStiffness | CellStiffness):
             self.local = self.wide.own(self.local)
 
