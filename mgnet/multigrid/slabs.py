@@ -14,9 +14,10 @@ from torch import Tensor
 from ..operators import frames
 from ..operators.boxes import Box
 from ..operators.contract import Interpolation, Map, Operator
+from ..operators.cuts import Cuts
 from ..operators.entries import StencilStiffness
 from ..operators.halos import Halo, Wide, widened
-from ..operators.slabs import Cuts, SlabInterpolation, SlabOperator
+from ..operators.slabs import SlabInterpolation, SlabOperator
 from ..operators.smoothers import SMOOTHERS
 from ..operators.stiffness import Stiffness
 from .cycles import Level

@@ -236,15 +236,7 @@ class Fused:
         sums = self._apply(x, self._array(b), gains, y, planes, begin)
         return torch.from_numpy(sums[:, planes[0] - begin : planes[1] - begin].sum(-1))
 
-    def _apply(
-        self,
-        x: Tensor,
-        b: Any,
-        gains: Any,
-        y: np.ndarray,
-        planes: tuple[int, int] | None = None,
-        begin: int = 0,
-    ) -> np.ndarray:
+    def _apply(self, x: Tensor, b: Any, gains: Any, y: np.ndarray, planes: Any = None, begin: int = 0) -> Any:
         from ..kernels.passes import apply
 
         sums = np.empty(y.shape[:2])

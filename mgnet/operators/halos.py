@@ -17,9 +17,10 @@ from . import frames
 from .boxes import Box
 from .cells import CellStiffness
 from .contract import Operator
+from .cuts import Cuts
 from .entries import NodalOperator, StencilStiffness
 from .fused import Fused
-from .slabs import Cuts, Kind, SlabOperator
+from .slabs import Kind, SlabOperator
 from .stiffness import Stiffness
 
 __all__ = ["Halo", "Wide", "missing", "widened"]

@@ -14,8 +14,8 @@ from mgnet.multigrid import slabs
 from mgnet.multigrid.cycles import cycle, full_multigrid
 from mgnet.multigrid.halos import WidePasses
 from mgnet.multigrid.levels import Options, build_levels
+from mgnet.operators.cuts import Cuts
 from mgnet.operators.halos import Halo
-from mgnet.operators.slabs import Cuts
 from mgnet.poisson import assembly
 from mgnet.poisson.parts import matched_bounds, part
 from mgnet.solver.slabs.cycling import SlabSystem

@@ -11,7 +11,8 @@ from lockstep import in_lockstep
 from random_boxes import as_matrix
 
 import mgnet
-from mgnet.operators.slabs import Cuts, SlabOperator
+from mgnet.operators.cuts import Cuts
+from mgnet.operators.slabs import SlabOperator
 from mgnet.poisson import assembly
 from mgnet.poisson.parts import part
 from mgnet.solver.slabs.cycling import SlabSystem

@@ -17,9 +17,10 @@ from ...multigrid.slabs import build_slab_levels
 from ...operators import loops
 from ...operators.boxes import Box
 from ...operators.contract import Map, Operator
+from ...operators.cuts import Cuts
 from ...operators.fused import Survey
 from ...operators.halos import missing
-from ...operators.slabs import Cuts, SlabOperator, noise
+from ...operators.slabs import SlabOperator, noise
 from ...poisson import assembly
 from ...poisson.constants import Constants
 from ...poisson.problem import Poisson
