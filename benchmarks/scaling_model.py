@@ -158,7 +158,7 @@ class Boxes:
                 parts["planes"] += times * network.seconds(planes * size)
         planes = self.iterations + WIDE
         parts["planes"] += planes * network.seconds(2 * DOUBLE * unknowns(self.cells[1:]))
-        sums = len(ITERATION_SUMS) * self.iterations + OTHER_SUMS + shared + self.pairs + 1
+        sums = len(ITERATION_SUMS) * self.iterations + OTHER_SUMS + shared + self.pairs + 1  # to agree
         parts["sums"] = sums * summing(DOUBLE, ranks, network)
         coarse = grids[shared]
         size = SINGLE * unknowns(coarse[1:]) * (coarse[0] / ranks + 1)
