@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from mgnet.multigrid import slabs
 from mgnet.multigrid.cycles import cycle, full_multigrid
 from mgnet.multigrid.halos import WidePasses
 from mgnet.multigrid.levels import Options, build_levels
+from mgnet.operators import loops
 from mgnet.operators.cuts import Cuts
 from mgnet.operators.halos import Halo
 from mgnet.poisson import assembly
@@ -34,6 +36,7 @@ PROBLEMS: dict[str, tuple[int, dict[str, Any]]] = {
     "c": (3, {"n": (75, 30), "a": RNG.random((75, 30)) + 0.1, "c": RNG.random((76, 31)), "load": "exact"}),
     "c at nodes": (2, {"n": (64, 30), "a": RNG.random((64, 30)) + 0.1, "c": 5.0, "load": "nodal"}),
     "a side": (3, {"n": (72, 30), "a": RNG.random((72, 30)) + 0.1, "boundary": {"left": mgnet.Robin(2.0)}}),
+    "one side": (3, {"n": (72, 30), "boundary": {"left": mgnet.Robin(lambda x, y: 1 + y, 1.0)}}),
     "weights": (2, {"n": (66, 30), "a": (RNG.random((66, 30)) + 0.5, 2.0), "boundary": mgnet.Neumann()}),
     "space": (2, {"n": (40, 12, 10), "a": RNG.random((40, 12, 10)) + 0.1, "dim": 3}),
     "space alike": (2, {"n": (48, 12, 10), "dim": 3, "boundary": {"back": mgnet.Robin(1.0)}}),
@@ -147,3 +150,58 @@ def test_thin_slabs_go_on_sweep_by_sweep() -> None:
 
     for kinds in of_slabs("cells", Options("vcycle", dim=2, sweeps=(2, 6)), work):
         assert kinds == [True, False]
+
+
+@pytest.mark.parametrize("name", ["odd", "cells", "ring", "space", "weights"])
+def test_conjugate_gradients_count_what_two_slabs_have_once(name: str, useless: None) -> None:
+    """Products and energies are those of the whole; a direction is added, on cuts too."""
+    problem, r, z = vectors(name)
+    A = assembly.operator(problem, torch.float64, CPU)
+    u, e = (torch.from_numpy(RNG.random(z.shape)) for _ in range(2))
+    products = [(x * y).flatten(1).sum(1) for x, y in ((r, z), (z, A(z)), (r, e), (e, A(z)))]
+    lengths, gains = (torch.tensor([2.0, 3.0]), torch.tensor([0.5, 0.25])), torch.tensor([1.0, 7.0])
+    along = [x.double().reshape(2, *[1] * (z.ndim - 1)) for x in (*lengths, gains)]
+    direction = along[0] * z + along[1] * (along[0] * e)
+    new = u + along[2] * direction
+
+    def work(levels: Any, here: Any) -> None:
+        passes, known = levels[0].A.passes, [here(x) for x in (z, r, e, u)]
+        found = passes.energies(*known[:3])
+        torch.testing.assert_close(found, torch.stack(products, 1), rtol=1e-10, atol=0)
+        first = passes.combine((lengths[0], 0 * gains), 0 * gains, known[2], True, known[3])[0]
+        torch.testing.assert_close(first, along[0] * known[2], rtol=1e-12, atol=0)
+        made, of_e, of_u = passes.combine(lengths, gains, known[0], False, known[3])
+        close([made, known[3]], [here(direction), here(new)])
+        for size, whole in ((of_e, direction), (of_u, new)):
+            torch.testing.assert_close(size, whole.flatten(1).amax(1), rtol=1e-12, atol=0)
+
+    of_slabs(name, Options("vcycle", dim=problem.dim), work)
+
+
+def kinds_of(name: str, **how: Any) -> list[Any]:
+    options = Options("vcycle", dim=2, **how)
+    return of_slabs(name, options, lambda levels, here: type(getattr(levels[0], "slab", None)))
+
+
+def test_what_keeps_slabs_without_a_halo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All or none: other last cells of a ring, sweeps that are none, and a process without compiled loops."""
+    assert kinds_of("cells") == [WidePasses] * 3
+    monkeypatch.setitem(PROBLEMS, "odd ring", (2, {"n": (67, 24), "periodic": True, "c": 1.0}))
+    assert kinds_of("odd ring") == [slabs.SlabPasses] * 2
+    assert kinds_of("cells", smoother="red-black") == [type(None)] * 3
+    able = loops.apply_to
+
+    def not_all(*tensors: torch.Tensor | None) -> bool:
+        return threading.current_thread() is not lame and able(*tensors)
+
+    lame, known = None, SlabSystem.__init__
+
+    def begun(self: Any, *given: Any, **options: Any) -> None:
+        nonlocal lame
+        if given[2].processes.rank == 1:
+            lame = threading.current_thread()
+        known(self, *given, **options)
+
+    monkeypatch.setattr(SlabSystem, "__init__", begun)
+    monkeypatch.setattr(loops, "apply_to", not_all)
+    assert kinds_of("cells") == [slabs.SlabPasses] * 3

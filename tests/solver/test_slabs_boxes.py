@@ -72,6 +72,7 @@ CASES: dict[str, tuple[int, dict[str, Any]]] = {
         {**BOX, "f": RNG.random((97, 81)), "a": jump, "boundary": Neumann(), "compatible": "project"},
     ),
     "robin": (2, {**BOX, "boundary": {"left": Robin(2.0, 1.0), "top": Robin(lambda x, y: 1 + x, 1.0)}}),
+    "robin on a rank": (3, {**BOX, "boundary": {"left": Robin(lambda x, y: 1 + y, 1.0)}}),
     "hardly held": (2, {**BOX, "boundary": Robin(1e-9), "a": jump}),
     "joined": (3, {**BOX, "f": wave, "periodic": (True, False)}),
     "joined, a": (2, {**BOX, "f": wave, "periodic": True, "a": swapped}),
