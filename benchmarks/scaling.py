@@ -57,7 +57,7 @@ class Plan:
 
 
 FULL = Plan()
-QUICK = Plan(line=2**10, plane=128, space=32, large=2**12, images=128, repeats=1, ranks=(1, 2))
+QUICK = Plan(line=2**10, plane=256, space=48, large=2**12, images=128, repeats=1, ranks=(1, 2))
 
 
 # What every process does
@@ -247,10 +247,10 @@ def messages(plan: Plan) -> Iterator[Row]:
 def rule() -> dict[str, int]:
     """Return the rule by which grids are shared, as the package has it."""
     try:
-        from mgnet.multigrid import slabs
+        from mgnet.multigrid import halos, slabs
     except ImportError:
         return {}
-    return {"least": slabs.SHARE, "small": slabs.WHOLE}
+    return {"least": slabs.SHARE, "small": slabs.WHOLE, "thick": halos.width_for((2, 2)) + slabs.APART}
 
 
 # On paper

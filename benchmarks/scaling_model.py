@@ -17,12 +17,16 @@ from mgnet.poisson.parts import even_bounds, matched_bounds
 
 NUMBERS = 17  # of the first message: what is solved and, of a line, a cell and the loads of its ends
 SINGLE, DOUBLE = 4, 8  # bytes: cycles compute in float32, conjugate gradients in float64
-# Exchanges of a plane on a grid: in a V(2,2) cycle that begins at zero, so that its first sweep needs none;
-# one more where it begins at a guess; on the finest grid more in each iteration, where values on cuts are
-# made the same; and one for the diagonal, which the finest grid has in float64.
-SWEEPS, GUESS, AGREED, DIAGONAL = 3, 1, 2, 1
-WIDE = 3  # exchanges in float64 besides the diagonal and one in each iteration
-ITERATION_SUMS = (16, 16, 8)  # bytes of each all_reduce of an iteration
+# Planes of an exchange on a grid where slabs have a halo: of the load, before a V(2,2) cycle's way down; of
+# the correction, before its way up, and of the first guess that full multigrid interpolates; and on the
+# finest grid, in each iteration, of what is made the same on cuts.
+LOAD, CORRECTION, GUESSED, SAME = 3, 1, 3, 2
+# Where slabs are too thin for it, exchanges of one plane: in a cycle that begins at zero, so that its first
+# sweep needs none; one more where it begins at a guess; and on the finest grid two more in each iteration.
+SWEEPS, GUESS, AGREED = 3, 1, 2
+WIDE = 3  # exchanges in float64 besides one in each iteration
+ITERATION_SUMS = (32, 16, 8)  # bytes of each all_reduce of an iteration
+KINDS_SUM = 40  # of that in which processes agree on what they can do
 OTHER_SUMS = 8  # all_reduce of one number besides, and one more for each grid
 PAIRS = 1  # of two numbers, and one more for each axis
 KINDS = {"plane": "to neighbours", "gather": "to all_gather", "sum": "to all_reduce"}
@@ -69,15 +73,17 @@ class Boxes:
 
     ``visit`` is what an unknown costs each time that a cycle visits its grid, ``rest`` what one of the finest
     grid costs in an iteration besides. Grids are shared while the box has more than ``least`` unknowns for
-    each process, or than ``small`` in all, and all slabs coarsen; those below all solve.
+    each process, or than ``small`` in all, and all slabs coarsen; those below all solve. Slabs of at least
+    ``thick`` layers have a halo.
     """
 
     cells: tuple[int, ...]
     visit: float
     rest: float
     iterations: int
-    least: int = 2**12
+    least: int = 2**14
     small: int = 2**15
+    thick: int = 9
 
     def grids(self) -> list[tuple[int, ...]]:
         """Return the cells of all grids; axes of two cells are not halved."""
@@ -116,12 +122,23 @@ class Boxes:
         work = sum(self.visits(depth) * unknowns(cells) for depth, cells in enumerate(self.grids()))
         return self.visit * work + self.rest * self.iterations * unknowns(self.cells)
 
-    def exchanges(self, depth: int) -> int:
-        """Return how many planes a process gives to a neighbour on a shared grid, in a solve."""
+    def wide(self, depth: int, ranks: int) -> bool:
+        """Say whether slabs of a grid have a halo."""
+        return min(b - a for a, b in pairwise(self.edges(depth, ranks))) >= self.thick
+
+    def exchanges(self, depth: int, ranks: int) -> Counter[int]:
+        """Return how often a process gives so many planes to a neighbour on a shared grid, in a solve."""
+        visits, found = self.visits(depth), Counter[int]()
+        if self.wide(depth, ranks):
+            found += {LOAD: visits}
+        else:
+            found[1] += SWEEPS * visits + GUESS
         if depth == 0:
-            return (SWEEPS + AGREED) * self.iterations + SWEEPS + GUESS
-        # In each visit from a finer grid the restriction gives one; full multigrid restricts the load once.
-        return (SWEEPS + 1) * self.visits(depth) + GUESS + DIAGONAL
+            found += {SAME: self.iterations} if self.wide(0, ranks) else {1: AGREED * self.iterations}
+            return found
+        # Visits from the finer grid are all but one; full multigrid restricts the load once.
+        above = {CORRECTION: visits - 1, GUESSED: 1} if self.wide(depth - 1, ranks) else {1: visits}
+        return found + Counter(above)
 
     def formula(self, ranks: int, network: Network) -> dict[str, float]:
         """Return the seconds of a solve by what they are spent on."""
@@ -136,10 +153,12 @@ class Boxes:
                 parts["coarse"] += work
                 continue
             parts["fine"] += work / ranks
-            parts["planes"] += self.exchanges(depth) * network.seconds(2 * SINGLE * unknowns(cells[1:]))
-        planes = self.iterations + WIDE + DIAGONAL
+            size = 2 * SINGLE * unknowns(cells[1:])
+            for planes, times in self.exchanges(depth, ranks).items():
+                parts["planes"] += times * network.seconds(planes * size)
+        planes = self.iterations + WIDE
         parts["planes"] += planes * network.seconds(2 * DOUBLE * unknowns(self.cells[1:]))
-        sums = len(ITERATION_SUMS) * self.iterations + OTHER_SUMS + shared + self.pairs
+        sums = len(ITERATION_SUMS) * self.iterations + OTHER_SUMS + shared + self.pairs + 1  # to agree
         parts["sums"] = sums * summing(DOUBLE, ranks, network)
         coarse = grids[shared]
         size = SINGLE * unknowns(coarse[1:]) * (coarse[0] / ranks + 1)
@@ -160,7 +179,7 @@ class Boxes:
             replay.cycle(start, guess=True)
         plane = unknowns(self.cells[1:])
         for _ in range(WIDE):
-            clocks.planes("wide", DOUBLE * plane)
+            clocks.planes("double", DOUBLE * plane)
         for _ in range(OTHER_SUMS):
             clocks.sum("sums", DOUBLE)
         for _ in range(self.pairs):
@@ -168,9 +187,8 @@ class Boxes:
         for _ in range(self.iterations):
             replay.cycle(0)
             clocks.work([self.rest * plane * count for count in replay.counts(0)])
-            for _ in range(AGREED):
-                replay.planes(0)
-            clocks.planes("wide", DOUBLE * plane)
+            replay.agree()
+            clocks.planes("double", DOUBLE * plane)
             for size in ITERATION_SUMS:
                 clocks.sum("sums", size)
         return clocks
@@ -194,8 +212,18 @@ class _Replay:
         counts = [high - low for low, high in pairwise(self.edges[depth])]
         return [*counts[:-1], counts[-1] - 1]
 
-    def planes(self, depth: int) -> None:
-        self.clocks.planes(f"grid {depth}", SINGLE * unknowns(self.box.grids()[depth][1:]))
+    def wide(self, depth: int) -> bool:
+        return self.box.wide(depth, len(self.clocks.times))
+
+    def planes(self, depth: int, count: int = 1) -> None:
+        """Exchange so many planes, where processes share the grid."""
+        if depth < len(self.edges) - 1:
+            self.clocks.planes(f"grid {depth}", count * SINGLE * unknowns(self.box.grids()[depth][1:]))
+
+    def agree(self) -> None:
+        """Make values on cuts the same, and give neighbours what they apply the operator to."""
+        for count in [SAME] if self.wide(0) else [1] * AGREED:
+            self.planes(0, count)
 
     def gather(self) -> None:
         """Gather a load; processes send as many planes as the one that has most, both cuts included."""
@@ -212,15 +240,13 @@ class _Replay:
         self.clocks.work([self.box.visit * work] * len(self.clocks.times))
 
     def set_up(self) -> None:
-        """Make the diagonals, bound their eigenvalues, and restrict the load to where all solve."""
+        """Agree on what to do, bound eigenvalues, and restrict the load to where all solve."""
         shared = len(self.edges) - 1
-        self.clocks.planes("wide", DOUBLE * unknowns(self.box.cells[1:]))
-        self.clocks.sum("set-up", DOUBLE)
-        for depth in range(1, shared):
-            self.planes(depth)
+        self.clocks.sum("set-up", KINDS_SUM)
+        for _ in range(shared):
             self.clocks.sum("set-up", DOUBLE)
-        for depth in range(1, shared):
-            self.planes(depth)
+        for depth in range(shared):
+            self.planes(depth, LOAD) if self.wide(depth) else self.planes(depth + 1)
         self.gather()
         self.coarse()
 
@@ -233,15 +259,25 @@ class _Replay:
         """Go down and up from a grid."""
         shared = len(self.edges) - 1
         for depth in range(start, shared):
+            begun = guess and depth == start
+            if self.wide(depth):
+                if begun:  # the load has come with the one that was restricted
+                    self.planes(depth + 1, GUESSED)
+                else:
+                    self.planes(depth, LOAD)
+                self.sweeps(depth)
+                continue
             self.sweeps(depth)
-            for _ in range(1 + (guess and depth == start)):
+            for _ in range(1 + begun):
                 self.planes(depth)
-            if depth + 1 < shared:
-                self.planes(depth + 1)
+            self.planes(depth + 1)
         self.gather()
         self.coarse()
         for depth in range(shared - 1, start - 1, -1):
-            for _ in range(2):
+            if self.wide(depth):
+                self.planes(depth + 1, CORRECTION)
+            else:
+                self.planes(depth)
                 self.planes(depth)
             self.sweeps(depth)
 

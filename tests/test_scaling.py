@@ -42,7 +42,7 @@ def test_the_simulation_of_a_box_agrees_with_the_formula(box: model.Boxes, ranks
     assert 0.95 <= simulated.seconds / formula <= 1.05 * uneven
     for depth in range(box.shared(ranks)):
         # Below the grids that are shared messages have the name of the first that is not: an all_gather.
-        assert simulated.messages[f"grid {depth}"] == 2 * (ranks - 1) * box.exchanges(depth)
+        assert simulated.messages[f"grid {depth}"] == 2 * (ranks - 1) * box.exchanges(depth, ranks).total()
 
 
 def test_one_process_sends_nothing_and_many_lose_by_coarse_grids() -> None:

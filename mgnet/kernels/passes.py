@@ -166,15 +166,15 @@ def _take(x, where, row, at, size, joined, plane):
 
 
 @lean
-def apply(op, space, x, where, b, factors, out, sums, start, stop):
-    """Write A x, or (b − A x) times a factor of its row where there is one, for some planes.
+def apply(op, space, x, where, n0, b, factors, out, sums, begin, start, stop):
+    """Write A x, or (b − A x) times a factor of its row where there is one, for some of n0 planes.
 
-    x is as for :func:`improve`. ``factors`` is empty, and b not used, for A x. The squares of what is written
-    are summed up for each plane, shape (batch, n0).
+    x is as for :func:`improve`. ``factors`` is empty, and b not used, for A x. Planes of what is written are
+    counted from ``begin`` on, and the squares are summed up for each, shape (batch, planes).
     """
-    joined, (batch, n0, n1), missing = op[0], out.shape[:3], len(factors) > 0
+    joined, (batch, _, n1), missing = op[0], out.shape[:3], len(factors) > 0
     ring, work, y = space[0][0], space[1], space[3]
-    zero, one, pad = y.dtype.type(0), y.dtype.type(1), 0 * n0
+    zero, one, pad = y.dtype.type(0), y.dtype.type(1), 0 * n1
     task = (zero, one, -one) if missing else (zero, zero, one)
     work[4, 0] = np.nan  # another task's numbers
     for row in range(batch):
@@ -188,8 +188,8 @@ def apply(op, space, x, where, b, factors, out, sums, start, stop):
             _step(op[1], op[2], op[3], task, below, here, above, load, i, work, work[4:], y, pad)
             factor, total = factors[row] if missing else one, 0.0
             for j in range(n1):
-                total += vectors.scale(y[j], factor, out[row, i, j])
-            sums[row, i] = total
+                total += vectors.scale(y[j], factor, out[row, i - begin, j])
+            sums[row, i - begin] = total
 
 
 @lean

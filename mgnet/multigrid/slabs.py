@@ -14,29 +14,38 @@ from torch import Tensor
 from ..operators import frames
 from ..operators.boxes import Box
 from ..operators.contract import Interpolation, Map, Operator
+from ..operators.cuts import Cuts
 from ..operators.entries import StencilStiffness
-from ..operators.slabs import Cuts, SlabInterpolation, SlabOperator
+from ..operators.halos import Halo, Wide, widened
+from ..operators.slabs import SlabInterpolation, SlabOperator
 from ..operators.smoothers import SMOOTHERS
 from ..operators.stiffness import Stiffness
 from .cycles import Level
+from .halos import SharedBeyond, WidePasses, width_for
 from .levels import Options, grids, is_wild, repeat, smoother_of, solved_at_once
 
 __all__ = ["SHARE", "WHOLE", "are_few", "build_slab_levels", "stays"]
 
 # Unknowns of a process below which the grid is gathered: a message takes as long as the work for as many.
 # Of so many processes that this would be much for each of them, the unknowns of all.
-SHARE, WHOLE = 2**12, 2**15
+SHARE, WHOLE = 2**14, 2**15
+# How many more planes a slab has than a halo: three cells at the end of a box may be one of the coarse grid.
+APART = 3
 
 
 @dataclass
 class SlabLevel(Level):
     """One grid that processes share."""
 
-    slab: SlabPasses | None = None
+    slab: SlabPasses | WidePasses | None = None
 
     def fused(self, *vectors: Tensor | None) -> Any:
         """Return what smooths and transfers at once, in fewer messages."""
         return self.slab
+
+    def own(self, x: Tensor) -> Tensor:
+        """Return what came out of passes in memory of its own."""
+        return x.clone() if isinstance(self.slab, WidePasses) else x
 
 
 class SlabPasses:
@@ -104,7 +113,11 @@ class Gathered(SlabInterpolation):
 
     def collected(self, part: Tensor) -> Tensor:
         """Restrict what this slab has of a load, and gather the whole."""
-        own, place = self.R(part), self.coarse.place
+        return self.gathered(self.R(part), whole=False)
+
+    def gathered(self, own: Tensor, whole: bool = True) -> Tensor:
+        """Return the load of all coarse unknowns from what slabs have, on cuts the ``whole`` or a part."""
+        place = self.coarse.place
         shape = list(own.shape)
         shape[place] = max(self._unknowns(rank)[1] for rank in range(len(self.edges) - 1))
         padded = own.new_zeros(shape)
@@ -113,9 +126,10 @@ class Gathered(SlabInterpolation):
         for rank, found in enumerate(self.coarse.stacked(padded)):
             first, count = self._unknowns(rank)
             within = min(count, load.shape[place] - first)
-            load.narrow(place, first, within).add_(found.narrow(place, 0, within))
-            if within < count:  # the last node of joined ends is the first
-                load.narrow(place, 0, 1).add_(found.narrow(place, within, 1))
+            # The last node of joined ends is the first.
+            for at, begin, size in ((first, 0, within), (0, within, count - within)):
+                there, given = load.narrow(place, at, size), found.narrow(place, begin, size)
+                there.copy_(given) if whole else there.add_(given)
         return load
 
     def __call__(self, e: Tensor) -> Tensor:
@@ -124,11 +138,14 @@ class Gathered(SlabInterpolation):
 
     def slab(self, e: Tensor) -> Tensor:
         """Return what this slab has of values at all coarse unknowns."""
-        place = self.coarse.place
-        first, count = self._unknowns(self.coarse.processes.rank)
-        within = min(count, e.shape[place] - first)
-        own = e.narrow(place, first, within)
-        return own if within == count else torch.cat((own, e.narrow(place, 0, 1)), place)
+        return self.around(e, 0)
+
+    def around(self, e: Tensor, width: int, planes: int = 0) -> Tensor:
+        """Return the same with so many planes beyond cuts, all of them right."""
+        place, cuts = self.coarse.place, self.coarse
+        first, count = self._unknowns(cuts.processes.rank)
+        at = torch.arange(first - width * cuts.low, first + count + width * cuts.high, device=e.device)
+        return e.index_select(place, at % e.shape[place])
 
     def _unknowns(self, rank: int) -> tuple[int, int]:
         """Give the first unknown of a slab and how many it has; of joined ends one is behind the last."""
@@ -211,10 +228,10 @@ def build_slab_levels(A: SlabOperator, edges: Sequence[int], options: Options) -
     """
     levels: list[Level] = []
     wild, edges = is_wild(A), list(edges)  # type: ignore[arg-type]
+    halos = _Halos(A, options)
     while True:
-        cells, unknowns = A.entire.cells, A.entire.shape
-        smoother: Any = smoother_of(A, options)  # type: ignore[arg-type]
-        level = SlabLevel(A, cells, unknowns, smoother)
+        wide = halos.widened(A, edges)
+        level = SlabLevel(A, A.entire.cells, A.entire.shape, smoother_of(A, options))  # type: ignore[arg-type]
         chosen = A.entire.coarsening()
         cuts = A.cuts.named(f"grid {len(levels) + 1}")
         lift = A.cubic(chosen)
@@ -226,11 +243,14 @@ def build_slab_levels(A: SlabOperator, edges: Sequence[int], options: Options) -
         transfers = (
             SlabInterpolation(P, A.cuts, cuts) if goes_on else Gathered(P, A.cuts, cuts, coarse.entire, edges)
         )
-        level.P, level.R = transfers, transfers.T
-        if lift is not None:
-            level.lift = lift if goes_on else _Lift(lift, transfers)
-        if hasattr(smoother, "weights"):
-            level.slab = SlabPasses(A, transfers, smoother.inverse, level.lift or transfers)
+        if wide:
+            level.slab = halos.passes(wide, coarse, transfers)
+            A.settle()
+        else:
+            level.P, level.R = transfers, transfers.T
+            level.lift = lift and (lift if goes_on else _Lift(lift, transfers))
+            if hasattr(level.smoother, "weights"):
+                level.slab = SlabPasses(A, transfers, level.smoother.inverse, level.lift or transfers)
         if not goes_on:
             assert isinstance(transfers, Gathered)
             rest = None if options.levels is None else options.levels - len(levels)
@@ -239,6 +259,47 @@ def build_slab_levels(A: SlabOperator, edges: Sequence[int], options: Options) -
         A = coarse
     repeat(levels, options, wild)
     return levels
+
+
+class _Halos:
+    """Halos of all grids, and where they are of use: in all processes, or in none.
+
+    Parameters
+    ----------
+    A : SlabOperator
+        The finest operator.
+    options : Options
+        As for ``build_levels``.
+    """
+
+    def __init__(self, A: SlabOperator, options: Options) -> None:
+        self.options, self.width = options, width_for(options.sweeps)
+        self.kind = A.kind
+        self.halos: dict[SlabOperator, Halo] = {}
+
+    def of(self, A: SlabOperator) -> Halo:
+        """Return the halo of a grid."""
+        if A not in self.halos:
+            self.halos[A] = Halo(A.cuts, A.box, self.width, A.like)
+        return self.halos[A]
+
+    def widened(self, A: SlabOperator, edges: Sequence[int]) -> Wide | None:
+        """Give an operator its halo, where slabs are thick enough, and there are passes for what it is."""
+        thin = min(b - a for a, b in pairwise(edges)) < self.width + APART
+        joined = [axis for axis in A.entire.axes if axis.periodic]
+        # In a ring the last cells, which may be others, would lie in the middle of a halo.
+        odd = any(axis.cells == 1 for axis in joined) or (A.cuts.ring and not joined[0].even)
+        smoother = SMOOTHERS[self.options.smoother_for(A)]  # type: ignore[arg-type]
+        if thin or odd or not (self.kind.same and hasattr(smoother, "weights")):
+            return None
+        A.wide = Wide(widened(A.local, self.of(A), self.kind), self.of(A))
+        return A.wide
+
+    def passes(self, wide: Wide, coarse: SlabOperator, transfers: SlabInterpolation) -> WidePasses:
+        """Return the passes of a grid, to and from the next coarser one."""
+        if isinstance(transfers, Gathered):
+            return WidePasses(wide, self.options.sweeps, transfers.around, transfers.gathered)
+        return WidePasses(wide, self.options.sweeps, SharedBeyond(self.of(coarse)), lambda load: load)
 
 
 class _Lift:

@@ -75,6 +75,11 @@ class Fused:
         What comes from the next coarser grid; hats by default.
     inverse : torch.Tensor or None
         Of the diagonal, for the sweeps.
+    within, counted : (int, int)
+        The first plane that passes write, and the one behind the last, and those that sums are over; all by
+        default. Those around are read.
+    margin : int
+        How many more planes on both sides are written on the way down, for the way up.
     """
 
     reuses = True  # what passes return is overwritten by the next ones
@@ -87,6 +92,8 @@ class Fused:
         self.arrays = arrays
         self.P: Any = None
         self.inverse: Tensor | None = None
+        self.within = self.counted = (0, self.shape[0])
+        self.margin = 0
         self.op = self._operator(np.empty((0, 0, 0), self.kind))
 
     def _operator(self, inverse: np.ndarray) -> tuple[Any, ...]:
@@ -191,13 +198,15 @@ class Fused:
         given = none if e is None else e.detach().contiguous().numpy().reshape(e.shape[0], *coarse)
         by = lifting or self.transfers, self.transfers
         numbers, rest = np.array(weights, self.kind), given if r is None else r
+        first, last = self.within
 
         def work(rows: slice, start: int, stop: int) -> None:
             some = before, _from(where, rows), _some(given, rows), y[rows], _some(rest, rows)
-            planes = start, stop, *self._coarse_planes(start, stop)
+            planes = start, stop, *self._coarse_planes(max(start, first), min(stop, last))
             improve(op, *by, self._space(len(numbers), coarse), numbers, flags, b[rows], *some, *planes)
 
-        _shared(work, len(y), self.shape, 2)
+        more = 0 if r is None else self.margin
+        _shared(work, len(y), self.shape, 2, (max(first - more, 0), min(last + more, self.shape[0])))
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return A x, shape ``(N, 1, *unknowns)``, in memory of its own."""
@@ -217,18 +226,29 @@ class Fused:
         sums = self._apply(x, self._array(b), gains, self._array(out))
         return _seen(sums, None, self.kind)
 
-    def _apply(self, x: Tensor, b: Any, gains: Any, y: np.ndarray) -> np.ndarray:
+    def missing(self, x: Tensor, b: Tensor, factors: Tensor, out: Tensor, planes: tuple[int, int]) -> Tensor:
+        """Do the same for some planes, from the first one to the one behind the last.
+
+        ``out`` has all planes or these alone. What comes back are the sums of squares, (batch,).
+        """
+        gains, y = factors.numpy().astype(self.kind), out.numpy().reshape(len(x), -1, *self.shape[1:])
+        begin = 0 if y.shape[1] == self.shape[0] else planes[0]
+        sums = self._apply(x, self._array(b), gains, y, planes, begin)
+        return torch.from_numpy(sums[:, planes[0] - begin : planes[1] - begin].sum(-1))
+
+    def _apply(self, x: Tensor, b: Any, gains: Any, y: np.ndarray, planes: Any = None, begin: int = 0) -> Any:
         from ..kernels.passes import apply
 
-        sums = np.empty((len(x), self.shape[0]))
+        sums = np.empty(y.shape[:2])
         memory, where = _placed(x)
         gains, loads = (np.empty(0, self.kind), _NONE[self.kind]) if b is None else (gains, b)
+        op, n0 = self.op, self.shape[0]
 
         def work(rows: slice, start: int, stop: int) -> None:
-            parts = _some(loads, rows), gains[rows], y[rows], sums[rows]
-            apply(self.op, self._space(0, (1, 1, 1)), memory, _from(where, rows), *parts, start, stop)
+            parts = n0, _some(loads, rows), gains[rows], y[rows], sums[rows], begin
+            apply(op, self._space(0, (1, 1, 1)), memory, _from(where, rows), *parts, start, stop)
 
-        _shared(work, len(x), self.shape, 2)
+        _shared(work, len(x), self.shape, 2, planes or self.within)
         return sums
 
     def energies(self, z: Tensor, r: Tensor, e: Tensor | None) -> Tensor:
@@ -243,8 +263,8 @@ class Fused:
             some = [x[rows] for x in (*given, sums)]
             energies(self.op, self._space(0, (1, 1, 1)), memory, _from(where, rows), *some, start, stop)
 
-        _shared(work, len(sums), self.shape, 4)
-        return torch.from_numpy(sums.sum(-1))
+        _shared(work, len(sums), self.shape, 4, self.counted)
+        return torch.from_numpy(sums[..., slice(*self.counted)].sum(-1))
 
     def combine(
         self, lengths: tuple[Tensor, Tensor], gains: Tensor, z: Tensor, first: bool, u: Tensor
@@ -256,7 +276,8 @@ class Fused:
         """
         from ..kernels.vectors import combine
 
-        given, (memory, where) = self._array(z), _placed(u)
+        given, (memory, where), planes = self._array(z), _placed(u), slice(*self.within)
+        where = (where[0] - planes.start * where[2], *where[1:])  # u has no others
         e, direction = self.room("direction", len(given))
         kinds = [BITS[x.dtype] for x in (e, memory)]
         bits, masks = (e.view(kinds[0][0]), memory.view(kinds[1][0])), (kinds[0][1], kinds[1][1])
@@ -267,8 +288,9 @@ class Fused:
             parts = first, given[rows], e[rows], memory, _from(where, rows), (bits[0][rows], bits[1])
             combine(factors[rows], gain[rows], *parts, masks, tops[rows], start, stop)
 
-        _shared(work, len(e), self.shape, 4)
-        return direction, _largest(tops[:, 0], self.kind), _largest(tops[:, 1], memory.dtype)
+        _shared(work, len(e), self.shape, 4, self.within)
+        of_e, of_u = (tops[:, i, planes] for i in (0, 1))
+        return direction, _largest(of_e, self.kind), _largest(of_u, memory.dtype)
 
     def room(self, name: str, batch: int, coarse: bool = False) -> tuple[np.ndarray, Tensor]:
         """Return memory that this thread has used before for the same, as an array and as a tensor.
@@ -349,16 +371,26 @@ def _from(where: Where, rows: slice) -> Where:
     return (where[0] + (rows.start or 0) * where[1], *where[1:])
 
 
-def _shared(work: Callable[[slice, int, int], None], batch: int, shape: Sequence[int], quick: int) -> None:
-    """Let threads do some planes each or, of many, some vectors; ``quick`` says how little a number takes."""
+def _shared(
+    work: Callable[[slice, int, int], None],
+    batch: int,
+    shape: Sequence[int],
+    quick: int,
+    planes: tuple[int, int] | None = None,
+) -> None:
+    """Let threads do some planes each, of all or some, or some of many vectors.
+
+    ``quick`` says how little a number takes.
+    """
     from ..kernels.sharing import share, shares
 
     threads, size = torch.get_num_threads(), batch * math.prod(shape) // quick
+    first, last = planes or (0, shape[0])
     if batch >= 2 * threads:
-        share(lambda i, j: work(slice(i, j), 0, shape[0]), shares(batch, size, threads), threads)
+        share(lambda i, j: work(slice(i, j), first, last), shares(batch, size, threads), threads)
     else:
-        whole, parts = slice(0, batch), shares(shape[0], size, threads, LONG)
-        share(lambda i, j: work(whole, i, j), parts, threads)
+        whole, parts = slice(0, batch), shares(last - first, size, threads, LONG)
+        share(lambda i, j: work(whole, first + i, first + j), parts, threads)
 
 
 def _some(x: np.ndarray, rows: slice) -> np.ndarray:

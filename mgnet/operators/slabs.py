@@ -8,131 +8,49 @@ have given each other the plane of the cut, both have the whole.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from copy import copy
+from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..core.processes import Processes
-from . import frames
+from . import frames, loops
 from .boxes import Box
 from .cells import CellStiffness
 from .contract import Interpolation, Map, Operator, lost_in_entries, residual
+from .cuts import Cuts
 from .entries import NodalOperator, StencilStiffness
 from .interpolation import HatProlongation, NodeProlongation
 from .stiffness import Stiffness
 from .weighted import UNEVEN, WeightedStiffness
 
-__all__ = ["Cuts", "SlabInterpolation", "SlabOperator"]
+if TYPE_CHECKING:
+    from .halos import Wide
+
+__all__ = ["Kind", "SlabInterpolation", "SlabOperator"]
 
 
-class Cuts:
-    """Where a slab is cut from those before and after it, and what processes tell each other there.
+class Kind(NamedTuple):
+    """What slabs have agreed on: whether compiled loops have operators of one kind in all of them.
 
-    Parameters
-    ----------
-    processes : Processes
-        Those that share a box, in the order of their slabs along the first axis.
-    dim : int
-        Number of axes, the last of any tensor.
-    ring : bool
-        Whether the last slab and the first are neighbours too.
-    wire : torch.device, optional
-        Where tensors lie that processes send; where they are, by default.
-
-    Attributes
-    ----------
-    low, high : bool
-        Whether there is a slab before this one, and after it.
-    sent : dict
-        By name, of grids and of sums over all: how many messages this process has sent, and bytes.
+    ``reacts`` says whether c or Robin's alpha add entries in any, and ``ties`` whether to neighbours too.
     """
 
-    def __init__(self, processes: Processes, dim: int, ring: bool, wire: torch.device | None = None) -> None:
-        self.processes, self.place, self.ring, self.wire = processes, -dim, ring, wire
-        self.low, self.high = processes.rank > 0 or ring, processes.rank + 1 < processes.world or ring
-        self.name, self.sent = "set-up", dict[str, list[int]]()
+    same: bool
+    reacts: bool
+    ties: bool
 
-    def named(self, name: str) -> Cuts:
-        """Return the same, under whose name messages are counted."""
-        other = copy(self)
-        other.name = name
-        return other
-
-    def _count(self, name: str, x: Tensor, times: int = 1) -> None:
-        count = self.sent.setdefault(name, [0, 0])
-        count[0] += times
-        count[1] += times * x.numel() * x.element_size()
-
-    def swapped(self, low: Tensor, high: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """Give something to the slab before and to the one after; return what these give."""
-        given = [x.to(self.wire or x.device).clone() for x in (low, high)]
-        self._count(self.name, low, self.low + self.high)
-        got = self.processes.swapped(given[0], given[1], self.ring)
-        return tuple(None if x is None else x.to(low.device) for x in got)  # type: ignore[return-value]
-
-    def _planes(self, x: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Give the planes of cuts, and what the neighbours have there."""
-        low, high = (x.narrow(self.place, at, 1) for at in (0, x.shape[self.place] - 1))
-        got = self.swapped(low, high)
-        return [(own, other) for own, other in zip((low, high), got, strict=True) if other is not None]
-
-    def assemble(self, x: Tensor, twice: Tensor | None = None) -> Tensor:
-        """Add what neighbours have on cuts to a load, in its own memory, less what both have counted."""
-        for own, other in self._planes(x):
-            own.add_(other)  # the same sum on both sides, to the last bit
-        for at in self._ends if twice is not None else ():
-            x.select(self.place, at).sub_(twice.select(self.place, at))  # type: ignore[union-attr]
-        return x
-
-    def agree(self, x: Tensor) -> Tensor:
-        """Give unknowns on cuts the mean of what both slabs have, which may differ in a last digit."""
-        for own, other in self._planes(x):
-            own.add_(other).mul_(0.5)
-        return x
-
-    @property
-    def _ends(self) -> list[int]:
-        return [at for at, cut in ((0, self.low), (-1, self.high)) if cut]
-
-    def halve(self, r: Tensor, b: Tensor) -> Tensor:
-        """Take half of a whole load off on cuts, so that two slabs have counted it once."""
-        for at in self._ends:
-            r.select(self.place, at).sub_(b.select(self.place, at), alpha=0.5)
-        return r
-
-    def owned(self, x: Tensor) -> Tensor:
-        """Return the unknowns of this slab that the one before has not, a view."""
-        return x.narrow(self.place, 1, x.shape[self.place] - 1) if self.low else x
-
-    def summed(self, x: Tensor) -> Tensor:
-        """Return the sum over all processes."""
-        self._count("sums", x)
-        return self.processes.summed(x.to(self.wire or x.device)).to(x.device)
-
-    def largest(self, x: Tensor) -> Tensor:
-        """Return the largest of all processes, entry by entry; NaN is infinity."""
-        self._count("sums", x)
-        return self.processes.largest(x.to(self.wire or x.device)).to(x.device)
-
-    def most(self, *numbers: float) -> list[float]:
-        """Return the largest of each number."""
-        return self._listed(self.largest, numbers)
-
-    def sums(self, *numbers: float) -> list[float]:
-        """Return the sum of each number."""
-        return self._listed(self.summed, numbers)
-
-    def _listed(self, over_all: Map, numbers: Sequence[float]) -> list[float]:
-        found: list[float] = over_all(torch.tensor(numbers, dtype=torch.float64, device=self.wire)).tolist()
-        return found
-
-    def stacked(self, x: Tensor) -> Tensor:
-        """Return the tensors of all processes, of one shape, along a new first axis."""
-        self._count(self.name, x)
-        return self.processes.stacked(x.to(self.wire or x.device)).to(x.device)
+    @classmethod
+    def of(cls, local: Operator, cuts: Cuts) -> Kind:
+        """Ask all."""
+        kinds = (Stiffness, CellStiffness, NodalOperator)
+        kind = next((float(i) for i, each in enumerate(kinds) if isinstance(local, each)), -1.0)
+        reaction = getattr(local, "reaction", None)
+        unable = kind < 0 or not loops.apply_to(*local.numbers)
+        found = map(float, (unable, reaction is not None, bool(reaction and reaction.pairs)))
+        high, low, *said = cuts.most(kind, -kind, *found)
+        return cls(high == -low and not said[0], bool(said[1]), bool(said[2]))
 
 
 class SlabOperator:
@@ -155,6 +73,8 @@ class SlabOperator:
     def __init__(self, local: Operator, entire: Box, cuts: Cuts) -> None:
         self.local, self.entire, self.cuts = local, entire, cuts
         self.gaps = local.gaps
+        self.wide: Wide | None = None
+        self.multiple: tuple[SlabOperator, float] | None = None
 
     @classmethod
     def of(cls, local: Operator, entire: Box, cuts: Cuts) -> SlabOperator:
@@ -176,6 +96,16 @@ class SlabOperator:
         return self.local.box
 
     @property
+    def passes(self) -> Wide | None:
+        """The operator as compiled loops have it, where slabs have a halo."""
+        return self.wide
+
+    @cached_property
+    def kind(self) -> Kind:
+        """What all slabs agree on, of their operators."""
+        return Kind.of(self.local, self.cuts)
+
+    @property
     def like(self) -> dict[str, Any]:
         """Precision and device, as keywords."""
         return self.local.like
@@ -187,10 +117,14 @@ class SlabOperator:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Apply the operator to values at the unknowns of this slab, shape ``(N, 1, *unknowns)``."""
+        if self.wide:
+            return self.wide(x)
         return self.cuts.assemble(self.local(x))  # eq: slabs
 
     def residual(self, x: Tensor, b: Tensor) -> Tensor:
         """Return b − A x, in memory of its own."""
+        if self.wide:
+            return b - self(x)
         return self.cuts.assemble(residual(self.local, x, b), twice=b)
 
     def part_of_residual(self, x: Tensor, b: Tensor) -> Tensor:
@@ -206,12 +140,29 @@ class SlabOperator:
         return x
 
     def diagonal(self) -> Tensor:
-        """Return the diagonal at the unknowns of this slab, shape ``(*unknowns)``."""
+        """Return the diagonal at the unknowns of this slab; see ``Operator.diagonal``."""
         return self._diagonal
 
     @cached_property
     def _diagonal(self) -> Tensor:
+        if self.multiple is not None:
+            of, factor = self.multiple  # which needs no second message
+            return (factor * of.diagonal()).to(self.like["dtype"])
+        if isinstance(self.local, Stiffness) and not (self.cuts.ring and self.entire.axes[0].last):
+            form = self.local.form
+            found = torch.from_numpy(self._beyond.diagonal(form.a, form.c, form.lumped))
+            return found.to(**self.like)
+        if self.wide:
+            return self.wide.diagonal()
         return self.cuts.assemble(self.local.diagonal().expand(self.box.shape).clone())
+
+    @property
+    def _beyond(self) -> Box:
+        """The cells of the slab and one more beyond each cut, where zero is given: so rows are whole."""
+        first, *others = self.box.axes
+        cut = self.cuts.low, self.cuts.high
+        low, high = ("dirichlet" if at else end for end, at in zip(first.ends, cut, strict=True))
+        return Box([replace(first, cells=first.cells + sum(cut), ends=(low, high)), *others])
 
     def total(self, x: Tensor) -> Tensor:
         """Return the sum over all unknowns of each row, shape ``(..., 1, ..., 1)``."""
@@ -263,15 +214,16 @@ class SlabOperator:
         """Whether constants are mapped to zero, or to so little that entries may lose it to rounding."""
         if self.singular or self.hold == float("inf"):
             return self.singular
-        return lost_in_entries(self.hold, self.total(self.diagonal()), self.like["dtype"])
+        diagonal = self.diagonal().expand(self.box.shape)
+        return lost_in_entries(self.hold, self.total(diagonal), self.like["dtype"])
 
     def scaled(self, factor: float, dtype: torch.dtype) -> SlabOperator:
         """Return a multiple of the operator in another precision."""
         local = self.local.scaled(factor, dtype)
         found = SlabOperator(local, self.entire, self.cuts)
         # What is known of all slabs needs no second message.
-        found.__dict__.update(singular=self.singular, smooth=self.smooth)
-        found.__dict__["_diagonal"] = (factor * self.diagonal()).to(dtype)
+        found.__dict__.update(singular=self.singular, smooth=self.smooth, kind=self.kind)
+        found.multiple = self, factor
         return found
 
     def cubic(self, chosen: Sequence[bool]) -> Map | None:
@@ -285,10 +237,16 @@ class SlabOperator:
         product each slab has a part again.
         """
         if isinstance(self.local, Stiffness):
-            local, P = self.local.coarsened(chosen)
+            local, form = self.local, self.local.form
+            if self.wide:  # whose passes know the hats
+                P: Interpolation = HatProlongation(self.box, chosen, **self.like)
+                how: Any = {"robin": form.robin, "lumped": form.lumped, **self.like}
+                local = Stiffness.of(self.box.coarse(chosen), form.a, form.c, **how)
+            else:
+                local, P = local.coarsened(chosen)
             return SlabOperator(local, self.entire.coarse(chosen), cuts), P
         assert isinstance(self.local, NodalOperator)
-        P = NodeProlongation(self.local, chosen, _Rows(self.local, self.cuts))
+        P = NodeProlongation(self.local, chosen, self._rows())
         coarse = self.local.product(P)  # eq: slab-product
         coarse._singular, coarse._hold = self.singular, self.hold
         entire = self.entire.coarse(chosen)
@@ -299,14 +257,25 @@ class SlabOperator:
         found.__dict__["singular"] = self.singular
         return found, P
 
+    def settle(self) -> None:
+        """Let the numbers of a slab be a view of those with a halo, once coarser grids are made."""
+        if self.wide and isinstance(self.local, StencilStiffness | CellStiffness):
+            self.local = self.wide.own(self.local)
+
+    def _rows(self) -> _Rows:
+        """Give its whole rows: those that are there, or what neighbours add to those of the cells."""
+        if self.wide:
+            return _Rows(self.box, *self.wide.rows())
+        local: Any = self.local
+        frame = _framed(local.frame.clone(), self.box, self.cuts)
+        return _Rows(self.box, frame, _assembled_sums(local.sums, self.cuts))
+
 
 class _Rows:
     """Whole rows of an operator at the nodes of a slab, those on cuts included."""
 
-    def __init__(self, local: NodalOperator, cuts: Cuts) -> None:
-        self.box = local.box
-        self.frame = _framed(local.frame.clone(), self.box, cuts)
-        self.sums = _assembled_sums(local.sums, cuts)
+    def __init__(self, box: Box, frame: Tensor, sums: Tensor | None) -> None:
+        self.box, self.frame, self.sums = box, frame, sums
 
     def joined(self, field: Tensor) -> Tensor:
         """Add up what the two nodes of joined ends have, for both."""

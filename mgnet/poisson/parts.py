@@ -179,6 +179,8 @@ def part(problem: Poisson, start: int, stop: int, free: bool = False) -> Poisson
     for name, found in vars(Poisson).items():
         if isinstance(found, cached_property):
             vars(own).pop(name, None)
+    # Of one kind in all processes: a side whose alpha differs may be one part's alone.
+    vars(own)["alike"] = problem.alike
     own.grids = [_grid(whole, start, stop), *problem.grids[1:]]
     own.joined = (False, *problem.joined[1:])
     own.region = Region(None, None, own.joined, own.cells)  # eq: parts

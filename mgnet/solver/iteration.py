@@ -21,7 +21,7 @@ from ..core.arrays import sent
 from ..core.looks import settle
 from ..multigrid.krylov import dots
 from ..operators import loops
-from ..operators.contract import Map, residual
+from ..operators.contract import Map, fused, residual
 from ..operators.fused import Survey, survey
 from .stopping import Outcome, Status
 
@@ -103,6 +103,14 @@ class Measure:
     def products(self, *pairs: tuple[Tensor, Tensor]) -> list[Tensor]:
         """Return the inner product of each pair of vectors, shape (batch, 1, ...)."""
         return dots(*pairs)
+
+    def missing(self, A: Map, u: Tensor, b: Tensor, size: Tensor, out: Tensor) -> Tensor:
+        """Write b − A u over the size of each row, in another precision, and return its norm, (batch,)."""
+        passes = fused(A, u, b)
+        if passes:
+            return passes.residual(u, b, 1 / size, out=out).norm
+        out.copy_(residual(A, u, b) / size.to(out.device).reshape(-1, *[1] * (out.ndim - 1)))
+        return self.norms(out).double()
 
     def agreed(self, x: Tensor) -> Tensor:
         """Return a vector of which all who hold an unknown have the same value."""

@@ -11,7 +11,9 @@ from lockstep import in_lockstep
 from random_boxes import as_matrix
 
 import mgnet
-from mgnet.operators.slabs import Cuts, SlabOperator
+from mgnet.operators.cuts import Cuts
+from mgnet.operators.halos import missing
+from mgnet.operators.slabs import SlabOperator
 from mgnet.poisson import assembly
 from mgnet.poisson.parts import part
 from mgnet.solver.slabs.cycling import SlabSystem
@@ -71,9 +73,13 @@ def test_slabs_apply_the_operator_of_the_box(name: str) -> None:
         # eq: slabs
         torch.testing.assert_close(own(here[0]), here[2], rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(own.residual(here[0], here[1]), here[3], rtol=1e-12, atol=1e-12)
-        torch.testing.assert_close(own.diagonal(), diagonal[at], rtol=1e-12, atol=0)
+        torch.testing.assert_close(own.diagonal().expand(at.shape), diagonal[at], rtol=1e-12, atol=0)
         parts = own.cuts.assemble(own.part_of_residual(here[0], here[1]))
         torch.testing.assert_close(parts, here[3], rtol=1e-12, atol=1e-12)
+        out, factors = torch.empty(here[3].shape, dtype=torch.float32), torch.tensor([2.0, 0.5]).double()
+        norm = missing(own, here[0], here[1], factors, out)
+        torch.testing.assert_close(out, (factors.reshape(2, 1, *[1] * problem.dim) * here[3]).float())
+        torch.testing.assert_close(norm, factors * r.flatten(1).norm(dim=1), rtol=1e-6, atol=0)
         assert (own.singular, own.uneven) == (A.singular, A.uneven)
         assert own.smooth == A.smooth
         assert own.contrast == pytest.approx(A.contrast)

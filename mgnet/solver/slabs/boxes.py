@@ -15,7 +15,8 @@ from ...core.processes import Processes
 from ...multigrid import slabs
 from ...multigrid.levels import Options, is_wild
 from ...operators.contract import Operator
-from ...operators.slabs import Cuts, SlabOperator
+from ...operators.cuts import Cuts
+from ...operators.slabs import SlabOperator
 from ...poisson import assembly
 from ...poisson.boundary import Held
 from ...poisson.parts import matched_bounds, part, require_parts

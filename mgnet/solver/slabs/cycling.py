@@ -14,10 +14,13 @@ from ...core.arrays import NonFiniteError, sent
 from ...multigrid.cycles import Level
 from ...multigrid.krylov import dots
 from ...multigrid.slabs import build_slab_levels
+from ...operators import loops
 from ...operators.boxes import Box
-from ...operators.contract import Operator
+from ...operators.contract import Map, Operator
+from ...operators.cuts import Cuts
 from ...operators.fused import Survey
-from ...operators.slabs import Cuts, SlabOperator, noise
+from ...operators.halos import missing
+from ...operators.slabs import SlabOperator, noise
 from ...poisson import assembly
 from ...poisson.constants import Constants
 from ...poisson.problem import Poisson
@@ -65,6 +68,12 @@ class SharedMeasure(Measure):
         """Return the inner product of each pair of vectors, shape (batch, 1, ...)."""
         own = dots(*((self.cuts.owned(x), self.cuts.owned(y)) for x, y in pairs))
         return list(self.cuts.summed(torch.stack(own)))
+
+    def missing(self, A: Map, u: Tensor, b: Tensor, size: Tensor, out: Tensor) -> Tensor:
+        """Write b − A u over the size of each row, in another precision, and return its norm, (batch,)."""
+        if isinstance(A, SlabOperator) and A.kind.same and loops.apply_to(u, b, out):
+            return missing(A, u, b, 1 / size, out)
+        return super().missing(A, u, b, size, out)
 
     def agreed(self, x: Tensor) -> Tensor:
         """Return a vector of which both slabs at a cut have the same values, in its own memory."""
