@@ -17,6 +17,7 @@ import mgnet
 from mgnet import operators
 from mgnet.core.kinds import hidden
 from mgnet.data import Augmentation, Batches
+from mgnet.multigrid import exact
 from mgnet.poisson import quadrature
 from mgnet.train import state
 
@@ -151,17 +152,27 @@ def test_a_hierarchy_waits_once_for_a_solve(device: str, counts: Any) -> None:
 
 
 @pytest.mark.parametrize("varies", [False, True])
-def test_a_level_is_one_batch_of_launches(varies: bool, device: str, counts: Any) -> None:
+@pytest.mark.parametrize(("triton", "sizes", "most"), [(True, (5, 10, 15), 2), (False, (10, 11, 12), 30)])
+def test_a_level_is_one_batch_of_launches(
+    triton: bool,
+    sizes: tuple[int, ...],
+    most: int,
+    varies: bool,
+    device: str,
+    counts: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(exact, "there_are", lambda: triton)
+
     def asked(n: int, rows: int) -> int:
         problem = mgnet.Poisson(n=n, a=uploaded(n) + 0.1 if varies else 1.0)
         hierarchy, b = mgnet.Hierarchy(problem, device=device), uploaded(rows, n - 1)
         hierarchy.solve(b)
         return launches(counts, hierarchy.solve, b)
 
-    sizes = (2**10, 2**11, 2**12)
-    first, second, third = (asked(n, 2) for n in sizes)
-    assert third - second == second - first <= 30
-    assert asked(sizes[1], 1) == asked(sizes[1], 20) == second
+    first, second, third = (asked(2**power, 2) for power in sizes)
+    assert third - second == second - first <= most
+    assert asked(2 ** sizes[1], 1) == asked(2 ** sizes[1], 20) == second
 
 
 @pytest.mark.parametrize("method", ["vcycle", "wcycle", "pcg", "fmg"])

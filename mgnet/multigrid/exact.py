@@ -6,8 +6,10 @@ and what is left is the same problem on the others. The last coarse grid is a si
 conditions live there.
 
 On a CPU that is :class:`mgnet.kernels.line.Line`, which takes three levels at a time, blocks of eight cells,
-:eq:`block-solution`. What torch does elsewhere takes blocks of 64, :mod:`mgnet.multigrid.blocks`, but where
-row sums vary, or derivatives of the elimination itself are under way: that is written here, level by level.
+:eq:`block-solution`. On a GPU chains go by passes in Triton, :mod:`mgnet.multigrid.launched`, and long ones
+of equal cells by blocks of 64, :mod:`mgnet.multigrid.blocks`, as all do where there is no Triton. But where
+row sums vary there, or derivatives of the elimination itself are under way, it is written here, level by
+level.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.arrays import NonFiniteError
+from ..core.arrays import NonFiniteError, sent
 from ..core.kinds import tracked, transforming
 from ..core.looks import settle
 from ..core.precision import full_precision
@@ -29,6 +31,7 @@ from ..operators import loops
 from ..operators.boxes import Box
 from ..operators.contract import Operator
 from ..operators.differences import Differences
+from ..operators.launched import there_are
 from ..operators.stiffness import Stiffness
 from ..operators.varying import VaryingStiffness, eliminate
 from .blocks import Cell, alike, different
@@ -40,6 +43,8 @@ __all__ = ["Condensation"]
 
 # Cells per block, and chains that are kept, as those of the last calls.
 FACTOR, KEPT = 8, 64
+# Cells of all rows up to which launches take the time, and not the memory that is read and written.
+LAUNCHED = 2**22
 
 
 class Eliminated(Protocol):
@@ -101,6 +106,7 @@ class Condensation:
         found: Any = box if isinstance(A, Differences) else A.box
         self.looks, ((self.cells,), (self.ends,)) = looks, (found.cells, found.ends)
         self.numbers = self.A.numbers if self.A else ()
+        self._alike: tuple[Tensor, Tensor | None] | None = None
         self._made: tuple[Any, tuple[Sequence[Eliminated], Cell]] | None = None
         self.robin: tuple[float, float] = self.form.robin[0] if self.form else self._varying.robin
 
@@ -134,15 +140,29 @@ class Condensation:
         k, s = self.form.cells(self.cells, *kind) if self.form else (self._varying.k, self._varying.s)
         return different(k) if s is None and plain else _pairs(k, s)
 
-    @property
-    def _held(self) -> bool:
-        return self.ends == ("dirichlet", "dirichlet")
+    def _launches(self, b: Tensor, *values: Any) -> bool:
+        """Say whether the passes in Triton solve for some loads and values of the ends."""
+        if b.device.type == "cpu" or not there_are() or (self.form and len(b) * self.cells > LAUNCHED):
+            return False
+        return not (tracked(b, *values, *self.numbers) or transforming())
+
+    def _cells(self, device: torch.device) -> tuple[Tensor, Tensor | None]:
+        """Give the conductance of each cell and the row sum of each node; those of alike ones are kept."""
+        if not self.form:
+            return self._varying.k, self._varying.s
+        if self._alike is None or self._alike[0].device != device:
+            self._alike = self.form.cells(self.cells, torch.float64, device)
+        return self._alike
 
     @property
     def levels(self) -> list[int]:
         """Number of cells of each level; the last is one cell."""
         if self.form or loops.apply_to(*self.numbers):
-            return levels_of(self.cells)
+            return levels_of(self.cells, FACTOR)
+        if self._launches(self.numbers[0][None]):
+            from .launched import CELLS
+
+            return levels_of(self.cells, CELLS)
         chain: Any = self._chain(self.numbers[0])[0]
         return [*(level.cells for level in chain), 1]
 
@@ -158,11 +178,29 @@ class Condensation:
         if known and loops.apply_to(b, *self.numbers):
             (loads,) = loops.arrays(b)
             # NumPy asks for huge pages; touching small ones for the first time costs more than a solve.
-            u = np.empty((len(loads), self.cells + 1), loads.dtype)
-            if not self.line.solve(loads, u, left, right, torch.get_num_threads()) and self.looks:
-                self._look(loads, u, left, right)
-            return torch.from_numpy(u)
-        return self._solve(b, b.new_empty((len(b), self.cells + 1)), left, right)
+            found = np.empty((len(loads), self.cells + 1), loads.dtype)
+            if not self.line.solve(loads, found, left, right, torch.get_num_threads()) and self.looks:
+                self._look(loads, found, left, right)
+            return torch.from_numpy(found)
+        u = b.new_empty((len(b), self.cells + 1))
+        if self._launches(b, left, right):
+            return self._launched(b, u, left, right)
+        return self._solve(b, u, left, right)
+
+    def _launched(self, b: Tensor, u: Tensor, left: Any, right: Any) -> Tensor:
+        """Solve by passes in Triton, in place."""
+        from . import launched
+
+        values = [
+            alpha if end == "natural" else value
+            for end, alpha, value in zip(self.ends, self.robin, (left, right), strict=True)
+        ]
+        if any(isinstance(value, Tensor) for value in values):
+            given = _beside(b.new_empty((len(b), 0), dtype=torch.float64), *values)
+        else:
+            given = sent(torch.tensor([values], dtype=torch.float64, device="cpu"), b.device)
+        self._finite(launched.solve(*self._cells(b.device), b, self.ends, given, u))
+        return u
 
     def _look(self, b: np.ndarray, u: np.ndarray, left: float, right: float) -> None:
         """Solve again for a part of the loads, whose sums may leave the range where the values do not."""
@@ -294,9 +332,9 @@ def _ratio(x: Any, y: Any) -> Any:
     return x / y if y else 0.0 * x
 
 
-def levels_of(cells: int) -> list[int]:
-    """Give the number of cells of each level where all are alike; the last is one cell."""
-    return [cells] if cells == 1 else [cells, *levels_of(-(-cells // FACTOR))]
+def levels_of(cells: int, factor: int) -> list[int]:
+    """Give the number of cells of each level where so many become one; the last is one cell."""
+    return [cells] if cells == 1 else [cells, *levels_of(-(-cells // factor), factor)]
 
 
 @lru_cache(maxsize=KEPT)

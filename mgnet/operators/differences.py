@@ -91,7 +91,7 @@ class Differences:
         if not self.row_sum:
             return k, None
         s = torch.full((count + 1,), self.row_sum, dtype=dtype, device=device)
-        s[[0, -1]] /= 2
+        s[::count] *= 0.5
         return k, s
 
     def on(self, cells: Sequence[int]) -> Box:

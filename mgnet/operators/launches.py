@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["IMAGE", "RELAXED", "RESIDUAL", "apply", "gather", "spread"]
+__all__ = ["IMAGE", "RELAXED", "RESIDUAL", "apply", "at", "gather", "spread"]
 
 # What `apply` gives: A x, b - A x, or x and a weight times that times the inverse of the diagonal.
 IMAGE, RESIDUAL, RELAXED = range(3)
@@ -66,7 +66,7 @@ def apply(
     out = torch.empty_like(b)
     sizes = (*shape, *padded, *firsts, *inverse.stride())
     flags = mode, fresh, numbers[8].numel() == 0, tuple(joined), kinds
-    with _at(out):
+    with at(out):
         device.apply[_grid(b)](
             out, x, b, inverse, weights, *numbers[:8], *sizes, *flags, BLOCK, num_warps=WARPS
         )
@@ -92,7 +92,7 @@ def spread(
     counts = (*nodes[1:], math.prod(nodes)) if own else (0, 0, 0)
     sizes = (*shape, *e.shape[1:], *counts, *firsts, *firsts)
     flags = x is not None, *(len(w) for w in weights), tuple(joined), own
-    with _at(out):
+    with at(out):
         device.spread[_grid(out)](
             out, given, e, *bases, *weights, corners, *sizes, *flags, BLOCK, num_warps=WARPS
         )
@@ -116,12 +116,12 @@ def gather(
     sizes = (*r.shape[1:], *coarse, *counts, *firsts, *(len(table) for table in fine))
     taps = (2 if len(table) > 1 else 1 for table in fine)
     tables = *fine, *nodes, *weights, corners
-    with _at(out):
+    with at(out):
         device.gather[_grid(out)](out, r, *tables, *sizes, *taps, own, BLOCK, num_warps=WARPS)
     return out
 
 
-def _at(x: Tensor) -> AbstractContextManager[Any]:
+def at(x: Tensor) -> AbstractContextManager[Any]:
     """Make the device of a tensor the one that launches go to."""
     return torch.cuda.device(x.device) if x.is_cuda else nullcontext()
 

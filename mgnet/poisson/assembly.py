@@ -34,6 +34,8 @@ __all__ = ["Load", "averages_at", "form", "load", "load_at_nodes", "operator", "
 # Integrals over the unit interval of a linear function times two hats, low and low, low and high, high and
 # high, from its values at the ends.
 OF_ENDS = np.array([[3.0, 1.0, 1.0], [1.0, 1.0, 3.0]]) / 12
+# And times both hats, the low one, and the high one.
+OF_HATS = np.array([[1.0, 1.0], [4.0, 2.0], [2.0, 4.0]]) / 12
 
 
 def operator(problem: Poisson, dtype: torch.dtype, device: torch.device) -> Operator:
@@ -94,7 +96,7 @@ def _averages(problem: Poisson, a: Any, cells: slice, device: torch.device) -> T
     """Give the mean of a coefficient over some cells along the first axis, in float64."""
     if callable(a):
         rule = Quadrature.of(problem)
-        return rule.averages(rule.sampled("a", a, cells, device))
+        return sent(rule.averages(rule.sampled("a", a, cells, device)), device)
     if isinstance(a, float):
         shape = (cells.stop - cells.start, *problem.cells[1:])
         # In the memory of one number.
@@ -105,7 +107,7 @@ def _averages(problem: Poisson, a: Any, cells: slice, device: torch.device) -> T
 def _averaged(problem: Poisson, a: Any, device: torch.device) -> Tensor:
     """Give the mean of a coefficient over each cell."""
     n = problem.cells[0]
-    cells = Quadrature.of(problem).pieces() if callable(a) else [slice(0, n)]
+    cells = Quadrature.of(problem).pieces(device) if callable(a) else [slice(0, n)]
     return gathered(((part, [_averages(problem, a, part, device)]) for part in cells), n, 0)[0]
 
 
@@ -118,7 +120,7 @@ def averages_at(problem: Poisson, axis: int, layer: int, device: torch.device) -
     if axis == 0:
         means = _averages(problem, a, slice(layer, layer + 1), device)[0]
     else:
-        pieces = Quadrature.of(problem).pieces()
+        pieces = Quadrature.of(problem).pieces(device)
         means = torch.cat([_averages(problem, a, cells, device).select(axis, layer) for cells in pieces])
     return means if active is None else means * sent(active.select(axis, layer), device)
 
@@ -128,7 +130,7 @@ def _of_differences(problem: Poisson, c: Any, like: dict[str, Any]) -> VaryingSt
     n, device, robin = problem.n, like["device"], problem.robin
     # On a GPU, where each piece is a launch, only a function's values are made in pieces.
     whole = device.type != "cpu" and not callable(problem.a) and not callable(c)
-    cells = [slice(0, n)] if whole else Quadrature.of(problem).pieces()
+    cells = [slice(0, n)] if whole else Quadrature.of(problem).pieces(device)
     dtype = like["dtype"]
     pieces = ((part, [x.to(dtype) for x in _conductances(problem, c, part, device)]) for part in cells)
     k, *s = gathered(pieces, n, -1)
@@ -153,9 +155,11 @@ def _conductances(problem: Poisson, c: Any, cells: slice, device: torch.device) 
         yield k
         return
     within = widths if active is None else widths * sent(active[cells], device)
-    t, w = (sent(torch.from_numpy(x), device) for x in (rule.points, rule.weights))
     if callable(c):
-        values = rule.sampled("c", c, cells, device)
+        values, t = rule.sampled("c", c, cells, device), rule.points
+        of_both = sent(torch.from_numpy(rule.weights * (t * (1 - t))), values.device)
+        lost = sent(rule.apart(values, -1) @ of_both, device) * widths
+        sums = sent(rule.against_hats(cells, values), device)
     else:
         constant = isinstance(c, float)
         ends = widths.new_full((len(widths),), c) if constant else c[_rows(problem, c, cells)]
@@ -164,9 +168,11 @@ def _conductances(problem: Poisson, c: Any, cells: slice, device: torch.device) 
             yield k
             yield overlap(low * within / 2, high * within / 2, -1)  # eq: mass-lumped
             return
-        values = rule.inside(cells, (low[:, None] * (1 - t) + high[:, None] * t).flatten())
-    yield k - (rule.apart(values, -1) @ (w * (t * (1 - t)))) * widths  # eq: weak-form, conductance
-    yield rule.against_hats(cells, values)
+        columns, pairs = sent(torch.from_numpy(OF_HATS), device), torch.stack((low, high), -1)
+        lost, left, right = ((pairs @ column) * within for column in columns)
+        sums = overlap(left, right, -1)
+    yield k - lost  # eq: weak-form, conductance
+    yield sums
 
 
 def _of_cells(problem: Poisson, c: Any, like: dict[str, Any]) -> CellStiffness:
@@ -285,7 +291,7 @@ def _entries_of(
         for step in steps:
             yield _shifted(found[tuple(map(abs, step))], step).to(like["dtype"])
 
-    pieces = ((rows, list(entries(rows))) for rows in rule.pieces())
+    pieces = ((rows, list(entries(rows))) for rows in rule.pieces(like["device"]))
     whole = (sent(x, like["device"]) for x in gathered(pieces, rule.grids[0].n, 0))
     return dict(zip(steps, whole, strict=True))
 
@@ -364,8 +370,7 @@ def load(
     """
     given = problem.b
     at_sides = fluxes(problem, dtype, device) if with_fluxes else []
-    # They are asked for where constants are free.
-    size, total = flux_sums(problem, at_sides) if problem.floats else (0.0, 0.0)
+    size, total = flux_sums(problem, at_sides)
     if given is not None:
         b = sent(given, device, dtype)
         b = add_fluxes("b", problem, b, at_sides, own=b is not given)

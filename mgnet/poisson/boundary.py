@@ -17,7 +17,7 @@ from ..operators.boxes import Box
 from ..operators.contract import Operator
 from .conditions import Dirichlet, nothing
 from .problem import Poisson
-from .quadrature import Quadrature, evaluate, integrate_nodal
+from .quadrature import CPU, Quadrature, evaluate, integrate_nodal
 from .shapes import common_batch
 
 __all__ = [
@@ -31,7 +31,7 @@ __all__ = [
     "flux_sums",
     "fluxes",
 ]
-__all__ += ["nodal_data", "on_side", "side_rule", "side_values"]
+__all__ += ["may_float", "nodal_data", "on_side", "side_rule", "side_values"]
 
 # An axis, its low end 0 or its high end -1, and values on that side, shape ``(..., *nodes of the side)``.
 Side = tuple[int, int, Tensor]
@@ -51,18 +51,29 @@ def fluxes(problem: Poisson, dtype: torch.dtype, device: torch.device) -> list[S
             g = on_side(problem, axis, end, side.g)
             b, *_ = rule.integrate(f"{name}: g", g, dtype, device, names)
         else:
-            values = nodal_data(problem, f"{name}: g", axis, end, side.g, device).to(dtype)
+            place = CPU if isinstance(side.g, float) else device  # a number takes one launch to send
+            values = nodal_data(problem, f"{name}: g", axis, end, side.g, place).to(dtype)
             b = integrate_nodal(rule.grids, values, problem.load == "nodal", rule.active)
         batch = common_batch(f"{name}: g", b, problem.dim - 1, batch)
         found.append((axis, end, sent(b, device)))
     return found
 
 
+def may_float(problem: Poisson) -> bool:
+    """Say whether nothing is seen to hold the constants; c or Robin's alpha may, if they are no numbers."""
+    # Where the domain is in pieces, Robin's alpha may hold some of them.
+    alphas = [alpha for pair in problem.alphas for alpha in pair] if problem.region.whole else []
+    return problem.floats and not any(isinstance(x, float) and x > 0 for x in (problem.c, *alphas))
+
+
 def flux_sums(problem: Poisson, sides: list[Side]) -> tuple[Tensor | float, Tensor | float]:
-    """Sum up the sizes of the fluxes, and the fluxes themselves, of each row; not those that are hidden."""
+    """Sum up the sizes of the fluxes, and the fluxes themselves, of each row; not those that are hidden.
+
+    They are asked for where constants are free.
+    """
     size: Tensor | float = 0.0
     total: Tensor | float = 0.0
-    for *_, values in sides:
+    for *_, values in sides if may_float(problem) else []:
         if not hidden(values):
             rows = values.detach().reshape(*values.shape[: values.ndim - problem.dim + 1], -1)
             size, total = size + rows.abs().sum(-1), total + rows.sum(-1)

@@ -38,6 +38,9 @@ class Constants:
         # Of each piece: its volume, and the measure of its sides that are not joined.
         self.volume = self._sums(self.weights[None])[0]
         self.border = self._borders()
+        # What part of its piece's volume the hat of each unknown has.
+        volume = self._spread(self.volume[None], self.pieces)[0]
+        self.shares = torch.where(volume > 0, self.weights / volume, 0.0)
 
     def _weights(self) -> Tensor:
         """Give the integrals of the hats, shape ``(*unknowns)``, in float64."""
@@ -67,9 +70,9 @@ class Constants:
         total = rows.new_zeros((len(rows), self.count + 1))
         return total.index_add(1, pieces, rows)[:, 1:]
 
-    def _largest(self, b: Tensor) -> Tensor:
+    def _largest(self, sizes: Tensor) -> Tensor:
         """Give the largest absolute value of each row, to be compared with all of it."""
-        return b.abs().amax(self.axes, keepdim=True)
+        return sizes.amax(self.axes, keepdim=True)
 
     def _spread(self, x: Tensor, pieces: Tensor | None) -> Tensor:
         """Give all places what their piece has, of shape (batch, pieces); zero where there is none."""
@@ -93,21 +96,31 @@ class Constants:
         if load.name == "f":
             coarsest = min(self.problem.cells)
             allowed = max(allowed, min(0.1 if load.lumped else 0.01, 2 / coarsest**2))
-        defect, size = self._sums(b), self._sums(b.abs())  # eq: compatibility
-        size = torch.maximum(size, self._of_rows(load.size, load, size))
+        sizes = b.abs()
+        defect, size = self._sums(b), self._with_hidden(self._sums(sizes), load)  # eq: compatibility
         # What a load and fluxes of 1 everywhere sum to.
-        ones = sent(self.border + (self._counts if load.name == "b" else self.volume), b.device, b.dtype)
-        bad = defect.abs() > torch.maximum(allowed * size, ROUNDED * torch.finfo(b.dtype).eps * ones)
+        ones = self.border + (self._counts if load.name == "b" else self.volume)
+        least = ROUNDED * torch.finfo(b.dtype).eps * ones
 
-        def judge(any_bad: list[float]) -> None:
-            if any_bad[0]:
+        def judge(numbers: list[float]) -> None:
+            found = torch.tensor(numbers, dtype=torch.float64, device="cpu")
+            defects, sizes = found.reshape(2, -1, self.count)
+            bad = defects.abs() > torch.maximum(allowed * sizes, least)
+            if bad.any():
                 row, piece = bad.nonzero()[0].tolist()
                 fluxes = self._of_rows(load.fluxes, load, defect)[row, 0]
-                numbers = defect[row, piece], fluxes, size[row, piece]
-                self._refuse(load, (row, piece), *(x.item() for x in numbers))
+                self._refuse(
+                    load, (row, piece), float(defects[row, piece]), float(fluxes), float(sizes[row, piece])
+                )
 
-        look([bad.any()], judge)
-        return self.project(b)
+        look([defect, size], judge)
+        return self._projected(b, defect, sizes)
+
+    def _with_hidden(self, size: Tensor, load: Load) -> Tensor:
+        """Give the size of the data of each row, also of what its sum of absolute values hides."""
+        if not isinstance(load.size, Tensor):  # then it is zero
+            return size
+        return torch.maximum(size, self._of_rows(load.size, load, size))
 
     @property
     def _counts(self) -> Tensor:
@@ -150,16 +163,18 @@ class Constants:
 
     def project(self, b: Tensor) -> Tensor:
         """Return the load less a constant right-hand side, so that it sums to zero; zero of a constant."""
-        weights = sent(self.weights, b.device, b.dtype)
-        means = self._sums(b) / sent(self.volume, b.device, b.dtype)
-        rest = b - self._spread(means, self.pieces) * weights
-        rounding = ROUNDED * torch.finfo(b.dtype).eps * self._largest(b)
-        return rest.mul_(self._largest(rest) > rounding)
+        return self._projected(b, self._sums(b), b.abs())
+
+    def _projected(self, b: Tensor, sums: Tensor, sizes: Tensor) -> Tensor:
+        """Do so, given the sums of each row over each piece, and absolute values."""
+        shares = sent(self.shares, b.device, b.dtype)
+        rest = torch.addcmul(b, self._spread(sums, self.pieces), shares, value=-1)
+        rounding = ROUNDED * torch.finfo(b.dtype).eps * self._largest(sizes)
+        return rest.mul_(self._largest(rest.abs()) > rounding)
 
     def remove(self, u: Tensor) -> Tensor:
         """Return the function with zero mean that differs from another by a constant, :eq:`zero-mean`."""
-        weights = sent(self.weights, u.device, u.dtype)
-        means = self._sums(self.space.unknowns(u) * weights) / sent(self.volume, u.device, u.dtype)
+        means = self._sums(self.space.unknowns(u) * sent(self.shares, u.device, u.dtype))
         return u - self._spread(means, self.nodes)  # eq: zero-mean
 
 

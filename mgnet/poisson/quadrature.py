@@ -21,6 +21,7 @@ from .shapes import require_bounds
 from .unseen import Lookout
 
 __all__ = [
+    "CPU",
     "Quadrature",
     "coefficient_at",
     "evaluate",
@@ -33,8 +34,8 @@ CPU = torch.device("cpu")
 # Points along each axis of a cell, by the number of axes. Five integrate polynomials of degree 9 exactly, so
 # a quadrature error is O(h^10); three those of degree 5, O(h^6).
 RULES = {1: stencils.gauss(5), 2: stencils.gauss(3), 3: stencils.gauss(3)}
-# Quadrature points that exist at one time.
-MOST = 5 * 2**16
+# Quadrature points that exist at one time, and where each piece is a launch.
+MOST, MOST_THERE = 5 * 2**16, 5 * 2**21
 
 
 class Quadrature:
@@ -69,10 +70,11 @@ class Quadrature:
             nodal = (low * (1 - s) + high * s).flatten(axis, axis + 1)
         return nodal
 
-    def pieces(self) -> Iterator[slice]:
-        """Split the cells along the first axis."""
+    def pieces(self, device: torch.device = CPU) -> Iterator[slice]:
+        """Split the cells along the first axis, for numbers that go to a device."""
         across = math.prod(len(self.points) * grid.n for grid in self.grids[1:])
-        step = max(1, MOST // (len(self.points) * across))
+        most = MOST if device.type == "cpu" else MOST_THERE
+        step = max(1, most // (len(self.points) * across))
         for start in range(0, self.grids[0].n, step):
             yield slice(start, min(start + step, self.grids[0].n))
 
@@ -90,14 +92,17 @@ class Quadrature:
         return values if place == -1 else values.movedim(place, -1)
 
     def sampled(self, name: str, function: Any, cells: slice, device: torch.device) -> Tensor:
-        """Give the values in float64 of a function, "a" or "c", at the points of some cells, checked."""
+        """Give the values in float64 of a function, "a" or "c", at the points of some cells, checked.
+
+        They are where the function left them.
+        """
         values = coefficient_at(name, function, device, *self.coordinates(cells))
         values = self.inside(cells, values, float(name == "a"))
         least = values
         for place in range(-len(self.grids), 0):
             least = self.apart(least, place).amin(-1)
         require_bounds(tuple(least.shape), self.grids[0].first + cells.start, **{name: [least]})
-        return sent(values, device)
+        return values
 
     def averages(self, values: Tensor) -> Tensor:
         """Return the mean over each cell of what has these values at the points."""
@@ -112,10 +117,11 @@ class Quadrature:
         From ``(..., *points)`` it makes ``(..., *nodes)``. What neighbours along the first axis give to a
         node is added in ``dtype``, so that the sums do not depend on the pieces.
         """
-        t, w = (sent(torch.from_numpy(x), values.device) for x in (self.points, self.weights))
+        t, w = self.points, self.weights
+        hats = [sent(torch.from_numpy(w * hat), values.device) for hat in (1 - t, t)]
         for place in range(-1, -len(self.grids) - 1, -1):
             each, widths = self.apart(values, place), self._measure(place, cells, values.device)
-            low, high = ((each @ (w * hat)) * widths for hat in (1 - t, t))
+            low, high = ((each @ hat) * widths for hat in hats)
             if place == -len(self.grids):
                 low, high = low.to(dtype), high.to(dtype)
             values = overlap(low, high, place)  # eq: load, load-box
@@ -159,7 +165,7 @@ class Quadrature:
 
         def pieces() -> Iterator[tuple[slice, list[Tensor]]]:
             nonlocal speaks_torch, size
-            for cells in self.pieces():
+            for cells in self.pieces(device):
                 points = self.coordinates(cells)
                 values, speaks_torch = evaluate(name, f, *points, device=device, names=names)
                 values = self.inside(cells, values)
@@ -218,8 +224,8 @@ def _lumped(f: Tensor, h: float | np.ndarray, place: int) -> Tensor:
         b = f * h  # eq: load-nodal
         b.movedim(place, -1)[..., :: b.shape[place] - 1].mul_(0.5)
         return b
-    half = sent(torch.from_numpy(h / 2), f.device, f.dtype).reshape(-1, *[1] * (-1 - place))
-    return f * overlap(half, half, place)
+    half = torch.from_numpy(h / 2).to(f.dtype)
+    return f * sent(overlap(half, half, -1), f.device).reshape(-1, *[1] * (-1 - place))
 
 
 def evaluate(

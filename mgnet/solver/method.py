@@ -23,7 +23,7 @@ from ..poisson.boundary import Held
 from ..poisson.constants import Constants
 from .iteration import Measure, SingleStep, Step, iterate, lost_below_normal, slowness
 from .mixed import column, multiplied, to_divide_by
-from .second_look import MULTIPLES, SecondLook
+from .second_look import MULTIPLES, SecondLook, with_data
 from .stopping import NONE, Outcome, Status, Stopping
 from .system import Lazy, System
 
@@ -363,18 +363,11 @@ def attempt(
             rows = rows if system.problem.region.whole else system.A.kept(rows)
             found = method.solve(rows, held, guess, stopping)
             projected = system.constants and system.problem.compatible == "project"
-            return _with_data(found, b, rows, method.measure.largest) if projected else found
+            return with_data(found, b, rows, method.measure.largest) if projected else found
         except NonFiniteError:
             blame()
             u = b.new_full((b.shape[0], *system.problem.node_shape), math.nan)
             return Found(u, Outcome(Status.DIVERGED, 1, [math.nan]))
-
-
-def _with_data(found: Found, b: Tensor, rows: Tensor, largest: Map) -> Found:
-    """Add to the estimates what the rounding of loads becomes, where most of them has been taken out."""
-    share = (largest(b) / largest(rows)).nan_to_num(0.0, 0.0, 0.0)
-    more, look = torch.finfo(b.dtype).eps * share.double() * largest(found.u).double(), found.look_again
-    return Found(found.u, found.outcome.widened(more), look and (lambda: look().widened(more)))
 
 
 def _precision(method: Method) -> AbstractContextManager[None]:

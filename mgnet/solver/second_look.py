@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -17,7 +18,10 @@ from .iteration import largest, lost_below_normal, relative_norm
 from .stopping import Outcome, Status
 from .system import Lazy, System
 
-__all__ = ["MULTIPLES", "SecondLook"]
+if TYPE_CHECKING:
+    from .method import Found
+
+__all__ = ["MULTIPLES", "SecondLook", "with_data"]
 
 # What solutions are multiplied by to see how their digits are rounded.
 MULTIPLES = (1.1, 1.3, 1.7)
@@ -66,3 +70,20 @@ class SecondLook(Lazy):
             error += lost_below_normal(largest(b), largest(u))
             outcome.judge(error, tol * largest(u))
         return outcome
+
+
+def with_data(found: Found, b: Tensor, rows: Tensor, largest: Map) -> Found:
+    """Add to the estimates what the rounding of loads becomes, where most of them has been taken out.
+
+    Where there is no estimate yet, that waits until one is asked for.
+    """
+
+    @torch.no_grad()
+    def widened(outcome: Outcome) -> Outcome:
+        share = (largest(b) / largest(rows)).nan_to_num(0.0, 0.0, 0.0).double()
+        return outcome.widened(torch.finfo(b.dtype).eps * share * largest(found.u).double())
+
+    look = found.look_again
+    if look is None:
+        return found._replace(outcome=widened(found.outcome))
+    return found._replace(look_again=lambda: widened(look()))

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..operators import loops
 from ..operators.contract import Operator
 from ..poisson import assembly
-from ..poisson.boundary import floating
+from ..poisson.boundary import floating, may_float
 from ..poisson.constants import Constants
 from ..poisson.problem import Poisson
 from .factorised import factorised
@@ -62,7 +62,8 @@ class System(Lazy):
         if not self.problem.region.whole:
             pieces = floating(self.problem, self._A)
             return Constants(self.problem, pieces) if bool(pieces.any()) else None
-        singular = self._A.singular if self._A else _floats(self.problem)
+        # A number is seen without a look at what is made of it, for which a GPU would be waited for.
+        singular = may_float(self.problem) and self._A.singular if self._A else _floats(self.problem)
         return Constants(self.problem) if singular else None
 
     @property

@@ -6,6 +6,7 @@ brings, and not run.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
-from mgnet.operators import launches, loops
+from mgnet.operators import eliminations, launches, loops
 from mgnet.operators.launched import Launched
 
 
@@ -71,3 +72,18 @@ def test_passes_compile_for_a_gpu(name: str, compiled: list[Any]) -> None:
     assert len(compiled) == asked and all(len(kernel.asm["cubin"]) > 0 for kernel in compiled)
     # Grids of other sizes need no kernels of their own: only other kinds of operators do.
     assert name != "equal" or len({kernel.hash for kernel in compiled}) == 4
+
+
+@pytest.mark.parametrize("parts", [0, 1, 2])
+def test_the_elimination_of_a_line_compiles_for_a_gpu(parts: int, compiled: list[Any]) -> None:
+    given, dtype = torch.zeros(1, 2, dtype=torch.float64), torch.float64 if parts > 1 else torch.float32
+    for cells, rows in ((100, 1), (999, 3)):
+        k, s = torch.ones(cells, dtype=dtype), torch.ones(parts, cells + 1, dtype=dtype)
+        b = torch.ones(rows, max(parts, 1), cells + 1, dtype=dtype)
+        weights, share, k, s, b = eliminations.eliminate(k, s, b, 0)
+        for low, high in itertools.product(("natural", "dirichlet"), repeat=2):
+            c = eliminations.close(k, s, b, 0, given, low, high)
+        c = eliminations.close(k, s, b, 0, given, "periodic", "periodic")
+        eliminations.fill(torch.empty(rows, cells + 1, dtype=dtype), c, weights, share)
+    assert len(compiled) == 14 and all(len(kernel.asm["cubin"]) > 0 for kernel in compiled)
+    assert len({kernel.hash for kernel in compiled}) == 7  # of all lengths

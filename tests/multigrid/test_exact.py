@@ -457,3 +457,101 @@ def test_blocks_of_different_cells(n: int) -> None:
     left, after = np.cumsum(R[:-1] * b), np.append(np.cumsum((S[:-1] * b)[::-1])[::-1][1:], 0.0)
     by_sums = (S[:-1] * left + R[:-1] * after) / R[-1]  # eq: block-sums
     close(u[0, 1:-1], by_sums, 200)
+
+
+# Passes in Triton, as on a GPU, by what they are in torch.
+
+
+def by_passes(A: Any, b: torch.Tensor, left: Any = 0.0, right: Any = 0.0) -> torch.Tensor:
+    exact = Condensation(A)
+    return exact._launched(b, b.new_empty((len(b), exact.cells + 1)), left, right)
+
+
+@pytest.mark.parametrize(
+    ("ends", "robin", "reacts"),
+    [pytest.param(*ENDS[name], True, id=f"{name}-c") for name in ENDS]
+    + [pytest.param(*FIXED[name], False, id=name) for name in FIXED],
+)
+def test_passes_solve_for_any_cells(ends: tuple[str, str], robin: tuple[float, float], reacts: bool) -> None:
+    rng = np.random.default_rng(2)
+    for n, dtype in itertools.product((*range(1, 8), *range(31, 36), 64, 65, 257, 1057), EPS):
+        number = np.float32 if dtype == torch.float32 else np.float64
+        k = (10 ** rng.uniform(-3, 3, n)).astype(number)
+        s = (10 ** rng.uniform(-6, 2, n + 1) * (rng.random(n + 1) < 0.7) * reacts).astype(number)
+        s[n // 2] += 1.0 * reacts
+        b = rng.normal(size=(2, len(unknowns_of(ends, n)))).astype(number)
+        A = VaryingStiffness(tensor(k, dtype), tensor(s, dtype) if reacts else None, ends, robin)
+        expected = reference(k.astype(float), s.astype(float), ends, robin, b, (0.5, -3.0))
+        close(by_passes(A, tensor(b, dtype), 0.5, -3.0), expected, 100)
+
+
+@given(st.integers(2, 150), st.integers(0, 2**32 - 1), st.sampled_from(list(ENDS)))
+def test_passes_solve_beyond_the_mesh(n: int, seed: int, name: str) -> None:
+    (ends, robin), rng = ENDS[name], np.random.default_rng(seed)
+    h, a = rng.uniform(0.1, 1, n), 10 ** rng.uniform(-2, 2, n)
+    c = a / h**2 * 10 ** rng.uniform(-2, 3, n)
+    k, s = a / h - c * h / 6, np.zeros(n + 1)
+    s[:-1] += c * h / 2
+    s[1:] += c * h / 2
+    b = rng.normal(size=(1, len(unknowns_of(ends, n))))
+    u = by_passes(VaryingStiffness(tensor(k), tensor(s), ends, robin), tensor(b))
+    close(u, reference(k, s, ends, robin, b), 200)
+
+
+@given(st.integers(2, 2000), st.integers(0, 2**32 - 1), st.sampled_from(list(FIXED)))
+def test_passes_solve_as_a_cpu_does_where_numbers_are_far_apart(n: int, seed: int, name: str) -> None:
+    """With jumps of 24 orders of magnitude, where nodes are held by nothing but c, or hardly tied."""
+    (ends, robin), rng = FIXED[name], np.random.default_rng(seed)
+    k = 10 ** rng.uniform(-12, 12, n) if seed % 2 else np.where(rng.random(n) < 0.5, 1e-12, 1e12)
+    s = 10 ** rng.uniform(-20, 20, n + 1) * (rng.random(n + 1) < rng.random())
+    b = rng.random((2, len(unknowns_of(ends, n))))  # nothing cancels
+    for sums in (None, tensor(s)):
+        A = VaryingStiffness(tensor(k), sums, ends, robin)
+        expected = Condensation(A).solve(tensor(b), 1.0, 2.0)
+        u = by_passes(A, tensor(b), 1.0, 2.0)
+        # Each value, not only the largest.
+        assert ((u - expected).abs() <= 1e-11 * expected).all()
+
+
+@pytest.mark.parametrize("dtype", EPS, ids=["single", "double"])
+@pytest.mark.parametrize("n", [1025, 2**15 + 31, 2**20])
+def test_passes_keep_all_digits(n: int, dtype: torch.dtype) -> None:
+    i = np.arange(n + 1.0)
+    for ends, exact in (
+        (("dirichlet", "dirichlet"), i * (n - i) / 2),
+        (("natural", "dirichlet"), (i * n - i * (i - 1) / 2)[::-1]),
+    ):
+        A = Stiffness(1.0, boundary=ends, dtype=dtype)
+        b = torch.ones(1, len(unknowns_of(ends, n)), dtype=dtype)
+        for path in (A.on(n), A.varying(n)):
+            close(by_passes(path, b)[0], exact, 16)
+
+
+@pytest.mark.parametrize("n", [33, 1057, 2**16 + 33])
+def test_passes_find_what_little_holds_a_constant(n: int) -> None:
+    for ends, c in itertools.product((("natural",) * 2, ("periodic",) * 2), (1e-9, 1.0, 1e4)):
+        A = Stiffness(1.0, 1.0, c, ends)
+        b = torch.full((1, n + (ends[0] == "natural")), c, dtype=torch.float64)
+        if ends[0] == "natural":
+            b[0, [0, -1]] /= 2
+        for path in (A.on(n), A.varying(n)):
+            close(by_passes(path, b)[0], np.ones(n + 1), 64)
+
+
+def test_passes_take_values_of_the_ends_for_each_row() -> None:
+    b, ends = torch.randn(3, 99, dtype=torch.float64), torch.randn(2, 3, dtype=torch.float64)
+    A = Stiffness(0.01).varying(100)
+    for values in ((ends[0], ends[1]), (ends[0], 2.0)):
+        u = by_passes(A, b, *values)
+        for i in range(3):
+            row = [float(x[i]) if isinstance(x, torch.Tensor) else x for x in values]
+            torch.testing.assert_close(u[i : i + 1], by_passes(A, b[i : i + 1], *row), rtol=0, atol=0)
+
+
+def test_passes_refuse_what_is_not_finite() -> None:
+    n = 1000
+    for value, index in itertools.product((np.nan, np.inf), (0, 500, n - 2)):
+        b = torch.zeros(2, n - 1, dtype=torch.float64)
+        b[1, index] = value
+        with pytest.raises(NonFiniteError):
+            by_passes(Stiffness(1 / n).varying(n), b)

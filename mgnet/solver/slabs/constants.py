@@ -50,10 +50,14 @@ class SharedConstants(Constants):
         """Sum up each row over the domain, the same digits in every process."""
         return self._over_all(super()._sums(x))
 
-    def _largest(self, b: Tensor) -> Tensor:
+    def _largest(self, sizes: Tensor) -> Tensor:
         """Give the largest absolute value of each row."""
-        own = super()._largest(b)
+        own = super()._largest(sizes)
         return self.processes.largest(own.contiguous().to(place(self.processes))).to(own.device)
+
+    def _with_hidden(self, size: Tensor, load: Load) -> Tensor:
+        """Give the size of the data of each row; what is hidden here may be nothing elsewhere."""
+        return torch.maximum(size, self._of_rows(load.size, load, size))
 
     def _over_all(self, x: Tensor) -> Tensor:
         return summed(self.processes, x)
