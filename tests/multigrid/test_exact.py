@@ -175,9 +175,8 @@ def test_different_cells(ends: tuple[str, str], robin: tuple[float, float], reac
         close(u, expected, 200)
 
 
-@given(st.integers(2, 60), st.integers(0, 2**32 - 1), st.sampled_from(list(ENDS)))
-def test_reaction_beyond_the_mesh(n: int, seed: int, name: str) -> None:
-    """Where c h² > 6 a conductances are negative, here and there; the matrix stays definite."""
+def beyond_the_mesh(n: int, seed: int, name: str) -> tuple[VaryingStiffness, np.ndarray, np.ndarray]:
+    """Draw an operator with large c and a load, and give them with the solution."""
     (ends, robin), rng = ENDS[name], np.random.default_rng(seed)
     h, a = rng.uniform(0.1, 1, n), 10 ** rng.uniform(-2, 2, n)
     c = a / h**2 * 10 ** rng.uniform(-2, 3, n)
@@ -185,9 +184,14 @@ def test_reaction_beyond_the_mesh(n: int, seed: int, name: str) -> None:
     s[:-1] += c * h / 2
     s[1:] += c * h / 2
     b = rng.normal(size=(1, len(unknowns_of(ends, n))))
-    expected = reference(k, s, ends, robin, b)
-    u = Condensation(VaryingStiffness(tensor(k), tensor(s), ends, robin)).solve(tensor(b))
-    close(u, expected, 200)
+    return VaryingStiffness(tensor(k), tensor(s), ends, robin), b, reference(k, s, ends, robin, b)
+
+
+@given(st.integers(2, 60), st.integers(0, 2**32 - 1), st.sampled_from(list(ENDS)))
+def test_reaction_beyond_the_mesh(n: int, seed: int, name: str) -> None:
+    """Where c h² > 6 a conductances are negative, here and there; the matrix stays definite."""
+    A, b, expected = beyond_the_mesh(n, seed, name)
+    close(Condensation(A).solve(tensor(b)), expected, 200)
 
 
 @pytest.mark.parametrize("n", [64, 65, 1000])
@@ -487,15 +491,8 @@ def test_passes_solve_for_any_cells(ends: tuple[str, str], robin: tuple[float, f
 
 @given(st.integers(2, 150), st.integers(0, 2**32 - 1), st.sampled_from(list(ENDS)))
 def test_passes_solve_beyond_the_mesh(n: int, seed: int, name: str) -> None:
-    (ends, robin), rng = ENDS[name], np.random.default_rng(seed)
-    h, a = rng.uniform(0.1, 1, n), 10 ** rng.uniform(-2, 2, n)
-    c = a / h**2 * 10 ** rng.uniform(-2, 3, n)
-    k, s = a / h - c * h / 6, np.zeros(n + 1)
-    s[:-1] += c * h / 2
-    s[1:] += c * h / 2
-    b = rng.normal(size=(1, len(unknowns_of(ends, n))))
-    u = by_passes(VaryingStiffness(tensor(k), tensor(s), ends, robin), tensor(b))
-    close(u, reference(k, s, ends, robin, b), 200)
+    A, b, expected = beyond_the_mesh(n, seed, name)
+    close(by_passes(A, tensor(b)), expected, 200)
 
 
 @given(st.integers(2, 2000), st.integers(0, 2**32 - 1), st.sampled_from(list(FIXED)))
