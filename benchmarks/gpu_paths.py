@@ -55,6 +55,9 @@ def paths(quick: bool) -> Iterator[Path]:
             yield Path("Gradients", f"{dim}-D, {name}", partial(gradients, n[dim], data))
     for dim in (1, 2, 3):
         yield Path("What is around a solve", f"{dim}-D, a hierarchy used again", partial(again, n[dim]))
+        if dim > 1:
+            from_graph = partial(again, n[dim], graph=True)
+            yield Path("What is around a solve", f"{dim}-D, cycles from a CUDA graph", from_graph)
         yield Path("What is around a solve", f"{dim}-D, values between nodes", partial(between, n[dim]))
         yield Path("What is around a solve", f"{dim}-D, integrals", partial(integrals, n[dim]))
         yield Path("What is around a solve", f"{dim}-D, loads and masses", partial(loads, n[dim]))
@@ -154,11 +157,11 @@ def gradients(n: tuple[int, ...], data: dict[str, np.ndarray], device: str) -> l
     return list(torch.autograd.grad(sol.u.square().sum(), list(tensors.values())))
 
 
-def again(n: tuple[int, ...], device: str) -> list[Tensor]:
-    """Solve with one hierarchy twice."""
+def again(n: tuple[int, ...], device: str, graph: bool = False) -> list[Tensor]:
+    """Solve with one hierarchy twice; cycles are replayed from a graph where there are such, if asked for."""
     r = rng("again")
     for_one = mgnet.Poisson(n=n[0] if len(n) == 1 else n, dim=len(n), a=10 ** r.uniform(-0.5, 0.5, n))
-    hierarchy = mgnet.Hierarchy(for_one, device=device)
+    hierarchy = mgnet.Hierarchy(for_one, device=device, graph=graph and device == "cuda")
     loads = [r.standard_normal([k - 1 for k in n]) for _ in range(2)]
     return [hierarchy.solve(placed(device, b)).u for b in loads]
 

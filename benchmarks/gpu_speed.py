@@ -109,6 +109,14 @@ def speeds(case: Case, device: str) -> Iterator[Row]:
         most = 1e-8 if case.dtype == torch.float64 else 1e-4
         yield Row("    largest error of a sine", error(inner(sol.u, case), u), most=most)
         yield from peers(case, b, u, ours, device)
+    if case.dim > 1 and device == "cuda":
+        yield Row("    a solve, its cycles from a CUDA graph", by_graph(case, b, device), MS)
+
+
+def by_graph(case: Case, b: Tensor, device: str) -> float:
+    """Measure a solve whose cycles are replayed."""
+    hierarchy = mgnet.Hierarchy(problem(case, device), dtype=case.dtype, device=device, graph=True)
+    return milliseconds(lambda: hierarchy.solve(b), device)
 
 
 def problem(case: Case, device: str) -> mgnet.Poisson:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,10 @@ from torch import Tensor
 import mgnet
 from mgnet.operators import multiplied
 from mgnet.solver import graphs
+
+sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
+
+import gpu_speed
 
 pytestmark = pytest.mark.cuda
 
@@ -140,6 +146,13 @@ def test_a_graph_gives_the_same(method: str, passes: str, device: str, captures:
         assert torch.equal(first.u.cpu(), second.u.cpu())
     assert captures.captured == [(rows, 1, 15, 15) for rows in (1, 3)]
     assert captures.replayed >= 6
+
+
+def test_the_script_for_a_gpu_replays_cycles(device: str, captures: Graphs) -> None:
+    case = gpu_speed.Case(8, 2, torch.float64, varies=True)
+    assert gpu_speed.by_graph(case, case.load("cpu").to(device), device) > 0
+    assert captures.captured == [(1, 1, 7, 7)]
+    assert captures.replayed >= 2
 
 
 def test_few_graphs_are_kept(device: str, captures: Graphs) -> None:

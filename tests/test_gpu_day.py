@@ -74,6 +74,7 @@ def test_every_method_and_dimension_is_a_path() -> None:
         for method in (*gpu_paths.CYCLES, "direct", "an operator for each sample", "refined"):
             assert (dim, method) in names
         assert ("Gradients", f"{dim}, a per cell") in names
+    assert ("What is around a solve", "2-D, cycles from a CUDA graph") in names
 
 
 # Its time
