@@ -15,6 +15,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+try:
+    import fcntl
+except ImportError:  # Windows, where every process compiles
+    fcntl = None  # type: ignore[assignment]
+
 import numba
 from numba.core import event
 from numba.core.caching import FunctionCache
@@ -22,6 +27,8 @@ from numba.core.compiler import Compiler
 
 __all__ = ["compiled", "glue", "lean", "part", "require"]
 
+# Seconds that a process waits for another that compiles, which may be stopped, and between two looks.
+PATIENCE, GLANCE = 60.0, 0.02
 # Seconds of compiling that nobody wonders about, all functions together.
 QUIET = 1.0
 NOTICE = "mgnet: compiling loops for this processor, once; some seconds"
@@ -98,6 +105,54 @@ def _temporary() -> str:
     return str(folder)
 
 
+class _Turns:
+    """Lets one of several processes compile a loop; the others wait, and take what it has kept.
+
+    Each loop is a byte of one file in the folder. It is locked by a process, and free again when that ends,
+    however it does. The file stays open: closing it would free all of its bytes.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.file = os.open(os.path.join(folder, "compiling.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+
+    def take(self, loop: str) -> None:
+        """Wait until nobody else has this loop, but not longer than ``PATIENCE``."""
+        if self._taken(loop):
+            return
+        end = time.monotonic() + PATIENCE
+        _notice.start()  # to wait for who compiles is as long
+        try:
+            while time.monotonic() < end and not self._taken(loop):
+                time.sleep(GLANCE)
+        finally:
+            _notice.stop()
+
+    def give(self, loop: str) -> None:
+        """Let others have it."""
+        with contextlib.suppress(OSError):
+            fcntl.lockf(self.file, fcntl.LOCK_UN, 1, self._byte(loop))
+
+    def _taken(self, loop: str) -> bool:
+        try:
+            fcntl.lockf(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, self._byte(loop))
+        except (BlockingIOError, PermissionError):
+            return False
+        except OSError:  # a folder whose system has no locks: everybody compiles
+            return True
+        return True
+
+    @staticmethod
+    def _byte(loop: str) -> int:
+        return int.from_bytes(hashlib.sha256(loop.encode()).digest()[:7])
+
+
+@lru_cache(maxsize=8)
+def _turns(folder: str) -> _Turns | None:
+    with contextlib.suppress(OSError):
+        return _Turns(folder) if fcntl else None
+    return None
+
+
 class _Kept(FunctionCache):
     """Compiled loops on disk: what cannot be read is compiled again, what cannot be written is not kept."""
 
@@ -108,7 +163,19 @@ class _Kept(FunctionCache):
         file._source_stamp = (file._source_stamp, _sources())
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """Return what is kept for this signature, or None."""
+        """Return what is kept for this signature or, when it is this process's turn to compile it, None."""
+        found, turns = self._found(sig, target_context), _turns(self.cache_path)
+        if found is None and turns:
+            turns.take(self._loop(sig))
+            found = self._found(sig, target_context)
+            if found is not None:
+                turns.give(self._loop(sig))
+        return found
+
+    def _loop(self, sig: Any = "") -> str:
+        return f"{self._impl.filename_base} {sig}"
+
+    def _found(self, sig: Any, target_context: Any) -> Any:
         try:
             found = super().load_overload(sig, target_context)
         except Exception:  # a file that is damaged: there is no end of kinds of errors
@@ -120,8 +187,14 @@ class _Kept(FunctionCache):
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep it, if the disk has room."""
+        turns = _turns(self.cache_path)
+        if turns:  # two that write the index at once would lose an entry
+            turns.take(self._loop())
         with contextlib.suppress(OSError):
             super().save_overload(sig, data)
+        if turns:
+            turns.give(self._loop())
+            turns.give(self._loop(sig))
 
 
 @lru_cache(maxsize=1)
@@ -142,8 +215,16 @@ class _Notice(event.Listener):
 
     def on_start(self, event: Any) -> None:
         """Start the clock with a loop of this package that is compiled."""
-        if not _ours(event):
-            return
+        if _ours(event):
+            self.start()
+
+    def on_end(self, event: Any) -> None:
+        """Stop the clock when nothing is compiled any more."""
+        if _ours(event):
+            self.stop()
+
+    def start(self) -> None:
+        """Start the clock, which may have been."""
         self.depth += 1
         if self.depth > 1 or self.said:
             return
@@ -155,10 +236,8 @@ class _Notice(event.Listener):
         self.timer.daemon = True
         self.timer.start()
 
-    def on_end(self, event: Any) -> None:
-        """Stop the clock when nothing is compiled any more."""
-        if not _ours(event):
-            return
+    def stop(self) -> None:
+        """Stop it, for who started it first."""
         self.depth -= 1
         if not self.depth:
             self.timer.cancel()
@@ -175,4 +254,5 @@ def _ours(event: Any) -> bool:
     return event.data["dispatcher"].py_func.__module__.startswith("mgnet.")
 
 
-event.register("numba:compile", _Notice())
+_notice = _Notice()
+event.register("numba:compile", _notice)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import resource
 import shutil
@@ -178,19 +180,55 @@ def test_a_disk_that_is_full_keeps_nothing_and_stops_nothing(copy: Path) -> None
     assert run(copy)[::2] == (RIGHT, 0)
 
 
-def test_two_processes_that_compile_at_once_both_finish(copy: Path) -> None:
-    script = "input()\n" + CALLS.format(before="")
+COUNT = """
+from numba.core import event
+compiled = []
+class Counted(event.Listener):
+    def on_start(self, event):
+        compiled.append(str(event.data["dispatcher"].py_func.__name__))
+    def on_end(self, event):
+        pass
+event.register("numba:compile", Counted())
+"""
+
+
+def at_once(copy: Path, processes: int, after: str) -> list[list[str]]:
+    """Let processes compile at the same time, and give what each says."""
+    script = "input()\n" + CALLS.format(before=SILENT + COUNT) + after
     pipe: dict[str, Any] = {"cwd": copy.parent, "env": variables(copy), "stdin": -1}
-    with started("-c", script, **pipe) as one, started("-c", script, **pipe) as other:
-        for process in (one, other):
+    with contextlib.ExitStack() as stack:
+        every = [stack.enter_context(started("-c", script, **pipe)) for _ in range(processes)]
+        for process in every:
             assert process.stdin is not None
             process.stdin.write("\n")
             process.stdin.flush()
-        for process in (one, other):
-            done = ended(process)
-            assert done.returncode == 0, done.stderr
-            assert done.stdout.startswith(RIGHT)
-    assert run(copy)[0] == RIGHT
+        done = [ended(process) for process in every]
+    for each in done:
+        assert each.returncode == 0, each.stderr
+        assert each.stdout.startswith(RIGHT)
+    return [each.stdout.splitlines() for each in done]
+
+
+def test_of_several_processes_one_compiles_a_loop_and_the_others_take_it(copy: Path) -> None:
+    said = at_once(copy, 3, "print(*compiled)")
+    every = sorted(name for lines in said for name in lines[-1].split())
+    # Each loop by one of them; a loop that calls is compiled with what it calls.
+    assert [every.count(name) for name in ("add", "square")] == [2, 1]
+    # Nothing is lost of an index that several write.
+    assert run(copy)[::2] == (RIGHT, 3)
+
+
+def test_who_stands_still_amid_compiling_keeps_nobody_waiting_for_ever(copy: Path) -> None:
+    """Another one has its turn, and never gives it back."""
+    run(copy)
+    place = copy / "kernels" / "__pycache__"
+    for path in place.glob("*.nb*"):
+        path.unlink()
+    with (place / "compiling.lock").open("r+") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        answers, _, hits, err = run(copy, "compiling.PATIENCE, compiling.QUIET = 0.1, 0")
+    assert (answers, hits) == (RIGHT, 0)
+    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize(("quiet", "times"), [("0", 1), ("float('inf')", 0)])
