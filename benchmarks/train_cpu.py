@@ -40,9 +40,10 @@ class Plan:
     warm: int = 60  # steps before the clock starts, of either side
     steps: int = 30
     turns: int = 3
+    batch: int = 128
 
 
-FULL, QUICK = Plan(), Plan(limit=512, epochs=1, warm=2, steps=2, turns=1)
+FULL, QUICK = Plan(), Plan(limit=512, epochs=1, warm=2, steps=2, turns=1, batch=8)
 
 
 def loaded(name: str, plan: Plan, **options: Any) -> mgnet.data.Data:
@@ -130,14 +131,16 @@ class OneByOne(Dataset):
 
 def pictures(plan: Plan) -> mgnet.data.Data:
     """Return images of the size of CIFAR-10's; which ones does not matter for a speed."""
-    return mgnet.data.synthetic(train=128 * (plan.warm + plan.steps), validation=0, test=10)
+    return mgnet.data.synthetic(train=plan.batch * (plan.warm + plan.steps), validation=0, test=10)
 
 
 def plain_loop(data: mgnet.data.Data, plan: Plan, name: str) -> float:
     """Return images per second of the tutorials' loop."""
     model = mgnet.models.create(name)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
-    loader = DataLoader(OneByOne(data.train), batch_size=128, shuffle=True, num_workers=2, drop_last=True)
+    loader = DataLoader(
+        OneByOne(data.train), batch_size=plan.batch, shuffle=True, num_workers=2, drop_last=True
+    )
     model.train()
     start = 0.0
     for step, (x, y) in enumerate(loader):
@@ -149,15 +152,16 @@ def plain_loop(data: mgnet.data.Data, plan: Plan, name: str) -> float:
         optimizer.step()
         if step == plan.warm + plan.steps - 1:
             break
-    return 128 * plan.steps / (time.perf_counter() - start)
+    return plan.batch * plan.steps / (time.perf_counter() - start)
 
 
 def our_loop(data: mgnet.data.Data, plan: Plan, name: str, **changes: Any) -> float:
     """Return images per second of ``fit`` in its last epoch; those before are as long as the warming up."""
     model = mgnet.models.create(name)
-    few = replace(data, train=data.train.subset(range(128 * plan.steps)))
+    few = replace(data, train=data.train.subset(range(plan.batch * plan.steps)))
     epochs = 1 + plan.warm // plan.steps
-    history = mgnet.fit(model, few, recipe="fast", epochs=epochs, progress=False, crop=4, **changes)
+    options = {"epochs": epochs, "batch_size": plan.batch, "crop": 4, **changes}
+    history = mgnet.fit(model, few, recipe="fast", progress=False, **options)
     return float(history["images_per_second"][-1])
 
 
@@ -237,7 +241,7 @@ def compiled(plan: Plan) -> Iterator[Row]:
     data = pictures(plan)
     start = time.perf_counter()
     rates = [our_loop(data, plan, "resnet20", compile=flag) for flag in (False, True)]
-    images = 128 * plan.steps * (1 + plan.warm // plan.steps)
+    images = plan.batch * plan.steps * (1 + plan.warm // plan.steps)
     waited = time.perf_counter() - start - images * sum(1 / rate for rate in rates)
     yield Row("ResNet-20 by torch.compile over without", rates[1] / rates[0], "{:.2f}×")
     yield Row("    seconds of compiling", waited, "{:.0f} s")
@@ -254,8 +258,8 @@ def compiled(plan: Plan) -> Iterator[Row]:
 def data_side(plan: Plan) -> Iterator[Row]:
     data = pictures(plan)
     augmentation = mgnet.data.Augmentation(crop=4, flip="random")
-    batches = mgnet.data.Batches(data.train, 128, augmentation=augmentation, drop_last=True)
-    loader = DataLoader(OneByOne(data.train), batch_size=128, shuffle=True, drop_last=True)
+    batches = mgnet.data.Batches(data.train, plan.batch, augmentation=augmentation, drop_last=True)
+    loader = DataLoader(OneByOne(data.train), batch_size=plan.batch, shuffle=True, drop_last=True)
     turns = [(rate(loader), rate(batches)) for _ in range(max(plan.turns, 3))]
     plain, ours = (statistics.median(column) for column in zip(*turns, strict=True))
     what = "crop, flip and normalise, whole batches over one image at a time"

@@ -14,11 +14,11 @@ from processes import environment, finished
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 
-def quick_rows(script: str, folder: Path, *more: str, threads: int = 2) -> list[dict[str, Any]]:
+def quick_rows(script: str, folder: Path, *more: str, threads: int = 1) -> list[dict[str, Any]]:
     return all_rows(script, folder, "--quick", *more, threads=threads)
 
 
-def all_rows(script: str, folder: Path, *more: str, threads: int = 2) -> list[dict[str, Any]]:
+def all_rows(script: str, folder: Path, *more: str, threads: int = 1) -> list[dict[str, Any]]:
     argv = [str(BENCHMARKS / script), *more, "--json", "table.json"]
     done = finished(*argv, cwd=folder, env=environment(OMP_NUM_THREADS=str(threads)))
     assert done.returncode == 0, done.stderr
@@ -30,7 +30,7 @@ def all_rows(script: str, folder: Path, *more: str, threads: int = 2) -> list[di
     ("script", "sections"),
     [
         ("train_cpu.py", ["Synthetic", "Speed", "Data side"]),
-        ("train_gpu.py", ["-"]),
+        ("train_gpu.py", ["ResNet-20", "MgNet-128"]),
         ("command.py", ["Start", "Waiting"]),
         ("paired.py", ["Speed"]),
         ("loops.py", ["sine", "LAPACK", "cell", "small", "Start", "first", "Neighbours"]),

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from processes import TIMEOUT, environment
 
 nbformat = pytest.importorskip("nbformat")
@@ -75,17 +76,20 @@ def test_an_example_asserts_and_draws(path: Path) -> None:
     assert "plt.show()" in path.read_text(encoding="utf-8")
 
 
-# What training ends with depends on how sums are rounded: here as on a processor without AVX. The build of
-# the documentation runs the same scripts on this one.
-OLD_PROCESSOR = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"}
+# What training ends with depends on how sums are rounded: here as on a processor that can do less. The build
+# of the documentation runs the same scripts on this one.
+LESS = "avx2" if torch.backends.cpu.get_cpu_capability() == "AVX512" else "default"
+OTHER_PROCESSOR = {
+    "ATEN_CPU_CAPABILITY": LESS,
+    "ONEDNN_MAX_CPU_ISA": {"avx2": "AVX2", "default": "SSE41"}[LESS],
+}
 
 
 @pytest.fixture(scope="module")
 def kernel() -> Iterator[Any]:
     """One process for all notebooks: to import torch takes as long as many an example."""
-    own = environment(
-        OMP_NUM_THREADS="1", **OLD_PROCESSOR
-    )  # small operations in two threads wait for each other
+    # Small operations in two threads wait for each other.
+    own = environment(OMP_NUM_THREADS="1", **OTHER_PROCESSOR)
     own.pop("MGNET_DATA", None)  # on the real images some take minutes
     manager = jupyter_client.AsyncKernelManager(kernel_name="python3")
     run_sync(manager.start_kernel)(env=own)
@@ -118,5 +122,5 @@ def test_an_example_runs_as_a_notebook_on_another_processor(path: Path, kernel: 
             client.kc.stop_channels()
     outputs = [output for cell in book.cells if cell.cell_type == "code" for output in cell.outputs]
     complaints = [each["text"] for each in outputs if each.get("name") == "stderr"]
-    assert not complaints
+    assert all("compiling loops" in text for text in complaints)  # the first solve ever says so
     assert any("image/png" in each.get("data", {}) for each in outputs)
