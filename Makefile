@@ -18,7 +18,7 @@ demo: $(STAMPS)/base ## heat a layered rod: solve, print the table, draw rod.png
 	$(BIN)/mgnet solve --rhs examples/data/rod_sources.csv --a examples/data/rod_conductivity.csv \
 	    --left dirichlet:20 --right robin:10,200 --out rod.csv --plot rod.png
 
-test: $(STAMPS)/test ## the fast tests and the doctests, on all cores: about 6 minutes on two
+test: $(STAMPS)/test ## the fast tests and the doctests, on all cores: about 8 minutes on two
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 test-slow: $(STAMPS)/test ## only the slow tests, on all cores

@@ -42,7 +42,7 @@ class Plan:
 
     kills: int = 500
     resumes: int = 100
-    places: int = 30
+    places: int = 50
     corruptions: int = 100_000
     mutants: int = 1000
     every: int = 1  # of the files made to harm, of outs, pairs and downloads
@@ -53,7 +53,7 @@ class Plan:
 
 FULL, QUICK = (
     Plan(),
-    Plan(kills=4, resumes=4, places=3, corruptions=700, mutants=6, every=8, fuzzed=5000, large=2**26),
+    Plan(kills=4, resumes=4, places=8, corruptions=700, mutants=6, every=8, fuzzed=5000, large=2**26),
 )
 
 
