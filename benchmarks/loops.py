@@ -96,8 +96,10 @@ QUICK = Plan(
 
 def turns(plan: Plan, *calls: Call, least: int = 9) -> list[float]:
     """Give the median seconds of calls that take turns, for about so many seconds of the longest."""
+    if not plan.seconds:
+        return medians(calls, 2, block=1)
     longest = max(timed(call, nothing) for call in calls for _ in range(2))
-    return medians(calls, max(least if plan.seconds else 2, min(500, int(plan.seconds / longest))), block=1)
+    return medians(calls, max(least, min(500, int(plan.seconds / longest))), block=1)
 
 
 def copying(b: np.ndarray) -> Call:

@@ -252,7 +252,7 @@ def accuracy(model: Callable[[Tensor], Tensor], part: Split) -> float:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["AdamW", "SGD"])
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_a_small_network_learns_the_procedural_set_in_two_epochs(seed: int, kind: str) -> None:
     made = data.synthetic(seed=seed)
     torch.manual_seed(seed)
@@ -276,7 +276,7 @@ def test_a_small_network_learns_the_procedural_set_in_two_epochs(seed: int, kind
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_a_linear_model_does_not(seed: int) -> None:
     made = data.synthetic(seed=seed)
     x, test = (part.normalise(part.images).flatten(1) for part in (made.train, made.test))
