@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-from processes import TIMEOUT, environment
+from processes import TIMEOUT, environment, without_notice
 
 nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")
@@ -121,6 +121,6 @@ def test_an_example_runs_as_a_notebook_on_another_processor(path: Path, kernel: 
         finally:
             client.kc.stop_channels()
     outputs = [output for cell in book.cells if cell.cell_type == "code" for output in cell.outputs]
-    complaints = [each["text"] for each in outputs if each.get("name") == "stderr"]
-    assert all("compiling loops" in text for text in complaints)  # the first solve ever says so
+    complaints = "".join(each["text"] for each in outputs if each.get("name") == "stderr")
+    assert not without_notice(complaints)
     assert any("image/png" in each.get("data", {}) for each in outputs)

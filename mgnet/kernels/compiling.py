@@ -164,8 +164,9 @@ class _Kept(FunctionCache):
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return what is kept for this signature or, when it is this process's turn to compile it, None."""
-        found, turns = self._found(sig, target_context), _turns(self.cache_path)
-        if found is None and turns:
+        found = self._found(sig, target_context)
+        turns = _turns(self.cache_path) if found is None else None
+        if turns:
             turns.take(self._loop(sig))
             found = self._found(sig, target_context)
             if found is not None:
