@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .compiling import compiled, part
+from .compiling import compiled, glue
 from .entries import add_diagonal as add_entries_of_diagonal
 from .entries import add_row as add_entries
 from .entries import finish, step_of
@@ -18,7 +18,7 @@ from .entries import finish, step_of
 __all__ = ["add_diagonal", "assemble", "diagonal", "plane"]
 
 
-@part
+@glue
 def _add_row(p, q, straight, slant, x, own, out):
     """Add what the sum of two rows of cells gives by a row of neighbours; differences keep digits."""
     for k in range(len(out)):
@@ -27,7 +27,7 @@ def _add_row(p, q, straight, slant, x, own, out):
         out[k] += slant * ends + straight * (left + right) * (x[k + 1] - c)
 
 
-@part
+@glue
 def _between(a, i, d, j, s, total):
     """Write the cells between row j of plane i and its neighbour d planes and s rows on, or their sum."""
     flat = a.shape[1] == 1
@@ -41,7 +41,7 @@ def _between(a, i, d, j, s, total):
                 total[k] += given[k]
 
 
-@part
+@glue
 def _flat_row(low, high, K, below, here, above, own, out):
     """Write A x on a row of a plane problem, and the diagonal, all in one loop."""
     centre, along, across, slant = K[0, 0, 0], K[0, 0, 1], K[1, 0, 0], K[1, 0, 1]
@@ -55,7 +55,7 @@ def _flat_row(low, high, K, below, here, above, own, out):
         out[k] = slant * far + along * ends + across * middle
 
 
-@part
+@glue
 def _deep_row(a, K, below, here, above, i, j, total, own, out):
     """Write A x on a row in space, and the diagonal."""
     x, half, centre, along = here[j + 1], a.dtype.type(1 / 2), K[0, 0, 0], K[0, 0, 1]
@@ -76,8 +76,8 @@ def _deep_row(a, K, below, here, above, i, j, total, own, out):
             _add_row(cells, cells, half * K[1, 1, 0], half * K[1, 1, 1], plane[j + 2 * t], x, out)
 
 
-@part
-def _row(cells, task, below, here, above, load, i, j, work, out):
+@glue
+def _row(cells, middle, task, below, here, above, load, i, j, work, out):
     """Write a sum of x, b and A x on row j of plane i, from three padded planes of x.
 
     ``cells`` are a, K, c and, where there is more to the operator, entries as :mod:`mgnet.kernels.entries`
@@ -92,7 +92,7 @@ def _row(cells, task, below, here, above, load, i, j, work, out):
         add_diagonal(cells, i, j, own)
         finish(task, own, x, load, y, out)
         return
-    if a.shape[1] == 1:
+    if len(middle) == 0:
         _flat_row(a[i, 0], a[i + 1, 0], K, below[1], x, above[1], own, y)
     else:
         _deep_row(a, K, below, here, above, i, j, total, own, y)
@@ -102,11 +102,11 @@ def _row(cells, task, below, here, above, load, i, j, work, out):
         for k in range(n):
             y[k] += reaction[k] * x[k + 1]
     if len(rest[0]):
-        add_entries(rest, below, here, above, i, j, total[:n], y)
+        add_entries(rest, middle, below, here, above, i, j, total[:n], y)
     finish(task, own, x, load, y, out)
 
 
-@part
+@glue
 def _add_reaction(cells, i, j, row):
     """Add to the diagonal at row j of plane i what there is more to the operator."""
     _, _, c, rest = cells
@@ -118,15 +118,15 @@ def _add_reaction(cells, i, j, row):
         add_entries_of_diagonal(rest, i, j, row)
 
 
-@part
-def plane(cells, task, below, here, above, load, i, work, target, pad):
+@glue
+def plane(cells, middle, task, below, here, above, load, i, work, target, pad):
     """Write a sum of x, b and A x on plane i; see :func:`mgnet.kernels.tensor.plane`."""
     n = target.shape[1] - 2 * pad
     for j in range(target.shape[0] - 2 * pad):
-        _row(cells, task, below, here, above, load[j], i, j, work, target[j + pad, pad : pad + n])
+        _row(cells, middle, task, below, here, above, load[j], i, j, work, target[j + pad, pad : pad + n])
 
 
-@part
+@glue
 def add_diagonal(cells, i, j, row):
     """Add the diagonal at row j of plane i, without what ties lone joined nodes to themselves."""
     a, K, _, _ = cells

@@ -11,18 +11,18 @@ them and of differences, which lose nothing; where S is empty, of the diagonal.
 
 from __future__ import annotations
 
-from .compiling import compiled, part
+from .compiling import compiled, glue
 
 __all__ = ["add_diagonal", "add_row", "finish", "is_flat", "plane", "row_sums", "step_of"]
 
 
-@part
+@glue
 def is_flat(E):
     """Say whether there is no middle axis."""
     return E.shape[0] < 14
 
 
-@part
+@glue
 def step_of(m, flat):
     """Return the step of an entry by its number."""
     d = (m + 1) // 3 if flat else (m + 4) // 9
@@ -30,14 +30,14 @@ def step_of(m, flat):
     return d, s, m - (3 if flat else 9) * d - 3 * s
 
 
-@part
+@glue
 def _add_taps(left, middle, right, x, out):
     """Add three entries of each row times three padded values next to each other."""
     for k in range(len(out)):
         out[k] += left[k] * x[k] + (middle[k] * x[k + 1] + right[k] * x[k + 2])
 
 
-@part
+@glue
 def _add_steps(left, middle, right, x, own, out):
     """Add three entries of each row times the steps to padded values next to each other."""
     for k in range(len(out)):
@@ -45,7 +45,7 @@ def _add_steps(left, middle, right, x, own, out):
         out[k] += left[k] * (x[k] - c) + (middle[k] * (x[k + 1] - c) + right[k] * (x[k + 2] - c))
 
 
-@part
+@glue
 def _add_around(E, steps, plane, at, start, below, here, above, j, out):
     """Add what the rows around give in space, by their values or by steps."""
     own = here[j + 1]
@@ -65,7 +65,7 @@ def _add_around(E, steps, plane, at, start, below, here, above, j, out):
                 _add_taps(E[m + 1][q][start:], E[m][q][k:], E[m - 1][q][k + 1 :], z, out)
 
 
-@part
+@glue
 def _flat_row(E, plane, start, below, here, above, out):
     """Write A x on a row of a plane problem, all in one loop."""
     tie, own, low, high = E[1, plane, 0][start:], E[0, plane, 0][1 + start :], plane - 1, plane
@@ -78,7 +78,7 @@ def _flat_row(E, plane, start, below, here, above, out):
         out[k] = tie[k] * here[k] + (own[k] * here[k + 1] + tie[k + 1] * here[k + 2]) + (lower + upper)
 
 
-@part
+@glue
 def _flat_steps(E, S, plane, start, below, here, above, out):
     """Write the same from row sums and steps."""
     tie, own, low, high = E[1, plane, 0][start:], S[plane, 0][1 + start :], plane - 1, plane
@@ -91,7 +91,7 @@ def _flat_steps(E, S, plane, start, below, here, above, out):
         out[k] = tie[k] * (here[k] - x) + (own[k] * x + tie[k + 1] * (here[k + 2] - x)) + (lower + upper)
 
 
-@part
+@glue
 def finish(task, own, x, load, y, out):
     """Write what a task makes of a padded row of x, of b and of A x, y; ``own`` is the diagonal there."""
     keep, of_load, of_image = task
@@ -108,54 +108,58 @@ def finish(task, own, x, load, y, out):
             out[k] = of_load * load[k] + of_image * y[k]
 
 
-@part
-def _row(entries, task, below, here, above, load, i, j, work, out):
+@glue
+def _deep_row(E, S, plane, at, start, below, here, above, j, out):
+    """Write A x on row j in space."""
+    x, tie, steps = here[j + 1], E[1, plane, at][start:], S.shape[2] > 0
+    if steps:
+        sums = S[plane, at][1 + start :]
+        for k in range(len(out)):
+            c = x[k + 1]
+            out[k] = tie[k] * (x[k] - c) + (sums[k] * c + tie[k + 1] * (x[k + 2] - c))
+    else:
+        own = E[0, plane, at][1 + start :]
+        for k in range(len(out)):
+            out[k] = tie[k] * x[k] + (own[k] * x[k + 1] + tie[k + 1] * x[k + 2])
+    _add_around(E, steps, plane, at, start, below, here, above, j, out)
+
+
+@glue
+def _row(entries, middle, task, below, here, above, load, i, j, work, out):
     """Write a sum of x, b and A x on row j of plane i of the unknowns, from three padded planes of x.
 
     ``entries`` are E, the first unknown among the nodes of each axis, and S; of the rest see
     :func:`mgnet.kernels.tensor.plane`.
     """
     E, first, S = entries
-    flat, n, steps = is_flat(E), len(out), S.shape[2] > 0
-    y, x = work[0, :n], here[j + 1]
-    plane, at, start = i + 1 + first[0], j + first[1] + (0 if flat else 1), first[2]
-    tie, own = E[1, plane, at][start:], E[0, plane, at][1 + start :]
-    if task[2] == 0:
-        finish(task, own, x, load, y, out)
-        return
-    if flat and steps:
-        _flat_steps(E, S, plane, start, below[1], x, above[1], y)
-    elif flat:
-        _flat_row(E, plane, start, below[1], x, above[1], y)
-    else:
-        if steps:
-            sums = S[plane, at][1 + start :]
-            for k in range(n):
-                c = x[k + 1]
-                y[k] = tie[k] * (x[k] - c) + (sums[k] * c + tie[k + 1] * (x[k + 2] - c))
+    y, x, plane, start = work[0, : len(out)], here[j + 1], i + 1 + first[0], first[2]
+    at = j + first[1] + (0 if len(middle) == 0 else 1)
+    if task[2] != 0:
+        if len(middle) > 0:
+            _deep_row(E, S, plane, at, start, below, here, above, j, y)
+        elif S.shape[2] > 0:
+            _flat_steps(E, S, plane, start, below[1], x, above[1], y)
         else:
-            for k in range(n):
-                y[k] = tie[k] * x[k] + (own[k] * x[k + 1] + tie[k + 1] * x[k + 2])
-        _add_around(E, steps, plane, at, start, below, here, above, j, y)
-    finish(task, own, x, load, y, out)
+            _flat_row(E, plane, start, below[1], x, above[1], y)
+    finish(task, E[0, plane, at][1 + start :], x, load, y, out)
 
 
-@part
-def plane(entries, task, below, here, above, load, i, work, target, pad):
+@glue
+def plane(entries, middle, task, below, here, above, load, i, work, target, pad):
     """Write a sum of x, b and A x on plane i; see :func:`mgnet.kernels.tensor.plane`."""
     n = target.shape[1] - 2 * pad
     for j in range(target.shape[0] - 2 * pad):
-        _row(entries, task, below, here, above, load[j], i, j, work, target[j + pad, pad : pad + n])
+        _row(entries, middle, task, below, here, above, load[j], i, j, work, target[j + pad, pad : pad + n])
 
 
-@part
-def add_row(entries, below, here, above, i, j, y, out):
+@glue
+def add_row(entries, middle, below, here, above, i, j, y, out):
     """Add A x on row j of plane i of the unknowns; ``y`` is a row to work in."""
     E, first = entries
-    flat, x = is_flat(E), here[j + 1]
-    plane, at, start = i + 1 + first[0], j + first[1] + (0 if flat else 1), first[2]
+    x, plane, start = here[j + 1], i + 1 + first[0], first[2]
+    at = j + first[1] + (0 if len(middle) == 0 else 1)
     tie, own = E[1, plane, at], E[0, plane, at][1 + start :]
-    if flat:
+    if len(middle) == 0:
         _flat_row(E, plane, start, below[1], x, above[1], y)
         for k in range(len(out)):
             out[k] += y[k]
@@ -164,7 +168,7 @@ def add_row(entries, below, here, above, i, j, y, out):
         _add_around(E, False, plane, at, start, below, here, above, j, out)
 
 
-@part
+@glue
 def add_diagonal(entries, i, j, row):
     """Add the diagonal at row j of plane i of unknowns, without what ties lone joined nodes to themselves."""
     E, first = entries

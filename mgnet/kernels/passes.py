@@ -5,11 +5,12 @@ residual and its restriction, while the planes that they need of one another are
 (batch, n0, n1, n2). Some planes are written by each call; it works out again what it needs of its neighbours,
 so that calls for other planes may go on at the same time.
 
-An operator is which ends are joined, the arrays of three kinds, of which two are None (axes, number and flag
-of :mod:`mgnet.kernels.tensor`, E of :mod:`mgnet.kernels.entries`, a, K and c of :mod:`mgnet.kernels.cells`),
-and the inverse of the diagonal, where it is not of the first kind. Transfers are what
-:mod:`mgnet.kernels.tensor` has of hats, or None, and what :mod:`mgnet.kernels.transfers` has of weights, or
-None. So no kind waits for others to be compiled.
+An operator is which ends are joined; the inverse of the diagonal, where it is to be read; the size of the
+middle axis, if there is one; and the arrays of three kinds, of which two are None: products and even numbers
+of :mod:`mgnet.kernels.tensor`, E of :mod:`mgnet.kernels.entries`, and a, K and c of
+:mod:`mgnet.kernels.cells`. Transfers are what :mod:`mgnet.kernels.tensor` has of hats, or None, and what
+:mod:`mgnet.kernels.transfers` has of weights, or None. Loops are compiled for what there is: none waits for
+what is None or empty.
 """
 
 from __future__ import annotations
@@ -47,17 +48,19 @@ def rooms(shape, coarse, sweeps, dtype):
 
 
 @glue
-def _step(products, entries, cells, task, below, here, above, load, i, work, known, target, pad):
+def _step(
+    products, even, entries, cells, middle, task, below, here, above, load, i, work, known, target, pad
+):
     """Write a sum of x, b and A x on plane i; see :func:`mgnet.kernels.tensor.plane`.
 
     The kinds that an operator is not of are None.
     """
     if products is not None:
-        tensor.plane(products, task, below, here, above, load, i, work, known, target, pad)
+        tensor.plane(products, even, middle, task, below, here, above, load, i, work, known, target, pad)
     if entries is not None:
-        entries_of.plane(entries, task, below, here, above, load, i, work, target, pad)
+        entries_of.plane(entries, middle, task, below, here, above, load, i, work, target, pad)
     if cells is not None:
-        cells_of.plane(cells, task, below, here, above, load, i, work, target, pad)
+        cells_of.plane(cells, middle, task, below, here, above, load, i, work, target, pad)
 
 
 @glue
@@ -90,14 +93,14 @@ def _pad(x, start, stride, plane):
 
 
 @glue
-def _guess(x, start, stride, e, transfers, joined, flags, i, work, plane):
+def _guess(x, start, stride, e, transfers, middle, joined, flags, i, work, plane):
     """Write the approximation that a pass begins with: x, what coarse values add to it, or both."""
     if flags[0]:
         _pad(x, start, stride, plane)
     else:
         tensor.clear(plane)
     if flags[1]:
-        tensor.interpolate(transfers[0], transfers[1], joined, e, i, work, plane)
+        tensor.interpolate(transfers[0], transfers[1], middle, joined, e, i, work, plane)
 
 
 @lean
@@ -110,12 +113,12 @@ def improve(op, up, down, space, weights, flags, b, x, where, e, y, r, start, st
     and those from ``low`` to ``high`` of the coarse loads r. ``space`` is what :func:`rooms` gives,
     and ``up`` and ``down`` are the transfers that interpolate and restrict.
     """
-    joined = op[0]
+    joined, inverse, middle = op[0], op[1], op[2]
     n0, sweeps, rest = b.shape[1], len(weights), REACH * flags[2]
     rings, work, coarse_work, out, knowns = space
     tensor.clear(knowns)  # of other weights
     # From zero, the first sweep is a multiple of the load, unless the inverse of the diagonal is given.
-    first = 1 if sweeps and not flags[0] and not flags[1] and not len(op[4]) else 0
+    first = 1 if sweeps and not flags[0] and not flags[1] and not len(inverse) else 0
     one, zero = b.dtype.type(1), b.dtype.type(0)
     for row in range(b.shape[0]):
         for at in range(low, high):
@@ -134,24 +137,25 @@ def improve(op, up, down, space, weights, flags, b, x, where, e, y, r, start, st
                     continue
                 if stage == 0:
                     begin = where[0] + row * where[1] + i * where[2]
-                    _guess(x, begin, where[3], e[row], up, joined, flags, i, coarse_work, plane)
+                    _guess(x, begin, where[3], e[row], up, middle, joined, flags, i, coarse_work, plane)
                 else:
                     below, here, above = before[(at - 1) % 3], before[at % 3], before[(at + 1) % 3]
                     task, target, pad = (zero, one, -one), out, 0
-                    if whole and not len(op[4]):
+                    if whole and not len(inverse):
                         weight = weights[stage - 1]
                         task = (zero, weight, zero) if stage == first else (one, weight, -weight)
                         target, pad = (y[row, i], 0) if stage == sweeps and not flags[2] else (plane, 1)
-                    load, known = b[row, i], knowns[stage]
-                    _step(op[1], op[2], op[3], task, below, here, above, load, i, work, known, target, pad)
-                    if whole and len(op[4]):
-                        _relax(op[4][i], weights[stage - 1], here, out, plane)
+                    parts = task, below, here, above, b[row, i], i, work, knowns[stage], target, pad
+                    _step(op[3], op[4], op[5], op[6], middle, *parts)
+                    if whole and len(inverse):
+                        _relax(inverse[i], weights[stage - 1], here, out, plane)
                 if not whole:
                     turns = at // n0
-                    tensor.restrict(down[0], down[1], joined, out, i, turns, low, high, coarse_work, r[row])
+                    parts = joined, out, i, turns, low, high, coarse_work, r[row]
+                    tensor.restrict(down[0], down[1], middle, *parts)
                     continue
                 tensor.wrap(plane, tensor.ONE, joined[1], joined[2])
-                if stage == sweeps and start <= at < stop and (flags[2] or stage == 0 or len(op[4])):
+                if stage == sweeps and start <= at < stop and (flags[2] or stage == 0 or len(inverse)):
                     _copy(plane, y[row, i])
 
 
@@ -185,7 +189,8 @@ def apply(op, space, x, where, n0, b, factors, out, sums, begin, start, stop):
                 continue
             below, here, above = ring[(i - 1) % 3], ring[i % 3], ring[at % 3]
             load = b[row, i] if missing else here
-            _step(op[1], op[2], op[3], task, below, here, above, load, i, work, work[4:], y, pad)
+            parts = task, below, here, above, load, i, work, work[4:], y, pad
+            _step(op[3], op[4], op[5], op[6], op[2], *parts)
             factor, total = factors[row] if missing else one, 0.0
             for j in range(n1):
                 total += vectors.scale(y[j], factor, out[row, i - begin, j])
@@ -206,7 +211,8 @@ def energies(op, space, z, where, r, e, sums, start, stop):
             if i < start:
                 continue
             below, here, above, task = ring[(i - 1) % 3], ring[i % 3], ring[at % 3], (zero, zero, one)
-            _step(op[1], op[2], op[3], task, below, here, above, here, i, work, work[4:], y, pad)
+            parts = task, below, here, above, here, i, work, work[4:], y, pad
+            _step(op[3], op[4], op[5], op[6], op[2], *parts)
             for k in range(4):
                 sums[row, k, i] = 0
             for j in range(n1):

@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import transfers as weighted
-from .compiling import glue, part
+from .compiling import glue
 
 __all__ = ["clear", "interpolate", "plane", "restrict", "wrap"]
 
@@ -56,10 +56,10 @@ def _learn(axes, i, j, mix, more, known):
         known[at], known[at + 1] = mix[0] * stiff + mix[1] * mass, mix[2] * stiff + mix[3] * mass
 
 
-@part
-def _blend(known, flat, below, here, above, j, at, u, v):
+@glue
+def _blend(known, middle, below, here, above, j, at, u, v):
     """Write two sums of x on row j, from a column on, and of what rows around differ by (digits stay)."""
-    planes, x = (below, here, above), here[j + 1, at:]
+    planes, x, flat = (below, here, above), here[j + 1, at:], len(middle) == 0
     own, of_own = known[ROWS], known[ROWS + 1]
     for k in range(len(u)):
         u[k] = own * x[k]
@@ -96,7 +96,7 @@ def _learn_cells(axes, numbers, lump, task, i, j, known):
 
 
 @glue
-def _uneven_row(axes, lump, flat, task, below, here, above, load, j, work, known, out):
+def _uneven_row(axes, lump, middle, task, below, here, above, load, j, work, known, out):
     """Write a row by numbers of each column."""
     keep, of_load, of_image = task
     n, last, one = len(out), axes[2], load.dtype.type(1)
@@ -104,7 +104,7 @@ def _uneven_row(axes, lump, flat, task, below, here, above, load, j, work, known
     k_, s, m, w = last[0], last[1], last[2], last[3]
     stiff, mass, lumped = known[STIFF], known[MASS], lump * known[LUMPED]
     if of_image != 0:
-        _blend(known, flat, below, here, above, j, 0 * n, p, q)
+        _blend(known, middle, below, here, above, j, 0 * n, p, q)
         for k in range(n):
             c = q[k + 1]
             y = (w[k] - m[k] - m[k + 1]) * p[k + 1] + (m[k] * p[k] + m[k + 1] * p[k + 2])
@@ -124,92 +124,111 @@ def _uneven_row(axes, lump, flat, task, below, here, above, load, j, work, known
             out[k] += x[k]
 
 
-@part
-def _sums(known, flat, below, here, above, j, at, u, v):
-    """Write two sums of x and of what rows around differ by, in a plane from a column on, in one loop."""
-    own, of_own, corner, of_corner = known[ROWS], known[ROWS + 1], known[ENTRIES], known[ENTRIES + 1]
-    far, of_far, near, of_near = ENTRIES + 2, ENTRIES + 3, known[ENTRIES + 6], known[ENTRIES + 7]
-    low_u, low_v, high_u, high_v = known[far], known[of_far], known[ENTRIES + 14], known[ENTRIES + 15]
-    if flat:
-        b1, h1, a1 = below[1, at:], here[1, at:], above[1, at:]
-        for k in range(len(u)):
-            c = h1[k]
-            to_low, to_high = b1[k] - c, a1[k] - c
-            u[k] = own * c + (low_u * to_low + high_u * to_high)
-            v[k] = of_own * c + (low_v * to_low + high_v * to_high)
-    elif known[ALIKE] != 0:
-        b0, b1, b2, h0, h1, h2 = below[j], below[j + 1], below[j + 2], here[j], here[j + 1], here[j + 2]
-        a0, a1, a2 = above[j], above[j + 1], above[j + 2]
-        for k in range(len(u)):
-            c = h1[k]
-            corners = ((b0[k] - c) + (b2[k] - c)) + ((a0[k] - c) + (a2[k] - c))
-            on_first, on_middle = (b1[k] - c) + (a1[k] - c), (h0[k] - c) + (h2[k] - c)
-            u[k] = own * c + corner * corners + (low_u * on_first + near * on_middle)
-            v[k] = of_own * c + of_corner * corners + (low_v * on_first + of_near * on_middle)
-    else:
-        _blend(known, flat, below, here, above, j, at, u, v)
+@glue
+def _flat_sums(known, below, here, above, at, u, v):
+    """Write two sums of x and of what rows around differ by, in a plane problem, from a column on."""
+    own, of_own, low_u, low_v = known[ROWS], known[ROWS + 1], known[ENTRIES + 2], known[ENTRIES + 3]
+    high_u, high_v = known[ENTRIES + 14], known[ENTRIES + 15]
+    b1, h1, a1 = below[1, at:], here[1, at:], above[1, at:]
+    for k in range(len(u)):
+        c = h1[k]
+        to_low, to_high = b1[k] - c, a1[k] - c
+        u[k] = own * c + (low_u * to_low + high_u * to_high)
+        v[k] = of_own * c + (low_v * to_low + high_v * to_high)
 
 
 @glue
-def _end(even, flat, side, task, below, here, above, load, j, fluxes, room, known, out):
+def _deep_sums(known, middle, below, here, above, j, u, v):
+    """Write the same on all of row j in space, in one loop where both sides are alike."""
+    if known[ALIKE] == 0:
+        _blend(known, middle, below, here, above, j, 0 * j, u, v)
+        return
+    own, of_own, corner, of_corner = known[ROWS], known[ROWS + 1], known[ENTRIES], known[ENTRIES + 1]
+    low_u, low_v = known[ENTRIES + 2], known[ENTRIES + 3]
+    near, of_near = known[ENTRIES + 6], known[ENTRIES + 7]
+    b0, b1, b2, h0, h1, h2 = below[j], below[j + 1], below[j + 2], here[j], here[j + 1], here[j + 2]
+    a0, a1, a2 = above[j], above[j + 1], above[j + 2]
+    for k in range(len(u)):
+        c = h1[k]
+        corners = ((b0[k] - c) + (b2[k] - c)) + ((a0[k] - c) + (a2[k] - c))
+        on_first, on_middle = (b1[k] - c) + (a1[k] - c), (h0[k] - c) + (h2[k] - c)
+        u[k] = own * c + corner * corners + (low_u * on_first + near * on_middle)
+        v[k] = of_own * c + of_corner * corners + (low_v * on_first + of_near * on_middle)
+
+
+@glue
+def _end(even, middle, side, task, below, here, above, load, j, fluxes, room, known, out):
     """Write an end of a row, where u is another sum than inside, but v is not.
 
     So what leaves a column for the next one is the same there to the last digit, and no digit is lost of what
     holds constants where A is all but singular.
     """
-    end, numbers, u = side * (len(out) - 1), known[1 + side], room[:1]
+    end, numbers = side * (len(out) - 1), known[1 + side]
     value = numbers[LOAD] * load[end]
     if task[2] != 0:
-        _blend(numbers, flat, below, here, above, j, end + 1, u, room[1:2])
+        if len(middle) > 0:
+            _blend(numbers, middle, below, here, above, j, end + 1, room[:1], room[1:2])
+        else:
+            _flat_sums(numbers, below, here, above, end + 1, room[:1], room[1:2])
         flux = fluxes[2 * side]
         if even[1 + side, 5] > 1:
             flux += fluxes[2 * side + 1]
-        value += u[0] + numbers[IMAGE] / known[0, IMAGE] * flux
+        value += room[0] + numbers[IMAGE] / known[0, IMAGE] * flux
     out[end] = value
 
 
-@part
-def plane(products, task, below, here, above, load, i, work, known, target, pad):
+@glue
+def _even_row(even, middle, task, below, here, above, load, j, work, known, out):
+    """Write a row whose numbers are the same everywhere inside."""
+    n, inside, of_load, fluxes = len(out), known[0], known[0, LOAD], work[2]
+    chunk = n if len(middle) > 0 else min(CHUNK, n)
+    u, v = work[0, : chunk + 2], work[1, : chunk + 2]
+    if task[2] == 0:
+        for k in range(n):
+            out[k] = of_load * load[k]
+    for at in range(0, n if task[2] != 0 else 0, chunk):
+        count, some, there = min(chunk, n - at), load[at:], out[at:]
+        if len(middle) > 0:
+            _deep_sums(inside, middle, below, here, above, j, u, v)
+        else:
+            _flat_sums(inside, below, here, above, at, u[: count + 2], v)
+        for k in range(count):
+            c = v[k + 1]
+            there[k] = (u[k + 1] + of_load * some[k]) + ((v[k] - c) + (v[k + 2] - c))
+        if at == 0:
+            fluxes[0], fluxes[1] = v[2] - v[1], v[0] - v[1]
+        fluxes[2], fluxes[3] = v[count - 1] - v[count], v[count + 1] - v[count]
+    for side in range(0 if even[0, 6] else 2):
+        _end(even, middle, side, task, below, here, above, load, j, fluxes, work[3], known, out)
+
+
+@glue
+def plane(products, even, middle, task, below, here, above, load, i, work, known, target, pad):
     """Write a sum of x, b and A x on plane i, from three padded planes of x, into one with so many ghosts.
 
     ``task`` are three numbers: if x counts, the factors of b and A x times the inverse of the diagonal; or
     the factors themselves, where that of A x is not zero; or the factor of b times the inverse. ``products``
-    are the axes, numbers of the last axis where they are the same everywhere inside, the lumped c, and
-    whether there is no middle axis. The numbers are, inside and at each end, k, s, m, w, that for lumped
-    masses, how many neighbours count and, inside, whether the ends are no different. ``work`` has room for
-    four rows, and ``known`` what rows of this task have found out before, inside and at both ends.
+    are the axes and the lumped c; ``even`` has numbers of the last axis if they are the same everywhere
+    inside: inside and at each end, k, s, m, w, that for lumped masses, how many neighbours count and, inside,
+    whether the ends are no different. ``middle`` has the size of the middle axis, if there is one. ``work``
+    has room for four rows, and ``known`` what rows of this task have found out before, inside and at both
+    ends.
     """
-    axes, even, lump, flat = products
+    axes, lump = products
     n, inside, one, zero = target.shape[1] - 2 * pad, known[0], load.dtype.type(1), load.dtype.type(0)
-    chunk, fluxes = min(CHUNK, n) if flat else n, work[2]
-    u, v = work[0, : chunk + 2], work[1, : chunk + 2]
     for j in range(target.shape[0] - 2 * pad):
         given, out, same = load[j], target[j + pad, pad : pad + n], True
         for t in range(6):
             row, right = (0, 0, 1, 2, 2, 3)[t], 1 if t == 1 or t == 4 else 0
             same = same and inside[t] == axes[0][row, i + right] and inside[6 + t] == axes[1][row, j + right]
-        for which in range(0 if same else len(even)):
-            _learn_cells(axes, even[which], lump, task, i, j, known[which])
-        if not len(even):
+        if len(even) > 0:
+            for which in range(0 if same else len(even[0])):
+                _learn_cells(axes, even[0][which], lump, task, i, j, known[which])
+            _even_row(even[0], middle, task, below, here, above, given, j, work, known, out)
+        else:
             if not same:
                 _learn(axes, i, j, (one, zero, zero, one), zero, inside)
-            _uneven_row(axes, lump, flat, task, below, here, above, given, j, work, inside, out)
-            continue
-        of_load = inside[LOAD]
-        if task[2] == 0:
-            for k in range(n):
-                out[k] = of_load * given[k]
-        for at in range(0, n if task[2] != 0 else 0, chunk):
-            count, some, there = min(chunk, n - at), given[at:], out[at:]
-            _sums(inside, flat, below, here, above, j, at, u[: count + 2], v)
-            for k in range(count):
-                c = v[k + 1]
-                there[k] = (u[k + 1] + of_load * some[k]) + ((v[k] - c) + (v[k + 2] - c))
-            if at == 0:
-                fluxes[0], fluxes[1] = v[2] - v[1], v[0] - v[1]
-            fluxes[2], fluxes[3] = v[count - 1] - v[count], v[count + 1] - v[count]
-        for side in range(0 if even[0, 6] else 2):
-            _end(even, flat, side, task, below, here, above, given, j, fluxes, work[3], known, out)
+            _uneven_row(axes, lump, middle, task, below, here, above, given, j, work, inside, out)
 
 
 @glue
@@ -251,7 +270,7 @@ def _fold(plane, width, joined_middle, joined_last):
             plane[j, width] += plane[j, width + columns]
 
 
-@part
+@glue
 def _spread_row(row, base, weights, regular, out):
     """Add to fine values what a padded row of coarse ones is between them."""
     start, pairs, coarse = regular
@@ -272,7 +291,7 @@ def _spread_row(row, base, weights, regular, out):
                 out[k] += weights[t, k] * row[base[k] + t + MARGIN]
 
 
-@part
+@glue
 def _gather_row(r, base, weights, regular, halves, out):
     """Write the padded row of coarse loads from fine ones: the transpose of :func:`_spread_row`.
 
@@ -297,18 +316,19 @@ def _gather_row(r, base, weights, regular, halves, out):
             out[base[k] + MARGIN + 1] += weights[1, k] * r[k]
 
 
-@part
-def interpolate(hats, given, joined, e, i, work, plane):
+@glue
+def interpolate(hats, given, middle, joined, e, i, work, plane):
     """Add to the inside of a padded plane i what coarse values, (N0, N1, N2), are between their nodes.
 
     That is by hats or, where there are none, by what :mod:`mgnet.kernels.transfers` has been given.
+    ``middle`` has the size of the middle axis, if there is one.
     """
     if given is not None:
         numbers, start, axes = given
         weighted.interpolate(numbers, start, axes, e, i, work[1], plane)
     if hats is not None:
         bases, weights, regular = hats
-        coarse, row, size = work[0], work[1, 0], e.shape[0]
+        coarse, size = work[0], e.shape[0]
         for J in range(e.shape[1]):
             inner = coarse[J + MARGIN, MARGIN:-MARGIN]
             for K in range(len(inner)):
@@ -322,26 +342,33 @@ def interpolate(hats, given, joined, e, i, work, plane):
                     for K in range(len(there)):
                         inner[K] += weight * there[K]
         wrap(coarse, MARGIN, joined[1], joined[2])
-        alone = e.shape[1] == 1 and plane.shape[0] == 3
-        if alone:
+        if len(middle) == 0:
             _spread_row(coarse[MARGIN], bases[2], weights[2], regular[2], plane[1, 1:-1])
-        for j in range(0 if alone else plane.shape[0] - 2):
-            for K in range(len(row)):
-                row[K] = 0
-            for t in range(len(weights[1])):
-                weight = weights[1][t, j]
-                if weight != 0:
-                    there = coarse[bases[1][j] + t + MARGIN]
-                    for K in range(len(row)):
-                        row[K] += weight * there[K]
-            _spread_row(row, bases[2], weights[2], regular[2], plane[j + 1, 1:-1])
+        else:
+            _spread_plane(hats, coarse, work[1, 0], plane)
 
 
-@part
-def restrict(hats, given, joined, r, i, turns, low, high, work, coarse):
+@glue
+def _spread_plane(hats, coarse, row, plane):
+    """Add to the inside of a padded plane what a padded one of coarse values is; ``row`` is room for one."""
+    bases, weights, regular = hats
+    for j in range(plane.shape[0] - 2):
+        for K in range(len(row)):
+            row[K] = 0
+        for t in range(len(weights[1])):
+            weight = weights[1][t, j]
+            if weight != 0:
+                there = coarse[bases[1][j] + t + MARGIN]
+                for K in range(len(row)):
+                    row[K] += weight * there[K]
+        _spread_row(row, bases[2], weights[2], regular[2], plane[j + 1, 1:-1])
+
+
+@glue
+def restrict(hats, given, middle, joined, r, i, turns, low, high, work, coarse):
     """Add what plane i of residuals gives to the coarse planes from ``low`` to ``high``.
 
-    ``turns`` says how often i has gone around a joined first axis.
+    ``turns`` says how often i has gone around a joined first axis; of the rest see :func:`interpolate`.
     """
     if given is not None:
         numbers, start, axes = given
@@ -354,19 +381,11 @@ def restrict(hats, given, joined, r, i, turns, low, high, work, coarse):
         )
         if not reaches:
             return
-        plane, row, room = work[2], work[1, 0], work[0, 0]  # the ghosts of the first one stay zero
-        if coarse.shape[1] == 1 and r.shape[0] == 1:
-            _gather_row(r[0], bases[2], weights[2], regular[2], room, plane[MARGIN])
+        plane, halves = work[2], work[0, 0]  # the ghosts of the first one stay zero
+        if len(middle) == 0:
+            _gather_row(r[0], bases[2], weights[2], regular[2], halves, plane[MARGIN])
         else:
-            clear(plane)
-            for j in range(r.shape[0]):
-                _gather_row(r[j], bases[2], weights[2], regular[2], room, row)
-                for side in range(2):
-                    weight = weights[1][side, j]
-                    if weight != 0:
-                        there = plane[bases[1][j] + side + MARGIN]
-                        for K in range(row.shape[0]):
-                            there[K] += weight * row[K]
+            _gather_plane(hats, r, work[1, 0], halves, plane)
         _fold(plane, MARGIN, joined[1], joined[2])
         for side in range(2):
             place, weight = at + side, weights[0][side, i]
@@ -375,3 +394,18 @@ def restrict(hats, given, joined, r, i, turns, low, high, work, coarse):
                     there, row = coarse[place, J], plane[J + MARGIN]
                     for K in range(there.shape[0]):
                         there[K] += weight * row[K + MARGIN]
+
+
+@glue
+def _gather_plane(hats, r, row, halves, plane):
+    """Write the padded plane of coarse loads from fine ones: the transpose of :func:`_spread_plane`."""
+    bases, weights, regular = hats
+    clear(plane)
+    for j in range(r.shape[0]):
+        _gather_row(r[j], bases[2], weights[2], regular[2], halves, row)
+        for side in range(2):
+            weight = weights[1][side, j]
+            if weight != 0:
+                there = plane[bases[1][j] + side + MARGIN]
+                for K in range(row.shape[0]):
+                    there[K] += weight * row[K]

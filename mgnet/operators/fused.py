@@ -98,7 +98,8 @@ class Fused:
 
     def _operator(self, inverse: np.ndarray) -> tuple[Any, ...]:
         kind, given = self.arrays
-        return (self.joined, *(given if i == kind else None for i in range(3)), inverse)
+        products, entries, cells = (given if i == kind else None for i in range(3))
+        return self.joined, inverse, self.box.shape[1:-1], *(products or (None, ())), entries, cells
 
     @cached_property
     def smoothed(self) -> tuple[Any, ...]:

@@ -271,7 +271,7 @@ class Stiffness(Stencil, Operator):
             axes = three(self.form.couplings(self.box), trivial)
             lump = dtype.type(self.form.c if self.form.lumped else 0.0)
             axes = tuple(x.astype(dtype) for x in axes)
-            return 0, (axes, _even(axes[-1], self.box.axes[-1].periodic), lump, self.dim < 3)
+            return 0, ((axes, lump), _even(axes[-1], self.box.axes[-1].periodic))
 
     def on_device(self) -> Numbers | None:
         """Return the matrices of all axes as :mod:`mgnet.kernels.device` has them."""
@@ -379,17 +379,17 @@ def _band(axis: np.ndarray, step: int) -> tuple[np.ndarray, np.ndarray]:
     return stiff, mass
 
 
-def _even(axis: np.ndarray, joined: bool) -> np.ndarray:
+def _even(axis: np.ndarray, joined: bool) -> tuple[np.ndarray, ...]:
     """Give the numbers of an axis that are the same everywhere inside, as loops have them, or else nothing.
 
     Past an end that is given there are zeros, so that it may have the couplings of those inside.
     """
     couplings, sums = axis[[0, 2], 1:-1], axis[[1, 3], 1:-2]
     if not sums.shape[1] or not all((row == row[0]).all() for row in (*couplings, *sums)):
-        return np.empty((0, 7), axis.dtype)
+        return ()
     (k, m), (s, w) = couplings[:, 0], sums[:, 0]
     if joined and any(axis[0, [0, -1]] != k):
-        return np.empty((0, 7), axis.dtype)  # nor are the two ends, which are neighbours
+        return ()  # nor are the two ends, which are neighbours
     found = [(k, s, m, w, w, 2, 0)]
     for coupling, unknown in ((0, 0), (-1, -2)):
         k_end, m_end, s_end, w_end = *axis[[0, 2], coupling], *axis[[1, 3], unknown]
@@ -399,7 +399,7 @@ def _even(axis: np.ndarray, joined: bool) -> np.ndarray:
             found.append((k, s_end, m, w_end, w_end, 1, 0))
     numbers = np.array(found, axis.dtype)
     numbers[0, 6] = (numbers[1:] == numbers[0]).all()
-    return numbers
+    return (numbers,)
 
 
 def _each(sizes: int | Sequence[int]) -> tuple[int, ...]:
