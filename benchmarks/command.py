@@ -39,7 +39,7 @@ class Plan:
     images: int = 128
 
 
-FULL, QUICK = Plan(), Plan(starts=2, turns=1, cells=(16, 32), images=4)
+FULL, QUICK = Plan(), Plan(starts=2, turns=1, cells=(16,), images=4)
 
 # What is said to OpenMP, and what that is called here.
 WAYS: dict[str, dict[str, str]] = {

@@ -53,7 +53,7 @@ class Plan:
 
 FULL, QUICK = (
     Plan(),
-    Plan(kills=4, resumes=4, places=8, corruptions=700, mutants=6, every=8, fuzzed=5000, large=2**26),
+    Plan(kills=2, resumes=2, places=5, corruptions=350, mutants=3, every=12, fuzzed=2500, large=2**25),
 )
 
 
