@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .core.imports import uncollected
+
 if TYPE_CHECKING:
     from . import data, models
     from .checkpoint import CheckpointError
@@ -73,10 +75,12 @@ __all__ += ["fit", "load", "load_run", "mass", "models", "occlusion", "predict",
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        return import_module(f".{name}", __name__)
+        with uncollected():
+            return import_module(f".{name}", __name__)
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    with uncollected():
+        value = globals()[name] = getattr(import_module(f".{_HOMES[name]}", __name__), name)
     return value
 
 

@@ -25,6 +25,8 @@ from numba.core import event
 from numba.core.caching import FunctionCache
 from numba.core.compiler import Compiler
 
+from ..core.imports import uncollected
+
 __all__ = ["compiled", "glue", "lean", "part", "require"]
 
 # Seconds that a process waits for another that compiles, which may be stopped, and between two looks.
@@ -178,7 +180,8 @@ class _Kept(FunctionCache):
 
     def _found(self, sig: Any, target_context: Any) -> Any:
         try:
-            found = super().load_overload(sig, target_context)
+            with uncollected():  # the first one loads what Numba knows of NumPy
+                found = super().load_overload(sig, target_context)
         except Exception:  # a file that is damaged: there is no end of kinds of errors
             with contextlib.suppress(OSError):
                 self.flush()

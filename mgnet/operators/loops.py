@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..core.imports import uncollected
 from ..core.kinds import tracked
 
 __all__ = ["apply_to", "arrays", "kind", "plain", "shared", "there_are", "without"]
@@ -37,7 +38,8 @@ _here = _Here()
 def there_are() -> bool:
     """Say whether loops can be compiled here; warn, once, where not."""
     try:
-        from ..kernels import compiling
+        with uncollected():
+            from ..kernels import compiling
 
         compiling.require()
     except (ImportError, OSError) as error:  # OSError where Numba's own library cannot be loaded

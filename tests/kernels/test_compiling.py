@@ -53,8 +53,10 @@ def copy(tmp_path: Path) -> Path:
     """Copy what compiles, with two modules of loops, into a folder of its own."""
     package = Path(mgnet.__file__).parent
     folder = tmp_path / "mgnet"
-    (folder / "kernels").mkdir(parents=True)
-    for name in ("__init__.py", "kernels/__init__.py", "kernels/compiling.py"):
+    for part in ("kernels", "core"):
+        (folder / part).mkdir(parents=True)
+    own = ("core/__init__.py", "core/imports.py", "kernels/__init__.py", "kernels/compiling.py")
+    for name in ("__init__.py", *own):
         shutil.copy(package / name, folder / name)
     (folder / "kernels" / "called.py").write_text(CALLED)
     (folder / "kernels" / "caller.py").write_text(CALLER)
