@@ -53,7 +53,7 @@ class Plan:
 
 FULL, QUICK = (
     Plan(),
-    Plan(kills=2, resumes=2, places=5, corruptions=350, mutants=3, every=12, fuzzed=2500, large=2**25),
+    Plan(kills=2, resumes=8, places=5, corruptions=350, mutants=3, every=12, fuzzed=2500, large=2**25),
 )
 
 

@@ -78,8 +78,7 @@ def test_faults_do_no_harm_in_a_few_cases_of_each_kind(tmp_path: Path) -> None:
 
 @needs_linux
 @pytest.mark.slow
-@pytest.mark.parametrize("only", ["resumes", "outs"])
-def test_faults_do_no_harm_in_all_cases_of_some_kinds(only: str, tmp_path: Path) -> None:
-    rows = all_rows("faults.py", tmp_path, "--only", only)
+def test_no_out_that_is_none_does_harm(tmp_path: Path) -> None:
+    rows = all_rows("faults.py", tmp_path, "--only", "outs")
     assert rows
     assert [row for row in rows if row["holds"] is False] == []

@@ -97,6 +97,9 @@ def kernel() -> Iterator[Any]:
     run_sync(manager.shutdown_kernel)(now=True)
 
 
+# Examples that train for long; others train in the same ways, and all run when the documentation is built.
+LONG = ("better_recipe", "cifar10_classifier", "fine_tuning", "lenet", "looking", "resnet", "training_loop")
+
 # Away with what another example left: names, figures, settings, and the state of torch's generator.
 CLEAN = """%reset -f
 %cd -q {folder}
@@ -109,7 +112,7 @@ torch.manual_seed(0)
 
 
 @pytest.mark.slow
-@named(SCRIPTS)
+@named([path for path in SCRIPTS if path.stem not in LONG])
 def test_an_example_runs_as_a_notebook_on_another_processor(path: Path, kernel: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the machinery; those of the example are on its stderr

@@ -200,7 +200,7 @@ def test_signals_at_any_moment(argv: list[str]) -> None:
     began = time.monotonic()
     assert finished("-m", "mgnet", *argv).returncode == 0
     whole, draw = time.monotonic() - began, Random(0)
-    for _ in range(6):
+    for _ in range(4):
         number = draw.choice([*WORDS])
         with started("-c", AT_IMPORT, "mgnet.cli", "0", "1", *argv) as process:
             wait_until(Path("begun").exists)  # before that Python is not there yet to handle anything
