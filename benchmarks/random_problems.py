@@ -93,7 +93,7 @@ def table(found: list[dict[str, Any]]) -> None:
         "seconds": f"{seconds[0]:.0f} solving, {seconds[1]:.0f} for the reference, one thread a problem",
     }
     sections = [(f"{len(found)} problems", lambda _: rows_of(found), False)]
-    report("random problems of the hard kinds", facts, sections, None, True, "")
+    report("random problems of the hard kinds", facts, sections, None, True)
 
 
 def main() -> None:

@@ -204,9 +204,12 @@ def found(name: str) -> str:
         return "missing"
 
 
-def measure(sections: Sequence[Section], plan: Any, whole: bool, only: str) -> Iterator[tuple[str, Row]]:
+def measure(
+    sections: Sequence[Section], plan: Any, whole: bool, only: Sequence[str]
+) -> Iterator[tuple[str, Row]]:
     for title, rows, sized in sections:
-        for row in rows(plan) if only.lower() in title.lower() else ():
+        wanted = not only or any(text.lower() in title.lower() for text in only)
+        for row in rows(plan) if wanted else ():
             unjudged = sized and not whole
             yield title, replace(row, least=None, most=None, target="") if unjudged else row
 
@@ -216,7 +219,12 @@ LINE = "{:<86}  {:>10}  {:<16}  {}"
 
 
 def report(
-    subject: str, facts: dict[str, str], sections: Sequence[Section], plan: Any, whole: bool, only: str
+    subject: str,
+    facts: dict[str, str],
+    sections: Sequence[Section],
+    plan: Any,
+    whole: bool,
+    only: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Print the table, each line as it is measured, and return it for JSON."""
     rows, last = [], None
@@ -247,7 +255,8 @@ def main(
     """Read the arguments, and print the table of a benchmark."""
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="smaller sizes, for a check that all runs")
-    parser.add_argument("--only", metavar="TEXT", default="", help="sections with this in their title")
+    what = "sections with this in their title; may be given several times"
+    parser.add_argument("--only", metavar="TEXT", action="append", default=[], help=what)
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the table as JSON")
     arguments = parser.parse_args()
     plan = quick if arguments.quick else full
