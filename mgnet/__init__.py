@@ -75,13 +75,16 @@ __all__ += ["fit", "load", "load_run", "mass", "models", "occlusion", "predict",
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        with uncollected():
-            return import_module(f".{name}", __name__)
+        return _loaded(name)
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    with uncollected():
-        value = globals()[name] = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    value = globals()[name] = getattr(_loaded(_HOMES[name]), name)
     return value
+
+
+def _loaded(module: str) -> Any:
+    with uncollected():
+        return import_module(f".{module}", __name__)
 
 
 def __dir__() -> list[str]:
