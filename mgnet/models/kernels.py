@@ -70,14 +70,20 @@ class PoissonKernels:
         return 2**level / (self.size + 1)
 
     def _each(self, kernel: Any, channels: tuple[int, int], stride: int, name: str) -> Stencil:
-        """Give a stencil that has this kernel from each channel to the same one."""
-        eye = torch.eye(channels[1], channels[0], dtype=torch.float64)
-        kernel = torch.as_tensor(kernel, dtype=torch.float64)
-        whole = torch.einsum("oi,...->oi...", eye, kernel)
+        """Give a stencil that has this kernel from each channel to the same one.
+
+        One that is learned may find others between different channels, one that is not has none there.
+        """
         like = {"learned": name in self.learned, **self.like}
+        kernel = torch.as_tensor(kernel, dtype=torch.float64)
+        if like["learned"] or channels[0] != channels[1]:
+            eye = torch.eye(channels[1], channels[0], dtype=torch.float64)
+            kernel = torch.einsum("oi,...->oi...", eye, kernel)
+        else:
+            like["groups"] = channels[0]
         if name == "R" and self.linear:
-            return Restriction(stride, self.boundary, kernel=whole, **like)
-        return Stencil(whole, stride, self.boundary, **like)
+            return Restriction(stride, self.boundary, kernel=kernel, **like)
+        return Stencil(kernel, stride, self.boundary, **like)
 
     def A(self, width: int, level: int) -> nn.Module:
         """Give A of a level: the solver's own operator, where it is neither learned nor has channels."""

@@ -30,8 +30,8 @@ class Stencil(KernelOperator):
 
     Parameters
     ----------
-    kernel : array, shape (size,) * dim or (out, in) + (size,) * dim
-        The numbers, an odd size along each axis.
+    kernel : array, shape (size,) * dim or (out, in / groups) + (size,) * dim
+        The numbers, an odd size along each axis; those without channels are every group's.
     stride : int, default 1
         Step of the output nodes.
     boundary : str, (str, str), or one (str, str) for each axis, default "dirichlet"
@@ -41,6 +41,9 @@ class Stencil(KernelOperator):
         inside).
     learned : bool, default False
         Whether the kernel is a parameter.
+    groups : int, default 1
+        Parts of equal size into which the channels fall, each with kernels of its own: as many as channels
+        for an operator that acts on each channel alone.
     bias : bool, default False
         Whether a learned number per output channel is added, zero at first.
     dim : int, default 1
@@ -51,7 +54,7 @@ class Stencil(KernelOperator):
     Raises
     ------
     ValueError
-        For a kernel, a boundary or a dimension that is none of these.
+        For a kernel, a boundary, groups or a dimension that are none of these.
     """
 
     def __init__(
@@ -61,12 +64,13 @@ class Stencil(KernelOperator):
         boundary: Boundary = "dirichlet",
         *,
         learned: bool = False,
+        groups: int = 1,
         bias: bool = False,
         dim: int = 1,
         dtype: torch.dtype = torch.float64,
         device: Any = None,
     ) -> None:
-        self._convolution(kernel, stride, boundary, learned, {"dtype": dtype, "device": device}, bias)
+        self._convolution(kernel, stride, boundary, learned, {"dtype": dtype, "device": device}, groups, bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the operator.
@@ -86,7 +90,8 @@ class Stencil(KernelOperator):
             return self._slices(self.extend(x))
         x, zeros = (self.extend(x), 0) if self.zeros is None else (x, self.zeros)
         with self._precision():
-            return CONVOLVE[self.dim - 1](x, self.weight, self.bias, self.stride, zeros)  # eq: convolution
+            # eq: convolution
+            return CONVOLVE[self.dim - 1](x, self.weight, self.bias, self.stride, zeros, 1, self.groups)
 
     def extend(self, x: Tensor) -> Tensor:
         """Continue a vector past the ends, as the boundary says.
@@ -179,7 +184,7 @@ class Restriction(Stencil):
     factor : int, default 2
         Fine cells per coarse cell: the stride. ``factor = 2**k`` restricts k levels at once, and the
         kernel is the wide hat.
-    boundary, learned, dim, dtype, device
+    boundary, learned, groups, dim, dtype, device
         As for :class:`mgnet.Stencil`.
     kernel : array, optional
         Other numbers than the hat's, as for :class:`mgnet.Stencil`.
@@ -197,12 +202,13 @@ class Restriction(Stencil):
         *,
         kernel: Any = None,
         learned: bool = False,
+        groups: int = 1,
         dim: int = 1,
         dtype: torch.dtype = torch.float64,
         device: Any = None,
     ) -> None:
         kernel = hats(factor, self.dim) if kernel is None else kernel  # eq: restriction
-        self._convolution(kernel, factor, boundary, learned, {"dtype": dtype, "device": device})
+        self._convolution(kernel, factor, boundary, learned, {"dtype": dtype, "device": device}, groups)
 
 
 class Prolongation(KernelOperator):
@@ -210,7 +216,7 @@ class Prolongation(KernelOperator):
 
     Parameters
     ----------
-    factor, boundary, kernel, learned, dim, dtype, device
+    factor, boundary, kernel, learned, groups, dim, dtype, device
         As for :class:`Restriction`.
 
     Examples
@@ -226,12 +232,13 @@ class Prolongation(KernelOperator):
         *,
         kernel: Any = None,
         learned: bool = False,
+        groups: int = 1,
         dim: int = 1,
         dtype: torch.dtype = torch.float64,
         device: Any = None,
     ) -> None:
         kernel = hats(factor, self.dim) if kernel is None else kernel  # eq: prolongation
-        self._convolution(kernel, factor, boundary, learned, {"dtype": dtype, "device": device})
+        self._convolution(kernel, factor, boundary, learned, {"dtype": dtype, "device": device}, groups)
         self.adjoint: type[Stencil] = Restriction
 
     @classmethod
@@ -248,15 +255,8 @@ class Prolongation(KernelOperator):
         Prolongation
             Its transpose.
         """
-        learned = isinstance(stencil.weight, nn.Parameter)
-        other = cls(
-            stencil.stride[0],
-            stencil.boundary,
-            kernel=stencil.weight.detach(),
-            learned=learned,
-            dim=stencil.dim,
-            **stencil.like,
-        )
+        kernel = stencil.weight.detach()
+        other = cls(stencil.stride[0], stencil.boundary, kernel=kernel, **stencil._settings)
         other.weight = stencil.weight
         other.adjoint = Restriction if isinstance(stencil, Restriction) else Stencil
         return other
@@ -264,14 +264,11 @@ class Prolongation(KernelOperator):
     @property
     def T(self) -> Stencil:
         """The adjoint: the convolution with the same kernel."""
-        learned = isinstance(self.weight, nn.Parameter)
         kernel = self.weight.detach()
         if self.adjoint is Restriction:
-            other: Stencil = Restriction(
-                self.stride[0], self.boundary, kernel=kernel, learned=learned, dim=self.dim, **self.like
-            )
+            other: Stencil = Restriction(self.stride[0], self.boundary, kernel=kernel, **self._settings)
         else:
-            other = Stencil(kernel, self.stride[0], self.boundary, learned=learned, dim=self.dim, **self.like)
+            other = Stencil(kernel, self.stride[0], self.boundary, **self._settings)
         other.weight = self.weight
         return other
 
@@ -301,7 +298,8 @@ class Prolongation(KernelOperator):
 
     def _transposed(self, x: Tensor) -> Tensor:
         with self._precision():
-            return SPREAD[self.dim - 1](x, self.weight, stride=self.stride)  # eq: transposed-convolution
+            # eq: transposed-convolution
+            return SPREAD[self.dim - 1](x, self.weight, stride=self.stride, groups=self.groups)
 
     def _slices(self, x: Tensor) -> Tensor:
         step, size = self.stride[0], self.kernel_size[0]

@@ -32,6 +32,7 @@ class KernelOperator(nn.Module):
     in_channels: int
     stride: tuple[int, ...]
     kernel_size: tuple[int, ...]
+    groups: int
     bias: Tensor | None
 
     # The classes for one, two and three dimensions; they have a ``dim``, families have not.
@@ -46,9 +47,17 @@ class KernelOperator(nn.Module):
         return super().__new__(cls.members[dim - 1])  # type: ignore[return-value]
 
     def _convolution(
-        self, kernel: Any, stride: int, boundary: Boundary, learned: bool, like: dict, bias: bool = False
+        self,
+        kernel: Any,
+        stride: int,
+        boundary: Boundary,
+        learned: bool,
+        like: dict,
+        groups: int = 1,
+        bias: bool = False,
     ) -> None:
         count("stride" if type(self).__name__.startswith("Stencil") else "factor", stride)
+        count("groups", groups)
         if not (isinstance(kernel, Tensor) and kernel.is_meta):  # where only sizes count
             kernel = data("kernel", kernel)
         kernel = (
@@ -57,7 +66,7 @@ class KernelOperator(nn.Module):
         if kernel.device.type == "cpu":  # elsewhere a look would be waited for
             require_finite("kernel", kernel.detach(), kernel.ndim)
         if kernel.ndim == self.dim:
-            kernel = kernel[None, None]
+            kernel = kernel.repeat(groups, 1, *[1] * self.dim)
         if kernel.ndim != self.dim + 2:
             raise ValueError(f"kernel: got {kernel.ndim} axes; accepted: {self.dim}, or 2 more for channels")
         pairs = all_ends(boundary, self.dim)
@@ -68,10 +77,12 @@ class KernelOperator(nn.Module):
                 f"kernel: got sizes {tuple(kernel.shape[2:])}; accepted: one odd size,"
                 " or any one size with boundary='valid'"
             )
-        channels = (kernel.shape[0], kernel.shape[1])
+        if len(kernel) % groups:
+            raise ValueError(f"groups: got {groups}; accepted: a divisor of {len(kernel)}, as the kernel has")
+        channels = (kernel.shape[0], kernel.shape[1] * groups)
         if not isinstance(self, nn.modules.conv._ConvTransposeNd):
             channels = channels[::-1]
-        super().__init__(*channels, size, stride=stride, bias=False, device="meta")
+        super().__init__(*channels, size, stride=stride, groups=groups, bias=False, device="meta")
         del self._parameters["weight"]
         margins = tuple(
             (margin(low, stride, reach, 0), margin(high, stride, reach, 1)) for low, high in pairs
@@ -111,6 +122,12 @@ class KernelOperator(nn.Module):
     def like(self) -> dict[str, Any]:
         """Precision and device of the kernel, as keywords."""
         return {"dtype": self.weight.dtype, "device": self.weight.device}
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        """What another operator with this kernel is made with, as keywords."""
+        learned = isinstance(self.weight, nn.Parameter)
+        return {"learned": learned, "groups": self.groups, "dim": self.dim, **self.like}
 
     def _precision(self) -> contextlib.AbstractContextManager[None]:
         """Give fixed kernels full precision; a learned one follows its training loop."""

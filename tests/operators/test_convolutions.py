@@ -395,6 +395,8 @@ def test_a_solution_in_float32_is_in_float32(method: str, coarse: str, settings:
         (lambda: Restriction(0), r"factor: got 0; accepted: an integer of at least 1"),
         (lambda: Restriction(-2), r"factor: got -2; accepted: an integer of at least 1"),
         (lambda: Prolongation(2.5), r"factor: got 2\.5; accepted: an integer of at least 1"),
+        (lambda: Stencil(np.ones((3, 1, 3)), groups=2), r"groups: got 2; accepted: a divisor of 3"),
+        (lambda: Restriction(groups=0), r"groups: got 0; accepted: an integer of at least 1"),
         (lambda: Restriction(True), r"factor: got True; accepted: an integer of at least 1"),
     ],
 )
@@ -499,6 +501,33 @@ def test_a_learned_convolution_is_that_of_torch(
         assert float(numbers.detach().abs().max()) <= reach
     if made.weight.numel() > 50:
         assert float(made.weight.detach().std()) == pytest.approx(reach / 3**0.5, rel=0.2)
+
+
+@pytest.mark.parametrize("learned", [False, True])
+@pytest.mark.parametrize("dim", [1, 2, 3])
+@pytest.mark.parametrize("make", [Stencil, Restriction, Prolongation])
+def test_groups_are_operators_side_by_side(make: Any, dim: int, learned: bool) -> None:
+    kernels = np.random.default_rng(dim).normal(size=(4, 3, *[3] * dim))  # two groups
+    like: dict[str, Any] = {"learned": learned, "dim": dim}
+
+    def made(kernel: np.ndarray, **groups: int) -> Any:
+        return make(kernel, 2, **groups, **like) if make is Stencil else make(kernel=kernel, **groups, **like)
+
+    grouped, shape = made(kernels, groups=2), (7, 5, 3)[:dim]
+    whole = grouped.to_dense(shape).detach()
+    torch.testing.assert_close(
+        whole, torch.block_diag(*(made(kernel).to_dense(shape).detach() for kernel in np.split(kernels, 2)))
+    )
+    assert grouped.T.weight is grouped.weight and grouped.T.groups == 2
+    outputs = grouped(torch.zeros(1, grouped.in_channels, *shape).double()).shape[2:]
+    torch.testing.assert_close(grouped.T.to_dense(outputs).detach(), whole.T)
+
+
+def test_one_kernel_for_every_group() -> None:
+    x = torch.randn(2, 3, 6, 5, dtype=torch.float64)
+    kernel = np.arange(9.0).reshape(3, 3)
+    alone, each = Stencil(kernel, dim=2), Stencil(kernel, groups=3, dim=2)
+    torch.testing.assert_close(each(x), torch.cat([alone(part) for part in x.split(1, 1)], 1))
 
 
 def test_the_adjoint_of_a_valid_convolution() -> None:
