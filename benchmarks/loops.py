@@ -6,8 +6,9 @@
     python benchmarks/loops.py --quick            # small sizes, for a check that all runs
     python benchmarks/loops.py --only sine        # the sections with that in their title
 
-The calls of a section take turns, one call each (peer, mgnet, copy, peer, ...), so that whatever else the
-machine does meets them all, and each finds the caches full of the others' data; each counts with its median.
+The calls of a section take turns (peer, mgnet, copy, peer, ...), so that whatever else the machine does meets
+them all; each counts with its median. A turn of a short call is several of it, after two that warm up: one
+alone would tell what the call of another left in caches and of free memory.
 What a peer can set up before, the eigenvalues of the sine transform, is off the clock, as the grids of a
 ``Hierarchy`` are. Answers are compared too: a fast one that is wrong is worth nothing.
 """
@@ -94,12 +95,17 @@ QUICK = Plan(
 )
 
 
+# Calls that take less seconds are short; how many of them a turn counts.
+SHORT, BLOCK = 0.03, 5
+
+
 def turns(plan: Plan, *calls: Call, least: int = 9) -> list[float]:
     """Give the median seconds of calls that take turns, for about so many seconds of the longest."""
     if not plan.seconds:
         return medians(calls, 2, block=1)
     longest = max(timed(call, nothing) for call in calls for _ in range(2))
-    return medians(calls, max(least, min(500, int(plan.seconds / longest))), block=1)
+    block = BLOCK if longest < SHORT else 1
+    return medians(calls, max(least * block, min(500, int(plan.seconds / longest))), block=block)
 
 
 def copying(b: np.ndarray) -> Call:
@@ -313,7 +319,8 @@ SECTIONS: tuple[Section, ...] = (
 def facts(plan: Plan) -> dict[str, str]:
     """Say what this table depends on besides the machine."""
     return {
-        "timing": f"medians of turns of one call each, at least 9 and about {plan.seconds:g} s of each call",
+        "timing": f"medians of turns, at least 9 and about {plan.seconds:g} s of each call; below"
+        f" {1000 * SHORT:g} ms each turn is {BLOCK} calls, behind two that warm up",
         "precision": "float64 where nothing is said; loads are random",
     }
 

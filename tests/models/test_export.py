@@ -24,7 +24,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "maxconvnet": ("maxconvnet", {}),
     "alexnet-cifar": ("alexnet-cifar", {}),
     "vgg11": ("vgg11", {}),
-    "googlenet": ("googlenet", {"image_size": 8}),
+    "googlenet": ("googlenet", {"image_size": 8, "width": 0.1}),
     "resnet20": ("resnet20", {"image_size": 8}),
     "resnet20, padding on both sides": ("resnet20", {"image_size": 8, "padding": "both"}),
     "resnet20, folded": ("resnet20", {"image_size": 8}),
@@ -35,7 +35,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "mgnet of poisson": ("mgnet", {"image_size": 8, "channels": 4, "kernels": "poisson", "learned": ""}),
     "mgnet, a cycle": (
         "mgnet",
-        {"image_size": 7, "in_channels": 1, "nu": [2, 1], "kernels": "poisson", "linear": True, "up": True},
+        {"image_size": 7, "dim": 1, "nu": [2, 1], "in_channels": 1, "kernels": "poisson", "linear": True, "up": True},
     ),
 }
 FAST = {"logistic", "lenet5", "resnet20", "mgnet of poisson"}
@@ -52,8 +52,8 @@ def made(family: str) -> tuple[nn.Module, Tensor]:
     name, options = FAMILIES[family]
     model = models.create(name, **options)
     like = next(iter(model.state_dict().values()))
-    size = model.spec["image_size"]
-    x = torch.randn(7, model.spec["in_channels"], size, size, dtype=like.dtype)
+    shape = [model.spec["image_size"]] * model.spec.get("dim", 2)
+    x = torch.randn(7, model.spec["in_channels"], *shape, dtype=like.dtype)
     with torch.no_grad():
         for _ in range(20):
             model(x)
