@@ -203,11 +203,11 @@ def _options(texts: list[str]) -> dict[str, Any]:
 
 
 def option(text: str) -> tuple[str, Any]:
-    """Return name and value of 'name=value': a word, a number, or several with commas between."""
+    """Return name and value of 'name=value': a word, which may be empty, a number, or several with commas."""
     name, sign, value = text.strip().partition("=")
-    if not sign or not name.isidentifier() or not value:
+    if not sign or not name.isidentifier():
         raise CommandError(f"--option: got {text!r}; accepted: NAME=VALUE")
-    return name, _value(value.strip())
+    return name, _value(value.strip()) if value else ""
 
 
 def _value(text: str) -> Any:

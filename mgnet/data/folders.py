@@ -10,7 +10,7 @@ import errno
 import hashlib
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,6 +54,9 @@ class _Part:
         return _Part(
             [self.files[i] for i in some], [self.labels[i] for i in some], [self.contents[i] for i in some]
         )
+
+    def without(self, some: Collection[Path]) -> _Part:
+        return self.rows(row for row, path in enumerate(self.files) if path not in some)
 
 
 def folder(
@@ -130,15 +133,24 @@ def folder(
     for name, value in (("validation", validation), ("test", test)):
         require_share(name, value)
     place, where = find_device(device), _existing(root)
-    classes, parts, faults = _found(where)
-    made = [name for name in ("test", "validation") if name not in parts]
-    _say_copies(where, parts, classes)
-    for name, value in (("test", test), ("validation", validation)):
-        if name not in parts:
-            parts["train"], parts[name] = _set_apart(name, value, parts["train"], seed)
+    classes, found, faults = _found(where)
+    shares = {n: x for n, x in {"test": test, "validation": validation}.items() if n not in found}
     shape = (channels, size, size)
-    splits: dict[str, Any] = _splits(where, parts, shape, faults, damaged == "skip", classes)
-    said = f"; {' and '.join(made)} set made by seed {seed}" if made else ""
+    _say_copies(where, found)
+    parts = _parted(found, shares, seed)
+    images = {name: _decoded(part, shape, faults) for name, part in parts.items()}
+    if faults:
+        _say_damaged(where, faults, damaged == "skip")
+        found = {name: part.without(faults) for name, part in found.items()}
+        _require_all(where, found["train"], classes)
+        rows = {path: x for n, part in parts.items() for path, x in zip(part.files, images[n], strict=True)}
+        parts = _parted(found, shares, seed)  # of what is whole
+        images = {
+            name: np.array([rows[path] for path in part.files], np.uint8).reshape(-1, *shape)
+            for name, part in parts.items()
+        }
+    said = f"; {' and '.join(shares)} set made by seed {seed}" if shares else ""
+    splits: dict[str, Any] = _splits(parts, images)
     return Data("folder", classes, **splits, source=f"pictures in {where}{said}", verified=False).to(place)
 
 
@@ -171,6 +183,14 @@ def _found(root: Path) -> tuple[list[str], dict[str, _Part], dict[Path, str]]:
 # Which picture is in which part
 
 
+def _parted(found: Mapping[str, _Part], shares: Mapping[str, Any], seed: int) -> dict[str, _Part]:
+    """Return the parts that are there, and those that are made of the training pictures."""
+    parts = dict(found)
+    for name, value in shares.items():
+        parts["train"], parts[name] = _set_apart(name, value, parts["train"], seed)
+    return parts
+
+
 def _set_apart(name: str, value: Any, part: _Part, seed: int) -> tuple[_Part, _Part]:
     """Return what is left of the pictures, and those that are set apart, copies together."""
     contents = [content or f"{path}" for path, content in zip(part.files, part.contents, strict=True)]
@@ -194,7 +214,7 @@ def _one_of_each(labels: np.ndarray, seed: int) -> np.ndarray:
     return order[np.unique(labels[order], return_index=True)[1]]
 
 
-def _say_copies(root: Path, parts: dict[str, _Part], classes: list[str]) -> None:
+def _say_copies(root: Path, parts: Mapping[str, _Part]) -> None:
     """Warn of pictures that are there twice where that spoils a figure."""
     seen: dict[str, tuple[str, int, Path]] = {}
     kinds: list[Path] = []
@@ -213,38 +233,32 @@ def _say_copies(root: Path, parts: dict[str, _Part], classes: list[str]) -> None
 # Reading
 
 
-def _splits(
-    root: Path,
-    parts: dict[str, _Part],
-    shape: tuple[int, int, int],
-    faults: dict[Path, str],
-    skip: bool,
-    classes: list[str],
-) -> dict[str, Split]:
-    """Decode what is in the parts; refuse or leave out what is damaged."""
-    images = {name: _decoded(part, shape, faults) for name, part in parts.items()}
-    if faults:
-        said = "; ".join(f"{_name(root, path)}: {reason}" for path, reason in sorted(faults.items()))
-        if not skip:
-            files = "1 file is" if len(faults) == 1 else f"{len(faults):,} files are"
-            accepted = "whole pictures, or to skip those that are not (damaged='skip', --skip-damaged)"
-            raise DataError(f"{root}: {files} damaged: {said}; accepted: {accepted}")
-        _warn(f"{root}: skipped damaged files ({len(faults):,})", said)
-        for name, part in parts.items():
-            whole = [row for row, path in enumerate(part.files) if path not in faults]
-            parts[name], images[name] = part.rows(whole), images[name][whole]
-    bare = [name for label, name in enumerate(classes) if label not in parts["train"].labels]
+def _say_damaged(root: Path, faults: Mapping[Path, str], skip: bool) -> None:
+    """Refuse damaged files, or warn of them."""
+    said = "; ".join(f"{_name(root, path)}: {reason}" for path, reason in sorted(faults.items()))
+    if not skip:
+        files = "1 file is" if len(faults) == 1 else f"{len(faults):,} files are"
+        accepted = "whole pictures, or to skip those that are not (damaged='skip', --skip-damaged)"
+        raise DataError(f"{root}: {files} damaged: {said}; accepted: {accepted}")
+    _warn(f"{root}: skipped damaged files ({len(faults):,})", said)
+
+
+def _require_all(root: Path, part: _Part, classes: Sequence[str]) -> None:
+    bare = [name for label, name in enumerate(classes) if label not in part.labels]
     if bare:
         raise DataError(
             f"{root}: got no whole picture to train on of {', '.join(bare)}; accepted: at least one"
         )
+
+
+def _splits(parts: Mapping[str, _Part], images: Mapping[str, np.ndarray]) -> dict[str, Split]:
     normalisation = statistics(torch.from_numpy(images["train"]))
     return {
         name: Split(
             torch.from_numpy(images[name]),
             torch.tensor(part.labels, dtype=torch.int64),
             *normalisation,
-            origin=_origin(part, shape),
+            origin=_origin(part, images[name].shape[1:]),
         )
         for name, part in parts.items()
     }
@@ -287,7 +301,7 @@ def _content(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _origin(part: _Part, shape: tuple[int, int, int]) -> str:
+def _origin(part: _Part, shape: Sequence[int]) -> str:
     contents = hashlib.sha256("".join(part.contents).encode()).hexdigest()
     return f"pictures in form {FORM} of {'×'.join(map(str, shape))}, SHA-256 {contents}"
 

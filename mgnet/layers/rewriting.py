@@ -13,11 +13,10 @@ from torch.nn import functional as F  # noqa: N812
 from ..core.checks import count, instance
 from ..operators.convolutions import Stencil
 from .graphs import shapes, trace
-from .scratch import BatchNorm, Dropout
+from .scratch import NORMS, BatchNorm, Dropout
 
 __all__ = ["fold_batchnorm", "foldable", "linear_to_conv"]
 
-NORMS = (nn.modules.batchnorm._BatchNorm, BatchNorm)
 LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 

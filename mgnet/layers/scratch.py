@@ -179,6 +179,11 @@ def _per_channel(values: Tensor, x: Tensor) -> Tensor:
     return values.view(-1, *[1] * (x.ndim - 2))
 
 
+# Norms over a batch, and all that keep running statistics.
+NORMS = (nn.modules.batchnorm._BatchNorm, BatchNorm)
+TRACKING = (nn.modules.batchnorm._NormBase, BatchNorm)
+
+
 class Averaging(Restriction):
     """Restriction of nodal values, R/2 per axis, to every channel on its own, :eq:`averaging`.
 

@@ -28,7 +28,7 @@ class Row:
     kind : {"convolution", "linear"}
         What it is.
     parameters : int
-        Learned numbers of the layer; 0 where an earlier row has the same layer.
+        Learned numbers of the layer, but for those that an earlier row has too.
     multiplications : int
         For one image. As many additions go with them; those of biases are not counted.
     """
@@ -92,24 +92,28 @@ def count(model: nn.Module, image_shape: Sequence[int]) -> Count:
     """
     empty = meta_copy(model).eval()
     rows: list[Row] = []
+    seen: set[int] = set()
     for name, module in empty.named_modules():
         if isinstance(module, nn.modules.conv._ConvNd | nn.Linear):
-            module.register_forward_hook(partial(_record, rows, name))
+            module.register_forward_hook(partial(_record, rows, seen, name))
     with torch.no_grad():
         empty(image(model, image_shape))
     return Count(tuple(rows))
 
 
-def _record(rows: list[Row], name: str, layer: Any, inputs: tuple[Any, ...], output: Any) -> None:
+def _record(
+    rows: list[Row], seen: set[int], name: str, layer: Any, inputs: tuple[Any, ...], output: Any
+) -> None:
     """Note one call: each number of the output takes the kernel once, transposed each of the input."""
+    new = {id(p): p.numel() for p in layer.parameters() if id(p) not in seen}
+    seen.update(new)
     transposed = isinstance(layer, nn.modules.conv._ConvTransposeNd)
     values = inputs[0] if transposed else output
     rows.append(
         Row(
             name,
             "linear" if isinstance(layer, nn.Linear) else "convolution",
-            # eq: parameters
-            0 if any(row.name == name for row in rows) else sum(p.numel() for p in layer.parameters()),
+            sum(new.values()),  # eq: parameters
             values.numel() * math.prod(layer.weight.shape[1:]),  # eq: multiply-adds
         )
     )

@@ -123,3 +123,5 @@ def _require_like(name: str, x: Any, own: Tensor) -> None:
         raise ValueError(f"{name}: got shape {tuple(x.shape)}; accepted: {tuple(own.shape)}")
     if not x.to(own.dtype).isfinite().all():  # as they will be: 1e300 is an infinity in float32
         raise ValueError(f"{name}: got numbers that are not finite in {own.dtype}; accepted: finite ones")
+    if name.endswith("running_var") and (x < 0).any():
+        raise ValueError(f"{name}: got {float(x.min()):.3g}; accepted: variances of at least 0")

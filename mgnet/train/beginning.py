@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from .. import checkpoint
 from ..checkpoint import blamed
 from ..core.checks import entry, shown
 from ..data import Data
+from ..operators.kernels import KernelOperator
 from . import runs
 from .run_folder import result
 
@@ -77,8 +78,8 @@ def beginning(source: Source, model: nn.Module, data: Data) -> Beginning:
     if len(source.mean) != data.shape[0]:
         got = f"{source.name}, for images of {len(source.mean)} channels"
         raise ValueError(f"init: got {got}; accepted: of {data.shape[0]}, as the data have")
-    last, weights = _last(model), dict(source.weights)
-    why = _why_new(source, model, data, last)
+    last, weights = _last(model), _mixing(source.weights, model)
+    why = _why_new(replace(source, weights=weights), model, data, last)
     said = []
     if why:
         weights = {name: x for name, x in weights.items() if name not in last}
@@ -104,6 +105,22 @@ def beginning(source: Source, model: nn.Module, data: Data) -> Beginning:
             said.append(f"it was made with {name}={shown(theirs)}, this model with {name}={shown(mine)}")
     told = tuple(f"init {source.name}: {text}" for text in said)
     return Beginning(weights, _digest(source.weights), told, source.name)
+
+
+def _mixing(weights: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Return weights in which kernels of each channel alone are between all channels, as the model's are.
+
+    So a fixed operator of an MgNet is what a learned one begins with.
+    """
+    found = dict(weights)
+    for name, module in model.named_modules(remove_duplicate=False):
+        x = found.get(f"{name}.weight")
+        if isinstance(module, KernelOperator) and x is not None and x.ndim > 2:
+            channels, size = len(x), x.shape[2:]
+            if x.shape[1] == 1 and module.weight.shape == (channels, channels, *size):
+                eye = torch.eye(channels, dtype=x.dtype, device=x.device)
+                found[f"{name}.weight"] = x * eye.view(channels, channels, *[1] * len(size))
+    return found
 
 
 def noted(path: Path, data: Data) -> tuple[Beginning | None, Data]:

@@ -14,6 +14,7 @@ from torch import nn
 from ..core.checks import number, shown
 from ..core.kinds import is_array
 from ..data import Data
+from ..layers.scratch import TRACKING
 from .beginning import Beginning
 
 __all__ = ["Choices", "class_weights", "frozen", "names_of"]
@@ -61,7 +62,7 @@ def frozen(model: nn.Module, names: Sequence[str]) -> Iterator[list[nn.Module]]:
         if inside is None:
             raise ValueError(f"freeze: got {shown(name)}; accepted: {_there(name, modules, parameters)}")
         chosen += inside.parameters()
-        still += [m for m in inside.modules() if isinstance(m, nn.modules.batchnorm._NormBase)]
+        still += [m for m in inside.modules() if isinstance(m, TRACKING)]
     if names and not chosen and not still:
         accepted = f"one with parameters: {_there('', modules, parameters)}"
         raise ValueError(f"freeze: got {', '.join(names)}, which has none; accepted: {accepted}")

@@ -110,11 +110,7 @@ def _in_order(model: nn.Module, split: Split, batch_size: int, rank: int = 0, wo
 
 def diverged(what: str, lr: float) -> DivergedError:
     """Return the error for a training that has left the finite numbers; it says what to do."""
-    advice = (
-        "take a smaller one, or clip the gradient; the last checkpoint is as it was, and with another rate"
-        " fit(..., lr=RATE, resume=True), in the shell --lr RATE --resume, goes on from it"
-    )
-    return DivergedError(f"{what} at learning rate {lr:.3g}; {advice}")
+    return DivergedError(f"{what} at learning rate {lr:.3g}; take a smaller one, or clip the gradient")
 
 
 def not_finite(model: nn.Module) -> list[str]:

@@ -23,6 +23,7 @@ from ..core.precision import brain_float
 from ..core.progress import Progress, telling
 from ..core.signals import StoppedError, gently
 from ..data import Data
+from ..layers.scratch import NORMS
 from . import judging, optimizers, recipes
 from .beginning import beginning, noted, read
 from .choices import Choices, frozen, names_of
@@ -40,6 +41,11 @@ if TYPE_CHECKING:
 
 __all__ = ["DivergedError", "evaluate", "fit", "predict"]
 
+# What to do about a run that diverged behind a checkpoint.
+GO_ON = (
+    "the last checkpoint is as it was, and with another rate fit(..., lr=RATE, resume=True), in the shell"
+    " --lr RATE --resume, goes on from it"
+)
 # What a generator of torch takes as a seed; each process adds its rank.
 SEEDS = 2**63 - 1
 
@@ -151,7 +157,7 @@ def fit(
     require_data(data)
     if is_name := isinstance(recipe, str):
         layers = [*model.modules()]
-        has = (any(isinstance(layer, kind) for layer in layers) for kind in (nn.BatchNorm2d, nn.Conv2d))
+        has = (any(isinstance(layer, kind) for layer in layers) for kind in (NORMS, nn.Conv2d))
         recipe = recipes.recipe(recipe, data.shape[0], *has)
     instance("recipe", recipe, Recipe, "a Recipe, or the name of one")
     changes = {**changes, **({} if epochs is None else {"epochs": epochs})}
@@ -184,7 +190,12 @@ def fit(
         held.enter_context(own_random_numbers(place, seed + run.processes.rank))
         run.start(resume)
         with gently() as stop:
-            train(run, stop, progress, log)
+            try:
+                train(run, stop, progress, log)
+            except DivergedError as error:
+                if target is not None and (target / LAST).exists():
+                    error.args = (f"{error}; {GO_ON}",)
+                raise
     return run.history
 
 

@@ -14,6 +14,7 @@ from ..core.checks import choice, shown
 from ..core.precision import brain_float
 from ..data import Data, Split
 from ..data.splits import FORMS
+from ..layers.scratch import NORMS, TRACKING
 from .recipes import Recipe
 
 __all__ = ["Findings", "evaluating", "place_of", "require_answer", "require_data", "require_finite"]
@@ -67,7 +68,7 @@ def require_fit(model: nn.Module, data: Data, recipe: Recipe, frozen: Sequence[n
     if recipe.compile:
         _require_compiler(data.train.images.device)
     still = _still(model, frozen)
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m not in still]
+    norms = [m for m in model.modules() if isinstance(m, NORMS) and m not in still]
     with _values_of_an_image(norms) as values, brain_float(data.train.images.device, recipe.bfloat16):
         scores = _answer(model, data.train)
     for name in PARTS:
@@ -113,7 +114,7 @@ def _still(model: nn.Module, frozen: Sequence[nn.Module]) -> list[nn.Module]:
     for module in model.modules():
         numbers = list(module.parameters(recurse=False))
         fixed = bool(numbers) and not any(p.requires_grad for p in numbers)
-        if fixed and isinstance(module, nn.modules.batchnorm._NormBase):
+        if fixed and isinstance(module, TRACKING):
             apart.append(module)
     return [*apart, *frozen]
 

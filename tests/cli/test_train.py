@@ -114,6 +114,7 @@ def test_a_list_of_one(value: str) -> None:
         ("level", "level"),
         ("True", True),
         ("none", None),
+        ("", ""),
         ("a,b", ["a", "b"]),
     ],
 )

@@ -358,6 +358,24 @@ def test_damaged_files_may_be_skipped(tmp_path: Path) -> None:
     assert len(set(together)) == 29
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_parts_are_made_of_what_is_whole(tmp_path: Path, seed: int) -> None:
+    """As if the damaged files had never been there, whichever part they would have come into."""
+    names = ["ape/0.png", "bee/1.png", *(f"cat/{i}.png" for i in range(9))]
+    for folder in ("damaged", "without"):
+        filled(tmp_path / folder)
+    for name in names:
+        (tmp_path / "damaged" / name).write_bytes(name.encode())
+        (tmp_path / "without" / name).unlink()
+    with pytest.warns(UserWarning, match="skipped damaged files .11.: "):
+        found = data.folder(tmp_path / "damaged", size=8, damaged="skip", test=0.3, seed=seed)
+    expected = data.folder(tmp_path / "without", size=8, test=0.3, seed=seed)
+    for part in ("train", "validation", "test"):
+        one, other = getattr(found, part), getattr(expected, part)
+        assert torch.equal(one.images, other.images) and torch.equal(one.labels, other.labels)
+        assert one.digest() == other.digest()
+
+
 def test_a_class_of_damaged_files_alone(tmp_path: Path) -> None:
     filled(tmp_path)
     for path in (tmp_path / "cat").iterdir():

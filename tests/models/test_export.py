@@ -35,7 +35,15 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "mgnet of poisson": ("mgnet", {"image_size": 8, "channels": 4, "kernels": "poisson", "learned": ""}),
     "mgnet, a cycle": (
         "mgnet",
-        {"image_size": 7, "dim": 1, "nu": [2, 1], "in_channels": 1, "kernels": "poisson", "linear": True, "up": True},
+        {
+            "image_size": 7,
+            "dim": 1,
+            "nu": [2, 1],
+            "in_channels": 1,
+            "kernels": "poisson",
+            "linear": True,
+            "up": True,
+        },
     ),
 }
 FAST = {"logistic", "lenet5", "resnet20", "mgnet of poisson"}

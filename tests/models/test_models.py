@@ -235,6 +235,15 @@ def test_counting_of_shared_grouped_and_transposed_layers() -> None:
     assert [row.parameters for row in rows] == [4 * 2 * 9 + 4, 0, 4 * 2 * 4 + 2]
 
 
+def test_a_kernel_of_two_layers_is_counted_once() -> None:
+    model = models.create("mgnet", channels=4, nu=[1, 1], up=True)
+    rows = models.count(model, (3, 32, 32)).rows
+    kinds = (nn.modules.conv._ConvNd, nn.Linear)
+    layers = [m for m in model.modules() if isinstance(m, kinds)]
+    shared = {id(p): p.numel() for layer in layers for p in layer.parameters()}
+    assert sum(row.parameters for row in rows) == sum(shared.values())
+
+
 def test_products_with_fixed_kernels_are_counted_and_their_numbers_are_not() -> None:
     free, fixed = (
         models.summary("mgnet", channels=4, kernels="poisson", learned=learned) for learned in ("ABRP", "BRP")

@@ -225,6 +225,10 @@ NAN = torch.full((16,), float("nan"))
             lambda: changed(bn1__bias=torch.full((16,), 1e300, dtype=torch.float64)),
             r"bn1\.bias: got numbers that are not finite in torch\.float32; accepted: finite ones",
         ),
+        (
+            lambda: changed(bn1__running_var=torch.arange(16) - 0.5),
+            r"bn1\.running_var: got -0\.5; accepted: variances of at least 0",
+        ),
         (lambda: changed(bn1__bias=torch.ones(1).expand(16)), r"a tensor larger than its memory"),
         (lambda: changed(bn1__bias=torch.ones(16).to_sparse()), r"writes: it names torch"),
         (lambda: {}, r"got \{\}; accepted: a state_dict"),
@@ -232,7 +236,7 @@ NAN = torch.full((16,), float("nan"))
         (lambda: {"state_dict": [torch.ones(2)]}, r"accepted: a state_dict, or a dictionary with one"),
         (lambda: {3: torch.ones(2)}, r"accepted: a state_dict, or a dictionary with one"),
     ],
-    ids=range(17),
+    ids=range(18),
 )
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 def test_other_weights_are_refused(

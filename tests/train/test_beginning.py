@@ -192,6 +192,20 @@ def test_a_model_of_ones_own(data: Data, tmp_path: Path, begun: list[Any]) -> No
     assert_same(begun[1], weights(first))
 
 
+def test_learned_operators_begin_with_fixed_ones(data: Data, tmp_path: Path, begun: list[Any]) -> None:
+    """A fixed kernel is each channel's own, a learned one is between all channels."""
+    poisson: dict[str, Any] = {"kernels": "poisson", "up": True}
+    fixed, learned = net(**poisson, learned="P"), net(**poisson)
+    mgnet.fit(fixed, data, **OPTIONS, out=tmp_path / "fixed")
+    with pytest.warns(UserWarning, match="it was made with learned='P', this model with learned="):
+        mgnet.fit(learned, data, **OPTIONS, init=tmp_path / "fixed", out=tmp_path / "learned")
+    model = net(**poisson)
+    model.load_state_dict(begun[1])
+    torch.testing.assert_close(mgnet.predict(model, data.test), mgnet.predict(fixed, data.test))
+    with pytest.raises(ValueError, match=r"A\.weight is float32 of shape \(4, 4, 3, 3\); accepted"):
+        mgnet.fit(net(**poisson, learned="P"), data, **OPTIONS, init=tmp_path / "learned")
+
+
 def test_another_option_of_the_model_is_said(run: Path, data: Data) -> None:
     model: Any = net()
     model.spec = {**model.spec, "nu": [1, 2]}  # the weights fit, and the model is another one

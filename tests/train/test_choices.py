@@ -33,11 +33,11 @@ def data() -> Data:
 class Named(nn.Module):
     """A network with names of several parts, and a norm without numbers to freeze."""
 
-    def __init__(self) -> None:
+    def __init__(self, norm: Any = nn.BatchNorm2d) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.levels = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(c, 8, 3, 2), nn.BatchNorm2d(8, affine=c == 3), nn.ReLU()) for c in (3, 8)
+            nn.Sequential(nn.Conv2d(c, 8, 3, 2), norm(8, affine=c == 3), nn.ReLU()) for c in (3, 8)
         )
         self.levels10 = nn.Conv2d(8, 8, 1)
         self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))
@@ -59,8 +59,9 @@ class Named(nn.Module):
         ["levels10", "levels.1.1", "head.0"],
     ],
 )
-def test_what_is_frozen_stays_bit_for_bit(data: Data, freeze: Any, evaluation: bool) -> None:
-    model = Named().train(not evaluation)
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d, mgnet.layers.BatchNorm])
+def test_what_is_frozen_stays_bit_for_bit(data: Data, freeze: Any, evaluation: bool, norm: Any) -> None:
+    model = Named(norm).train(not evaluation)
     before = weights(model)
     mgnet.fit(model, data, **PLAIN, freeze=freeze)
     names = [freeze] if isinstance(freeze, str) else freeze

@@ -92,6 +92,12 @@ def test_after_patience_too(data: Data, tmp_path: Path, monkeypatch: pytest.Monk
     assert history.best == history.rows[2]
 
 
+def test_no_checkpoint_is_promised_that_is_not_there(data: Data, tmp_path: Path) -> None:
+    for out in (None, tmp_path):
+        with pytest.raises(DivergedError, match="clip the gradient$"):
+            mgnet.fit(small(), data, **{**CONSTANT, "lr": 1e30}, out=out)
+
+
 def test_another_rate_after_a_divergence(data: Data, tmp_path: Path) -> None:
     options = {**CONSTANT, "epochs": 3, "out": tmp_path}
     model = small()

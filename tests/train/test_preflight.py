@@ -190,8 +190,11 @@ def test_lazy_kernels_decay(data: Data, monkeypatch: pytest.MonkeyPatch) -> None
     ]
 
 
-def normed(apart: bool = False, frozen: bool = False) -> Any:
-    norm = nn.BatchNorm2d(3)
+NORMS = pytest.mark.parametrize("norm", [nn.BatchNorm2d, mgnet.layers.BatchNorm])
+
+
+def normed(apart: bool = False, frozen: bool = False, norm: Any = nn.BatchNorm2d) -> Any:
+    norm = norm(3)
     model = nn.Sequential(norm, nn.Dropout(0.5), nn.Flatten(), nn.Linear(3072, 10))
     if apart:
         norm.eval()
@@ -201,8 +204,9 @@ def normed(apart: bool = False, frozen: bool = False) -> Any:
 
 
 @pytest.mark.parametrize(("apart", "frozen"), [(False, False), (True, False), (False, True), (True, True)])
-def test_frozen_norms_stay_frozen(data: Data, apart: bool, frozen: bool) -> None:
-    model = normed(apart, frozen)
+@NORMS
+def test_frozen_norms_stay_frozen(data: Data, apart: bool, frozen: bool, norm: Any) -> None:
+    model = normed(apart, frozen, norm)
     mgnet.fit(model, data, **OPTIONS)
     moved = not torch.equal(model[0].running_mean, torch.zeros(3))
     assert moved == (not (apart or frozen))
@@ -222,22 +226,23 @@ def test_evaluation_puts_every_module_back(data: Data) -> None:
     assert [module.training for module in model.modules()] == [True, False, True, True, True]
 
 
-def pooled() -> nn.Module:
-    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(3, 10))
+def pooled(norm: Any = nn.BatchNorm2d) -> nn.Module:
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), norm(3), nn.Flatten(), nn.Linear(3, 10))
 
 
-def test_one_image_left_over(data: Data) -> None:
+@NORMS
+def test_one_image_left_over(data: Data, norm: Any) -> None:
     """torch refuses to normalise one value; the last image of each epoch is left out, which is said once."""
     one_more = replace(data, train=data.train.subset(range(33)))
     with pytest.warns(UserWarning, match="the last 1 of 33 images are left out: batch normalisation") as said:
-        history = mgnet.fit(pooled(), one_more, **{**OPTIONS, "epochs": 3})
+        history = mgnet.fit(pooled(norm), one_more, **{**OPTIONS, "epochs": 3})
     assert len(said) == 1
-    expected = mgnet.fit(pooled(), one_more, **{**OPTIONS, "epochs": 3}, drop_last=True)  # says nothing
+    expected = mgnet.fit(pooled(norm), one_more, **{**OPTIONS, "epochs": 3}, drop_last=True)  # says nothing
     assert len(history) == len(expected) == 3
     with pytest.raises(ValueError, match="batch_size: got 1; accepted: at least 2"):
-        mgnet.fit(pooled(), data, **{**OPTIONS, "batch_size": 1})
+        mgnet.fit(pooled(norm), data, **{**OPTIONS, "batch_size": 1})
     with pytest.raises(ValueError, match="data: got 1 images in data.train; accepted: at least 2"):
-        mgnet.fit(pooled(), replace(data, train=data.train.subset([0])), **OPTIONS)
+        mgnet.fit(pooled(norm), replace(data, train=data.train.subset([0])), **OPTIONS)
 
 
 def test_one_image_is_enough_where_a_norm_has_many_pixels(data: Data) -> None:
