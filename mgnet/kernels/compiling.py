@@ -33,7 +33,7 @@ __all__ = ["compiled", "glue", "lean", "part", "require"]
 PATIENCE, GLANCE = 60.0, 0.02
 # Seconds of compiling that nobody wonders about, all functions together.
 QUIET = 1.0
-NOTICE = "mgnet: compiling loops for this processor, once; some seconds"
+NOTICE = "mgnet: compiling loops for this processor, once; it may take half a minute"
 
 
 def compiled(function: Callable[..., Any], *more: str, **options: Any) -> Any:

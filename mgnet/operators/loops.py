@@ -42,7 +42,7 @@ def there_are() -> bool:
             from ..kernels import compiling
 
         compiling.require()
-    except (ImportError, OSError) as error:  # OSError where Numba's own library cannot be loaded
+    except Exception as error:  # what does not fit its Python, its NumPy or its own library raises anything
         warnings.warn(
             f"mgnet: no compiled loops, so solves take longer: {error}", RuntimeWarning, stacklevel=2
         )

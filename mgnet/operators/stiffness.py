@@ -233,7 +233,8 @@ class Stiffness(Stencil, Operator):
     @property
     def contrast(self) -> float:
         """How many times stronger the coupling along one axis is than along another."""
-        return (max(self.form.h) / min(self.form.h)) ** 2
+        ratio = max(self.form.h) / min(self.form.h)
+        return ratio * ratio  # a power that is out of range is an error, a product infinite
 
     @property
     def largest(self) -> float:

@@ -43,7 +43,7 @@ def by_shape(name: str, value: Any, cells: tuple[int, ...], joined: Sequence[boo
     once = tuple(n + (not together) for n, together in zip(cells, joined, strict=True))
     shapes, what = [nodes, once, cells], f"{PER_NODE}, or one per cell"
     if name == "a":
-        shapes, what = [cells, nodes], "one value per cell, or one per node, boundary included"
+        shapes, what = [cells, nodes, once], "one value per cell, or one per node, boundary included"
     return array(name, value, list(dict.fromkeys(shapes)), what)
 
 

@@ -54,6 +54,8 @@ LONG = 2**15
 QUICKEST = 0.05
 # The least that an error is believed to be, in units of its last correction, by what cycles are known to do.
 KNOWN = 0.25
+# What rounding may leave of a residual, in units of the last place of the load.
+ROUNDED = 16
 # A part of a random error that is smaller than any shape that an error may have.
 SEEN = 1e-5
 
@@ -258,8 +260,8 @@ def iterate(
         found.append(progress.norm)
         corrections.sizes.append(progress.size)
         scale = largest(u) if progress.scale is None else progress.scale
-        # A correction of nothing beside a residual is no convergence.
-        idle = (progress.size == 0) & (progress.norm > 0)
+        # A correction of nothing beside a residual, but for what rounding leaves of one, is no convergence.
+        idle = (progress.size == 0) & (progress.norm > ROUNDED * torch.finfo(u.dtype).eps * loads.norm)
         error = corrections.estimate(scale)
         # A row without a load has converged when nothing is left of the guess.
         gone = unloaded & (scale + corrections.sizes[-1] <= torch.finfo(u.dtype).eps * start)

@@ -309,16 +309,17 @@ class Method(Lazy):
         """Add to the estimate what the iteration does not see, and judge it again."""
         scale, loads, errors = outcome.scale, task.loads.largest, outcome.errors
         finite = lambda: outcome.iterations > 0 and bool(scale.isfinite().all())  # noqa: E731
+        # Estimates that are nearly right stay, or it would be luck how an iteration ends.
         if self.system.box.dim == 1:
             missed = self.look.missed(u, task.load).to(errors) if finite() else errors
-            # Estimates that are nearly right stay, or it would be luck how an iteration ends.
             errors = torch.where(missed > 3 * errors, missed, errors)
         elif self.small and self.system.A.contrast > CONTRAST and finite():
-            errors = self.look.missed(u, task.load).to(errors)
+            missed = self.look.missed(u, task.load).to(errors)
+            errors = torch.where((missed > errors) & (missed <= 3 * errors), errors, missed)
         elif self._measures:
             # What is thought to be left, or what is measured if that is more.
-            left = self._left_by_rounding(u, system, task)
-            errors = torch.maximum(errors, errors - task.rounding * scale + left)
+            more = self._left_by_rounding(u, system, task) - task.rounding * scale
+            errors = torch.where(more > 0.1 * errors, errors + more, errors)
         if task.unit is not None:
             loads, errors, scale = (x * task.unit.flatten() for x in (loads, errors, scale))
         # Without a load there is no size to compare with: the iteration has said when nothing was left.
@@ -328,16 +329,27 @@ class Method(Lazy):
         """Estimate each row's error by what the operator rounds, :eq:`rounding`, of which u may hold little.
 
         That is the solution for the differences between residuals that are the same but for rounding: of u,
-        and of multiples that have other digits.
+        and of multiples that have other digits, as the values that are held have.
         """
         largest, own = self.measure.largest, residual(system.A, u, task.load)
         worst = torch.zeros_like(largest(u))
         for factor in MULTIPLES:
-            other = residual(system.A, factor * u, factor * task.load).div_(factor)
+            load = factor * task.load
+            if task.held.many is not None:
+                load += self._moved_again(task.held.many, factor, system, task)
+            other = residual(system.A, factor * u, load).div_(factor)
             e, r = torch.zeros_like(u), own - other
             self.step(system, r, task.stopping.refine, largest(r))(e)  # eq: rounding
             worst = torch.maximum(worst, largest(e))
         return 2 * worst + torch.finfo(u.dtype).eps * largest(u)
+
+    def _moved_again(self, values: Tensor, factor: float, system: System, task: _Task) -> Tensor:
+        """Give what rounds otherwise when a multiple of the held values is moved to the load."""
+        nothing, held = torch.zeros_like(task.load[:, 0]), task.held
+        moved = held.lifted(nothing, system.A)
+        again = held.replaced(factor * values).lifted(nothing, system.A)
+        rest = self.assembled((again - factor * moved)[:, None])
+        return rest if task.unit is None else rest / task.unit
 
 
 def attempt(

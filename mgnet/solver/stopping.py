@@ -61,18 +61,22 @@ class Status(enum.Enum):
     MAXITER
         The iterations ran out first: raise ``maxiter``, or take more sweeps.
     STAGNATED
-        The corrections no longer shrink, or the exact cycle misses a ``tol`` that was given: loosen
-        ``tol``, or take ``method="exact"``, float64 or ``refine=True``.
+        The corrections no longer shrink, or the exact cycle misses a ``tol`` that was given: where that is
+        rounding, loosen ``tol``, or take ``method="exact"``, float64 or ``refine=True``; where cycles are too
+        slow, another smoother or ``method="auto"``.
     DIVERGED
         The corrections grow or are not finite: take a smaller ``omega``, another smoother, or
-        ``method="pcg"``.
+        ``method="auto"``.
     """
 
     CONVERGED = "the error estimate is below the tolerance"
     MAXITER = "the iterations ran out before the tolerance was met: raise maxiter, or take more sweeps"
-    STAGNATED = "rounding keeps the error above tol: loosen tol, or take float64 or refine=True"
+    STAGNATED = (
+        "the error stays above tol: loosen tol, or take float64 or refine=True, where rounding keeps it so;"
+        " another smoother, or method='auto', where cycles are slow"
+    )
     DIVERGED = (
-        "the corrections grow or are not finite: take a smaller omega, another smoother, or method='pcg'"
+        "the corrections grow or are not finite: take a smaller omega, another smoother, or method='auto'"
     )
 
 

@@ -237,7 +237,10 @@ def test_who_stands_still_amid_compiling_keeps_nobody_waiting_for_ever(copy: Pat
 def test_a_word_is_said_once_and_only_if_it_takes_long(quiet: str, times: int, copy: Path) -> None:
     answers, _, _, err = run(copy, f"compiling.QUIET = {quiet}")
     assert answers == RIGHT
-    assert err.splitlines() == ["mgnet: compiling loops for this processor, once; some seconds"] * times
+    assert (
+        err.splitlines()
+        == ["mgnet: compiling loops for this processor, once; it may take half a minute"] * times
+    )
     assert run(copy, "compiling.QUIET = 0")[3] == ""  # what is found on disk is not compiled
 
 

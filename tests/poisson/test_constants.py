@@ -15,6 +15,19 @@ from mgnet import Neumann, Status
 FREE = Neumann(0)
 
 
+@pytest.mark.parametrize("method", ["auto", "direct"])
+@pytest.mark.parametrize("f", [0.1, 0.7, 3.3])
+def test_a_constant_is_zero_in_a_domain_of_many_cells(f: float, method: str) -> None:
+    for n in (33, 64):
+        centres = (np.arange(n) + 0.5) / n - 0.5
+        disc = np.hypot(centres[:, None], centres) < 0.45
+        for cells in (disc, np.random.default_rng(n).random((n, n)) < 0.8):
+            given = {"boundary": FREE, "compatible": "project", "method": method}
+            sol = mgnet.solve(f, dim=2, cells=cells, **given)
+            assert sol.status is Status.CONVERGED
+            assert np.nanmax(np.abs(sol.u)) == 0
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("dim", [1, 2, 3])
 def test_what_rounding_left_is_zero(dim: int, dtype: str) -> None:

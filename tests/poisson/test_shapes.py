@@ -102,6 +102,15 @@ def test_a_at_nodes_counts_by_the_means_of_its_linear_function(dim: int) -> None
     np.testing.assert_allclose(at_nodes, in_cells, rtol=1e-14)
 
 
+@pytest.mark.parametrize("dim", [2, 3])
+def test_a_at_nodes_may_leave_out_the_last_one_of_a_period(dim: int) -> None:
+    n = CELLS[:dim]
+    once = 1 + np.random.default_rng(0).random((n[0], *(size + 1 for size in n[1:])))
+    joined: dict[str, Any] = {"n": n, "dim": dim, "periodic": (True, False, False)[:dim]}
+    short, whole = (mgnet.solve(1.0, a=a, **joined).u for a in (once, np.concatenate((once, once[:1]))))
+    np.testing.assert_array_equal(short, whole)
+
+
 @every_dim
 @pytest.mark.parametrize("kind", ["cells", "nodes"])
 @pytest.mark.parametrize("load", [None, "exact", "nodal"])

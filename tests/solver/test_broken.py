@@ -103,6 +103,50 @@ def test_a_correction_of_nothing_beside_a_residual_is_no_convergence() -> None:
 # Thin boxes
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_two_unknowns_that_one_correction_solves_for(dtype: str) -> None:
+    """What rounding leaves of the residual is no reason to go on."""
+    rng = np.random.default_rng(0)
+    for n in [(1, 2), (1, 3), (2, 1, 1)] * 5:
+        a, f = rng.uniform(1, 9, n), rng.uniform(-2, 2, n)
+        given: dict[str, Any] = {"dim": len(n), "n": n, "a": a, "periodic": True, "compatible": "project"}
+        right = mgnet.solve(f, **given, method="direct").u
+        u = mgnet.solve(f, **given, dtype=dtype).u
+        assert np.abs(u - right).max() <= {"float32": 1e-5, "float64": 1e-10}[dtype] * np.abs(right).max()
+
+
+@pytest.mark.parametrize("n", [(1, 45), (8, 250), (2, 2, 100)])
+@pytest.mark.parametrize("method", ["auto", "vcycle"])
+def test_values_that_are_held_beside_a_thin_box_in_single_precision(n: tuple[int, ...], method: str) -> None:
+    """Strong couplings among them cancel in the load of weak ones, and what rounding leaves is seen."""
+    domain = (((0, 1.5), (0, 1)), ((0, 20), (0, 20), (0, 15)))[len(n) - 2]
+    sides = {"left": Dirichlet(1.0), "right": FREE, "bottom": Dirichlet(0.5)}
+    for seed in range(3):
+        a = 10 ** np.random.default_rng(seed).uniform(-0.5, 0.5, n)
+        given: dict[str, Any] = {"dim": len(n), "n": n, "a": a, "domain": domain, "boundary": sides}
+        right = mgnet.solve(0.0, **given, method="direct").u
+        sol = mgnet.solve(0.0, **given, method=method, dtype="float32")
+        wrong = np.abs(sol.u - right).max()
+        assert wrong <= min(1e-5, 10 * sol.error_estimate)
+
+
+@pytest.mark.parametrize("n", [44, 56, 64])
+@pytest.mark.parametrize("smoother", ["chebyshev", "jacobi"])
+def test_a_slow_iteration_ends_where_it_is_near_enough(n: int, smoother: str) -> None:
+    """What a second look finds is compared with tol again, and may be more by a little."""
+    y = np.linspace(0, 1, n + 1) ** 3
+    sol = mgnet.solve(1.0, dim=2, nodes=(y, y), method="vcycle", smoother=smoother)
+    assert sol.status is Status.CONVERGED
+    assert np.abs(sol.u - mgnet.solve(1.0, dim=2, nodes=(y, y), method="direct").u).max() < 3e-10 * 0.08
+
+
+@pytest.mark.parametrize("far", [80, 100, 150])
+def test_sides_whose_ratio_has_no_square(far: int) -> None:
+    """Across the thin side u is that of an interval, whatever the long one is."""
+    sol = mgnet.solve(1.0, dim=2, n=8, domain=((0, 10.0**-far), (0, 10.0**far)))
+    assert np.abs(sol.u).max() == pytest.approx(0.125 * 10.0 ** (-2 * far), rel=0.1)
+
+
 @pytest.mark.parametrize("tol", [1e-3, None])
 @pytest.mark.parametrize("smoother", ["chebyshev", "jacobi", "red-black"])
 def test_a_thin_box_in_few_cycles(smoother: str, tol: float | None) -> None:
