@@ -103,7 +103,8 @@ def turns(plan: Plan, *calls: Call, least: int = 9) -> list[float]:
     """Give the median seconds of calls that take turns, for about so many seconds of the longest."""
     if not plan.seconds:
         return medians(calls, 2, block=1)
-    longest = max(timed(call, nothing) for call in calls for _ in range(2))
+    # The first call of all may load what is compiled.
+    longest = max(min(timed(call, nothing) for _ in range(2)) for call in calls)
     block = BLOCK if longest < SHORT else 1
     return medians(calls, max(least * block, min(500, int(plan.seconds / longest))), block=block)
 
