@@ -333,23 +333,23 @@ class Method(Lazy):
         """
         largest, own = self.measure.largest, residual(system.A, u, task.load)
         worst = torch.zeros_like(largest(u))
+        moved = self._moved(system, task, 1.0)
         for factor in MULTIPLES:
-            load = factor * task.load
-            if task.held.many is not None:
-                load += self._moved_again(task.held.many, factor, system, task)
+            load = factor * task.load + (self._moved(system, task, factor) - factor * moved)
             other = residual(system.A, factor * u, load).div_(factor)
             e, r = torch.zeros_like(u), own - other
             self.step(system, r, task.stopping.refine, largest(r))(e)  # eq: rounding
             worst = torch.maximum(worst, largest(e))
         return 2 * worst + torch.finfo(u.dtype).eps * largest(u)
 
-    def _moved_again(self, values: Tensor, factor: float, system: System, task: _Task) -> Tensor:
-        """Give what rounds otherwise when a multiple of the held values is moved to the load."""
-        nothing, held = torch.zeros_like(task.load[:, 0]), task.held
-        moved = held.lifted(nothing, system.A)
-        again = held.replaced(factor * values).lifted(nothing, system.A)
-        rest = self.assembled((again - factor * moved)[:, None])
-        return rest if task.unit is None else rest / task.unit
+    def _moved(self, system: System, task: _Task, factor: float) -> Tensor | float:
+        """Give what a multiple of the values that are held adds to the load."""
+        values = task.held.many
+        if values is None:
+            return 0.0
+        held = task.held.replaced(factor * values)
+        moved = self.assembled(held.lifted(torch.zeros_like(task.load[:, 0]), system.A)[:, None])
+        return moved if task.unit is None else moved / task.unit
 
 
 def attempt(
