@@ -322,6 +322,8 @@ class Method(Lazy):
             errors = torch.where(more > 0.1 * errors, errors + more, errors)
         if task.unit is not None:
             loads, errors, scale = (x * task.unit.flatten() for x in (loads, errors, scale))
+        if self.system.box.dim > 1 and self.system.whole.unknowns <= SMALL:
+            scale = self._with_held(scale, task)  # of larger boxes all is as the iteration has judged it
         # Without a load there is no size to compare with: the iteration has said when nothing was left.
         outcome.judge(errors, torch.where(loads > 0, task.tol * scale, math.inf))
 
@@ -342,14 +344,18 @@ class Method(Lazy):
             worst = torch.maximum(worst, largest(e))
         return 2 * worst + torch.finfo(u.dtype).eps * largest(u)
 
-    def _moved(self, system: System, task: _Task, factor: float) -> Tensor | float:
+    def _moved(self, system: System, task: _Task, factor: float) -> Tensor:
         """Give what a multiple of the values that are held adds to the load."""
-        values = task.held.many
-        if values is None:
-            return 0.0
-        held = task.held.replaced(factor * values)
-        moved = self.assembled(held.lifted(torch.zeros_like(task.load[:, 0]), system.A)[:, None])
+        moved, values = torch.zeros_like(task.load[:, 0]), task.held.many
+        if values is not None:
+            moved = task.held.replaced(factor * values).lifted(moved, system.A)
+        moved = self.assembled(moved[:, None])
         return moved if task.unit is None else moved / task.unit
+
+    def _with_held(self, scale: Tensor, task: _Task) -> Tensor:
+        """Give the largest nodal value of each row from the largest unknown: values that are held count."""
+        values = scale[:, None] if task.held.many is None else task.held.many
+        return torch.maximum(scale, self.measure.largest(values).to(scale))
 
 
 def attempt(

@@ -130,6 +130,23 @@ def test_values_that_are_held_beside_a_thin_box_in_single_precision(n: tuple[int
         assert wrong <= min(1e-5, 10 * sol.error_estimate)
 
 
+def test_tol_is_relative_to_values_that_are_held_too() -> None:
+    """What rounding leaves here is more than tol of the largest unknown, and less than that of all nodes."""
+    a = np.array([6.36031908, 0.20116514, 0.14935114, 0.38402064, 0.75339115, 0.47028754]).reshape(6, 1, 1)
+    sides = {
+        "left": Robin(2.49, 1.036),
+        "right": Robin(2.49, 0.762),
+        "bottom": Neumann(0.277),
+        "top": Robin(2.12, 0.413),
+        "front": Robin(1.44, -1.404),
+        "back": Dirichlet(1.396),
+    }
+    domain = ((0, 0.563), (0, 3.219), (0, 2.954))
+    given: dict[str, Any] = {"dim": 3, "n": (6, 1, 1), "a": a, "domain": domain, "boundary": sides}
+    sol = mgnet.solve(-0.105, **given, dtype="float32")
+    assert sol.status is Status.CONVERGED
+
+
 @pytest.mark.parametrize("n", [44, 56, 64])
 @pytest.mark.parametrize("smoother", ["chebyshev", "jacobi"])
 def test_a_slow_iteration_ends_where_it_is_near_enough(n: int, smoother: str) -> None:
