@@ -23,7 +23,7 @@ from ..core.precision import brain_float
 from ..core.progress import Progress, telling
 from ..core.signals import StoppedError, gently
 from ..data import Data
-from ..layers.scratch import NORMS
+from ..layers import BatchNorm
 from . import judging, optimizers, recipes
 from .beginning import beginning, noted, read
 from .choices import Choices, frozen, names_of
@@ -157,7 +157,8 @@ def fit(
     require_data(data)
     if is_name := isinstance(recipe, str):
         layers = [*model.modules()]
-        has = (any(isinstance(layer, kind) for layer in layers) for kind in (NORMS, nn.Conv2d))
+        kinds = ((nn.BatchNorm2d, BatchNorm), nn.Conv2d)  # norms of classifiers alone do not help
+        has = (any(isinstance(layer, kind) for layer in layers) for kind in kinds)
         recipe = recipes.recipe(recipe, data.shape[0], *has)
     instance("recipe", recipe, Recipe, "a Recipe, or the name of one")
     changes = {**changes, **({} if epochs is None else {"epochs": epochs})}

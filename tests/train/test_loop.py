@@ -738,9 +738,12 @@ def test_a_recipe_fits_images_and_network(data: mgnet.data.Data, monkeypatch: py
     chosen = []
     monkeypatch.setattr(loop, "require_fit", lambda model, data, recipe, still: chosen.append(recipe))
     bare = nn.Sequential(mgnet.operators.convolution((3, 8), 3))
-    for channels, model in ((3, small()), (3, bare), (1, bare), (1, nn.Linear(1, 1))):
+    own, behind = (nn.Sequential(bare, norm(8)) for norm in (mgnet.layers.BatchNorm, nn.BatchNorm1d))
+    models = (3, small()), (3, own), (3, bare), (3, behind), (1, bare), (1, nn.Linear(1, 1))
+    for channels, model in models:
         images = torch.zeros(10, channels, 8, 8, dtype=torch.uint8)
         split = mgnet.data.Split(images, torch.arange(10))
         with pytest.raises(AttributeError):  # what follows is not there
             mgnet.fit(model, mgnet.data.Data("mine", ["a"], split, split, split, "", True))
-    assert chosen == [recipes.RECIPES["fast"][kind] for kind in ("photographs", "bare", "digits", "flat")]
+    kinds = "photographs", "photographs", "bare", "bare", "digits", "flat"
+    assert chosen == [recipes.RECIPES["fast"][kind] for kind in kinds]
