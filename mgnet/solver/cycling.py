@@ -12,15 +12,14 @@ from torch import Tensor
 
 from ..core.arrays import NonFiniteError
 from ..multigrid.cycles import Level, cycled, fully_cycled
-from ..multigrid.krylov import ConjugateGradients
 from ..multigrid.levels import build_levels
 from ..operators.boxes import Box
 from ..operators.contract import Map, lost_in_entries
 from ..poisson.constants import LooseConstants
 from .graphs import Replayed
-from .iteration import SingleStep, Step
+from .iteration import Step
 from .method import Method
-from .mixed import MixedStep
+from .mixed import KrylovStep
 from .once import Direct
 from .system import System
 
@@ -119,7 +118,8 @@ class Cycles(Method):
     @property
     def operator(self) -> Map:
         """The operator in the precision of cycles."""
-        return self.levels[0].A if self.mixed else self.system.A
+        finest = self.levels[0].A  # slabs have compiled passes from when their levels are built
+        return finest if self.mixed else self.system.A
 
     def cycle(self, r: Tensor) -> Tensor:
         """Apply one cycle to a residual, from a zero guess, :eq:`cycle`."""
@@ -186,9 +186,7 @@ class Cycles(Method):
         """Return the step of the iteration, whose residuals are hardly larger than ``bound``, (batch,)."""
         if not self.plan.krylov:
             return super().step(system, load, refine, bound)
-        if self.mixed:
-            cycle, own, low = self._preconditioned, self.system, self.levels[0].A
-            precondition = lambda r: own.without_mean(cycle(own.balanced(r)))  # noqa: E731
-            return MixedStep(system.A, load, bound, low, self.system.scale, precondition, self.measure)
-        gradients = ConjugateGradients(system.A, self.corrector(refine), self.measure.products)
-        return SingleStep(system.A, load, gradients, self.measure)
+        cycle, own = self._preconditioned, self.system
+        precondition = lambda r: own.without_mean(cycle(own.balanced(r)))  # noqa: E731
+        low, factor = self.operator, self.factor
+        return KrylovStep(system.A, load, bound, low, factor, precondition, self.measure)

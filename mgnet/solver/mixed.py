@@ -1,6 +1,8 @@
-"""Corrections in float32 for approximations in float64, :eq:`mixed`: half the bytes, and all the digits."""
+"""Conjugate gradients as a step; in float32 for approximations in float64, :eq:`mixed`: half the bytes."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +14,7 @@ from ..operators.contract import Map, fused, residual
 from ..operators.fused import rescale
 from .iteration import Measure, Progress
 
-__all__ = ["MixedStep", "column", "multiplied", "to_divide_by"]
+__all__ = ["KrylovStep", "column", "multiplied", "to_divide_by"]
 
 # Residuals that have shrunk this far are given another size, or their products would leave float32.
 FADED = 1e-12
@@ -20,15 +22,16 @@ FADED = 1e-12
 SMALL = 1e-6
 
 
-class MixedStep:
-    """A step of :func:`mgnet.solver.iteration.iterate` by conjugate gradients in float32.
+class KrylovStep:
+    """A step of :func:`mgnet.solver.iteration.iterate` by conjugate gradients, of any precision.
 
     Only how fast they converge depends on the precision of their products. All residuals are divided by the
     size of the first one, since products of residuals must be comparable.
 
-    A and b are the system in float64, and ``bound`` what its residuals are hardly larger than, shape
-    (batch,). ``low`` is A in float32, times ``scale``, the reciprocal of its largest entry, and
-    ``precondition`` a cycle for that. ``measure`` says how large vectors are.
+    A and b are the system, and ``bound`` what its residuals are hardly larger than, shape (batch,). ``low``
+    is A in the precision of corrections, times ``scale``: of A in float64 that may be float32, and the scale
+    the reciprocal of its largest entry. ``precondition`` is a cycle for that. ``measure`` says how large
+    vectors are.
     """
 
     def __init__(
@@ -36,7 +39,7 @@ class MixedStep:
         A: Map,
         b: Tensor,
         bound: Tensor,
-        low: Map,
+        low: Any,
         scale: float,
         precondition: Map,
         measure: Measure,
@@ -46,9 +49,9 @@ class MixedStep:
         self.bound = bound.double()
         self.size: Tensor | None = None  # of the first residual, (batch,)
         self.fading = False
-        passes = fused(low, b)
+        passes, dtype = fused(low, b), low.like["dtype"]
         # What a solve has used the next one may use again: pages that are new cost more than a pass.
-        self.room = passes.room("residual", len(b))[1] if passes else torch.empty_like(b, dtype=torch.float32)
+        self.room = passes.room("residual", len(b))[1] if passes else torch.empty_like(b, dtype=dtype)
 
     def __call__(self, u: Tensor) -> Progress:
         """Add a correction to u; see :class:`mgnet.solver.iteration.Step`."""
@@ -76,7 +79,7 @@ class MixedStep:
         """Divide some rows of the residual by their own sizes from here on, and begin anew there."""
         assert self.size is not None
         own = torch.where(rows, to_divide_by(self.measure.largest(r)).double(), 1.0)
-        self.size = to_divide_by(self.size * own)
+        self.size = to_divide_by(self.size * own, self.b.dtype)
         self.gradients.forget(rows)
         multiplied(r, 1 / own, r)
         return self.size
@@ -89,20 +92,20 @@ class MixedStep:
         return norm * size
 
     def _residual(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Give the residual, rounded to float32, what it was divided by, and its norm."""
+        """Give the residual, rounded, what it was divided by, and its norm."""
         if self.size is not None:
             return self.room, self.size, self._rounded(u, self.size)
         # The first residual is not much larger than the bound, but it may be much smaller.
-        bound = to_divide_by(torch.where(self.bound.isfinite(), self.bound, 1.0))
+        bound = to_divide_by(torch.where(self.bound.isfinite(), self.bound, 1.0), self.b.dtype)
         norm = self._rounded(u, bound)
         own = to_divide_by(torch.where((norm > 0) & (norm < SMALL), norm, 1.0))
-        self.size = to_divide_by(bound * own)
+        self.size = to_divide_by(bound * own, self.b.dtype)
         if not self.room.is_cpu or bool((own != 1).any()):  # to look would wait
             multiplied(self.room, 1 / own, self.room)
         return self.room, self.size, norm / own
 
     def _rounded(self, u: Tensor, size: Tensor) -> Tensor:
-        """Write the residual over a size in float32, and give its norm."""
+        """Write the residual over a size in the precision of corrections, and give its norm."""
         return self.measure.missing(self.A, u, self.b, size, self.room)
 
 
@@ -111,9 +114,9 @@ def column(x: Tensor, like: Tensor) -> Tensor:
     return x.to(like.device).reshape(-1, *[1] * (like.ndim - 1))
 
 
-def to_divide_by(sizes: Tensor) -> Tensor:
-    """Return sizes that are not zero."""
-    return sizes.clamp_min(torch.finfo(sizes.dtype).tiny)
+def to_divide_by(sizes: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """Return sizes that are not zero, nor is what numbers of a precision, by default theirs, have of them."""
+    return sizes.clamp_min(torch.finfo(dtype or sizes.dtype).tiny)
 
 
 def multiplied(x: Tensor, factor: Tensor, out: Tensor) -> Tensor:

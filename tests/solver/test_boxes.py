@@ -998,6 +998,26 @@ def test_corrections_in_float32_are_those_of_float64(compiled: bool) -> None:
     torch.testing.assert_close(left, (r - A(got)).flatten(1).norm(dim=1), rtol=1e-6, atol=0)
 
 
+@pytest.mark.parametrize("cells", [(300, 260), (40, 45, 50)], ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("method", ["auto", "pcg"])
+def test_threads_change_no_bit_of_a_solution(method: str, dtype: str, cells: tuple[int, ...]) -> None:
+    """In two precisions and in one: the products of conjugate gradients too are summed row by row."""
+    problem = Poisson(n=cells, dim=len(cells))
+    hierarchy, before = Hierarchy(problem, method=method, dtype=dtype), torch.get_num_threads()
+    b, found = np.random.default_rng(0).normal(size=problem.shape), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(hierarchy.solve(b, tol=1e-5))
+    finally:
+        torch.set_num_threads(before)
+    assert found[0].iterations > 1
+    for other in found[1:]:
+        assert np.array_equal(found[0].u, other.u)
+        assert found[0].residuals == other.residuals
+
+
 @pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize("hold", [1.0, 1e-3, 1e-6])
 def test_what_rounding_of_each_row_costs(hold: float, seed: int) -> None:
