@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .compiling import compiled, glue
+from .compiling import compiled, part
 from .entries import add_diagonal as add_entries_of_diagonal
 from .entries import add_row as add_entries
 from .entries import finish, step_of
@@ -18,7 +18,7 @@ from .entries import finish, step_of
 __all__ = ["add_diagonal", "assemble", "diagonal", "plane"]
 
 
-@glue
+@part
 def _add_row(p, q, straight, slant, x, own, out):
     """Add what the sum of two rows of cells gives by a row of neighbours; differences keep digits."""
     for k in range(len(out)):
@@ -27,7 +27,7 @@ def _add_row(p, q, straight, slant, x, own, out):
         out[k] += slant * ends + straight * (left + right) * (x[k + 1] - c)
 
 
-@glue
+@part
 def _between(a, i, d, j, s, total):
     """Write the cells between row j of plane i and its neighbour d planes and s rows on, or their sum."""
     flat = a.shape[1] == 1
@@ -41,7 +41,7 @@ def _between(a, i, d, j, s, total):
                 total[k] += given[k]
 
 
-@glue
+@part
 def _flat_row(low, high, K, below, here, above, own, out):
     """Write A x on a row of a plane problem, and the diagonal, all in one loop."""
     centre, along, across, slant = K[0, 0, 0], K[0, 0, 1], K[1, 0, 0], K[1, 0, 1]
@@ -55,7 +55,7 @@ def _flat_row(low, high, K, below, here, above, own, out):
         out[k] = slant * far + along * ends + across * middle
 
 
-@glue
+@part
 def _deep_row(a, K, below, here, above, i, j, total, own, out):
     """Write A x on a row in space, and the diagonal."""
     x, half, centre, along = here[j + 1], a.dtype.type(1 / 2), K[0, 0, 0], K[0, 0, 1]
@@ -76,7 +76,7 @@ def _deep_row(a, K, below, here, above, i, j, total, own, out):
             _add_row(cells, cells, half * K[1, 1, 0], half * K[1, 1, 1], plane[j + 2 * t], x, out)
 
 
-@glue
+@part
 def _row(cells, middle, task, below, here, above, load, i, j, work, out):
     """Write a sum of x, b and A x on row j of plane i, from three padded planes of x.
 
@@ -106,7 +106,7 @@ def _row(cells, middle, task, below, here, above, load, i, j, work, out):
     finish(task, own, x, load, y, out)
 
 
-@glue
+@part
 def _add_reaction(cells, i, j, row):
     """Add to the diagonal at row j of plane i what there is more to the operator."""
     _, _, c, rest = cells
@@ -118,7 +118,7 @@ def _add_reaction(cells, i, j, row):
         add_entries_of_diagonal(rest, i, j, row)
 
 
-@glue
+@part
 def plane(cells, middle, task, below, here, above, load, i, work, target, pad):
     """Write a sum of x, b and A x on plane i; see :func:`mgnet.kernels.tensor.plane`."""
     n = target.shape[1] - 2 * pad
@@ -126,7 +126,7 @@ def plane(cells, middle, task, below, here, above, load, i, work, target, pad):
         _row(cells, middle, task, below, here, above, load[j], i, j, work, target[j + pad, pad : pad + n])
 
 
-@glue
+@part
 def add_diagonal(cells, i, j, row):
     """Add the diagonal at row j of plane i, without what ties lone joined nodes to themselves."""
     a, K, _, _ = cells

@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from numba.core.compiler import Compiler
 
 from ..core.imports import uncollected
 
-__all__ = ["compiled", "glue", "lean", "part", "require"]
+__all__ = ["compiled", "lean", "part", "require"]
 
 # Seconds that a process waits for another that compiles, which may be stopped, and between two looks.
 PATIENCE, GLANCE = 60.0, 0.02
@@ -55,25 +55,34 @@ def lean(function: Callable[..., Any], *more: str) -> Any:
     return compiled(function, *more, _nrt=False)
 
 
-class _Raw(Compiler):
-    """A compiler that leaves it to the callers of a loop to optimise it with themselves: twice takes long."""
+class _Shared(Compiler):
+    """A compiler of what becomes fast machine code only where it is called: twice takes long."""
 
     def __init__(self, typing: Any, target: Any, library: Any, *others: Any) -> None:
         super().__init__(typing, target, library, *others)
         if library is None:
-            self.state.library = self.state.targetctx.codegen().create_library("part")
-            self.state.library._optimize_final_module = lambda: None
+            self.state.library = library = self.state.targetctx.codegen().create_library("part")
+            library._optimize_final_module = lambda: None
+            library._finalize_final_module = partial(_finish_shared, library)
 
 
-def part(function: Callable[..., Any], more: tuple[str, ...] = (), **options: Any) -> Any:
+def _finish_shared(library: Any) -> None:
+    """Finish a library that others link, without machine code of its own.
+
+    All loops of a process would call that, which is not optimised: of what is defined twice the first counts.
+    """
+    library._finalized = True
+    library._get_module_for_linking()  # a copy, which keeps its definitions
+    for function in library._final_module.functions:
+        if not function.is_declaration:
+            function.linkage = "available_externally"
+    type(library)._finalize_final_module(library)
+
+
+def part(function: Callable[..., Any], more: tuple[str, ...] = ()) -> Any:
     """Compile a loop that takes no memory and that only other loops call; ``more`` is as for others."""
-    bare = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "error_model": "numpy", **options}
-    return numba.njit(nogil=True, fastmath={"contract", "nsz", *more}, _nrt=False, **bare)(function)
-
-
-def glue(function: Callable[..., Any]) -> Any:
-    """Compile a part that is optimised with its callers alone; only long loops of lines lose by that."""
-    return part(function, pipeline_class=_Raw)
+    bare = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "pipeline_class": _Shared, "_nrt": False}
+    return numba.njit(nogil=True, fastmath={"contract", "nsz", *more}, error_model="numpy", **bare)(function)
 
 
 def require() -> None:

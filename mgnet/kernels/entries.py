@@ -11,18 +11,18 @@ them and of differences, which lose nothing; where S is empty, of the diagonal.
 
 from __future__ import annotations
 
-from .compiling import compiled, glue
+from .compiling import compiled, part
 
 __all__ = ["add_diagonal", "add_row", "finish", "is_flat", "plane", "row_sums", "step_of"]
 
 
-@glue
+@part
 def is_flat(E):
     """Say whether there is no middle axis."""
     return E.shape[0] < 14
 
 
-@glue
+@part
 def step_of(m, flat):
     """Return the step of an entry by its number."""
     d = (m + 1) // 3 if flat else (m + 4) // 9
@@ -30,14 +30,14 @@ def step_of(m, flat):
     return d, s, m - (3 if flat else 9) * d - 3 * s
 
 
-@glue
+@part
 def _add_taps(left, middle, right, x, out):
     """Add three entries of each row times three padded values next to each other."""
     for k in range(len(out)):
         out[k] += left[k] * x[k] + (middle[k] * x[k + 1] + right[k] * x[k + 2])
 
 
-@glue
+@part
 def _add_steps(left, middle, right, x, own, out):
     """Add three entries of each row times the steps to padded values next to each other."""
     for k in range(len(out)):
@@ -45,7 +45,7 @@ def _add_steps(left, middle, right, x, own, out):
         out[k] += left[k] * (x[k] - c) + (middle[k] * (x[k + 1] - c) + right[k] * (x[k + 2] - c))
 
 
-@glue
+@part
 def _add_around(E, steps, plane, at, start, below, here, above, j, out):
     """Add what the rows around give in space, by their values or by steps."""
     own = here[j + 1]
@@ -65,7 +65,7 @@ def _add_around(E, steps, plane, at, start, below, here, above, j, out):
                 _add_taps(E[m + 1][q][start:], E[m][q][k:], E[m - 1][q][k + 1 :], z, out)
 
 
-@glue
+@part
 def _flat_row(E, plane, start, below, here, above, out):
     """Write A x on a row of a plane problem, all in one loop."""
     tie, own, low, high = E[1, plane, 0][start:], E[0, plane, 0][1 + start :], plane - 1, plane
@@ -78,7 +78,7 @@ def _flat_row(E, plane, start, below, here, above, out):
         out[k] = tie[k] * here[k] + (own[k] * here[k + 1] + tie[k + 1] * here[k + 2]) + (lower + upper)
 
 
-@glue
+@part
 def _flat_steps(E, S, plane, start, below, here, above, out):
     """Write the same from row sums and steps."""
     tie, own, low, high = E[1, plane, 0][start:], S[plane, 0][1 + start :], plane - 1, plane
@@ -91,7 +91,7 @@ def _flat_steps(E, S, plane, start, below, here, above, out):
         out[k] = tie[k] * (here[k] - x) + (own[k] * x + tie[k + 1] * (here[k + 2] - x)) + (lower + upper)
 
 
-@glue
+@part
 def finish(task, own, x, load, y, out):
     """Write what a task makes of a padded row of x, of b and of A x, y; ``own`` is the diagonal there."""
     keep, of_load, of_image = task
@@ -108,7 +108,7 @@ def finish(task, own, x, load, y, out):
             out[k] = of_load * load[k] + of_image * y[k]
 
 
-@glue
+@part
 def _deep_row(E, S, plane, at, start, below, here, above, j, out):
     """Write A x on row j in space."""
     x, tie, steps = here[j + 1], E[1, plane, at][start:], S.shape[2] > 0
@@ -124,7 +124,7 @@ def _deep_row(E, S, plane, at, start, below, here, above, j, out):
     _add_around(E, steps, plane, at, start, below, here, above, j, out)
 
 
-@glue
+@part
 def _row(entries, middle, task, below, here, above, load, i, j, work, out):
     """Write a sum of x, b and A x on row j of plane i of the unknowns, from three padded planes of x.
 
@@ -144,7 +144,7 @@ def _row(entries, middle, task, below, here, above, load, i, j, work, out):
     finish(task, E[0, plane, at][1 + start :], x, load, y, out)
 
 
-@glue
+@part
 def plane(entries, middle, task, below, here, above, load, i, work, target, pad):
     """Write a sum of x, b and A x on plane i; see :func:`mgnet.kernels.tensor.plane`."""
     n = target.shape[1] - 2 * pad
@@ -152,7 +152,7 @@ def plane(entries, middle, task, below, here, above, load, i, work, target, pad)
         _row(entries, middle, task, below, here, above, load[j], i, j, work, target[j + pad, pad : pad + n])
 
 
-@glue
+@part
 def add_row(entries, middle, below, here, above, i, j, y, out):
     """Add A x on row j of plane i of the unknowns; ``y`` is a row to work in."""
     E, first = entries
@@ -168,7 +168,7 @@ def add_row(entries, middle, below, here, above, i, j, y, out):
         _add_around(E, False, plane, at, start, below, here, above, j, out)
 
 
-@glue
+@part
 def add_diagonal(entries, i, j, row):
     """Add the diagonal at row j of plane i of unknowns, without what ties lone joined nodes to themselves."""
     E, first = entries

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .compiling import compiled, glue
+from .compiling import compiled, part
 from .entries import is_flat
 from .transfers import KEPT, MORE_KEPT, MORE_NEW, NEW, NODES, STEP, corners_of
 
@@ -22,7 +22,7 @@ REACTS = 1e-3
 LOST = 4
 
 
-@glue
+@part
 def _kind(axis, node):
     two, _ = corners_of(axis, node)
     if two == 1:
@@ -30,7 +30,7 @@ def _kind(axis, node):
     return PLACED if axis[MORE_NEW] and node > 2 * (axis[KEPT] - 1) else BETWEEN
 
 
-@glue
+@part
 def _nodes_of(axis, kind):
     """Return the first of the nodes of a kind, the step to the next, and how many there are."""
     last = axis[KEPT] - 1
@@ -41,7 +41,7 @@ def _nodes_of(axis, kind):
     return 2 * last + 1, 1, 2 * axis[MORE_NEW]
 
 
-@glue
+@part
 def _add_entries(E, i, j, step, out):
     """Add the entries between a row and its neighbours in a direction."""
     flat = is_flat(E)
@@ -54,7 +54,7 @@ def _add_entries(E, i, j, step, out):
         out[k] += given[k]
 
 
-@glue
+@part
 def _pull(E, i, j, step, along, out):
     """Write the entries in a direction along some axes, summed across the others."""
     for k in range(len(out)):
@@ -66,7 +66,7 @@ def _pull(E, i, j, step, along, out):
                 _add_entries(E, i, j, (step[0] + d, step[1] + s, step[2] + t), out)
 
 
-@glue
+@part
 def _own_entry(E, sums, i, j, along, pulls, own):
     """Write what nodes have in their own equations: the pulls of the others and the row sum, or the entry.
 
@@ -84,7 +84,7 @@ def _own_entry(E, sums, i, j, along, pulls, own):
             own[k] = own[k] if s > REACTS * abs(own[k]) else pulls[k] + s
 
 
-@glue
+@part
 def _balance(E, sums, i, j, along, before, here, after, work, found):
     """Write the equilibria along some axes at all nodes of a row; across the others entries are summed."""
     pull, pulls, own = work[0], work[1], work[2]
@@ -121,7 +121,7 @@ def _balance(E, sums, i, j, along, before, here, after, work, found):
             y[k] = y[k] if abs(y[k]) > least else least * 0
 
 
-@glue
+@part
 def _place(t, axes, outer, j, before, here, after, found):
     """Write what is linear along the first or the middle axis in its last coarse cell, at a whole row."""
     stop = axes[1, NODES]
@@ -132,7 +132,7 @@ def _place(t, axes, outer, j, before, here, after, found):
             y[k] = (1 - t) * low[k + 1] + t * high[k + 1]
 
 
-@glue
+@part
 def _place_last(places, stop, j, values):
     """Write what is linear along a row in its last coarse cell, at the two new nodes there."""
     for c in range(len(values)):
@@ -141,7 +141,7 @@ def _place_last(places, stop, j, values):
             row[stop - 2 + n] = (1 - places[n]) * row[stop - 3] + places[n] * row[stop]
 
 
-@glue
+@part
 def _take(found, nodes, values, j):
     begin, step, count = nodes
     for c in range(len(found)):
@@ -150,14 +150,14 @@ def _take(found, nodes, values, j):
             y[step * q] = x[step * q]
 
 
-@glue
+@part
 def _bits(axes):
     """Return the weight of the parity along each axis in the number of a function; 0 where all nodes stay."""
     first, middle, last = axes[0, STEP] - 1, axes[1, STEP] - 1, axes[2, STEP] - 1
     return first, middle * (1 + first), last * (1 + first) * (1 + middle)
 
 
-@glue
+@part
 def _own(axes, bits, i, j, values):
     """Write the values at the coarse nodes of a row."""
     _, first = corners_of(axes[0], i)
@@ -171,7 +171,7 @@ def _own(axes, bits, i, j, values):
             row[node] = 1.0 if c == group + bits[2] * (q % 2) else 0.0
 
 
-@glue
+@part
 def _fill_row(E, sums, axes, places, bits, i, j, before, here, after, work):
     """Interpolate the functions at the nodes of a row, those before it in order being known."""
     found, first, middle = work[3:], _kind(axes[0], i), _kind(axes[1], j)
@@ -199,7 +199,7 @@ def _fill_row(E, sums, axes, places, bits, i, j, before, here, after, work):
             _take(found, (axes[2, NODES] - 1, 1, 1), here, j)
 
 
-@glue
+@part
 def _fill(E, sums, axes, places, bits, i, before, here, after, work):
     """Interpolate the functions at the nodes of a plane; those before and after it are coarse, and known."""
     for kind in (COARSE, PLACED, BETWEEN):
@@ -208,7 +208,7 @@ def _fill(E, sums, axes, places, bits, i, before, here, after, work):
                 _fill_row(E, sums, axes, places, bits, i, j, before, here, after, work)
 
 
-@glue
+@part
 def _pack(axes, bits, i, values, start, weights):
     """Write the weights of a plane of nodes."""
     last = axes[2]
@@ -234,7 +234,7 @@ def _pack(axes, bits, i, values, start, weights):
                 at += more
 
 
-@glue
+@part
 def _node_of(axis, coarse):
     """Return where a coarse node stands."""
     return axis[NODES] - 1 if coarse >= axis[KEPT] else axis[STEP] * coarse

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from .compiling import compiled, glue
+from .compiling import compiled, part
 from .entries import is_flat
 from .transfers import FIRST, KEPT, NODES, STEP, interpolate, restrict
 
 __all__ = ["probe"]
 
 
-@glue
+@part
 def _add_differences(left, middle, right, x, own, out):
     for k in range(len(out)):
         c = own[k + 1]
@@ -24,7 +24,7 @@ def _add_differences(left, middle, right, x, own, out):
         out[k] += middle[k] * (x[k + 1] - c) + ends
 
 
-@glue
+@part
 def _product(E, sums, below, here, above, i, out):
     """Write A x at the nodes of plane i from the row sums and from differences, which keep their digits."""
     flat = is_flat(E)
@@ -52,7 +52,7 @@ def _product(E, sums, below, here, above, i, out):
                 _add_differences(E[m + 1][q], E[m][q][1:], E[m - 1][q][2:], z, own, y)
 
 
-@glue
+@part
 def _read(got, J, colour, C):
     """Take the entries of the coarse planes J - 1 and J in the columns of a colour."""
     flat, rows, columns = is_flat(C), got.shape[1], got.shape[2]

@@ -20,7 +20,7 @@ import numpy as np
 from . import cells as cells_of
 from . import entries as entries_of
 from . import tensor, vectors
-from .compiling import glue, lean
+from .compiling import lean, part
 
 __all__ = ["CELLS", "ENTRIES", "PRODUCTS", "apply", "energies", "improve", "rooms"]
 
@@ -47,7 +47,7 @@ def rooms(shape, coarse, sweeps, dtype):
     )
 
 
-@glue
+@part
 def _step(
     products, even, entries, cells, middle, task, below, here, above, load, i, work, known, target, pad
 ):
@@ -63,7 +63,7 @@ def _step(
         cells_of.plane(cells, middle, task, below, here, above, load, i, work, target, pad)
 
 
-@glue
+@part
 def _relax(inverse, weight, here, residual, plane):
     """Write x and a residual times the inverse of the diagonal."""
     for j in range(residual.shape[0]):
@@ -72,7 +72,7 @@ def _relax(inverse, weight, here, residual, plane):
             out[k] = x[k] + weight * row[k] * given[k]
 
 
-@glue
+@part
 def _copy(plane, out):
     """Write the inside of a padded plane."""
     for j in range(out.shape[0]):
@@ -81,7 +81,7 @@ def _copy(plane, out):
             target[k] = given[k]
 
 
-@glue
+@part
 def _pad(x, start, stride, plane):
     """Write the inside of a padded plane from memory: where its first row starts, and the next ones."""
     columns = plane.shape[1] - 2
@@ -92,7 +92,7 @@ def _pad(x, start, stride, plane):
             target[k] = given[k]
 
 
-@glue
+@part
 def _guess(x, start, stride, e, transfers, middle, joined, flags, i, work, plane):
     """Write the approximation that a pass begins with: x, what coarse values add to it, or both."""
     if flags[0]:
@@ -159,7 +159,7 @@ def improve(op, up, down, space, weights, flags, b, x, where, e, y, r, start, st
                     _copy(plane, y[row, i])
 
 
-@glue
+@part
 def _take(x, where, row, at, size, joined, plane):
     """Write plane ``at`` of so many of a vector, padded; zero past an end that is not joined."""
     if at % size != at and not joined[0]:

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .compiling import compiled, glue, lean, part
+from .compiling import compiled, lean, part
 
 __all__ = ["factorise", "relax_lines", "relax_points", "wrap"]
 
@@ -50,7 +50,7 @@ def _gather(E, x, near, shifts, p, out):
             out[k] -= high + (d[k] * y[k] + (e[k] * z[k] + f[k] * q[k]))
 
 
-@glue
+@part
 def _bundle(colour, at):
     """Give the first line of a bundle, how many there are next to each other, and how many times that."""
     wide, lanes = colour[COUNT + colour[INNER]], colour[LANES]
@@ -60,7 +60,7 @@ def _bundle(colour, at):
     return place * wide + lane, min(lanes, wide - lane), places
 
 
-@glue
+@part
 def _start(colour, grid, line):
     """Say where the first unknown of a line is, among nodes and among unknowns."""
     node, load, wide = grid[ORIGIN], 0 * line, colour[COUNT + colour[INNER]]
@@ -110,7 +110,7 @@ def _backward(work, r, n, count, f, factors):
             y[k] = own[k] * y[k] + up[k] * after[k]
 
 
-@glue
+@part
 def _across(E, x, b, near, shifts, joined, grid, colour, at, factors, work):
     """Relax lines next to each other along the last axis, at several places along the other one."""
     axis, wide, (line, count, places) = colour[AXIS], colour[COUNT + LAST], _bundle(colour, at)
@@ -142,7 +142,7 @@ def _across(E, x, b, near, shifts, joined, grid, colour, at, factors, work):
                     target[2 * k] = y[k]
 
 
-@glue
+@part
 def _along(E, x, b, near, shifts, joined, grid, colour, at, factors, work):
     """Relax lines along the last axis."""
     n, (line, count, _) = grid[LAST], _bundle(colour, at)
@@ -169,7 +169,7 @@ def _along(E, x, b, near, shifts, joined, grid, colour, at, factors, work):
                 target[k] = y[k * count]
 
 
-@glue
+@part
 def _piece(E, x, b, numbers, colour, at, fresh, factors, work):
     """Relax the lines of a piece of work."""
     grid, beside, shifts, joined, _, _ = numbers
@@ -216,7 +216,7 @@ def _relax_row(E, x, node, inverse, omega, out):
             own[2 * k] += omega * (inverse[k] * out[2 * k] - own[2 * k])
 
 
-@glue
+@part
 def _points(E, x, b, near, shifts, grid, colour, at, factors, work):
     """Relax every second point of a row."""
     inverse, omega = factors
@@ -249,7 +249,7 @@ def relax_points(E, numbers, colours, order, fresh, factors, x, b, start, stop):
         g += together
 
 
-@glue
+@part
 def _wrap(grid, joined, shape, x):
     """Repeat past joined ends of a padded grid what is at the other end."""
     for axis in range(3):

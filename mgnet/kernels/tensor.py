@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import transfers as weighted
-from .compiling import glue
+from .compiling import part
 
 __all__ = ["clear", "interpolate", "plane", "restrict", "wrap"]
 
@@ -31,7 +31,7 @@ ALIKE, LOAD, IMAGE, STIFF, MASS, LUMPED, ROWS, ENTRIES = 12, 13, 14, 15, 16, 17,
 KNOWN = ENTRIES + 18
 
 
-@glue
+@part
 def _learn(axes, i, j, mix, more, known):
     """Write what a row of two sums, by numbers ``mix``, of K and M of all axes but the last has.
 
@@ -56,7 +56,7 @@ def _learn(axes, i, j, mix, more, known):
         known[at], known[at + 1] = mix[0] * stiff + mix[1] * mass, mix[2] * stiff + mix[3] * mass
 
 
-@glue
+@part
 def _blend(known, middle, below, here, above, j, at, u, v):
     """Write two sums of x on row j, from a column on, and of what rows around differ by (digits stay)."""
     planes, x, flat = (below, here, above), here[j + 1, at:], len(middle) == 0
@@ -76,7 +76,7 @@ def _blend(known, middle, below, here, above, j, at, u, v):
             v[k] += low_v * to_low + high_v * to_high
 
 
-@glue
+@part
 def _learn_cells(axes, numbers, lump, task, i, j, known):
     """Write what is known of row j of plane i inside of cells that are alike, or at an end of the row."""
     keep, of_load, of_image = task
@@ -95,7 +95,7 @@ def _learn_cells(axes, numbers, lump, task, i, j, known):
         known[t] *= of_image
 
 
-@glue
+@part
 def _uneven_row(axes, lump, middle, task, below, here, above, load, j, work, known, out):
     """Write a row by numbers of each column."""
     keep, of_load, of_image = task
@@ -124,7 +124,7 @@ def _uneven_row(axes, lump, middle, task, below, here, above, load, j, work, kno
             out[k] += x[k]
 
 
-@glue
+@part
 def _flat_sums(known, below, here, above, at, u, v):
     """Write two sums of x and of what rows around differ by, in a plane problem, from a column on."""
     own, of_own, low_u, low_v = known[ROWS], known[ROWS + 1], known[ENTRIES + 2], known[ENTRIES + 3]
@@ -137,7 +137,7 @@ def _flat_sums(known, below, here, above, at, u, v):
         v[k] = of_own * c + (low_v * to_low + high_v * to_high)
 
 
-@glue
+@part
 def _deep_sums(known, middle, below, here, above, j, u, v):
     """Write the same on all of row j in space, in one loop where both sides are alike."""
     if known[ALIKE] == 0:
@@ -156,7 +156,7 @@ def _deep_sums(known, middle, below, here, above, j, u, v):
         v[k] = of_own * c + of_corner * corners + (low_v * on_first + of_near * on_middle)
 
 
-@glue
+@part
 def _end(even, middle, side, task, below, here, above, load, j, fluxes, room, known, out):
     """Write an end of a row, where u is another sum than inside, but v is not.
 
@@ -177,7 +177,7 @@ def _end(even, middle, side, task, below, here, above, load, j, fluxes, room, kn
     out[end] = value
 
 
-@glue
+@part
 def _even_row(even, middle, task, below, here, above, load, j, work, known, out):
     """Write a row whose numbers are the same everywhere inside."""
     n, inside, of_load, fluxes = len(out), known[0], known[0, LOAD], work[2]
@@ -202,7 +202,7 @@ def _even_row(even, middle, task, below, here, above, load, j, work, known, out)
         _end(even, middle, side, task, below, here, above, load, j, fluxes, work[3], known, out)
 
 
-@glue
+@part
 def plane(products, even, middle, task, below, here, above, load, i, work, known, target, pad):
     """Write a sum of x, b and A x on plane i, from three padded planes of x, into one with so many ghosts.
 
@@ -231,7 +231,7 @@ def plane(products, even, middle, task, below, here, above, load, i, work, known
             _uneven_row(axes, lump, middle, task, below, here, above, given, j, work, inside, out)
 
 
-@glue
+@part
 def clear(plane):
     """Write zeros."""
     for j in range(plane.shape[0]):
@@ -240,7 +240,7 @@ def clear(plane):
             row[k] = 0
 
 
-@glue
+@part
 def wrap(plane, width, joined_middle, joined_last):
     """Fill the ghosts of a plane that is padded by a width, past joined ends; others are zero and stay so."""
     rows, columns = plane.shape[0] - 2 * width, plane.shape[1] - 2 * width
@@ -256,7 +256,7 @@ def wrap(plane, width, joined_middle, joined_last):
                 plane[width + rows + j, k] = plane[width + j % rows, k]
 
 
-@glue
+@part
 def _fold(plane, width, joined_middle, joined_last):
     """Apply the transpose of :func:`wrap`, where only the first ghosts have something."""
     rows, columns = plane.shape[0] - 2 * width, plane.shape[1] - 2 * width
@@ -270,7 +270,7 @@ def _fold(plane, width, joined_middle, joined_last):
             plane[j, width] += plane[j, width + columns]
 
 
-@glue
+@part
 def _spread_row(row, base, weights, regular, out):
     """Add to fine values what a padded row of coarse ones is between them."""
     start, pairs, coarse = regular
@@ -291,7 +291,7 @@ def _spread_row(row, base, weights, regular, out):
                 out[k] += weights[t, k] * row[base[k] + t + MARGIN]
 
 
-@glue
+@part
 def _gather_row(r, base, weights, regular, halves, out):
     """Write the padded row of coarse loads from fine ones: the transpose of :func:`_spread_row`.
 
@@ -316,7 +316,7 @@ def _gather_row(r, base, weights, regular, halves, out):
             out[base[k] + MARGIN + 1] += weights[1, k] * r[k]
 
 
-@glue
+@part
 def interpolate(hats, given, middle, joined, e, i, work, plane):
     """Add to the inside of a padded plane i what coarse values, (N0, N1, N2), are between their nodes.
 
@@ -348,7 +348,7 @@ def interpolate(hats, given, middle, joined, e, i, work, plane):
             _spread_plane(hats, coarse, work[1, 0], plane)
 
 
-@glue
+@part
 def _spread_plane(hats, coarse, row, plane):
     """Add to the inside of a padded plane what a padded one of coarse values is; ``row`` is room for one."""
     bases, weights, regular = hats
@@ -364,7 +364,7 @@ def _spread_plane(hats, coarse, row, plane):
         _spread_row(row, bases[2], weights[2], regular[2], plane[j + 1, 1:-1])
 
 
-@glue
+@part
 def restrict(hats, given, middle, joined, r, i, turns, low, high, work, coarse):
     """Add what plane i of residuals gives to the coarse planes from ``low`` to ``high``.
 
@@ -396,7 +396,7 @@ def restrict(hats, given, middle, joined, r, i, turns, low, high, work, coarse):
                         there[K] += weight * row[K + MARGIN]
 
 
-@glue
+@part
 def _gather_plane(hats, r, row, halves, plane):
     """Write the padded plane of coarse loads from fine ones: the transpose of :func:`_spread_plane`."""
     bases, weights, regular = hats

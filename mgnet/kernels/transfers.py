@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .compiling import compiled, glue
+from .compiling import compiled, part
 
 __all__ = ["FIRST", "JOINED", "KEPT", "MORE_KEPT", "MORE_NEW", "NEW", "NODES", "OUTER", "STEP"]
 __all__ += ["corners_of", "gather", "interpolate", "restrict", "spread"]
@@ -24,7 +24,7 @@ __all__ += ["corners_of", "gather", "interpolate", "restrict", "spread"]
 FIRST, NODES, KEPT, NEW, MORE_KEPT, MORE_NEW, STEP, JOINED, OUTER = range(9)
 
 
-@glue
+@part
 def corners_of(axis, node):
     """Return how many coarse nodes a node lies between, one or two, and the first of them."""
     last = axis[KEPT] - 1
@@ -36,18 +36,18 @@ def corners_of(axis, node):
     return (2, last) if new else (1, last + 1)
 
 
-@glue
+@part
 def _coarse_nodes(axis):
     return axis[KEPT] + axis[MORE_KEPT]
 
 
-@glue
+@part
 def _ends(axis):
     """Return the first kept node in the pattern that is an unknown, and the one behind the last."""
     return axis[FIRST], axis[KEPT] if axis[MORE_KEPT] else axis[KEPT] - axis[OUTER]
 
 
-@glue
+@part
 def _merge(axis, kept, new, out):
     """Add to a padded row what there is at the kept and at the new nodes."""
     (first, stop), pattern, step = _ends(axis), axis[NEW], axis[STEP]
@@ -69,7 +69,7 @@ def _merge(axis, kept, new, out):
         out[axis[NODES] - first] += kept[stop]
 
 
-@glue
+@part
 def _split(axis, r, kept, new):
     """Write the values at the kept and at the new nodes of a row: the transpose of _merge."""
     (first, stop), pattern, step = _ends(axis), axis[NEW], axis[STEP]
@@ -85,7 +85,7 @@ def _split(axis, r, kept, new):
         kept[stop] = r[len(r) - 1]
 
 
-@glue
+@part
 def _spread_row(w, own, e, again, more, kept, new):
     """Write what the coarse nodes of a corner of a row give to its kept and new nodes, or add it ``again``.
 
@@ -108,7 +108,7 @@ def _spread_row(w, own, e, again, more, kept, new):
         new[m] = left[m] * e[m - 1] + right[m] * e[m] + (new[m] if again else 0)
 
 
-@glue
+@part
 def _gather_row(w, own, kept, new, more, out):
     """Write what a row gives to the coarse nodes of one of its corners: the transpose of _spread_row."""
     count, size = len(kept), len(new)
@@ -131,14 +131,14 @@ def _gather_row(w, own, kept, new, more, out):
         out[m] += right[m] * new[m]
 
 
-@glue
+@part
 def _rooms(axis, rows):
     """Return room for the coarse nodes of a row, and for its kept and its new nodes."""
     count = _coarse_nodes(axis)
     return rows[0, :count], rows[1, :count], rows[2, : axis[NEW] + axis[MORE_NEW]]
 
 
-@glue
+@part
 def interpolate(weights, start, axes, e, i, rows, plane):
     """Add to the inside of a padded plane i what coarse values, shape (N0, N1, N2), are between their nodes.
 
@@ -171,7 +171,7 @@ def interpolate(weights, start, axes, e, i, rows, plane):
             _merge(last, kept, new, plane[j + 1])
 
 
-@glue
+@part
 def restrict(weights, start, axes, r, i, turns, low, high, rows, coarse):
     """Add what plane i of residuals gives to the coarse planes from ``low`` to ``high``.
 
@@ -203,7 +203,7 @@ def restrict(weights, start, axes, r, i, turns, low, high, rows, coarse):
             at += 2 * len(new) + (0 if own else len(kept))
 
 
-@glue
+@part
 def _copy(plane, out):
     for j in range(out.shape[0]):
         given, target = plane[j + 1, 1:], out[j]

@@ -14,12 +14,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from processes import TIMEOUT, ended, environment, started
 
 import mgnet
 
-pytest.importorskip("numba")
+numba = pytest.importorskip("numba")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="no folder can be made /dev/null's")
 
 NOWHERE = "/dev/null/nowhere"  # a place that root cannot write to either
@@ -253,3 +254,29 @@ def test_the_seconds_of_several_functions_count_together(copy: Path) -> None:
 def test_functions_of_others_are_not_spoken_of(copy: Path) -> None:
     theirs = "import numba; compiling.QUIET = 0; numba.njit(lambda x: x)(1); compiling.QUIET = float('inf')"
     assert run(copy, theirs)[3] == ""
+
+
+def test_parts_have_no_machine_code_of_their_own() -> None:
+    """It would not be optimised, and all loops of the process that compiles would call it.
+
+    From what is kept on disk others would load loops that are three times as fast.
+    """
+    from mgnet.kernels.compiling import part
+
+    def double(x: Any) -> None:
+        for k in range(len(x)):
+            x[k] *= 2
+
+    inner = part(double)
+
+    @numba.njit
+    def outer(x: Any) -> None:
+        inner(x)
+
+    x = np.arange(3.0)
+    outer(x)
+    assert x.tolist() == [0.0, 2.0, 4.0]
+    (found,) = inner.overloads.values()
+    name = found.fndesc.llvm_func_name
+    assert f"{name}:" not in found.library.get_asm_str()
+    assert "define available_externally" in found.library.get_llvm_str()
