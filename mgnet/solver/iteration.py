@@ -111,7 +111,7 @@ class Measure:
         passes = fused(A, u, b)
         if passes:
             return passes.residual(u, b, 1 / size, out=out).norm
-        out.copy_(residual(A, u, b) / size.to(out.device).reshape(-1, *[1] * (out.ndim - 1)))
+        out.copy_(residual(A, u, b) / size.to(b).reshape(-1, *[1] * (out.ndim - 1)))
         return self.norms(out).double()
 
     def agreed(self, x: Tensor) -> Tensor:

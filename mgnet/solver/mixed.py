@@ -67,7 +67,7 @@ class KrylovStep:
             of_e, scale = self.gradients.advance(passes, r, u, gain)
             return Progress(before, gain * of_e, scale)
         e = self.measure.agreed(self.gradients(r))
-        u.add_(e.to(u.dtype) * column(gain, u))
+        u.add_(e.to(u.dtype) * column(gain, u).to(u.dtype))
         size_of_e, scale_of_u = self.measure.sizes(e, u)
         return Progress(before, gain * size_of_e, scale_of_u)
 
