@@ -259,7 +259,7 @@ def test_functions_of_others_are_not_spoken_of(copy: Path) -> None:
 def test_parts_have_no_machine_code_of_their_own() -> None:
     """It would not be optimised, and all loops of the process that compiles would call it.
 
-    From what is kept on disk others would load loops that are three times as fast.
+    Others would load faster loops, from what it has kept on disk.
     """
     from mgnet.kernels.compiling import part
 
