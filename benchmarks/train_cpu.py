@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from table import Row, Section, main
+from table import Row, Section, main, medians
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader, Dataset
@@ -165,23 +165,32 @@ def our_loop(data: mgnet.data.Data, plan: Plan, name: str, **changes: Any) -> fl
     return float(history["images_per_second"][-1])
 
 
-def has_bfloat16() -> bool:
+def takes_bfloat16() -> bool:
     """Say whether the recipe computes in bfloat16 on this processor, as ONEDNN_MAX_CPU_ISA lets it."""
     return brain_float(torch.device("cpu"))._enabled
 
 
 def speed(plan: Plan) -> Iterator[Row]:
     data = pictures(plan)
-    kind, least = ("with", 2.5) if has_bfloat16() else ("without", 1.6)
+    precision, least = ("bfloat16", 2.5) if takes_bfloat16() else ("float32", 1.6)
     for what, name, required in (("ResNet-20", "resnet20", least), ("MgNet-64", "mgnet-64", None)):
         turns = [(plain_loop(data, plan, name), our_loop(data, plan, name)) for _ in range(plan.turns)]
         plain, ours = (statistics.median(column) for column in zip(*turns, strict=True))
-        where = f"on a processor {kind} bfloat16 instructions"
-        yield Row(
-            f"{what}, recipe fast over the plain loop, {where}", ours / plain, "{:.2f}×", least=required
-        )
+        how = f"recipe fast, here in {precision}, over the plain loop"
+        yield Row(f"{what}, {how}", ours / plain, "{:.2f}×", least=required)
         yield Row("    images per second, recipe fast", ours, "{:.0f}")
         yield Row("    images per second, plain loop", plain, "{:.0f}")
+
+
+def precisions(plan: Plan) -> Iterator[Row]:
+    """Say how long a step takes in both precisions, in turns, whichever the recipe takes here."""
+    for what, name in (("ResNet-20", "resnet20"), ("MgNet-64", "mgnet-64")):
+        casts = (torch.autocast("cpu", torch.bfloat16, enabled=wanted) for wanted in (False, True))
+        steps = [one_step(name, plan.batch, cast) for cast in casts]
+        single, brain = (1000 * median for median in medians(steps, plan.turns, block=1))
+        yield Row(f"{what}, one step in float32", single, "{:.0f} ms")
+        yield Row("    in bfloat16, of that time", 100 * brain / single, "{:.0f} %")
+    yield Row("The recipe fast takes bfloat16 here", float(takes_bfloat16()), "{:.0f}")
 
 
 # What the operations of a step are part of, by their names in torch's profiler; the first that fits.
@@ -194,15 +203,19 @@ PARTS = (
 )
 
 
-def one_step(name: str, images: int = 128) -> Callable[[], None]:
-    """Return a step of the recipe 'fast', without its data, as the loop of training makes it."""
+def one_step(name: str, images: int = 128, cast: torch.autocast | None = None) -> Callable[[], None]:
+    """Return a step of the recipe 'fast', without its data, as the loop of training makes it.
+
+    In the precision that it takes here, or in that of ``cast``.
+    """
+    cast = brain_float(torch.device("cpu")) if cast is None else cast
     model = mgnet.models.create(name).train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, nesterov=True)
     x = torch.randn(images, 3, 32, 32).to(memory_format=torch.channels_last)
     y = torch.randint(10, (images,))
 
     def step() -> None:
-        with brain_float(torch.device("cpu")):
+        with cast:
             scores = model(x)
         loss = nn.functional.cross_entropy(scores.float(), y)
         optimizer.zero_grad(set_to_none=True)
@@ -278,6 +291,7 @@ def rate(batches: Any) -> float:
 SECTIONS: tuple[Section, ...] = (
     ("Synthetic set", synthetic, True),
     ("Speed in training", speed, True),
+    ("Precision of a step", precisions, True),
     ("Where a step goes", profiled, True),
     ("Data side", data_side, True),
     ("MNIST", mnist, True),

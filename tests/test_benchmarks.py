@@ -30,7 +30,7 @@ def all_rows(script: str, folder: Path, *more: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("script", "sections"),
     [
-        ("train_cpu.py", ["Synthetic", "Speed", "Data side"]),
+        ("train_cpu.py", ["Synthetic", "Speed", "Precision", "Data side"]),
         ("train_gpu.py", ["-"]),
         ("command.py", ["Start", "Waiting"]),
         ("paired.py", ["Speed"]),

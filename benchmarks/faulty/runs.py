@@ -121,7 +121,7 @@ def joined(rank: int, world: int, store: Path) -> Iterator[None]:
 
 def prepare(moment: int = 0, act: Callable[[], object] = lambda: None) -> None:
     """In a child: let something happen at a moment, if any, and pretend that the processor has bfloat16."""
-    precision._has_bfloat16 = lambda device: True
+    precision._has_fast_bfloat16 = lambda device: True
     os.replace = _replace
     MOMENTS.choose(moment, act)
 

@@ -59,7 +59,7 @@ FIELDS: dict[str, tuple[Callable[[str], Any] | None, str]] = {
     "cutout": (_or_none(whole), "side of the square that is blanked, in pixels, or none"),
     "replacement": (None, "draw images with replacement"),
     "drop_last": (None, "leave out what does not fill a batch"),
-    "bfloat16": (None, "products in bfloat16, where the device has instructions for it"),
+    "bfloat16": (None, "products in bfloat16, where the device is faster in it"),
     "channels_last": (None, "memory order of images and kernels"),
     "compile": (None, "use torch.compile"),
     "clip": (_or_none(real), "largest norm of the gradient, or none"),

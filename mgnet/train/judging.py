@@ -34,8 +34,8 @@ def evaluate(model: nn.Module, split: Split, *, batch_size: int = 1000, bfloat16
     batch_size : int, default 1000
         Images at a time.
     bfloat16 : bool, default False
-        Compute products in bfloat16, where the device has instructions for it. Training judges in float32,
-        whatever its recipe says, and so does this by default: the figure is that of the history.
+        Compute products in bfloat16, where the device is faster in it. Training judges in float32, whatever
+        its recipe says, and so does this by default: the figure is that of the history.
 
     Returns
     -------

@@ -60,8 +60,8 @@ class Recipe:
     drop_last : bool, default False
         Leave out what does not fill a batch.
     bfloat16 : bool, default False
-        Compute products in bfloat16 (autocast). A device without instructions for it uses float32, which is
-        several times faster there.
+        Compute products in bfloat16 (autocast). A device that is not faster in it uses float32: one without
+        instructions for it, and Intel's processors without AMX.
     channels_last : bool, default False
         Memory order of images and kernels.
     compile : bool, default False

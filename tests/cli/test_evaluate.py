@@ -73,7 +73,7 @@ def trained(capsys: pytest.CaptureFixture[str], model: str = "logistic", *more: 
 def test_the_figure_is_that_of_the_training(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, model: str, brain: bool
 ) -> None:
-    monkeypatch.setattr(precision, "_has_bfloat16", lambda _: brain)
+    monkeypatch.setattr(precision, "_has_fast_bfloat16", lambda _: brain)
     figures = trained(capsys, model, "--recipe", "fast")
     recipe = checkpoint.load(f"run/{BEST}")["recipe"]
     assert recipe["channels_last"] == recipe["bfloat16"] == (model == "resnet20")

@@ -129,7 +129,7 @@ def test_images_and_products_have_the_form_that_the_recipe_says(
 ) -> None:
     order = {"memory_format": torch.channels_last}
     for wanted, instructions in ((False, True), (True, True), (True, False)):
-        monkeypatch.setattr(precision, "_has_bfloat16", lambda device, found=instructions: found)
+        monkeypatch.setattr(precision, "_has_fast_bfloat16", lambda device, found=instructions: found)
         model: Any = small()
         seen = []
         model[0].register_forward_hook(
@@ -141,6 +141,32 @@ def test_images_and_products_have_the_form_that_the_recipe_says(
         assert seen.pop(0) == (False, False, dtype)
         assert set(seen) == {(True, wanted, dtype), (False, wanted, torch.float32)}
         assert model[0].weight.is_contiguous(**order) == wanted
+
+
+@pytest.mark.parametrize(
+    ("facts", "faster"),
+    [
+        ({"architecture": "x86_64", "cpu_name": "Intel Xeon", "avx512_bf16": True, "amx_bf16": True}, True),
+        ({"architecture": "x86_64", "cpu_name": "Intel Xeon", "avx512_bf16": True, "amx_bf16": False}, False),
+        ({"architecture": "x86_64", "cpu_name": "AMD EPYC", "avx512_bf16": True, "amx_bf16": False}, True),
+        ({"architecture": "aarch64", "bf16": True}, True),
+        (None, True),  # a torch that does not tell
+    ],
+)
+@pytest.mark.parametrize("instructions", [True, False])
+def test_bfloat16_is_for_processors_that_are_faster_in_it(
+    monkeypatch: pytest.MonkeyPatch, facts: dict[str, Any] | None, faster: bool, instructions: bool
+) -> None:
+    if facts is None:
+        monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    else:
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: facts, raising=False)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: instructions)
+    device = torch.device("cpu")
+    for wanted in (True, False):
+        with precision.brain_float(device, wanted):
+            assert torch.is_autocast_enabled("cpu") is (wanted and instructions and faster)
 
 
 def test_a_compiled_model_is_saved_under_its_own_names(
