@@ -1,4 +1,4 @@
-"""Many imports at once without the garbage collector, which would look at all that they make many times."""
+"""Importing and compiling without the garbage collector, which would look at all they make many times."""
 
 from __future__ import annotations
 

@@ -120,6 +120,27 @@ def test_it_is_kept_and_found_again(name: str, copy: Path) -> None:
         assert Path(found).is_relative_to(place)
 
 
+TAKER = """
+import numpy as np
+from .compiling import compiled
+
+@compiled
+def room(n):
+    return np.zeros(n)
+"""
+LOADED = "import sys; from mgnet.kernels import {0}; print({1}, 'numba.np.linalg' in sys.modules)"
+
+
+@pytest.mark.parametrize(("call", "answer"), [("caller.add(1.5)", "4.5"), ("taker.room(2)", "[0. 0.]")])
+def test_what_is_kept_is_called_without_all_that_compiles(call: str, answer: str, copy: Path) -> None:
+    (copy / "kernels" / "taker.py").write_text(TAKER)
+    script = LOADED.format(call.partition(".")[0], call)
+    for compiles in (True, False):
+        with started("-c", script, cwd=copy.parent, env=variables(copy)) as process:
+            out, err = process.communicate(timeout=TIMEOUT)
+        assert (process.returncode, out.strip()) == (0, f"{answer} {compiles}"), err
+
+
 def test_a_temporary_folder_is_its_owners_alone(copy: Path) -> None:
     closed(copy)
     run(copy, **NO_FOLDER)
@@ -249,6 +270,32 @@ def test_the_seconds_of_several_functions_count_together(copy: Path) -> None:
     """Here the first takes all that nobody wonders about."""
     enough = "from mgnet.kernels.called import times; times(1); compiling.QUIET = 1e-9"
     assert run(copy, enough)[3].count("\n") == 1
+
+
+COLLECTED = """
+import gc
+from numba.core import event
+from mgnet.kernels import compiling
+from mgnet.kernels.caller import add, square
+class Seen(event.Listener):
+    def on_start(self, event): print(gc.isenabled(), end=" ")
+    def on_end(self, event): pass
+event.register("numba:compile", Seen())
+gc.{0}()
+add(3.0)  # and what it calls
+try:
+    square("words")
+except Exception:
+    print(gc.isenabled())
+"""
+
+
+@pytest.mark.parametrize(("before", "after"), [("enable", True), ("disable", False)])
+def test_garbage_is_collected_again_after_compiling(before: str, after: bool, copy: Path) -> None:
+    script = COLLECTED.format(before)
+    with started("-c", script, cwd=copy.parent, env=variables(copy)) as process:
+        out, err = process.communicate(timeout=TIMEOUT)
+    assert out == f"False False False {after}\n", err
 
 
 def test_functions_of_others_are_not_spoken_of(copy: Path) -> None:
