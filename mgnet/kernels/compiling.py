@@ -21,6 +21,7 @@ except ImportError:  # Windows, where every process compiles
     fcntl = None  # type: ignore[assignment]
 
 import numba
+from llvmlite import binding as llvm
 from numba.core import event
 from numba.core.caching import FunctionCache
 from numba.core.compiler import Compiler
@@ -44,7 +45,7 @@ def compiled(function: Callable[..., Any], *more: str, **options: Any) -> Any:
     are further liberties with arithmetic that the loop may take.
     """
     arithmetic: dict[str, Any] = {"fastmath": {"contract", "nsz", *more}, "error_model": "numpy"}
-    loop: Any = numba.njit(nogil=True, **arithmetic, **options)(function)
+    loop: Any = numba.njit(nogil=True, pipeline_class=_Wide, **arithmetic, **options)(function)
     # Where there is no place to keep it, each process compiles.
     with contextlib.suppress(OSError, RuntimeError):
         loop._cache = _kept(function)
@@ -54,6 +55,44 @@ def compiled(function: Callable[..., Any], *more: str, **options: Any) -> Any:
 def lean(function: Callable[..., Any], *more: str) -> Any:
     """Compile a loop that takes no memory: counting who holds a row of an array takes longer than the row."""
     return compiled(function, *more, _nrt=False)
+
+
+class _Wide(Compiler):
+    """A compiler of loops; those over float32 fill registers of 512 bits, of which LLVM takes half by itself.
+
+    Whole ones made processors slower once, but not Intel's that compute in float16: loops over float32 take
+    down to two thirds of the time. Those over float64 take longer, and stay as they are.
+    """
+
+    def __init__(self, typing: Any, target: Any, library: Any, arguments: Any, *others: Any) -> None:
+        super().__init__(typing, target, library, arguments, *others)
+        codegen = self.state.targetctx.codegen()
+        machine = _wide_machine(codegen) if library is None and "float32" in str(arguments) else None
+        if machine:
+            self.state.library = library = codegen.create_library("loop")
+            library.enable_object_caching()  # as it is for those that Numba makes
+            library._optimize_final_module = partial(_optimize_for, machine, library)
+
+
+@lru_cache(maxsize=1)
+def _wide_machine(codegen: Any) -> Any:
+    """Give this processor as LLVM takes it with whole registers, or None where that is not known to pay."""
+    options: dict[str, Any] = {"opt": 3}
+    codegen._customize_tm_options(options)
+    if "+avx512fp16" not in options["features"]:
+        return None
+    options["features"] += ",-prefer-256-bit"
+    return llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(**options)
+
+
+def _optimize_for(machine: Any, library: Any) -> None:
+    """Optimise a library for this processor as ``machine`` has it; machine code is made as ever."""
+    codegen = library._codegen
+    own, codegen._tm = codegen._tm, machine
+    try:
+        type(library)._optimize_final_module(library)
+    finally:
+        codegen._tm = own
 
 
 class _Shared(Compiler):

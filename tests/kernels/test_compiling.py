@@ -327,3 +327,23 @@ def test_parts_have_no_machine_code_of_their_own() -> None:
     name = found.fndesc.llvm_func_name
     assert f"{name}:" not in found.library.get_asm_str()
     assert "define available_externally" in found.library.get_llvm_str()
+
+
+def test_loops_over_float32_fill_registers_where_that_pays() -> None:
+    from llvmlite import binding
+
+    from mgnet.kernels.compiling import _Wide
+
+    if not binding.get_host_cpu_features().get("avx512fp16") or numba.config.CPU_NAME:
+        pytest.skip("a processor whose registers LLVM fills by itself, or that does not have such")
+
+    @numba.njit(pipeline_class=_Wide)
+    def double(x: Any) -> None:
+        for k in range(len(x)):
+            x[k] *= 2
+
+    for dtype, filled in ((np.float32, True), (np.float64, False)):
+        x = np.arange(100).astype(dtype)
+        double(x)
+        assert x.tolist() == [2 * k for k in range(100)]
+        assert ("zmm" in double.inspect_asm(double.signatures[-1])) is filled
