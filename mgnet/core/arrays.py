@@ -181,7 +181,7 @@ def sent(x: Tensor, device: torch.device | None = None, dtype: torch.dtype | Non
 
 
 def lasting(shape: Sequence[int], dtype: np.dtype[Any]) -> np.ndarray:
-    """Return an array without values for memory that is used again and again, in huge pages if it is large.
+    """Return an array of zeros for memory that is kept for some time, in huge pages if it is large.
 
     To touch small ones for the first time may take longer than to compute in them. What is given back soon
     had better come from NumPy, which may have it from before.
@@ -192,7 +192,7 @@ def lasting(shape: Sequence[int], dtype: np.dtype[Any]) -> np.ndarray:
             pages = mmap.mmap(-1, -(-size // HUGE) * HUGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
             pages.madvise(mmap.MADV_HUGEPAGE)
             return np.frombuffer(pages, dtype, math.prod(shape)).reshape(shape)
-    return np.empty(shape, dtype)
+    return np.zeros(shape, dtype)
 
 
 def roomy(shape: Sequence[int], like: Tensor) -> Tensor:

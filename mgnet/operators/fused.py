@@ -304,7 +304,7 @@ class Fused:
         rooms, size = _rooms(self), (batch, coarse)
         if name not in rooms or rooms[name][0] != size:
             shape = self._coarse_box if coarse else self.box.shape
-            array = np.empty((batch, *self.coarse), self.kind) if coarse else self._vectors(rooms, batch)
+            array = lasting((batch, *self.coarse), self.kind) if coarse else self._vectors(rooms, batch)
             rooms[name] = size, (array, torch.from_numpy(array).reshape(batch, 1, *shape))
         return rooms[name][1]
 

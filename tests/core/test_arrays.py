@@ -41,6 +41,7 @@ def test_memory_that_lasts_is_an_array(dtype: Any, huge: bool, monkeypatch: pyte
     kind = np.dtype(dtype)
     for count in (0, 3, HUGE // kind.itemsize, HUGE + 1):
         x = lasting((2, count), kind)
+        assert not x.any()
         x[:] = np.arange(count)
         assert (x.shape, x.dtype, x.flags.c_contiguous) == ((2, count), kind, True)
         assert (x == np.arange(count, dtype=dtype)).all()
