@@ -176,7 +176,7 @@ main()
         ("torch._C", "SIGINT", SOLVE),
         ("torch._tensor", "SIGTERM", SOLVE),
         ("torch.overrides", "SIGINT", SOLVE),
-        ("scipy.linalg", "SIGTERM", SOLVE),
+        ("numba.core.dispatcher", "SIGTERM", SOLVE),
         ("matplotlib.figure", "SIGINT", [*SOLVE, "--plot", "u.png"]),
         ("matplotlib.backends.backend_agg", "SIGTERM", [*SOLVE, "--plot", "u.png"]),
         ("mgnet.train", "SIGQUIT", TRAIN),
