@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import mmap
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -22,16 +20,11 @@ __all__ = [
     "data",
     "first_bad",
     "known_values",
-    "lasting",
     "require_finite",
     "roomy",
     "sent",
     "to_numpy",
 ]
-
-
-# Bytes of a huge page, where there are such.
-HUGE = 2**21
 
 
 class NonFiniteError(ArithmeticError):
@@ -178,21 +171,6 @@ def sent(x: Tensor, device: torch.device | None = None, dtype: torch.dtype | Non
         return x.to(device=device, dtype=dtype)
     # A GPU fetches by itself only what is in pinned memory.
     return x.to(dtype=dtype).pin_memory().to(device, non_blocking=True)
-
-
-def lasting(shape: Sequence[int], dtype: np.dtype[Any]) -> np.ndarray:
-    """Return an array of zeros for memory that is kept for some time, in huge pages if it is large.
-
-    To touch small ones for the first time may take longer than to compute in them. What is given back soon
-    had better come from NumPy, which may have it from before.
-    """
-    size = math.prod(shape) * dtype.itemsize
-    if size >= HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
-        with contextlib.suppress(OSError):  # of a system that has no huge pages, or no memory
-            pages = mmap.mmap(-1, -(-size // HUGE) * HUGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-            pages.madvise(mmap.MADV_HUGEPAGE)
-            return np.frombuffer(pages, dtype, math.prod(shape)).reshape(shape)
-    return np.zeros(shape, dtype)
 
 
 def roomy(shape: Sequence[int], like: Tensor) -> Tensor:

@@ -293,15 +293,6 @@ def fused(A: Any, *vectors: Tensor | None) -> Fused | None:
     return found
 
 
-def room(A: Any, like: Tensor) -> Tensor:
-    """Return memory for residuals in the precision of an operator, ``(N, 1, *unknowns)``.
-
-    What a solve has used the next one may use again: pages that are new cost more than a pass.
-    """
-    passes = fused(A, like)
-    return passes.room("residual", len(like))[1] if passes else torch.empty_like(like, dtype=A.like["dtype"])
-
-
 def residual(A: Map, x: Tensor, b: Tensor) -> Tensor:
     """Return b − A x, in memory of its own; all are ``(N, 1, *unknowns)``."""
     own = getattr(A, "residual", None)  # of what processes share

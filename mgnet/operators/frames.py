@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.arrays import lasting
 from . import loops
 from .axes import Axis
 from .boxes import Box, three
@@ -85,10 +84,8 @@ def steps(dim: int) -> list[tuple[int, ...]]:
 
 def frame(box: Box, like: dict[str, Any]) -> Tensor:
     """Return zeros for the entries between the nodes of a box, as :mod:`mgnet.kernels.entries` has them."""
-    shape = ((3**box.dim + 1) // 2, *three([n + 3 for n in box.cells], 1))
-    if torch.device(like["device"]).type == "cpu":
-        return torch.from_numpy(lasting(shape, loops.kind(like["dtype"])))
-    return torch.zeros(shape, **like)
+    count = (3**box.dim + 1) // 2
+    return torch.zeros((count, *three([n + 3 for n in box.cells], 1)), **like)
 
 
 def whole(frame: Tensor, box: Box) -> Tensor:

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.arrays import lasting
 from . import loops, places
 from .boxes import Box, three
 
@@ -35,8 +34,6 @@ BITS: dict[Any, Any] = {
 
 # Planes of a share that work of its neighbours' planes again does not matter beside.
 LONG = 128
-# Vectors of a grid that a solve uses.
-VECTORS = 4
 
 
 class Survey(NamedTuple):
@@ -303,21 +300,10 @@ class Fused:
         """
         rooms, size = _rooms(self), (batch, coarse)
         if name not in rooms or rooms[name][0] != size:
+            array = np.empty((batch, *(self.coarse if coarse else self.shape)), self.kind)
             shape = self._coarse_box if coarse else self.box.shape
-            array = lasting((batch, *self.coarse), self.kind) if coarse else self._vectors(rooms, batch)
             rooms[name] = size, (array, torch.from_numpy(array).reshape(batch, 1, *shape))
         return rooms[name][1]
-
-    def _vectors(self, rooms: dict[Any, Any], batch: int) -> np.ndarray:
-        """Take new memory for vectors of this grid.
-
-        It is asked for in one piece for several, which may be large enough for huge pages. What nobody
-        touches takes none.
-        """
-        of, spare = rooms.get("spare", (batch, ()))
-        spare = spare if spare and of == batch else (*lasting((VECTORS, batch, *self.shape), self.kind),)
-        rooms["spare"] = batch, spare[1:]
-        return spare[0]
 
     def _space(self, sweeps: int, coarse: Sequence[int]) -> Any:
         """Give the memory that passes of this thread work in."""

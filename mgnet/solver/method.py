@@ -17,7 +17,7 @@ from ..core.looks import settle
 from ..core.precision import full_precision
 from ..core.resources import within_memory
 from ..multigrid.levels import Options
-from ..operators.contract import Map, residual, room
+from ..operators.contract import Map, residual
 from ..operators.fused import Survey
 from ..poisson.boundary import Held
 from ..poisson.constants import Constants
@@ -270,7 +270,7 @@ class Method(Lazy):
     def scaled(self, solve: Map, r: Tensor, out: Tensor, sizes: Tensor) -> Tensor:
         """Apply what takes the precision of corrections to residuals of the size of 1."""
         size = column(to_divide_by(sizes), r)
-        e = solve(multiplied(r, 1 / size, room(self.operator, r)))
+        e = solve(multiplied(r, 1 / size, torch.empty_like(r, dtype=self.precision)))
         return multiplied(e, self.factor * size, out)
 
     @cached_property

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..core.looks import look
 from ..multigrid.krylov import ConjugateGradients
 from ..operators import loops
-from ..operators.contract import Map, fused, residual, room
+from ..operators.contract import Map, fused, residual
 from ..operators.fused import rescale
 from .iteration import Measure, Progress
 
@@ -49,7 +49,9 @@ class KrylovStep:
         self.bound = bound.double()
         self.size: Tensor | None = None  # of the first residual, (batch,)
         self.fading = False
-        self.room = room(low, b)
+        passes, dtype = fused(low, b), low.like["dtype"]
+        # What a solve has used the next one may use again: pages that are new cost more than a pass.
+        self.room = passes.room("residual", len(b))[1] if passes else torch.empty_like(b, dtype=dtype)
 
     def __call__(self, u: Tensor) -> Progress:
         """Add a correction to u; see :class:`mgnet.solver.iteration.Step`."""

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import mmap
-from typing import Any
-
-import numpy as np
-import pytest
 import torch
 
-from mgnet.core.arrays import HUGE, lasting, roomy, sent
+from mgnet.core.arrays import roomy, sent
 
 
 def test_what_is_sent_is_itself_or_a_copy() -> None:
@@ -28,21 +23,3 @@ def test_a_tensor_without_values_is_like_another() -> None:
         assert (x.shape, x.dtype, x.device.type) == ((2, 3), dtype, "cpu")
     assert roomy((0, 3), x).numel() == 0
     assert roomy((2,), torch.empty(1, device="meta")).device.type == "meta"
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("huge", [True, False])
-def test_memory_that_lasts_is_an_array(dtype: Any, huge: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    def nothing(*_: Any, **__: Any) -> None:
-        raise OSError("no memory")
-
-    if not huge:
-        monkeypatch.setattr(mmap, "mmap", nothing)
-    kind = np.dtype(dtype)
-    for count in (0, 3, HUGE // kind.itemsize, HUGE + 1):
-        x = lasting((2, count), kind)
-        assert not x.any()
-        x[:] = np.arange(count)
-        assert (x.shape, x.dtype, x.flags.c_contiguous) == ((2, count), kind, True)
-        assert (x == np.arange(count, dtype=dtype)).all()
-        assert torch.from_numpy(x).shape == x.shape  # without a warning: it can be written to

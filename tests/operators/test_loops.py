@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-
-import numpy as np
 import pytest
-import torch
 from processes import environment, finished
-
-import mgnet
 
 BLOCKED = """
 import sys
@@ -61,26 +55,3 @@ def test_what_solves_is_imported_without_numba() -> None:
         "import sys, mgnet; mgnet.solve, mgnet.Hierarchy, mgnet.Stiffness; sys.exit('numba' in sys.modules)"
     )
     assert finished("-c", code).returncode == 0
-
-
-def test_vectors_of_a_grid_are_used_again_and_do_not_overlap() -> None:
-    passes = mgnet.Hierarchy(mgnet.Poisson(n=128, dim=2)).levels[0].passes
-    names = {"a": False, "b": False, "c": True, "d": False, "e": True, "f": False, "g": False}
-    for batch in (2, 3, 2):
-        rooms = [passes.room(name, batch, coarse) for name, coarse in names.items()]
-        for (name, coarse), (array, x) in zip(names.items(), rooms, strict=True):
-            assert passes.room(name, batch, coarse)[1] is x
-            assert x.shape == (batch, 1, *[63 if coarse else 127] * 2)
-            assert np.shares_memory(array, x.numpy())
-        for (one, _), (other, _) in itertools.combinations(rooms, 2):
-            assert not np.shares_memory(one, other)
-
-
-def test_residuals_have_memory_in_the_precision_of_the_operator() -> None:
-    from mgnet.operators.contract import room
-
-    b = torch.ones(2, 1, 15, 15, dtype=torch.float64)
-    A = mgnet.Hierarchy(mgnet.Poisson(n=16, dim=2)).levels[0].A
-    for like in (b, b.clone().requires_grad_()):  # passes take the first alone
-        r = room(A, like)
-        assert (r.shape, r.dtype, r is room(A, like)) == (b.shape, A.like["dtype"], like is b)
