@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .compiling import compiled, part
+from .compiling import compiled, inlined, part
 from .entries import add_diagonal as add_entries_of_diagonal
 from .entries import add_row as add_entries
 from .entries import finish, step_of
@@ -41,7 +41,7 @@ def _between(a, i, d, j, s, total):
                 total[k] += given[k]
 
 
-@part
+@inlined
 def _flat_row(low, high, K, below, here, above, own, out):
     """Write A x on a row of a plane problem, and the diagonal, all in one loop."""
     centre, along, across, slant = K[0, 0, 0], K[0, 0, 1], K[1, 0, 0], K[1, 0, 1]
@@ -55,7 +55,7 @@ def _flat_row(low, high, K, below, here, above, own, out):
         out[k] = slant * far + along * ends + across * middle
 
 
-@part
+@inlined
 def _deep_row(a, K, below, here, above, i, j, total, own, out):
     """Write A x on a row in space, and the diagonal."""
     x, half, centre, along = here[j + 1], a.dtype.type(1 / 2), K[0, 0, 0], K[0, 0, 1]
@@ -76,7 +76,7 @@ def _deep_row(a, K, below, here, above, i, j, total, own, out):
             _add_row(cells, cells, half * K[1, 1, 0], half * K[1, 1, 1], plane[j + 2 * t], x, out)
 
 
-@part
+@inlined
 def _row(cells, middle, task, below, here, above, load, i, j, work, out):
     """Write a sum of x, b and A x on row j of plane i, from three padded planes of x.
 
@@ -118,11 +118,11 @@ def _add_reaction(cells, i, j, row):
         add_entries_of_diagonal(rest, i, j, row)
 
 
-@part
+@inlined
 def plane(cells, middle, task, below, here, above, load, i, work, target, pad):
     """Write a sum of x, b and A x on plane i; see :func:`mgnet.kernels.tensor.plane`."""
     n = target.shape[1] - 2 * pad
-    for j in range(target.shape[0] - 2 * pad):
+    for j in range(target.shape[0] - 2 * pad if len(middle) > 0 else 1):
         _row(cells, middle, task, below, here, above, load[j], i, j, work, target[j + pad, pad : pad + n])
 
 

@@ -29,7 +29,7 @@ from numba.core.runtime import rtsys
 
 from ..core.imports import uncollected
 
-__all__ = ["compiled", "lean", "part", "require"]
+__all__ = ["compiled", "inlined", "lean", "part", "require"]
 
 # Seconds that a process waits for another that compiles, which may be stopped, and between two looks.
 PATIENCE, GLANCE = 60.0, 0.02
@@ -119,10 +119,20 @@ def _finish_shared(library: Any) -> None:
     type(library)._finalize_final_module(library)
 
 
-def part(function: Callable[..., Any], more: tuple[str, ...] = ()) -> Any:
+def part(function: Callable[..., Any], more: tuple[str, ...] = (), **options: Any) -> Any:
     """Compile a loop that takes no memory and that only other loops call; ``more`` is as for others."""
-    bare = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "pipeline_class": _Shared, "_nrt": False}
-    return numba.njit(nogil=True, fastmath={"contract", "nsz", *more}, error_model="numpy", **bare)(function)
+    options |= {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "pipeline_class": _Shared}
+    options |= {"fastmath": {"contract", "nsz", *more}, "error_model": "numpy", "_nrt": False}
+    return numba.njit(nogil=True, **options)(function)
+
+
+def inlined(function: Callable[..., Any], more: tuple[str, ...] = ()) -> Any:
+    """Compile a part that becomes lines of the loops that call it.
+
+    It is for what every row needs: a call takes as long as a short row, as each array is seven arguments on
+    the stack. What few rows need is better left apart, since all loops around would carry its numbers along.
+    """
+    return part(function, more, forceinline=True)
 
 
 def require() -> None:

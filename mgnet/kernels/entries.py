@@ -11,18 +11,18 @@ them and of differences, which lose nothing; where S is empty, of the diagonal.
 
 from __future__ import annotations
 
-from .compiling import compiled, part
+from .compiling import compiled, inlined, part
 
 __all__ = ["add_diagonal", "add_row", "finish", "is_flat", "plane", "row_sums", "step_of"]
 
 
-@part
+@inlined
 def is_flat(E):
     """Say whether there is no middle axis."""
     return E.shape[0] < 14
 
 
-@part
+@inlined
 def step_of(m, flat):
     """Return the step of an entry by its number."""
     d = (m + 1) // 3 if flat else (m + 4) // 9
@@ -65,7 +65,7 @@ def _add_around(E, steps, plane, at, start, below, here, above, j, out):
                 _add_taps(E[m + 1][q][start:], E[m][q][k:], E[m - 1][q][k + 1 :], z, out)
 
 
-@part
+@inlined
 def _flat_row(E, plane, start, below, here, above, out):
     """Write A x on a row of a plane problem, all in one loop."""
     tie, own, low, high = E[1, plane, 0][start:], E[0, plane, 0][1 + start :], plane - 1, plane
@@ -78,7 +78,7 @@ def _flat_row(E, plane, start, below, here, above, out):
         out[k] = tie[k] * here[k] + (own[k] * here[k + 1] + tie[k + 1] * here[k + 2]) + (lower + upper)
 
 
-@part
+@inlined
 def _flat_steps(E, S, plane, start, below, here, above, out):
     """Write the same from row sums and steps."""
     tie, own, low, high = E[1, plane, 0][start:], S[plane, 0][1 + start :], plane - 1, plane
@@ -91,7 +91,7 @@ def _flat_steps(E, S, plane, start, below, here, above, out):
         out[k] = tie[k] * (here[k] - x) + (own[k] * x + tie[k + 1] * (here[k + 2] - x)) + (lower + upper)
 
 
-@part
+@inlined
 def finish(task, own, x, load, y, out):
     """Write what a task makes of a padded row of x, of b and of A x, y; ``own`` is the diagonal there."""
     keep, of_load, of_image = task
@@ -108,7 +108,7 @@ def finish(task, own, x, load, y, out):
             out[k] = of_load * load[k] + of_image * y[k]
 
 
-@part
+@inlined
 def _deep_row(E, S, plane, at, start, below, here, above, j, out):
     """Write A x on row j in space."""
     x, tie, steps = here[j + 1], E[1, plane, at][start:], S.shape[2] > 0
@@ -124,7 +124,7 @@ def _deep_row(E, S, plane, at, start, below, here, above, j, out):
     _add_around(E, steps, plane, at, start, below, here, above, j, out)
 
 
-@part
+@inlined
 def _row(entries, middle, task, below, here, above, load, i, j, work, out):
     """Write a sum of x, b and A x on row j of plane i of the unknowns, from three padded planes of x.
 
@@ -144,11 +144,11 @@ def _row(entries, middle, task, below, here, above, load, i, j, work, out):
     finish(task, E[0, plane, at][1 + start :], x, load, y, out)
 
 
-@part
+@inlined
 def plane(entries, middle, task, below, here, above, load, i, work, target, pad):
     """Write a sum of x, b and A x on plane i; see :func:`mgnet.kernels.tensor.plane`."""
     n = target.shape[1] - 2 * pad
-    for j in range(target.shape[0] - 2 * pad):
+    for j in range(target.shape[0] - 2 * pad if len(middle) > 0 else 1):
         _row(entries, middle, task, below, here, above, load[j], i, j, work, target[j + pad, pad : pad + n])
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from . import cells as cells_of
 from . import entries as entries_of
 from . import tensor, vectors
-from .compiling import lean, part
+from .compiling import inlined, lean
 
 __all__ = ["CELLS", "ENTRIES", "PRODUCTS", "apply", "energies", "improve", "rooms"]
 
@@ -47,7 +47,7 @@ def rooms(shape, coarse, sweeps, dtype):
     )
 
 
-@part
+@inlined
 def _step(
     products, even, entries, cells, middle, task, below, here, above, load, i, work, known, target, pad
 ):
@@ -63,7 +63,7 @@ def _step(
         cells_of.plane(cells, middle, task, below, here, above, load, i, work, target, pad)
 
 
-@part
+@inlined
 def _relax(inverse, weight, here, residual, plane):
     """Write x and a residual times the inverse of the diagonal."""
     for j in range(residual.shape[0]):
@@ -72,7 +72,7 @@ def _relax(inverse, weight, here, residual, plane):
             out[k] = x[k] + weight * row[k] * given[k]
 
 
-@part
+@inlined
 def _copy(plane, out):
     """Write the inside of a padded plane."""
     for j in range(out.shape[0]):
@@ -81,7 +81,7 @@ def _copy(plane, out):
             target[k] = given[k]
 
 
-@part
+@inlined
 def _pad(x, start, stride, plane):
     """Write the inside of a padded plane from memory: where its first row starts, and the next ones."""
     columns = plane.shape[1] - 2
@@ -92,7 +92,7 @@ def _pad(x, start, stride, plane):
             target[k] = given[k]
 
 
-@part
+@inlined
 def _guess(x, start, stride, e, transfers, middle, joined, flags, i, work, plane):
     """Write the approximation that a pass begins with: x, what coarse values add to it, or both."""
     if flags[0]:
@@ -116,7 +116,8 @@ def improve(op, up, down, space, weights, flags, b, x, where, e, y, r, start, st
     joined, inverse, middle = op[0], op[1], op[2]
     n0, sweeps, rest = b.shape[1], len(weights), REACH * flags[2]
     rings, work, coarse_work, out, knowns = space
-    tensor.clear(knowns)  # of other weights
+    for stage in range(len(knowns)):
+        knowns[stage, 0, tensor.FIRST] = np.nan  # of other weights
     # From zero, the first sweep is a multiple of the load, unless the inverse of the diagonal is given.
     first = 1 if sweeps and not flags[0] and not flags[1] and not len(inverse) else 0
     one, zero = b.dtype.type(1), b.dtype.type(0)
@@ -159,7 +160,7 @@ def improve(op, up, down, space, weights, flags, b, x, where, e, y, r, start, st
                     _copy(plane, y[row, i])
 
 
-@part
+@inlined
 def _take(x, where, row, at, size, joined, plane):
     """Write plane ``at`` of so many of a vector, padded; zero past an end that is not joined."""
     if at % size != at and not joined[0]:
@@ -180,7 +181,7 @@ def apply(op, space, x, where, n0, b, factors, out, sums, begin, start, stop):
     ring, work, y = space[0][0], space[1], space[3]
     zero, one, pad = y.dtype.type(0), y.dtype.type(1), 0 * n1
     task = (zero, one, -one) if missing else (zero, zero, one)
-    work[4, 0] = np.nan  # another task's numbers
+    work[4, tensor.FIRST] = np.nan  # another task's numbers
     for row in range(batch):
         for at in range(start - 1, stop + 1):
             _take(x, where, row, at, n0, joined, ring[at % 3])
@@ -203,7 +204,7 @@ def energies(op, space, z, where, r, e, sums, start, stop):
     batch, n0, n1 = r.shape[:3]
     ring, work, y = space[0][0], space[1], space[3]
     zero, one, pad = y.dtype.type(0), y.dtype.type(1), 0 * n0
-    work[4, 0] = np.nan  # another task's numbers
+    work[4, tensor.FIRST] = np.nan  # another task's numbers
     for row in range(batch):
         for at in range(start - 1, stop + 1):
             _take(z, where, row, at, n0, op[0], ring[at % 3])

@@ -1,8 +1,9 @@
 """Sums of tensor products of tridiagonal matrices, and the hats' transfers, plane by plane.
 
-An axis of n unknowns is an array of shape (4, n + 1): the couplings k and the row sums s of its stiffness
+An axis of n unknowns is an array of shape (5, n + 1): the couplings k and the row sums s of its stiffness
 matrix, times the coefficient, and the couplings m and the row sums w of its mass matrix. Coupling i lies
-between unknowns i - 1 and i, the first and the last one beyond the ends. What c adds is in k and s of the
+between unknowns i - 1 and i, the first and the last one beyond the ends. The fifth row has a number for each
+unknown, the same for those next to each other whose numbers are the same. What c adds is in k and s of the
 last axis; where c is lumped it is a number of its own. An axis that a problem does not have has one unknown.
 
 The transfers of an axis are where its unknowns lie among the coarse ones: ``base``, the first coarse unknown
@@ -16,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import transfers as weighted
-from .compiling import part
+from .compiling import inlined, part
 
 __all__ = ["clear", "interpolate", "plane", "restrict", "wrap"]
 
@@ -24,11 +25,14 @@ __all__ = ["clear", "interpolate", "plane", "restrict", "wrap"]
 MARGIN, ONE = np.int64(2), np.int64(1)  # literals would be types of their own, and compiled apart
 # Numbers of a row of a plane that are done at a time, so that what is in work fits the nearest cache.
 CHUNK = 512
-# What is known of a row: six numbers of each axis but the last, whether they are the same to both sides, the
-# factors of the load and of A x, those of K and M of the last axis and of lumped masses in the diagonal, and
-# the row sums and the entries with nine neighbours of two sums u and v.
-ALIKE, LOAD, IMAGE, STIFF, MASS, LUMPED, ROWS, ENTRIES = 12, 13, 14, 15, 16, 17, 18, 20
+# What is known of a row: which of the rows next to each other it is like, along each axis but the last;
+# whether numbers are the same to both sides; the factors of the load and of A x, those of K and M of the last
+# axis and of lumped masses in the diagonal; and the row sums and the entries with nine neighbours of two sums
+# u and v.
+FIRST, MIDDLE, ALIKE, LOAD, IMAGE, STIFF, MASS, LUMPED, ROWS, ENTRIES = 0, 1, 2, 3, 4, 5, 6, 7, 8, 10
 KNOWN = ENTRIES + 18
+# The row of an axis that says which unknowns are alike.
+KIND = 4
 
 
 @part
@@ -37,12 +41,12 @@ def _learn(axes, i, j, mix, more, known):
 
     The row sums of the first have so much of lumped masses ``more``.
     """
-    for which in range(2):
-        for t in range(6):
-            row, right = (0, 0, 1, 2, 2, 3)[t], 1 if t == 1 or t == 4 else 0
-            known[6 * which + t] = axes[which][row, right + (j if which else i)]
-    low0, high0, s0, m_low0, m_high0, w0 = known[0], known[1], known[2], known[3], known[4], known[5]
-    low1, high1, s1, m_low1, m_high1, w1 = known[6], known[7], known[8], known[9], known[10], known[11]
+    first, middle = axes[0], axes[1]
+    low0, high0, s0 = first[0, i], first[0, i + 1], first[1, i]
+    m_low0, m_high0, w0 = first[2, i], first[2, i + 1], first[3, i]
+    low1, high1, s1 = middle[0, j], middle[0, j + 1], middle[1, j]
+    m_low1, m_high1, w1 = middle[2, j], middle[2, j + 1], middle[3, j]
+    known[FIRST], known[MIDDLE] = first[KIND, i], middle[KIND, j]
     k0, m0, k1, m1 = s0 + low0 + high0, w0 - m_low0 - m_high0, s1 + low1 + high1, w1 - m_low1 - m_high1
     known[ALIKE] = low0 == high0 and m_low0 == m_high0 and low1 == high1 and m_low1 == m_high1
     known[STIFF], known[MASS], known[LUMPED] = k0 * m1 + m0 * k1, m0 * m1, w0 * w1
@@ -95,7 +99,7 @@ def _learn_cells(axes, numbers, lump, task, i, j, known):
         known[t] *= of_image
 
 
-@part
+@inlined
 def _uneven_row(axes, lump, middle, task, below, here, above, load, j, work, known, out):
     """Write a row by numbers of each column."""
     keep, of_load, of_image = task
@@ -124,7 +128,7 @@ def _uneven_row(axes, lump, middle, task, below, here, above, load, j, work, kno
             out[k] += x[k]
 
 
-@part
+@inlined
 def _flat_sums(known, below, here, above, at, u, v):
     """Write two sums of x and of what rows around differ by, in a plane problem, from a column on."""
     own, of_own, low_u, low_v = known[ROWS], known[ROWS + 1], known[ENTRIES + 2], known[ENTRIES + 3]
@@ -137,7 +141,7 @@ def _flat_sums(known, below, here, above, at, u, v):
         v[k] = of_own * c + (low_v * to_low + high_v * to_high)
 
 
-@part
+@inlined
 def _deep_sums(known, middle, below, here, above, j, u, v):
     """Write the same on all of row j in space, in one loop where both sides are alike."""
     if known[ALIKE] == 0:
@@ -177,7 +181,7 @@ def _end(even, middle, side, task, below, here, above, load, j, fluxes, room, kn
     out[end] = value
 
 
-@part
+@inlined
 def _even_row(even, middle, task, below, here, above, load, j, work, known, out):
     """Write a row whose numbers are the same everywhere inside."""
     n, inside, of_load, fluxes = len(out), known[0], known[0, LOAD], work[2]
@@ -202,7 +206,7 @@ def _even_row(even, middle, task, below, here, above, load, j, work, known, out)
         _end(even, middle, side, task, below, here, above, load, j, fluxes, work[3], known, out)
 
 
-@part
+@inlined
 def plane(products, even, middle, task, below, here, above, load, i, work, known, target, pad):
     """Write a sum of x, b and A x on plane i, from three padded planes of x, into one with so many ghosts.
 
@@ -216,11 +220,9 @@ def plane(products, even, middle, task, below, here, above, load, i, work, known
     """
     axes, lump = products
     n, inside, one, zero = target.shape[1] - 2 * pad, known[0], load.dtype.type(1), load.dtype.type(0)
-    for j in range(target.shape[0] - 2 * pad):
-        given, out, same = load[j], target[j + pad, pad : pad + n], True
-        for t in range(6):
-            row, right = (0, 0, 1, 2, 2, 3)[t], 1 if t == 1 or t == 4 else 0
-            same = same and inside[t] == axes[0][row, i + right] and inside[6 + t] == axes[1][row, j + right]
+    for j in range(target.shape[0] - 2 * pad if len(middle) > 0 else 1):
+        given, out = load[j], target[j + pad, pad : pad + n]
+        same = inside[FIRST] == axes[0][KIND, i] and inside[MIDDLE] == axes[1][KIND, j]
         if len(even) > 0:
             for which in range(0 if same else len(even[0])):
                 _learn_cells(axes, even[0][which], lump, task, i, j, known[which])
@@ -231,7 +233,7 @@ def plane(products, even, middle, task, below, here, above, load, i, work, known
             _uneven_row(axes, lump, middle, task, below, here, above, given, j, work, inside, out)
 
 
-@part
+@inlined
 def clear(plane):
     """Write zeros."""
     for j in range(plane.shape[0]):
@@ -240,7 +242,7 @@ def clear(plane):
             row[k] = 0
 
 
-@part
+@inlined
 def wrap(plane, width, joined_middle, joined_last):
     """Fill the ghosts of a plane that is padded by a width, past joined ends; others are zero and stay so."""
     rows, columns = plane.shape[0] - 2 * width, plane.shape[1] - 2 * width
@@ -256,7 +258,7 @@ def wrap(plane, width, joined_middle, joined_last):
                 plane[width + rows + j, k] = plane[width + j % rows, k]
 
 
-@part
+@inlined
 def _fold(plane, width, joined_middle, joined_last):
     """Apply the transpose of :func:`wrap`, where only the first ghosts have something."""
     rows, columns = plane.shape[0] - 2 * width, plane.shape[1] - 2 * width
@@ -270,7 +272,7 @@ def _fold(plane, width, joined_middle, joined_last):
             plane[j, width] += plane[j, width + columns]
 
 
-@part
+@inlined
 def _spread_row(row, base, weights, regular, out):
     """Add to fine values what a padded row of coarse ones is between them."""
     start, pairs, coarse = regular
@@ -291,7 +293,7 @@ def _spread_row(row, base, weights, regular, out):
                 out[k] += weights[t, k] * row[base[k] + t + MARGIN]
 
 
-@part
+@inlined
 def _gather_row(r, base, weights, regular, halves, out):
     """Write the padded row of coarse loads from fine ones: the transpose of :func:`_spread_row`.
 
@@ -316,7 +318,7 @@ def _gather_row(r, base, weights, regular, halves, out):
             out[base[k] + MARGIN + 1] += weights[1, k] * r[k]
 
 
-@part
+@inlined
 def interpolate(hats, given, middle, joined, e, i, work, plane):
     """Add to the inside of a padded plane i what coarse values, (N0, N1, N2), are between their nodes.
 
@@ -348,7 +350,7 @@ def interpolate(hats, given, middle, joined, e, i, work, plane):
             _spread_plane(hats, coarse, work[1, 0], plane)
 
 
-@part
+@inlined
 def _spread_plane(hats, coarse, row, plane):
     """Add to the inside of a padded plane what a padded one of coarse values is; ``row`` is room for one."""
     bases, weights, regular = hats
@@ -364,7 +366,7 @@ def _spread_plane(hats, coarse, row, plane):
         _spread_row(row, bases[2], weights[2], regular[2], plane[j + 1, 1:-1])
 
 
-@part
+@inlined
 def restrict(hats, given, middle, joined, r, i, turns, low, high, work, coarse):
     """Add what plane i of residuals gives to the coarse planes from ``low`` to ``high``.
 
@@ -396,7 +398,7 @@ def restrict(hats, given, middle, joined, r, i, turns, low, high, work, coarse):
                         there[K] += weight * row[K + MARGIN]
 
 
-@part
+@inlined
 def _gather_plane(hats, r, row, halves, plane):
     """Write the padded plane of coarse loads from fine ones: the transpose of :func:`_spread_plane`."""
     bases, weights, regular = hats

@@ -74,11 +74,18 @@ def _split(axis, r, kept, new):
     """Write the values at the kept and at the new nodes of a row: the transpose of _merge."""
     (first, stop), pattern, step = _ends(axis), axis[NEW], axis[STEP]
     kept[0] = kept[len(kept) - 1] = 0
-    even, given, others = kept[first:], r[(step - 1) * first :], r[1 - first :]
-    for q in range(stop - first):
-        even[q] = given[step * q]
-    for m in range(pattern):
-        new[m] = others[2 * m]
+    both = max(min(stop, pattern), first) if step == 2 else first
+    pairs, even, odd = r[first:], kept[first:], new[first:]
+    for q in range(both - first):
+        even[q] = pairs[2 * q]
+        odd[q] = pairs[2 * q + 1]
+    others, given = kept[both:], r[step * both - first :]
+    for q in range(stop - both):
+        others[q] = given[step * q]
+    for m in range(min(first, pattern)):
+        new[m] = r[2 * m + 1 - first]
+    for m in range(both, pattern):
+        new[m] = r[2 * m + 1 - first]
     for m in range(pattern, pattern + axis[MORE_NEW]):
         new[m] = r[2 * m - first]
     if axis[MORE_KEPT] and not axis[OUTER]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from functools import partial
 
-from .compiling import lean, part
+from .compiling import inlined, lean
 
 __all__ = ["combine", "invert", "multiply", "products", "rescale", "scale", "survey"]
 
 
-@partial(part, more=("reassoc",))
+@partial(inlined, more=("reassoc",))
 def products(r, z, e, y):
     """Sum the products r z, z y, r e and e y of rows, in as many lanes as the processor has."""
     rz, zy, re, ey = r[0] * z[0], z[0] * y[0], r[0] * e[0], e[0] * y[0]
@@ -25,7 +25,7 @@ def products(r, z, e, y):
     return rz, zy, re, ey
 
 
-@partial(part, more=("reassoc",))
+@partial(inlined, more=("reassoc",))
 def scale(x, factor, out):
     """Write x times a factor, and sum up the squares."""
     total = 0.0
@@ -36,7 +36,7 @@ def scale(x, factor, out):
     return total
 
 
-@partial(part, more=("reassoc",))
+@partial(inlined, more=("reassoc",))
 def dot_row(x, y):
     """Sum the products of two rows, in float64."""
     total = 0.0
@@ -45,7 +45,7 @@ def dot_row(x, y):
     return total
 
 
-@part
+@inlined
 def top(bits, mask):
     """Return the largest of the bits of a row without their signs, which order numbers as they are ordered.
 
@@ -135,7 +135,7 @@ def invert(matrix):
                     row[k] -= factor * chosen[k]
 
 
-@part
+@inlined
 def _mixed(along_z, along_e, first, z, e):
     if first:
         for k in range(len(e)):
@@ -145,7 +145,7 @@ def _mixed(along_z, along_e, first, z, e):
             e[k] = along_e * e[k] + along_z * z[k]
 
 
-@part
+@inlined
 def _added(gain, e, u):
     for k in range(len(e)):
         u[k] += gain * e[k]

@@ -271,7 +271,7 @@ class Stiffness(Stencil, Operator):
         with np.errstate(over="ignore", invalid="ignore"):  # an iteration finds what is out of range
             axes = three(self.form.couplings(self.box), trivial)
             lump = dtype.type(self.form.c if self.form.lumped else 0.0)
-            axes = tuple(x.astype(dtype) for x in axes)
+            axes = tuple(_with_kinds(x.astype(dtype)) for x in axes)
             return 0, ((axes, lump), _even(axes[-1], self.box.axes[-1].periodic))
 
     def on_device(self) -> Numbers | None:
@@ -378,6 +378,17 @@ def _band(axis: np.ndarray, step: int) -> tuple[np.ndarray, np.ndarray]:
     else:
         stiff, mass = s[:-1] + k[:-1] + k[1:], w[:-1] - m[:-1] - m[1:]
     return stiff, mass
+
+
+def _with_kinds(axis: np.ndarray) -> np.ndarray:
+    """Add a row that says which unknowns next to each other have the same numbers, as loops have it."""
+    k, s, m, w = axis
+    numbers = np.stack((k[:-1], k[1:], s[:-1], m[:-1], m[1:], w[:-1]))
+    kinds = np.zeros(len(k))
+    kinds[1:-1] = (numbers[:, 1:] != numbers[:, :-1]).any(0).cumsum()
+    if kinds.max() > 1 / np.finfo(axis.dtype).eps:  # of those so many are not told from one another
+        kinds[:] = np.nan
+    return np.concatenate((axis, kinds[None].astype(axis.dtype)))
 
 
 def _even(axis: np.ndarray, joined: bool) -> tuple[np.ndarray, ...]:

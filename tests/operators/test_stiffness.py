@@ -14,7 +14,7 @@ import mgnet
 from mgnet.operators.axes import Axis
 from mgnet.operators.boxes import Box
 from mgnet.operators.smoothers import Jacobi
-from mgnet.operators.stiffness import Stiffness
+from mgnet.operators.stiffness import Stiffness, _with_kinds
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -93,3 +93,11 @@ def test_the_coarse_operator_of_equal_cells() -> None:
     assert (A.h, A.a, A.c, A.weight.dtype) == ((0.2, 0.4), 2.0, 3.0, torch.float32)
     B = Stiffness(0.1, 2.0, 3.0, ("natural", "dirichlet"), robin=(0.5, 0.0)).coarse()
     assert (B.h, B.a, B.c, B.robin, B.boundary) == (0.2, 2.0, 3.0, (0.5, 0.0), ("natural", "dirichlet"))
+
+
+def test_more_kinds_of_unknowns_than_a_precision_counts() -> None:
+    """Then none are taken for alike, instead of some that are not."""
+    widths = np.linspace(1, 2, 2001)
+    few, many = (_with_kinds(np.tile(widths, (4, 1)).astype(dtype))[4] for dtype in (np.float32, np.float16))
+    assert (np.diff(few[:-1]) == 1).all()
+    assert np.isnan(many).all()
