@@ -45,7 +45,7 @@ def compiled(function: Callable[..., Any], *more: str, **options: Any) -> Any:
     are further liberties with arithmetic that the loop may take.
     """
     arithmetic: dict[str, Any] = {"fastmath": {"contract", "nsz", *more}, "error_model": "numpy"}
-    loop: Any = numba.njit(nogil=True, pipeline_class=_Wide, **arithmetic, **options)(function)
+    loop: Any = numba.njit(nogil=True, pipeline_class=_Tuned, **arithmetic, **options)(function)
     # Where there is no place to keep it, each process compiles.
     with contextlib.suppress(OSError, RuntimeError):
         loop._cache = _kept(function)
@@ -57,31 +57,40 @@ def lean(function: Callable[..., Any], *more: str) -> Any:
     return compiled(function, *more, _nrt=False)
 
 
-class _Wide(Compiler):
-    """A compiler of loops; those over float32 fill registers of 512 bits, of which LLVM takes half by itself.
-
-    Whole ones made processors slower once, but not Intel's that compute in float16: loops over float32 take
-    down to two thirds of the time. Those over float64 take longer, and stay as they are.
-    """
+class _Tuned(Compiler):
+    """A compiler of loops for this processor as they are fast on it, which LLVM does not know in all."""
 
     def __init__(self, typing: Any, target: Any, library: Any, arguments: Any, *others: Any) -> None:
         super().__init__(typing, target, library, arguments, *others)
         codegen = self.state.targetctx.codegen()
-        machine = _wide_machine(codegen) if library is None and "float32" in str(arguments) else None
+        machine = _tuned_machine(codegen, "float32" in str(arguments)) if library is None else None
         if machine:
             self.state.library = library = codegen.create_library("loop")
             library.enable_object_caching()  # as it is for those that Numba makes
             library._optimize_final_module = partial(_optimize_for, machine, library)
 
 
-@lru_cache(maxsize=1)
-def _wide_machine(codegen: Any) -> Any:
-    """Give this processor as LLVM takes it with whole registers, or None where that is not known to pay."""
+@lru_cache(maxsize=2)
+def _tuned_machine(codegen: Any, single: bool) -> Any:
+    """Give this processor for loops over float32, or others, or None where LLVM's own is as good.
+
+    Numbers that are not next to each other, as those of many blocks, are read and written as rows and sorted
+    in registers: the instructions that gather and scatter made exact solves in float64 take twice as long.
+
+    Intel's that compute in float16 fill registers of 512 bits, of which LLVM takes half by itself since whole
+    ones made processors slower once: loops over float32 take down to two thirds of the time. Those over
+    float64 take longer, and stay as they are.
+    """
     options: dict[str, Any] = {"opt": 3}
     codegen._customize_tm_options(options)
-    if "+avx512fp16" not in options["features"]:
+    known, more = options["features"].split(","), []
+    if "+avx2" in known and llvm.llvm_version_info >= (18,):  # which know these words
+        more += ["+prefer-no-gather", "+prefer-no-scatter"]
+    if "+avx512fp16" in known and single:
+        more.append("-prefer-256-bit")
+    if not more:
         return None
-    options["features"] += ",-prefer-256-bit"
+    options["features"] = ",".join([*known, *more])
     return llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(**options)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import resource
 import shutil
 import signal
@@ -332,12 +333,12 @@ def test_parts_have_no_machine_code_of_their_own() -> None:
 def test_loops_over_float32_fill_registers_where_that_pays() -> None:
     from llvmlite import binding
 
-    from mgnet.kernels.compiling import _Wide
+    from mgnet.kernels.compiling import _Tuned
 
     if not binding.get_host_cpu_features().get("avx512fp16") or numba.config.CPU_NAME:
         pytest.skip("a processor whose registers LLVM fills by itself, or that does not have such")
 
-    @numba.njit(pipeline_class=_Wide)
+    @numba.njit(pipeline_class=_Tuned)
     def double(x: Any) -> None:
         for k in range(len(x)):
             x[k] *= 2
@@ -347,3 +348,26 @@ def test_loops_over_float32_fill_registers_where_that_pays() -> None:
         double(x)
         assert x.tolist() == [2 * k for k in range(100)]
         assert ("zmm" in double.inspect_asm(double.signatures[-1])) is filled
+
+
+def test_loops_neither_gather_nor_scatter() -> None:
+    from mgnet.kernels.compiling import _Tuned
+
+    def turn(x: Any, y: Any) -> None:
+        for j in range(len(x) // 8):
+            a, b, c, d = x[8 * j], x[8 * j + 1], x[8 * j + 2], x[8 * j + 3]
+            e, f, g, h = x[8 * j + 4], x[8 * j + 5], x[8 * j + 6], x[8 * j + 7]
+            y[8 * j], y[8 * j + 1], y[8 * j + 2], y[8 * j + 3] = h, g, f, e
+            y[8 * j + 4], y[8 * j + 5], y[8 * j + 6], y[8 * j + 7] = d, c, b, a
+
+    x = np.arange(800.0)
+    codes = []
+    for loop in (numba.njit(turn), numba.njit(pipeline_class=_Tuned)(turn)):
+        y = np.zeros_like(x)
+        loop(x, y)
+        assert y.reshape(-1, 8)[:, ::-1].ravel().tolist() == x.tolist()
+        codes.append(loop.inspect_asm(loop.signatures[0]))
+    others = r"\tvp?(gather|scatter)"
+    if not re.search(others, codes[0]):
+        pytest.skip("a processor for which LLVM takes no such instructions by itself")
+    assert not re.search(others, codes[1])
