@@ -199,6 +199,24 @@ def front(found: Sequence[Line], cost: str) -> list[Row]:
     return best
 
 
+TARGET = ("epochs", "test accuracy", "validation accuracy", "CPU minutes", "on")
+
+
+def targets(found: Sequence[Line]) -> list[list[str]]:
+    """Give the runs of the lecture's network by the recipe 'paper', which has 200 epochs, as texts."""
+    runs = [line for line in found if line["kind"] == "paper"]
+    return [
+        [
+            f"{run['epochs']} of 200",
+            "diverged" if run["test_accuracy"] is None else f"{100 * run['test_accuracy']:.2f} %",
+            "diverged" if run["val_accuracy"] is None else f"{100 * run['val_accuracy']:.2f} %",
+            "interrupted" if run["cpu_seconds"] is None else f"{run['cpu_seconds'] / 60:.0f}",
+            f"{run['processor']}, {run['date']}",
+        ]
+        for run in runs
+    ]
+
+
 def missing(found: Sequence[Line]) -> list[str]:
     """Say what has not been measured, a text for each network; the last is the lecture's target."""
     said = []

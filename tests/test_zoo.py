@@ -280,6 +280,16 @@ def test_what_is_missing_is_said() -> None:
     assert len(zoo_lines.missing([])) == len(zoo.ZOO) + 1
 
 
+def test_the_lectures_network_is_told_with_its_epochs() -> None:
+    told = {"kind": "paper", "processor": "X", "date": "2026-12-01"}
+    done = line(**told, epochs=36, accuracy=0.8512, val_accuracy=0.8456) | {"cpu_seconds": 2940}
+    lost = line(**told, epochs=100, accuracy=None, val_accuracy=None) | {"cpu_seconds": None}
+    assert zoo_lines.targets([line(), done, lost]) == [
+        ["36 of 200", "85.12 %", "84.56 %", "49", "X, 2026-12-01"],
+        ["100 of 200", "diverged", "diverged", "interrupted", "X, 2026-12-01"],
+    ]
+
+
 def test_the_front_has_what_nothing_cheaper_equals() -> None:
     costs = {"a-1k": (1, 0.5), "b-1k": (2, 0.4), "c-1k": (3, 0.7), "d-1k": (3, 0.6), "e-1k": (9, 0.7)}
     found = [line(name, 0, a, multiply_adds=m) for name, (m, a) in costs.items()]

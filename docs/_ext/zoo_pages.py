@@ -1,4 +1,4 @@
-"""The directives ``zoo-table``, ``zoo-against`` and ``zoo-front``: what the runs of the families say.
+"""The directives ``zoo-table``, ``zoo-against``, ``zoo-front`` and ``zoo-target``: what the runs say.
 
 They are made of ``benchmarks/results/zoo.jsonl`` by the same functions as the table of ``benchmarks/zoo.py``.
 """
@@ -65,6 +65,17 @@ class Front(_FromLines):
         return [nodes.bullet_list("", *points)]
 
 
+class Target(_FromLines):
+    """The runs of the lecture's network."""
+
+    def make(self, found: list[dict[str, Any]]) -> list[nodes.Node]:
+        """Make the table, or say that there is no run."""
+        rows = ZOO["targets"](found)
+        return [
+            _table(dict.fromkeys(ZOO["TARGET"], 16), rows) if rows else nodes.paragraph("", "No run yet.")
+        ]
+
+
 def _table(heads: dict[str, int], rows: list[list[str]]) -> nodes.table:
     said = {**NAMES, **SIZES}
     return table(heads, ([[nodes.Text(said.get(cell, cell))] for cell in row] for row in rows))
@@ -72,6 +83,6 @@ def _table(heads: dict[str, int], rows: list[list[str]]) -> nodes.table:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Add the directives."""
-    for name, directive in {"table": Table, "against": Against, "front": Front}.items():
+    for name, directive in {"table": Table, "against": Against, "front": Front, "target": Target}.items():
         app.add_directive(f"zoo-{name}", directive)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
