@@ -199,7 +199,7 @@ def front(found: Sequence[Line], cost: str) -> list[Row]:
     return best
 
 
-TARGET = ("epochs", "test accuracy", "validation accuracy", "CPU minutes", "on")
+TARGETS = ("epochs", "test accuracy", "validation accuracy", "CPU minutes", "on")
 
 
 def targets(found: Sequence[Line]) -> list[list[str]]:

@@ -82,15 +82,6 @@ def _copy(plane, out):
 
 
 @inlined
-def _take_load(load, out):
-    """Write a plane of loads."""
-    for j in range(out.shape[0]):
-        given, target = load[j], out[j]
-        for k in range(len(target)):
-            target[k] = given[k]
-
-
-@inlined
 def _pad(x, start, stride, plane):
     """Write the inside of a padded plane from memory: where its first row starts, and the next ones."""
     columns = plane.shape[1] - 2
@@ -130,7 +121,7 @@ def improve(op, up, down, space, weights, flags, b, x, where, e, y, r, start, st
     # From zero, the first sweep is a multiple of the load, unless the inverse of the diagonal is given, and
     # without a sweep the residual is the load.
     from_zero = not flags[0] and not flags[1]
-    first = 1 if sweeps and from_zero and not len(inverse) else 0
+    first, idle = 1 if sweeps and from_zero and not len(inverse) else 0, from_zero and not sweeps
     one, zero = b.dtype.type(1), b.dtype.type(0)
     for row in range(b.shape[0]):
         for at in range(low, high):
@@ -150,9 +141,7 @@ def improve(op, up, down, space, weights, flags, b, x, where, e, y, r, start, st
                 if stage == 0:
                     begin = where[0] + row * where[1] + i * where[2]
                     _guess(x, begin, where[3], e[row], up, middle, joined, flags, i, coarse_work, plane)
-                elif from_zero and not sweeps:
-                    _take_load(b[row, i], out)
-                else:
+                elif not idle:
                     below, here, above = before[(at - 1) % 3], before[at % 3], before[(at + 1) % 3]
                     task, target, pad = (zero, one, -one), out, 0
                     if whole and not len(inverse):
@@ -165,7 +154,8 @@ def improve(op, up, down, space, weights, flags, b, x, where, e, y, r, start, st
                         _relax(inverse[i], weights[stage - 1], here, out, plane)
                 if not whole:
                     turns = at // n0
-                    parts = joined, out, i, turns, low, high, coarse_work, r[row]
+                    left = b[row, i] if idle else out
+                    parts = joined, left, i, turns, low, high, coarse_work, r[row]
                     tensor.restrict(down[0], down[1], middle, *parts)
                     continue
                 tensor.wrap(plane, tensor.ONE, joined[1], joined[2])
