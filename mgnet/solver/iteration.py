@@ -147,60 +147,61 @@ class SingleStep:
 
 
 class _Corrections:
-    """The sizes of the successive corrections, (batch,) each, and the error that they let expect."""
+    """The sizes of the successive corrections, (batch,) each, and the error that they let expect.
 
-    def __init__(self, rounding: float, start: Tensor, steady: bool) -> None:
-        self.sizes: list[Tensor] = []
+    These are few numbers, which are looked at where they are at hand: in NumPy, whose calls take less than
+    torch's, and of a GPU once for each correction.
+    """
+
+    def __init__(self, rounding: float, start: np.ndarray, steady: bool) -> None:
+        self.sizes: list[np.ndarray] = []
         self.rounding, self.start, self.steady = rounding, start, steady
         # Of the last corrections above rounding; a half makes the tail of a series its last member.
-        self.settled = torch.full_like(start, 0.5)
+        self.settled = np.full_like(start, 0.5)
 
-    def estimate(self, scale: Tensor) -> Tensor:
+    def estimate(self, scale: np.ndarray) -> np.ndarray:
         """Estimate each row's error from the geometric series that its corrections follow.
 
         A smooth error shrinks faster at first than later, so two ratios are waited for, the larger of
         the last two counts, and none counts as less than ``QUICKEST``.
         """
         size, noise = self.sizes[-1], self.rounding * scale
+        quiet = size <= 4 * noise
         if len(self.sizes) < ENOUGH:
-            return torch.where(size <= 4 * noise, size + noise, math.inf)
-        ratios = [(new / old).nan_to_num(0.0) for old, new in itertools.pairwise(self.sizes[-ENOUGH:])]
-        factor = torch.maximum(*ratios)
+            return np.where(quiet, size + noise, math.inf)
+        factor = np.maximum(*(_ratio(new, old) for old, new in itertools.pairwise(self.sizes[-ENOUGH:])))
         if not self.steady:
             last = self.sizes[-WINDOW:]
-            mean = (last[-1] / last[0]).nan_to_num(0.0) ** (1 / (len(last) - 1))
-            factor = torch.maximum(factor, mean)
-            size = torch.where(factor > SLOW, torch.stack(self.sizes[-ENOUGH:]).amax(0), size)
-        factor = factor.clamp_min(QUICKEST)
+            factor = np.maximum(factor, _ratio(last[-1], last[0]) ** (1 / (len(last) - 1)))
+            size = np.where(factor > SLOW, np.maximum.reduce(self.sizes[-ENOUGH:]), size)
+        factor = np.maximum(factor, QUICKEST)
         tail = _tail(size, factor)
         # Corrections that are rounding themselves follow no series, but slow ones before them leave more.
-        size = self.sizes[-1]
-        quiet = size <= 4 * noise
-        self.settled = torch.where(quiet | (factor >= 1), self.settled, factor)
-        rest = _tail(size, self.settled.clamp_min(0.5))
-        return torch.where(quiet, torch.minimum(tail, rest), tail) + noise  # eq: error-estimate
+        self.settled = np.where(quiet | (factor >= 1), self.settled, factor)
+        rest = _tail(self.sizes[-1], np.maximum(self.settled, 0.5))
+        return np.where(quiet, np.minimum(tail, rest), tail) + noise  # eq: error-estimate
 
-    def corrected(self, error: Tensor, scale: Tensor, hidden: float) -> Tensor:
+    def corrected(self, error: np.ndarray, scale: np.ndarray, hidden: float) -> np.ndarray:
         """Correct an estimate by what cycles are known to leave of an error, in units of its last correction.
 
         It may be that much; and conjugate gradients, whose corrections are at least as good as a cycle's in
         energy, leave hardly more.
         """
         size = self.sizes[-1]
-        error = torch.maximum(error, hidden * size)
+        error = np.maximum(error, hidden * size)
         if self.steady or len(self.sizes) < ENOUGH - 1:
             return error
         known = max(2 * hidden, KNOWN) * size + self.rounding * scale  # eq: known
-        return torch.minimum(error, known)
+        return np.minimum(error, known)
 
-    def factor(self) -> Tensor:
-        """Return the mean factor of the last corrections of the slowest row, a tensor of one number."""
+    def factor(self) -> float:
+        """Return the mean factor of the last corrections of the slowest row."""
         last = self.sizes[-6:]
         if len(last) < 2:
-            return torch.full_like(self.start[:1], math.nan)
-        return ((last[-1] / last[0]).nan_to_num(0.0) ** (1 / (len(last) - 1))).max()
+            return math.nan
+        return float((_ratio(last[-1], last[0]) ** (1 / (len(last) - 1))).max())
 
-    def stagnated(self, scale: Tensor) -> Tensor:
+    def stagnated(self, scale: np.ndarray) -> np.ndarray:
         """Say which rows' corrections no longer shrink."""
         still = self._still(WINDOW)
         if self.steady:
@@ -208,25 +209,33 @@ class _Corrections:
         rounded = self.sizes[-1] <= 1e3 * self.rounding * scale
         return (still & rounded) | self._still(PATIENCE)
 
-    def _still(self, window: int) -> Tensor:
+    def _still(self, window: int) -> np.ndarray:
         if len(self.sizes) <= window:
-            return torch.zeros_like(self.sizes[0], dtype=torch.bool)
-        sizes = torch.stack(self.sizes)
-        return sizes[-window:].amin(0) >= SHRINKAGE * sizes[:-window].amin(0)
+            return np.zeros_like(self.start, dtype=bool)
+        before, since = (np.minimum.reduce(part) for part in (self.sizes[:-window], self.sizes[-window:]))
+        return since >= SHRINKAGE * before
 
-    def diverged(self, scale: Tensor, stagnated: Tensor) -> Tensor:
+    def diverged(self, scale: np.ndarray, stagnated: np.ndarray) -> np.ndarray:
         """Say which rows' corrections grow, beyond what rounding does, or are not finite."""
-        size, first = self.sizes[-1], torch.maximum(self.sizes[0], self.start)
+        size, first = self.sizes[-1], np.maximum(self.sizes[0], self.start)
         grown = size > 1.5 * self.sizes[-min(WINDOW, len(self.sizes))]
         slowly = stagnated & grown & (size > 100 * self.rounding * scale)
-        return ~size.isfinite() | (size > 1e6 * first) | slowly
+        return ~np.isfinite(size) | (size > 1e6 * first) | slowly
 
 
-def _tail(size: Tensor, factor: Tensor) -> Tensor:
+def _ratio(new: np.ndarray, old: np.ndarray) -> np.ndarray:
+    """Divide sizes; nothing has not grown."""
+    ratio = new / old
+    ratio[ratio != ratio] = 0.0
+    return ratio
+
+
+def _tail(size: np.ndarray, factor: np.ndarray) -> np.ndarray:
     """Sum what follows the last member of a geometric series."""
-    return torch.where(factor < 1, size * factor / (1 - factor), math.inf)
+    return np.where(factor < 1, size * factor / (1 - factor), math.inf)
 
 
+@np.errstate(all="ignore")  # what is not finite is judged
 def iterate(
     step: Step,
     loads: Survey,
@@ -250,54 +259,59 @@ def iterate(
     say: see :func:`slowness`. It is asked when the iteration would end; of conjugate gradients, which look
     for the slow parts of an error, only while that is early, and when a correction is small.
     """
-    unloaded = loads.largest == 0
-    corrections = _Corrections(rounding, start, steady)
-    error, good = torch.full_like(start, math.inf), torch.zeros_like(unloaded)
-    status, bad, scale = Status.MAXITER, ~good, start
-    found: list[Tensor] = []
+    scale, load, most = _seen(start, loads.norm, loads.largest)
+    unloaded, corrections, eps = most == 0, _Corrections(rounding, scale, steady), torch.finfo(u.dtype).eps
+    error, good = np.full_like(scale, math.inf), np.zeros_like(unloaded)
+    status, bad, begin = Status.MAXITER, ~good, scale
+    found: list[np.ndarray] = []
     while len(corrections.sizes) < maxiter:
         progress = step(u)
-        found.append(progress.norm)
-        corrections.sizes.append(progress.size)
-        scale = largest(u) if progress.scale is None else progress.scale
+        norm, size, scale = _seen(
+            progress.norm, progress.size, largest(u) if progress.scale is None else progress.scale
+        )
+        found.append(norm)
+        corrections.sizes.append(size)
         # A correction of nothing beside a residual, but for what rounding leaves of one, is no convergence.
-        idle = (progress.size == 0) & (progress.norm > ROUNDED * torch.finfo(u.dtype).eps * loads.norm)
-        error = corrections.estimate(scale)
+        idle = (size == 0) & (norm > ROUNDED * eps * load)
+        error = np.where(idle, math.inf, corrections.estimate(scale))
         # A row without a load has converged when nothing is left of the guess.
-        gone = unloaded & (scale + corrections.sizes[-1] <= torch.finfo(u.dtype).eps * start)
-        error = torch.where(gone, scale, error.masked_fill(idle, math.inf))
+        gone = unloaded & (scale + size <= eps * begin)
+        error = np.where(gone, scale, error)
         good = (error <= tol * scale) | gone  # eq: stopping
         stagnated = corrections.stagnated(scale)
         diverged = corrections.diverged(scale, stagnated)
-        small = ((progress.size <= tol * scale) & ~idle) | gone
-        status, bad, ends = _verdict(good, stagnated, diverged, good if steady else good | small)
-        if ends and (steady or len(corrections.sizes) < WINDOW):
-            error = corrections.corrected(error, scale, hidden()).masked_fill(idle & ~gone, math.inf)
+        small = ((size <= tol * scale) & ~idle) | gone
+        ends = (good if steady else good | small).all()
+        status, bad = _verdict(good, stagnated, diverged)
+        unseen = status in (Status.MAXITER, Status.CONVERGED)
+        if unseen and ends and (steady or len(corrections.sizes) < WINDOW):
+            error = np.where(idle & ~gone, math.inf, corrections.corrected(error, scale, hidden()))
             good = (error <= tol * scale) | gone
-            status, bad, _ = _verdict(good, stagnated, diverged, good)
+            status, bad = _verdict(good, stagnated, diverged)
         if status is not Status.MAXITER:
             break
-    found.append(step.norm(u))
+    found.extend(_seen(step.norm(u)))
     # Without a load, from a guess, residuals are relative to the first one.
-    unit = torch.where(unloaded.all(), found[0], loads.norm)
-    residuals = _relative(torch.stack(found), unit).amax(1)
-    *history, estimate, factor, row = settle(residuals, error.max(), corrections.factor(), bad.int().argmax())
-    return u, Outcome(status, len(corrections.sizes), history, estimate, factor, int(row), error, scale)
+    unit = found[0] if unloaded.all() else load
+    residuals = [float(_relative(norm, unit).max()) for norm in found]
+    rows = torch.from_numpy(error), torch.from_numpy(scale)
+    ending = residuals, float(error.max()), corrections.factor(), int(bad.argmax())
+    return u, Outcome(status, len(corrections.sizes), *ending, *(sent(x, u.device) for x in rows))
 
 
-def _verdict(good: Tensor, stagnated: Tensor, diverged: Tensor, small: Tensor) -> tuple[Status, Tensor, bool]:
-    """Say how an iteration ends, if it does, and which rows are to blame; one look, which waits for a GPU.
+def _seen(*figures: Tensor) -> list[np.ndarray]:
+    """Give some numbers of each row, shape (batch,), in float64, by one look, which waits for a GPU."""
+    return list(np.array(settle(*figures)).reshape(len(figures), -1))
 
-    What comes with it says whether it would end if what is small had converged.
-    """
+
+def _verdict(good: np.ndarray, stagnated: np.ndarray, diverged: np.ndarray) -> tuple[Status, np.ndarray]:
+    """Say how an iteration ends, if it does, and which rows are to blame."""
+    if diverged.any():
+        return Status.DIVERGED, diverged
     stuck = stagnated & ~good
-    figures = torch.stack((diverged.any(), stuck.any(), good.all(), small.all()))
-    diverges, sticks, converges, ends = map(bool, settle(figures))
-    if diverges:
-        return Status.DIVERGED, diverged, False
-    if sticks:
-        return Status.STAGNATED, stuck, False
-    return Status.CONVERGED if converges else Status.MAXITER, ~good, ends
+    if stuck.any():
+        return Status.STAGNATED, stuck
+    return Status.CONVERGED if good.all() else Status.MAXITER, ~good
 
 
 def slowness(cycle: Map, A: Map, e: Tensor, project: Map, measure: Measure) -> float:
@@ -346,7 +360,7 @@ def relative_norm(r: Tensor, b: Tensor) -> float:
     # Divided by its size first: a sum of squares may leave the range where its root does not.
     size = largest(b)
     size = torch.where(size > 0, size, 1.0).reshape(-1, *[1] * (b.ndim - 1))
-    return float(_relative(norms(r / size), norms(b / size)).max())
+    return float(_relative(*_seen(norms(r / size), norms(b / size))).max())
 
 
 def surveyed(x: Tensor) -> Survey:
@@ -364,8 +378,8 @@ def _long(x: Tensor) -> bool:
     return 2 <= x.ndim <= 4 + (x.shape[1] == 1) and x.numel() > LONG and loops.apply_to(x)
 
 
-def _relative(norm: Tensor, unit: Tensor) -> Tensor:
-    return torch.where(unit > 0, norm / unit, norm)
+def _relative(norm: np.ndarray, unit: np.ndarray) -> np.ndarray:
+    return norm / np.where(unit > 0, unit, 1.0)
 
 
 def lost_below_normal(loads: Tensor, size: Tensor) -> Tensor:
