@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -40,7 +42,7 @@ class ConjugateGradients:
         self.A, self.precondition, self.products = A, precondition, products or dots
         # The last correction, and its energy: its image would be one vector more to read and to write.
         self.last: Tensor | None = None
-        self.energy = torch.zeros(())
+        self.energy: Any = 0.0
 
     def __call__(self, r: Tensor) -> Tensor:
         """Return the next correction, :eq:`conjugate-gradients`.
@@ -62,6 +64,7 @@ class ConjugateGradients:
         self.last = z * along_z if self.last is None else e.mul_(along_e).addcmul_(z, along_z)
         return self.last
 
+    @np.errstate(all="ignore")  # who asked sees whether it is finite
     def advance(self, passes: Fused, r: Tensor, u: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
         """Add the next correction times a gain to u, in compiled passes.
 
@@ -82,21 +85,24 @@ class ConjugateGradients:
             The largest entries of the correction and of u, shape (batch,).
         """
         z = self.precondition(r)
-        lengths = self._lengths(*passes.energies(z, r, self.last).unbind(1))
+        lengths = self._lengths(*passes.energies(z, r, self.last).numpy().T)
         self.last, of_e, of_u = passes.combine(lengths, gain, z, self.last is None, u)
         return of_e, of_u
 
-    def _lengths(self, rz: Tensor, zz: Tensor, re: Tensor, ez: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the factors of z and of the last correction e, from products and energies, in each row."""
+    def _lengths(self, rz: Any, zz: Any, re: Any, ez: Any) -> tuple[Any, Any]:
+        """Return the factors of z and of the last correction e, from products and energies, in each row.
+
+        They are arrays or tensors, as those are.
+        """
         # Where z points upwards the preconditioner is not positive definite, in its precision, and small
         # corrections would mean nothing.
-        rz = rz.masked_fill((rz < 0) | (zz < 0), math.nan)
+        rz = _where((rz < 0) | (zz < 0), math.nan, rz)
         if self.last is None:
-            along_z, along_e = _ratio(rz, zz), torch.zeros_like(rz)
+            along_z, along_e = _ratio(rz, zz), 0.0 * zz
         else:
             along_z, along_e = _best((rz, re), (zz, ez, self.energy))
         both = along_z * zz + 2 * along_e * ez
-        self.energy = along_z * both + along_e * (along_e * self.energy if self.last is not None else 0.0)
+        self.energy = along_z * both + along_e * (along_e * self.energy)
         return along_z, along_e
 
     def forget(self, rows: Tensor) -> None:
@@ -110,15 +116,16 @@ class ConjugateGradients:
         if self.last is not None:
             column = rows.reshape(-1, *[1] * (self.last.ndim - 1))
             self.last.masked_fill_(column.to(self.last.device), 0.0)
-            self.energy.masked_fill_(rows.reshape(self.energy.shape).to(self.energy.device), 0.0)
+            known = rows.numpy() if isinstance(self.energy, np.ndarray) else rows.to(self.energy.device)
+            self.energy = _where(known.reshape(self.energy.shape), 0.0, self.energy)
 
 
-def _best(products: tuple[Tensor, Tensor], energies: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def _best(products: tuple[Any, Any], energies: tuple[Any, Any, Any]) -> tuple[Any, Any]:
     """Solve the symmetric system of two equations; of one, where the second direction adds nothing new."""
     (rz, re), (zz, ze, ee) = products, energies
     shared = _ratio(ze, zz)
     rest = ee - shared * ze  # no product of two energies, which may be too small to hold
-    along_e = torch.where(rest <= PARALLEL * ee, 0.0, _ratio(re - shared * rz, rest))
+    along_e = _where(rest <= PARALLEL * ee, 0.0, _ratio(re - shared * rz, rest))
     return _ratio(rz, zz) - shared * along_e, along_e
 
 
@@ -136,6 +143,11 @@ def _dot(x: Tensor, y: Tensor) -> Tensor:
     return product.reshape(-1, *[1] * (x.ndim - 1))
 
 
-def _ratio(x: Tensor, y: Tensor) -> Tensor:
+def _ratio(x: Any, y: Any) -> Any:
     """Divide; a row that is solved already has nothing to add."""
-    return torch.where(y == 0, 0.0, x / y)
+    return _where(y == 0, 0.0, x / y)
+
+
+def _where(condition: Any, x: Any, y: Any) -> Any:
+    """Choose, of arrays or of tensors."""
+    return (np if isinstance(condition, np.ndarray) else torch).where(condition, x, y)

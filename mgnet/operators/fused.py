@@ -268,11 +268,11 @@ class Fused:
         return torch.from_numpy(sums[..., slice(*self.counted)].sum(-1))
 
     def combine(
-        self, lengths: tuple[Tensor, Tensor], gains: Tensor, z: Tensor, first: bool, u: Tensor
+        self, lengths: tuple[Any, Any], gains: Tensor, z: Tensor, first: bool, u: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Make the next direction e of z and the one before, and add it to u times the gain of each row.
 
-        ``lengths`` are the factors of z and of the last e, (N,) each, which on the ``first`` call counts for
+        ``lengths`` are the factors of z and of the last e, arrays (N,); on the ``first`` call that counts for
         nothing. What comes back is e, which is used again, and the largest entries of e and of u.
         """
         from ..kernels.vectors import combine
@@ -283,7 +283,7 @@ class Fused:
         kinds = [BITS[x.dtype] for x in (e, memory)]
         bits, masks = (e.view(kinds[0][0]), memory.view(kinds[1][0])), (kinds[0][1], kinds[1][1])
         tops = np.empty((len(e), 2, self.shape[0]), np.int64)
-        factors, gain = torch.stack(lengths, 1).numpy().astype(self.kind), gains.numpy().astype(memory.dtype)
+        factors, gain = np.stack(lengths, 1).astype(self.kind), gains.numpy().astype(memory.dtype)
 
         def work(rows: slice, start: int, stop: int) -> None:
             parts = first, given[rows], e[rows], memory, _from(where, rows), (bits[0][rows], bits[1])

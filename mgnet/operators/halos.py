@@ -163,7 +163,7 @@ class Wide:
         return self.halo.cuts.summed(self.passes.energies(z, r, given))
 
     def combine(
-        self, lengths: tuple[Tensor, Tensor], gains: Tensor, z: Tensor, first: bool, u: Tensor
+        self, lengths: tuple[Any, Any], gains: Tensor, z: Tensor, first: bool, u: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Make the next direction, and add it to u; of all slabs are the largest; see ``Fused.combine``."""
         e, *own = self.passes.combine(lengths, gains, self.halo.home(z, "z"), first, u)

@@ -159,8 +159,8 @@ def test_conjugate_gradients_count_what_two_slabs_have_once(name: str, useless: 
     A = assembly.operator(problem, torch.float64, CPU)
     u, e = (torch.from_numpy(RNG.random(z.shape)) for _ in range(2))
     products = [(x * y).flatten(1).sum(1) for x, y in ((r, z), (z, A(z)), (r, e), (e, A(z)))]
-    lengths, gains = (torch.tensor([2.0, 3.0]), torch.tensor([0.5, 0.25])), torch.tensor([1.0, 7.0])
-    along = [x.double().reshape(2, *[1] * (z.ndim - 1)) for x in (*lengths, gains)]
+    lengths, gains = (np.array([2.0, 3.0]), np.array([0.5, 0.25])), torch.tensor([1.0, 7.0])
+    along = [torch.as_tensor(x).double().reshape(2, *[1] * (z.ndim - 1)) for x in (*lengths, gains)]
     direction = along[0] * z + along[1] * (along[0] * e)
     new = u + along[2] * direction
 
