@@ -313,7 +313,6 @@ def fully_cycled(levels: Sequence[Level], b: Tensor, sweeps: tuple[int, int], ki
     if level.solve:
         return level.solve(b)
     passes = level.fused(b)
-    passes = passes if passes and (level.lift or not passes.reuses) else None
     if passes:
         e = fully_cycled(levels[1:], passes.restrict(b), sweeps, kind)
         x, r = passes.descend(b, None, level.smoother.weights(sweeps[0]), e)

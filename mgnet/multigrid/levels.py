@@ -177,6 +177,7 @@ def _compile(level: Level) -> None:
     elif loops.apply_to(*A.numbers) and A.passes:
         level.passes = A.passes
         level.passes.P, level.passes.inverse = level.P, level.smoother.inverse
+        level.passes.cubic = level.lift is not None
 
 
 def is_wild(A: Operator) -> bool:

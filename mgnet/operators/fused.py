@@ -73,6 +73,8 @@ class Fused:
     ----------
     P : Interpolation or None
         What comes from the next coarser grid; hats by default.
+    cubic : bool
+        Whether cubics, which are more exact than hats, interpolate a first guess; True by default.
     inverse : torch.Tensor or None
         Of the diagonal, for the sweeps.
     within, counted : (int, int)
@@ -91,6 +93,7 @@ class Fused:
         self.joined = three([axis.periodic for axis in self.box.axes], False)
         self.arrays = arrays
         self.P: Any = None
+        self.cubic = True
         self.inverse: Tensor | None = None
         self.within = self.counted = (0, self.shape[0])
         self.margin = 0
@@ -136,7 +139,7 @@ class Fused:
     @property
     def lifting(self) -> tuple[Any, ...]:
         """More exact interpolation, by cubics where there are no weights that know better."""
-        return self.transfers if self.transfers[1] else (self.cubics, None)
+        return (self.cubics, None) if self.cubic and self.transfers[1] is None else self.transfers
 
     @cached_property
     def coarse(self) -> tuple[int, ...]:
@@ -161,8 +164,7 @@ class Fused:
     ) -> tuple[Tensor, Tensor]:
         """Smooth by one sweep for each weight, and restrict the residual; both results are used again.
 
-        Shapes are ``(N, 1, *unknowns)``; x that is None is zero, or what cubic polynomials make of coarse
-        values.
+        Shapes are ``(N, 1, *unknowns)``; x that is None is zero, or what ``lifting`` makes of coarse values.
         """
         r, load = self.room("load", b.shape[0], coarse=True)
         y, found = self.room("down", b.shape[0])

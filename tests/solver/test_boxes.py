@@ -659,6 +659,20 @@ def test_full_multigrid_on_fine_grids(n: int, sweeps: tuple[int, int]) -> None:
     assert (ratios <= PASS[sweeps]).all(), ratios
 
 
+@pytest.mark.parametrize("keywords", [{}, {"a": True}, {"periodic": (False, True)}, {"dim": 1}], ids=str)
+def test_compiled_passes_do_the_same_full_multigrid(keywords: dict[str, Any]) -> None:
+    """By cubics where a is constant, and by weights of each node where it is not; on an interval by hats."""
+    shape = (48, 33)[: keywords.pop("dim", 2)]
+    if keywords.pop("a", False):
+        keywords["a"] = 10 ** np.random.default_rng(0).uniform(-1, 1, shape)
+    n: Any = shape if len(shape) > 1 else shape[0]
+    hierarchy = Hierarchy(Poisson(n=n, dim=len(shape), **keywords), method="fmg")
+    b = torch.randn(2, 1, *hierarchy.problem.shape, dtype=torch.float64)
+    found = full_multigrid(hierarchy.levels, b)
+    with loops.without():
+        torch.testing.assert_close(found, full_multigrid(hierarchy.levels, b), rtol=1e-10, atol=1e-13)
+
+
 def test_full_multigrid_saves_cycles() -> None:
     f = lambda x, y: np.exp(x) * np.sin(9 * y)  # noqa: E731
     counts = [mgnet.solve(f, 64, dim=2, method=method, tol=1e-8).iterations for method in ("fmg", "vcycle")]
