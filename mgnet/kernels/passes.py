@@ -21,6 +21,7 @@ from . import cells as cells_of
 from . import entries as entries_of
 from . import tensor, vectors
 from .compiling import inlined, lean
+from .memory import FAR
 
 __all__ = ["CELLS", "ENTRIES", "PRODUCTS", "apply", "energies", "improve", "rooms"]
 
@@ -49,14 +50,15 @@ def rooms(shape, coarse, sweeps, dtype):
 
 @inlined
 def _step(
-    products, even, entries, cells, middle, task, below, here, above, load, i, work, known, target, pad
+    products, even, entries, cells, middle, task, below, here, above, load, i, work, known, ahead, target, pad
 ):
     """Write a sum of x, b and A x on plane i; see :func:`mgnet.kernels.tensor.plane`.
 
     The kinds that an operator is not of are None.
     """
     if products is not None:
-        tensor.plane(products, even, middle, task, below, here, above, load, i, work, known, target, pad)
+        parts = task, below, here, above, load, i, work, known, ahead, target, pad
+        tensor.plane(products, even, middle, *parts)
     if entries is not None:
         entries_of.plane(entries, middle, task, below, here, above, load, i, work, target, pad)
     if cells is not None:
@@ -114,7 +116,8 @@ def improve(op, up, down, space, weights, flags, b, x, where, e, y, r, start, st
     and ``up`` and ``down`` are the transfers that interpolate and restrict.
     """
     joined, inverse, middle = op[0], op[1], op[2]
-    n0, sweeps, rest = b.shape[1], len(weights), REACH * flags[2]
+    n0, n1, sweeps, rest = b.shape[1], b.shape[2], len(weights), REACH * flags[2]
+    far = b[0].size * b.itemsize >= FAR
     rings, work, coarse_work, out, knowns = space
     for stage in range(len(knowns)):
         knowns[stage, 0, tensor.FIRST] = np.nan  # of other weights
@@ -148,7 +151,11 @@ def improve(op, up, down, space, weights, flags, b, x, where, e, y, r, start, st
                         weight = weights[stage - 1]
                         task = (zero, weight, zero) if stage == first else (one, weight, -weight)
                         target, pad = (y[row, i], 0) if stage == sweeps and not flags[2] else (plane, 1)
-                    parts = task, below, here, above, b[row, i], i, work, knowns[stage], target, pad
+                    # Loads that the first sweep multiplies are a plane ahead of the next one.
+                    given = b[row, min(i + 1, n0 - 1), n1 - 1] if first == 1 else b[row, i, 0]
+                    begin = where[0] + row * where[1] + (i + 2) * where[2]
+                    ahead = far and stage == first + 1, x, begin, where[3], given, y[row, i, 0]
+                    parts = task, below, here, above, b[row, i], i, work, knowns[stage], ahead, target, pad
                     _step(op[3], op[4], op[5], op[6], middle, *parts)
                     if whole and len(inverse):
                         _relax(inverse[i], weights[stage - 1], here, out, plane)
@@ -180,7 +187,8 @@ def apply(op, space, x, where, n0, b, factors, out, sums, begin, start, stop):
     x is as for :func:`improve`. ``factors`` is empty, and b not used, for A x. Planes of what is written are
     counted from ``begin`` on, and the squares are summed up for each, shape (batch, planes).
     """
-    joined, (batch, _, n1), missing = op[0], out.shape[:3], len(factors) > 0
+    joined, (batch, _, n1, n2), missing = op[0], out.shape, len(factors) > 0
+    far = n0 * n1 * n2 * space[3].itemsize >= FAR
     ring, work, y = space[0][0], space[1], space[3]
     zero, one, pad = y.dtype.type(0), y.dtype.type(1), 0 * n1
     task = (zero, one, -one) if missing else (zero, zero, one)
@@ -193,7 +201,12 @@ def apply(op, space, x, where, n0, b, factors, out, sums, begin, start, stop):
                 continue
             below, here, above = ring[(i - 1) % 3], ring[i % 3], ring[at % 3]
             load = b[row, i] if missing else here
-            parts = task, below, here, above, load, i, work, work[4:], y, pad
+            given, next_plane = (
+                b[row, i, 0] if missing else x,
+                where[0] + row * where[1] + (at + 1) * where[2],
+            )
+            ahead = far, x, next_plane, where[3], given, out[row, i - begin, 0]
+            parts = task, below, here, above, load, i, work, work[4:], ahead, y, pad
             _step(op[3], op[4], op[5], op[6], op[2], *parts)
             factor, total = factors[row] if missing else one, 0.0
             for j in range(n1):
@@ -204,7 +217,8 @@ def apply(op, space, x, where, n0, b, factors, out, sums, begin, start, stop):
 @lean
 def energies(op, space, z, where, r, e, sums, start, stop):
     """Sum up r z, z A z, r e and e A z for each of some planes, shape (batch, 4, n0)."""
-    batch, n0, n1 = r.shape[:3]
+    batch, n0, n1, n2 = r.shape
+    far = n0 * n1 * n2 * r.itemsize >= FAR
     ring, work, y = space[0][0], space[1], space[3]
     zero, one, pad = y.dtype.type(0), y.dtype.type(1), 0 * n0
     work[4, tensor.FIRST] = np.nan  # another task's numbers
@@ -215,7 +229,9 @@ def energies(op, space, z, where, r, e, sums, start, stop):
             if i < start:
                 continue
             below, here, above, task = ring[(i - 1) % 3], ring[i % 3], ring[at % 3], (zero, zero, one)
-            parts = task, below, here, above, here, i, work, work[4:], y, pad
+            next_plane = where[0] + row * where[1] + (at + 1) * where[2]
+            ahead = far, z, next_plane, where[3], r[row, i, 0], e[row, i, 0]
+            parts = task, below, here, above, here, i, work, work[4:], ahead, y, pad
             _step(op[3], op[4], op[5], op[6], op[2], *parts)
             for k in range(4):
                 sums[row, k, i] = 0

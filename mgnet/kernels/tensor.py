@@ -18,6 +18,7 @@ import numpy as np
 
 from . import transfers as weighted
 from .compiling import inlined, part
+from .memory import ask
 
 __all__ = ["clear", "interpolate", "plane", "restrict", "wrap"]
 
@@ -25,6 +26,8 @@ __all__ = ["clear", "interpolate", "plane", "restrict", "wrap"]
 MARGIN, ONE = np.int64(2), np.int64(1)  # literals would be types of their own, and compiled apart
 # Numbers of a row of a plane that are done at a time, so that what is in work fits the nearest cache.
 CHUNK = 512
+# The same where memory is asked for what comes next: as much at a time as it has under way.
+ASKED = 128
 # What is known of a row: which of the rows next to each other it is like, along each axis but the last;
 # whether numbers are the same to both sides; the factors of the load and of A x, those of K and M of the last
 # axis and of lumped masses in the diagonal; and the row sums and the entries with nine neighbours of two sums
@@ -182,16 +185,21 @@ def _end(even, middle, side, task, below, here, above, load, j, fluxes, room, kn
 
 
 @inlined
-def _even_row(even, middle, task, below, here, above, load, j, work, known, out):
+def _even_row(even, middle, task, below, here, above, load, j, work, known, ahead, out):
     """Write a row whose numbers are the same everywhere inside."""
     n, inside, of_load, fluxes = len(out), known[0], known[0, LOAD], work[2]
-    chunk = n if len(middle) > 0 else min(CHUNK, n)
+    chunk = n if len(middle) > 0 else min(ASKED if ahead[0] else CHUNK, n)
     u, v = work[0, : chunk + 2], work[1, : chunk + 2]
     if task[2] == 0:
         for k in range(n):
             out[k] = of_load * load[k]
     for at in range(0, n if task[2] != 0 else 0, chunk):
         count, some, there = min(chunk, n - at), load[at:], out[at:]
+        if ahead[0]:
+            # Evenly, or loops wait for memory first and memory then for them.
+            ask(ahead[1], ahead[2] + j * ahead[3] + at, count)
+            ask(ahead[4], (j + 1) * n + at, count)
+            ask(ahead[5], (j + 1) * n + at, count)
         if len(middle) > 0:
             _deep_sums(inside, middle, below, here, above, j, u, v)
         else:
@@ -207,7 +215,7 @@ def _even_row(even, middle, task, below, here, above, load, j, work, known, out)
 
 
 @inlined
-def plane(products, even, middle, task, below, here, above, load, i, work, known, target, pad):
+def plane(products, even, middle, task, below, here, above, load, i, work, known, ahead, target, pad):
     """Write a sum of x, b and A x on plane i, from three padded planes of x, into one with so many ghosts.
 
     ``task`` are three numbers: if x counts, the factors of b and A x times the inverse of the diagonal; or
@@ -216,7 +224,8 @@ def plane(products, even, middle, task, below, here, above, load, i, work, known
     inside: inside and at each end, k, s, m, w, that for lumped masses, how many neighbours count and, inside,
     whether the ends are no different. ``middle`` has the size of the middle axis, if there is one. ``work``
     has room for four rows, and ``known`` what rows of this task have found out before, inside and at both
-    ends.
+    ends. ``ahead`` says whether memory is to be asked for what is needed next, and for what: an array, where
+    in it the rows of a plane begin and how far apart they are; and rows behind which others stand.
     """
     axes, lump = products
     n, inside, one, zero = target.shape[1] - 2 * pad, known[0], load.dtype.type(1), load.dtype.type(0)
@@ -226,7 +235,7 @@ def plane(products, even, middle, task, below, here, above, load, i, work, known
         if len(even) > 0:
             for which in range(0 if same else len(even[0])):
                 _learn_cells(axes, even[0][which], lump, task, i, j, known[which])
-            _even_row(even[0], middle, task, below, here, above, given, j, work, known, out)
+            _even_row(even[0], middle, task, below, here, above, given, j, work, known, ahead, out)
         else:
             if not same:
                 _learn(axes, i, j, (one, zero, zero, one), zero, inside)

@@ -17,7 +17,9 @@ import torch
 
 import mgnet
 from mgnet import Dirichlet, Hierarchy, Neumann, Poisson, Robin, Status
+from mgnet.kernels.memory import FAR
 from mgnet.multigrid import ConjugateGradients, Options, cycle, full_multigrid
+from mgnet.multigrid.cycles import ascend, descend
 from mgnet.operators import loops
 from mgnet.operators.smoothers import SMOOTHERS
 from mgnet.poisson import assembly
@@ -1010,6 +1012,45 @@ def test_corrections_in_float32_are_those_of_float64(compiled: bool) -> None:
     for e, exact in zip(got, expected, strict=True):
         assert float((e - exact).abs().max()) <= 1e-5 * float(exact.abs().max())
     torch.testing.assert_close(left, (r - A(got)).flatten(1).norm(dim=1), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("cells", "dtype", "options"),
+    [
+        ((1000, 810), torch.float64, {}),
+        ((1300, 1300), torch.float32, {"boundary": {"left": Robin(1.0)}}),
+        ((60, 130, 128), torch.float64, {}),
+        ((900, 1001), torch.float64, {"periodic": (True, True), "c": 1.0}),
+    ],
+    ids=str,
+)
+def test_passes_over_more_than_caches_hold(
+    cells: tuple[int, ...], dtype: torch.dtype, options: dict[str, Any]
+) -> None:
+    """Memory is asked ahead for what they need, and rows are cut to what it has under way."""
+    problem = Poisson(n=cells, dim=len(cells), **options)
+    hierarchy = Hierarchy(problem, method="pcg", dtype=dtype)
+    level, shape = hierarchy.levels[0], (1, 1, *problem.shape)
+    passes: Any = level.passes
+    assert math.prod(shape) * dtype.itemsize >= FAR
+    b, x, e = (torch.randn(shape, dtype=dtype) for _ in range(3))
+    coarse = torch.randn((1, 1, *hierarchy._boxes()[1].shape), dtype=dtype)
+    one, weights = torch.ones(1, dtype=torch.float64), level.smoother.weights(2)
+    found = [y.clone() for guess in (None, x) for y in passes.descend(b, guess, weights)]
+    found += [passes.ascend(x, coarse, b, weights).clone(), torch.empty_like(b)]
+    norm = passes.residual(x, b, one, out=found[-1]).norm
+    sums = passes.energies(x, b, e)
+    with loops.without():
+        expected = [y for guess in (None, x) for y in descend(level, b, guess, 2)]
+        image = level.A(x)
+        expected += [ascend(level, x, coarse, b, 2), b - image]
+        products = [(b * x).sum(), (x * image).sum(), (b * e).sum(), (e * image).sum()]
+    digits = 200 * torch.finfo(dtype).eps
+    for y, right in zip(found, expected, strict=True):
+        torch.testing.assert_close(y, right, rtol=0, atol=digits * float(right.abs().max()))
+    torch.testing.assert_close(norm[0], expected[-1].double().norm(), rtol=1e-5, atol=0)
+    for y, right in zip(sums[0], products, strict=True):
+        assert abs(float(y - right)) < 1e-3 * float(x.norm() * image.norm())
 
 
 @pytest.mark.parametrize("cells", [(300, 260), (40, 45, 50)], ids=str)
