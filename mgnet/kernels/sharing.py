@@ -51,10 +51,8 @@ def shares(rows: int, size: int, threads: int, least: int = 0) -> tuple[tuple[in
     return tuple(zip(edges[:-1], edges[1:], strict=True))
 
 
-def share(
-    work: Callable[[int, int], object], parts: Sequence[tuple[int, int]], threads: int | None = None
-) -> None:
-    """Call ``work(start, stop)`` for every part, in this thread and in others that are free.
+def share(work: Callable[..., object], parts: Sequence[tuple[Any, ...]], threads: int | None = None) -> None:
+    """Call ``work(*part)`` for every part, in this thread and in others that are free.
 
     There are as many threads as parts, or ``threads`` of them.
 

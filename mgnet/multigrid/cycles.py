@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from ..operators.multiplied import Multiplied
 
 __all__ = ["Level", "ascend", "cycle", "cycled", "descend", "full_multigrid", "fully_cycled", "repeat_cycles"]
+__all__ += ["repeatable"]
 
 # What corrections by a coarse grid may leave of an error, most cycles for that, and the slowest part that
 # they are for; fewest and most steps to see what one cycle does.
@@ -112,6 +114,41 @@ def cycled(
         return level.solve(b) if x is None else x + level.solve(b - level.A(x))
     x, r = descend(level, b, x, sweeps[0])
     return _corrected(levels, x, r, b, sweeps, kind)
+
+
+def repeatable(levels: Sequence[Level], b: Tensor, sweeps: tuple[int, int]) -> Callable[[], Tensor] | None:
+    """Return a V-cycle from zero for what stands in b by then, all of whose passes are prepared.
+
+    Work on coarse grids takes less time than to find out each time what it is. None where there are not
+    compiled passes for all of it, in memory that they use again.
+    """
+    *finer, coarsest = levels
+    passed = all(isinstance(level.passes, Fused) and level.fused(b) for level in finer)
+    if not passed or not coarsest.solve or any(level.weights != (1.0,) for level in levels[1:]):
+        return None
+    calls: list[Callable[[], object]] = []
+    way: list[tuple[Any, Tensor, Tensor]] = []
+    for level in finer:
+        call, (x, r) = level.passes.descent(b, None, level.smoother.weights(sweeps[0]))  # type: ignore[union-attr]
+        calls.append(call)
+        way.append((level, x, b))
+        b = r
+    e = torch.empty_like(b)
+    calls.append(partial(_solve, coarsest.solve, b, e))
+    for level, x, load in reversed(way):
+        call, e = level.passes.ascent(x, e, load, level.smoother.weights(sweeps[1]))
+        calls.append(call)
+    return partial(_called, calls, e)
+
+
+def _called(calls: list[Callable[[], object]], found: Tensor) -> Tensor:
+    for call in calls:
+        call()
+    return found
+
+
+def _solve(solve: Map, b: Tensor, out: Tensor) -> None:
+    out.copy_(solve(b))
 
 
 def _corrected(

@@ -9,7 +9,7 @@ import math
 import threading
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -166,22 +166,36 @@ class Fused:
 
         Shapes are ``(N, 1, *unknowns)``; x that is None is zero, or what ``lifting`` makes of coarse values.
         """
-        r, load = self.room("load", b.shape[0], coarse=True)
-        y, found = self.room("down", b.shape[0])
-        self._improved(y, self._array(b), x, coarse, r, weights, self.lifting)
-        return found, load
+        run, found = self.descent(b, x, weights, coarse)
+        run()
+        return found
 
     def ascend(self, x: Tensor, e: Tensor, b: Tensor, weights: Sequence[float]) -> Tensor:
         """Add the interpolation of coarse values, and smooth; the result is used again."""
-        y, found = self.room("up", b.shape[0])
-        self._improved(y, self._array(b), x, e, None, weights)
+        run, found = self.ascent(x, e, b, weights)
+        run()
         return found
+
+    def descent(
+        self, b: Tensor, x: Tensor | None, weights: Sequence[float], coarse: Tensor | None = None
+    ) -> tuple[Callable[[], object], tuple[Tensor, Tensor]]:
+        """Return what runs :meth:`descend` for what stands in these vectors by then, and what it writes."""
+        r, load = self.room("load", b.shape[0], coarse=True)
+        y, found = self.room("down", b.shape[0])
+        return self._improving(y, self._array(b), x, coarse, r, weights, self.lifting), (found, load)
+
+    def ascent(
+        self, x: Tensor, e: Tensor, b: Tensor, weights: Sequence[float]
+    ) -> tuple[Callable[[], object], Tensor]:
+        """Return the same of :meth:`ascend`."""
+        y, found = self.room("up", b.shape[0])
+        return self._improving(y, self._array(b), x, e, None, weights), found
 
     def restrict(self, b: Tensor) -> Tensor:
         """Restrict loads; the result is used again."""
         r, load = self.room("restricted", b.shape[0], coarse=True)
         y, _ = self.room("down", b.shape[0])
-        self._improved(y, self._array(b), None, None, r, ())
+        self._improving(y, self._array(b), None, None, r, ())()
         return load
 
     def _coarse_planes(self, start: int, stop: int) -> tuple[int, int]:
@@ -190,10 +204,11 @@ class Fused:
             return 0, 1
         return bisect_left(self._centres, start), bisect_left(self._centres, stop)
 
-    def _improved(
+    def _improving(
         self, y: Any, b: Any, x: Any, e: Any, r: Any, weights: Sequence[float], lifting: Any = None
-    ) -> None:
+    ) -> Callable[[], object]:
         from ..kernels.passes import improve
+        from ..kernels.sharing import share
 
         none, op, coarse = _NONE[self.kind], self.smoothed, self.coarse
         flags = (x is not None, e is not None, r is not None)
@@ -203,13 +218,18 @@ class Fused:
         numbers, rest = np.array(weights, self.kind), given if r is None else r
         first, last = self.within
 
-        def work(rows: slice, start: int, stop: int) -> None:
+        def part(rows: slice, start: int, stop: int) -> tuple[Any, ...]:
             some = before, _from(where, rows), _some(given, rows), y[rows], _some(rest, rows)
             planes = start, stop, *self._coarse_planes(max(start, first), min(stop, last))
-            improve(op, *by, self._space(len(numbers), coarse), numbers, flags, b[rows], *some, *planes)
+            return numbers, flags, b[rows], *some, *planes
+
+        def work(*part: Any) -> None:
+            improve(op, *by, self._space(len(numbers), coarse), *part)
 
         more = 0 if r is None else self.margin
-        _shared(work, len(y), self.shape, 2, (max(first - more, 0), min(last + more, self.shape[0])))
+        planes = max(first - more, 0), min(last + more, self.shape[0])
+        parts = [part(*some) for some in _cut(len(y), self.shape, 2, planes)]
+        return partial(share, work, parts, torch.get_num_threads())
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return A x, shape ``(N, 1, *unknowns)``, in memory of its own."""
@@ -294,6 +314,11 @@ class Fused:
         _shared(work, len(e), self.shape, 4, self.within)
         of_e, of_u = (tops[:, i, planes] for i in (0, 1))
         return direction, _largest(of_e, self.kind), _largest(of_u, memory.dtype)
+
+    def holds(self, name: str, x: Tensor) -> bool:
+        """Say whether a vector is the memory that this thread has by a name."""
+        room = _rooms(self).get(name)
+        return room is not None and room[1][1] is x
 
     def room(self, name: str, batch: int, coarse: bool = False) -> tuple[np.ndarray, Tensor]:
         """Return memory that this thread has used before for the same, as an array and as a tensor.
@@ -381,19 +406,27 @@ def _shared(
     quick: int,
     planes: tuple[int, int] | None = None,
 ) -> None:
-    """Let threads do some planes each, of all or some, or some of many vectors.
+    """Let threads do some planes each, of all or some, or some of many vectors; see :func:`_cut`."""
+    from ..kernels.sharing import share
+
+    share(work, _cut(batch, shape, quick, planes), torch.get_num_threads())
+
+
+def _cut(
+    batch: int, shape: Sequence[int], quick: int, planes: tuple[int, int] | None = None
+) -> list[tuple[slice, int, int]]:
+    """Cut work for threads: into some of many vectors, or all and some planes, from which one to which.
 
     ``quick`` says how little a number takes.
     """
-    from ..kernels.sharing import share, shares
+    from ..kernels.sharing import shares
 
     threads, size = torch.get_num_threads(), batch * math.prod(shape) // quick
     first, last = planes or (0, shape[0])
     if batch >= 2 * threads:
-        share(lambda i, j: work(slice(i, j), first, last), shares(batch, size, threads), threads)
-    else:
-        whole, parts = slice(0, batch), shares(last - first, size, threads, LONG)
-        share(lambda i, j: work(whole, first + i, first + j), parts, threads)
+        return [(slice(i, j), first, last) for i, j in shares(batch, size, threads)]
+    parts = shares(last - first, size, threads, LONG)
+    return [(slice(0, batch), first + i, first + j) for i, j in parts]
 
 
 def _some(x: np.ndarray, rows: slice) -> np.ndarray:

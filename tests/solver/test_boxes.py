@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import itertools
 import math
+import weakref
 from collections.abc import Callable
 from functools import cache, reduce
 from typing import Any
@@ -1012,6 +1014,44 @@ def test_corrections_in_float32_are_those_of_float64(compiled: bool) -> None:
     for e, exact in zip(got, expected, strict=True):
         assert float((e - exact).abs().max()) <= 1e-5 * float(exact.abs().max())
     torch.testing.assert_close(left, (r - A(got)).flatten(1).norm(dim=1), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("cells", [(150, 90), (20, 33, 40)], ids=str)
+@pytest.mark.parametrize("name", ["a", "c", "periodic"])
+def test_a_cycle_that_is_repeated_is_the_cycle(name: str, cells: tuple[int, ...]) -> None:
+    """Of what stands in the memory of residuals by then, in any number of threads."""
+    rng = np.random.default_rng(0)
+    options = {
+        "a": 10 ** rng.uniform(-1, 1, cells),
+        "c": 3.0,
+        "periodic": (True,) + (False,) * (len(cells) - 1),
+    }
+    problem = Poisson(n=cells, dim=len(cells), **{name: options[name]})
+    solver, before = cycles(problem), torch.get_num_threads()
+    passes: Any = solver.levels[0].passes
+    try:
+        for batch, threads in ((1, 1), (1, 2), (3, 1), (1, 1)):
+            torch.set_num_threads(threads)
+            r = passes.room("residual", batch)[1]
+            for _ in range(2):
+                r.copy_(torch.randn_like(r))
+                found = solver.cycled(r).clone()
+                assert solver._ready.given is r
+                assert solver._ready.calls
+                assert torch.equal(found, solver.cycled(r.clone()))
+                assert torch.equal(found, cycle(solver.levels, r))
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_what_is_repeated_holds_no_memory_of_grids_that_are_gone() -> None:
+    hierarchy = Hierarchy(Poisson(n=100, dim=2))
+    hierarchy.solve(np.ones((99, 99)))
+    passes = weakref.ref(hierarchy.levels[0].passes)
+    assert passes()
+    del hierarchy
+    gc.collect()
+    assert passes() is None
 
 
 @pytest.mark.parametrize(
