@@ -10,16 +10,16 @@ middle axis, if there is one; and the arrays of three kinds, of which two are No
 of :mod:`mgnet.kernels.tensor`, E of :mod:`mgnet.kernels.entries`, and a, K and c of
 :mod:`mgnet.kernels.cells`. Transfers are what :mod:`mgnet.kernels.tensor` has of hats, or None, and what
 :mod:`mgnet.kernels.transfers` has of weights, or None. Loops are compiled for what there is: none waits for
-what is None or empty.
+what is None or empty. Each pass rings a bell of :mod:`mgnet.kernels.bells`, for threads that share it.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from . import bells, tensor, vectors
 from . import cells as cells_of
 from . import entries as entries_of
-from . import tensor, vectors
 from .compiling import inlined, lean
 from .memory import FAR
 
@@ -106,7 +106,7 @@ def _guess(x, start, stride, e, transfers, middle, joined, flags, i, work, plane
 
 
 @lean
-def improve(op, up, down, space, weights, flags, b, x, where, e, y, r, start, stop, low, high):
+def improve(bell, op, up, down, space, weights, flags, b, x, where, e, y, r, start, stop, low, high):
     """Improve approximations by a sweep for each weight, and restrict the residual of what comes out.
 
     ``flags`` say whether x counts, or else is zero, whether the coarse values e are interpolated and added
@@ -115,6 +115,7 @@ def improve(op, up, down, space, weights, flags, b, x, where, e, y, r, start, st
     and those from ``low`` to ``high`` of the coarse loads r. ``space`` is what :func:`rooms` gives,
     and ``up`` and ``down`` are the transfers that interpolate and restrict.
     """
+    bells.ring(bell)
     joined, inverse, middle = op[0], op[1], op[2]
     n0, n1, sweeps, rest = b.shape[1], b.shape[2], len(weights), REACH * flags[2]
     far = b[0].size * b.itemsize >= FAR
@@ -168,6 +169,7 @@ def improve(op, up, down, space, weights, flags, b, x, where, e, y, r, start, st
                 tensor.wrap(plane, tensor.ONE, joined[1], joined[2])
                 if stage == sweeps and start <= at < stop and (flags[2] or stage == 0 or len(inverse)):
                     _copy(plane, y[row, i])
+    bells.attend(bell)
 
 
 @inlined
@@ -181,12 +183,13 @@ def _take(x, where, row, at, size, joined, plane):
 
 
 @lean
-def apply(op, space, x, where, n0, b, factors, out, sums, begin, start, stop):
+def apply(bell, op, space, x, where, n0, b, factors, out, sums, begin, start, stop):
     """Write A x, or (b − A x) times a factor of its row where there is one, for some of n0 planes.
 
     x is as for :func:`improve`. ``factors`` is empty, and b not used, for A x. Planes of what is written are
     counted from ``begin`` on, and the squares are summed up for each, shape (batch, planes).
     """
+    bells.ring(bell)
     joined, (batch, _, n1, n2), missing = op[0], out.shape, len(factors) > 0
     far = n0 * n1 * n2 * space[3].itemsize >= FAR
     ring, work, y = space[0][0], space[1], space[3]
@@ -212,11 +215,13 @@ def apply(op, space, x, where, n0, b, factors, out, sums, begin, start, stop):
             for j in range(n1):
                 total += vectors.scale(y[j], factor, out[row, i - begin, j])
             sums[row, i - begin] = total
+    bells.attend(bell)
 
 
 @lean
-def energies(op, space, z, where, r, e, sums, start, stop):
+def energies(bell, op, space, z, where, r, e, sums, start, stop):
     """Sum up r z, z A z, r e and e A z for each of some planes, shape (batch, 4, n0)."""
+    bells.ring(bell)
     batch, n0, n1, n2 = r.shape
     far = n0 * n1 * n2 * r.itemsize >= FAR
     ring, work, y = space[0][0], space[1], space[3]
@@ -239,3 +244,4 @@ def energies(op, space, z, where, r, e, sums, start, stop):
                 parts = vectors.products(r[row, i, j], here[j + 1, 1:], e[row, i, j], y[j])
                 for k in range(4):
                     sums[row, k, i] += parts[k]
+    bells.attend(bell)

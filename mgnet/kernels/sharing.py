@@ -7,23 +7,25 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import numpy as np
-from numba.core import types
-from numba.extending import intrinsic
 
-from .compiling import lean
+from . import bells
 
-__all__ = ["share", "shares"]
+__all__ = ["FEWER", "ringing", "share", "shares"]
 
 # Numbers that are worth a thread of their own: waking it takes as long as working through some thousands.
 LEAST = 2**15
+# The same where those who are awake are called from a loop.
+FEWER = 2**13
 # Numbers beside which handing out another share costs nothing.
 MANY = 2**17
-# Looks at a number that take as long as to fall asleep and to be woken, and as a few lines of Python.
-LOOKS, AFTER = 2**18, 2**13
+# Looks at a number that take as long as to fall asleep and to be woken.
+LOOKS = 2**18
+# Seconds for which threads stay awake: about as long as the coarse grids of a cycle take, which are for one.
+AWAKE = 5e-4
 # Threads that there may be beside those that ask.
 MOST = os.cpu_count() or 1
 
@@ -38,13 +40,15 @@ _here = _Here()
 
 
 @lru_cache(maxsize=256)
-def shares(rows: int, size: int, threads: int, least: int = 0) -> tuple[tuple[int, int], ...]:
+def shares(
+    rows: int, size: int, threads: int, least: int = 0, enough: int = LEAST
+) -> tuple[tuple[int, int], ...]:
     """Cut rows into shares of about the same length, (start, stop) each, in all of so many numbers.
 
-    There are only as many as are worth it: one for each thread or, if they are long and have ``least`` rows,
-    if that is given, two, so that a thread that is late has less to do.
+    There are only as many as have ``enough`` numbers: one for each thread or, if they are long and have
+    ``least`` rows, if that is given, two, so that a thread that is late has less to do.
     """
-    count = max(1, min(threads, rows, size // LEAST))
+    count = max(1, min(threads, rows, size // enough))
     if count > 1 and least and size >= MANY * 2 * threads and rows >= least * 2 * threads:
         count = 2 * threads
     edges = [rows * i // count for i in range(count + 1)]
@@ -62,14 +66,37 @@ def share(work: Callable[..., object], parts: Sequence[tuple[Any, ...]], threads
     if len(parts) < 2 or _here.within:
         for part in parts:
             work(*part)
-        return
+    else:
+        _shared(work, parts, threads or len(parts), ())
+
+
+def ringing(work: Callable[..., object], parts: Sequence[tuple[Any, ...]], threads: int) -> None:
+    """Call ``work(bell, *part)`` for every part likewise, which is to give the bell to a loop that rings it.
+
+    That takes half as long where others are awake; see :mod:`mgnet.kernels.bells`.
+    """
+    if len(parts) < 2 or _here.within:
+        for part in parts:
+            work(bells.SILENT, *part)
+    else:
+        _shared(work, parts, threads, (bells.SILENT,), (bells.bell(len(parts) <= threads),))
+
+
+def _shared(
+    work: Callable[..., object],
+    parts: Sequence[tuple[Any, ...]],
+    threads: int,
+    theirs: tuple[Any, ...],
+    ours: tuple[Any, ...] = (),
+) -> None:
+    """Share work that others are given something for, and this thread something else, if it rings itself."""
     todo = iter(parts)  # threads take the next one each, with Python's lock
 
-    def run() -> None:
+    def run(given: tuple[Any, ...] = theirs) -> None:
         _here.within = True
         try:
             for part in todo:
-                work(*part)
+                work(*given, *part)
         finally:
             _here.within = False
             # After an error nobody begins another part.
@@ -78,8 +105,10 @@ def share(work: Callable[..., object], parts: Sequence[tuple[Any, ...]], threads
 
     calls = [_Call(run) for _ in parts[1:threads]]
     _helpers[0].ask(calls)
+    if not ours:
+        bells.RUNG[0] += 1  # with Python's lock, which this thread is to keep until its own loop
     try:
-        run()
+        run(ours)
     finally:
         # Nobody works on when this function is left, whatever comes of it.
         errors = [call.error for call in calls if not call.claim() and call.wait()]
@@ -116,7 +145,7 @@ class _Call:
 
     def wait(self) -> bool:
         """Wait until it is done; to be woken takes longer than that mostly does, so look for a moment."""
-        look(self.flag, LOOKS)
+        bells.look(self.flag, LOOKS)
         return self.ended.acquire()
 
 
@@ -138,8 +167,20 @@ class _Helpers:
             self.calls.put(call)
 
     def _live(self) -> None:
+        bells.count(bells.BUSY, 1)
+        looks = bells.looks_in(AWAKE)
         while True:  # without a name for a call, which would be kept until the next one comes
-            self.calls.get().answer()
+            rung = int(bells.RUNG[0])
+            if not self.calls.empty():
+                with contextlib.suppress(Empty):  # where another was faster
+                    self.calls.get_nowait().answer()
+            elif not bells.listen(bells.RUNG, rung, bells.BUSY, looks):
+                self._sleep()
+
+    def _sleep(self) -> None:
+        call = self.calls.get()
+        bells.count(bells.BUSY, 1)
+        call.answer()
 
 
 _helpers = [_Helpers()]
@@ -148,31 +189,8 @@ _helpers = [_Helpers()]
 def _begin_anew() -> None:
     """Do without the threads that a forked child does not have."""
     _helpers[0] = _Helpers()
+    bells.BUSY[0] = 0
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_begin_anew)
-
-
-@intrinsic
-def _seen(typing: Any, x: Any) -> Any:
-    """Read a number that another thread may write, each time anew."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointer = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        return builder.load_atomic(pointer, "monotonic", 8)
-
-    return types.int64(x), generate
-
-
-@lean
-def look(flag: Any, count: Any) -> Any:
-    """Look at a number until it is not zero, or so many times; then a little longer.
-
-    Whoever has written it has Python's lock for so long, and to wait for that is to be woken again.
-    """
-    for _ in range(count):
-        if _seen(flag):
-            break
-    for _ in range(AFTER):
-        _seen(flag)

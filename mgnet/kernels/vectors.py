@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from . import bells
 from .compiling import inlined, lean
 
 __all__ = ["combine", "invert", "multiply", "products", "rescale", "scale", "survey"]
@@ -58,11 +59,12 @@ def top(bits, mask):
 
 
 @lean
-def survey(x, bits, mask, where, shape, sums, tops, start, stop):
+def survey(bell, x, bits, mask, where, shape, sums, tops, start, stop):
     """Sum up the squares of some planes of vectors, and find their largest bits, (batch, n0) each.
 
     They have a shape, and stand in an array as for :func:`mgnet.kernels.passes.improve`.
     """
+    bells.ring(bell)
     for row in range(sums.shape[0]):
         for i in range(start, stop):
             most, total = bits[0] & 0, 0.0
@@ -72,11 +74,13 @@ def survey(x, bits, mask, where, shape, sums, tops, start, stop):
                 most = max(most, top(bits[at : at + shape[2]], mask))
                 total += dot_row(here, here)
             sums[row, i], tops[row, i] = total, most
+    bells.attend(bell)
 
 
 @lean
-def rescale(x, given, factors, y, target, shape, start, stop):
+def rescale(bell, x, given, factors, y, target, shape, start, stop):
     """Write some planes of vectors times a factor of each, in another precision; both stand in an array."""
+    bells.ring(bell)
     for row in range(len(factors)):
         for i in range(start, stop):
             for j in range(shape[1]):
@@ -85,16 +89,18 @@ def rescale(x, given, factors, y, target, shape, start, stop):
                 here, there, factor = x[at : at + shape[2]], y[to : to + shape[2]], factors[row]
                 for k in range(shape[2]):
                     there[k] = here[k] * factor
+    bells.attend(bell)
 
 
 @lean
-def combine(lengths, gains, first, z, e, u, where, bits, masks, tops, start, stop):
+def combine(bell, lengths, gains, first, z, e, u, where, bits, masks, tops, start, stop):
     """Make the next correction e, and add it to u.
 
     ``lengths`` has for each row the factors of z and of the e before, which on the ``first`` call counts for
     nothing, and ``gains`` that of e in u, which stands in an array as for :func:`survey`. The largest bits
     of e and of u are found, (batch, 2, n0), by their masks.
     """
+    bells.ring(bell)
     batch, _, n1, n2 = z.shape
     for row in range(batch):
         along_z, along_e, gain = lengths[row, 0], lengths[row, 1], gains[row]
@@ -107,6 +113,7 @@ def combine(lengths, gains, first, z, e, u, where, bits, masks, tops, start, sto
                 of_e = max(of_e, top(bits[0][row, i, j], masks[0]))
                 of_u = max(of_u, top(bits[1][at : at + n2], masks[1]))
             tops[row, 0, i], tops[row, 1, i] = of_e, of_u
+    bells.attend(bell)
 
 
 @lean

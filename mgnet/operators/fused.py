@@ -208,7 +208,7 @@ class Fused:
         self, y: Any, b: Any, x: Any, e: Any, r: Any, weights: Sequence[float], lifting: Any = None
     ) -> Callable[[], object]:
         from ..kernels.passes import improve
-        from ..kernels.sharing import share
+        from ..kernels.sharing import ringing
 
         none, op, coarse = _NONE[self.kind], self.smoothed, self.coarse
         flags = (x is not None, e is not None, r is not None)
@@ -223,13 +223,13 @@ class Fused:
             planes = start, stop, *self._coarse_planes(max(start, first), min(stop, last))
             return numbers, flags, b[rows], *some, *planes
 
-        def work(*part: Any) -> None:
-            improve(op, *by, self._space(len(numbers), coarse), *part)
+        def work(bell: Any, *part: Any) -> None:
+            improve(bell, op, *by, self._space(len(numbers), coarse), *part)
 
         more = 0 if r is None else self.margin
         planes = max(first - more, 0), min(last + more, self.shape[0])
         parts = [part(*some) for some in _cut(len(y), self.shape, 2, planes)]
-        return partial(share, work, parts, torch.get_num_threads())
+        return partial(ringing, work, parts, torch.get_num_threads())
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return A x, shape ``(N, 1, *unknowns)``, in memory of its own."""
@@ -267,9 +267,9 @@ class Fused:
         gains, loads = (np.empty(0, self.kind), _NONE[self.kind]) if b is None else (gains, b)
         op, n0 = self.op, self.shape[0]
 
-        def work(rows: slice, start: int, stop: int) -> None:
+        def work(bell: Any, rows: slice, start: int, stop: int) -> None:
             parts = n0, _some(loads, rows), gains[rows], y[rows], sums[rows], begin
-            apply(op, self._space(0, (1, 1, 1)), memory, _from(where, rows), *parts, start, stop)
+            apply(bell, op, self._space(0, (1, 1, 1)), memory, _from(where, rows), *parts, start, stop)
 
         _shared(work, len(x), self.shape, 2, planes or self.within)
         return sums
@@ -282,9 +282,9 @@ class Fused:
         given = [self._array(x) for x in (r, z if e is None else e)]
         sums = np.empty((len(given[0]), 4, self.shape[0]))
 
-        def work(rows: slice, start: int, stop: int) -> None:
+        def work(bell: Any, rows: slice, start: int, stop: int) -> None:
             some = [x[rows] for x in (*given, sums)]
-            energies(self.op, self._space(0, (1, 1, 1)), memory, _from(where, rows), *some, start, stop)
+            energies(bell, self.op, self._space(0, (1, 1, 1)), memory, _from(where, rows), *some, start, stop)
 
         _shared(work, len(sums), self.shape, 4, self.counted)
         return torch.from_numpy(sums[..., slice(*self.counted)].sum(-1))
@@ -307,9 +307,9 @@ class Fused:
         tops = np.empty((len(e), 2, self.shape[0]), np.int64)
         factors, gain = np.stack(lengths, 1).astype(self.kind), gains.numpy().astype(memory.dtype)
 
-        def work(rows: slice, start: int, stop: int) -> None:
+        def work(bell: Any, rows: slice, start: int, stop: int) -> None:
             parts = first, given[rows], e[rows], memory, _from(where, rows), (bits[0][rows], bits[1])
-            combine(factors[rows], gain[rows], *parts, masks, tops[rows], start, stop)
+            combine(bell, factors[rows], gain[rows], *parts, masks, tops[rows], start, stop)
 
         _shared(work, len(e), self.shape, 4, self.within)
         of_e, of_u = (tops[:, i, planes] for i in (0, 1))
@@ -358,9 +358,9 @@ def survey(x: Tensor) -> Survey:
     bits, mask = BITS[whole.dtype]
     sums, tops = np.empty((len(x), shape[0])), np.empty((len(x), shape[0]), np.int64)
 
-    def work(rows: slice, start: int, stop: int) -> None:
+    def work(bell: Any, rows: slice, start: int, stop: int) -> None:
         some = whole.view(bits), mask, _from(where, rows), shape, sums[rows], tops[rows]
-        surveyed(whole, *some, start, stop)
+        surveyed(bell, whole, *some, start, stop)
 
     _shared(work, len(x), shape, 8)
     return _seen(sums, tops, whole.dtype)
@@ -373,9 +373,9 @@ def rescale(x: Tensor, factors: Tensor, out: Tensor) -> Tensor:
     shape = three(x.shape[2:], 1)
     (given, of_x), (target, of_y), numbers = _placed(x), _placed(out), factors.double().numpy()
 
-    def work(rows: slice, start: int, stop: int) -> None:
+    def work(bell: Any, rows: slice, start: int, stop: int) -> None:
         some = numbers[rows], target, _from(of_y, rows), shape, start, stop
-        rescaled(given, _from(of_x, rows), *some)
+        rescaled(bell, given, _from(of_x, rows), *some)
 
     _shared(work, len(x), shape, 8)
     return out
@@ -400,16 +400,16 @@ def _from(where: Where, rows: slice) -> Where:
 
 
 def _shared(
-    work: Callable[[slice, int, int], None],
+    work: Callable[[Any, slice, int, int], None],
     batch: int,
     shape: Sequence[int],
     quick: int,
     planes: tuple[int, int] | None = None,
 ) -> None:
     """Let threads do some planes each, of all or some, or some of many vectors; see :func:`_cut`."""
-    from ..kernels.sharing import share
+    from ..kernels.sharing import ringing
 
-    share(work, _cut(batch, shape, quick, planes), torch.get_num_threads())
+    ringing(work, _cut(batch, shape, quick, planes), torch.get_num_threads())
 
 
 def _cut(
@@ -419,13 +419,13 @@ def _cut(
 
     ``quick`` says how little a number takes.
     """
-    from ..kernels.sharing import shares
+    from ..kernels.sharing import FEWER, shares
 
     threads, size = torch.get_num_threads(), batch * math.prod(shape) // quick
     first, last = planes or (0, shape[0])
     if batch >= 2 * threads:
-        return [(slice(i, j), first, last) for i, j in shares(batch, size, threads)]
-    parts = shares(last - first, size, threads, LONG)
+        return [(slice(i, j), first, last) for i, j in shares(batch, size, threads, 0, FEWER)]
+    parts = shares(last - first, size, threads, LONG, FEWER)
     return [(slice(0, batch), first + i, first + j) for i, j in parts]
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 from processes import TIMEOUT, finished
 
-from mgnet.kernels.sharing import LEAST, MANY, share, shares
+from mgnet.kernels import bells
+from mgnet.kernels.compiling import compiled
+from mgnet.kernels.sharing import AWAKE, LEAST, MANY, ringing, share, shares
 
 PARTS = [(i, i + 1) for i in range(200)]
 
@@ -169,7 +172,63 @@ def test_all_have_ended_when_an_error_comes_through() -> None:
     assert len(ended) == 1
 
 
-CHILD = "run()\nif os.fork():\n    sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))\nassert run()() is None"
+@compiled
+def mark(bell: Any, done: Any, start: Any, stop: Any) -> None:
+    """Do some parts, in a loop that rings."""
+    bells.ring(bell)
+    for i in range(start, stop):
+        done[i] += 1
+    bells.attend(bell)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 200])
+def test_loops_that_ring_do_every_part_once(count: int) -> None:
+    """Whether others are awake or asleep; and in the end nobody is at work."""
+    done = np.zeros(200, int)
+    for times in range(1, 50):
+        ringing(lambda bell, start, stop: mark(bell, done, start, stop), PARTS[:count], 3)
+        assert (done[:count] == times).all()
+        assert (done[count:] == 0).all()
+        if times % 10 == 0:
+            time.sleep(2 * AWAKE)
+    end = time.monotonic() + 20
+    while bells.BUSY[0] and time.monotonic() < end:
+        time.sleep(AWAKE)
+    assert bells.BUSY[0] == 0
+
+
+def test_who_shares_rings_and_others_do_not() -> None:
+    """One who has no others, or whose loop is part of shared work, rings nowhere."""
+    given: dict[bool, Any] = {}
+    caller, meet = threading.get_ident(), meeting(2)
+
+    def work(bell: Any, start: int, stop: int) -> None:
+        meet()
+        given[threading.get_ident() == caller] = bell
+        ringing(lambda bell, start, stop: given.setdefault("within", bell), PARTS[:2], 2)  # type: ignore[call-overload]
+
+    ringing(work, PARTS[:2], 2)
+    assert given[True][0] is bells.RUNG
+    assert given[True][2] > 0
+    assert given[False] is given["within"] is bells.SILENT  # type: ignore[index]
+    alone: list[Any] = []
+    ringing(lambda bell, start, stop: alone.append(bell), PARTS[:1], 2)
+    assert alone == [bells.SILENT]
+
+
+def test_a_bell_is_heard() -> None:
+    rung, busy = np.zeros((2, 1), np.int64)
+    assert not bells.listen(rung, 0, busy, 10)
+    assert busy[0] == -1  # who has heard nothing is not at work
+    bells.count(busy, 1)
+    mark((rung, busy, 0), busy, 0, 0)
+    assert bells.listen(rung, 0, busy, 10)
+    assert (rung[0], busy[0]) == (1, 0)
+    assert bells.looks_in(1e-3) > bells.looks_in(1e-5) >= 0
+
+
+CHILD = "run()\nbells.BUSY[0] += 1\nif os.fork():\n    sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))\n"
+CHILD += "assert bells.BUSY[0] == 0\nassert run()() is None"
 
 
 @pytest.mark.parametrize(
@@ -179,7 +238,8 @@ def test_it_works_where_threads_cannot_be_had(lines: str) -> None:
     """And keeps nothing there for threads that never come."""
     script = f"""
 import atexit, gc, os, sys, weakref
-from mgnet.kernels.sharing import share
+from mgnet.kernels import bells
+from mgnet.kernels.sharing import ringing, share
 
 class Load:
     done = 0
@@ -189,7 +249,8 @@ def run():
     def work(start, stop):
         load.done += stop - start
     share(work, [(i, i + 1) for i in range(100)])
-    assert load.done == 100
+    ringing(lambda bell, i, j: work(i, j), [(i, i + 1) for i in range(100)], 2)
+    assert load.done == 200
     print("done")
     reference = weakref.ref(load)
     del load, work
