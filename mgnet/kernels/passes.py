@@ -204,10 +204,8 @@ def apply(bell, op, space, x, where, n0, b, factors, out, sums, begin, start, st
                 continue
             below, here, above = ring[(i - 1) % 3], ring[i % 3], ring[at % 3]
             load = b[row, i] if missing else here
-            given, next_plane = (
-                b[row, i, 0] if missing else x,
-                where[0] + row * where[1] + (at + 1) * where[2],
-            )
+            given = b[row, i, 0] if missing else x
+            next_plane = where[0] + row * where[1] + (at + 1) * where[2]
             ahead = far, x, next_plane, where[3], given, out[row, i - begin, 0]
             parts = task, below, here, above, load, i, work, work[4:], ahead, y, pad
             _step(op[3], op[4], op[5], op[6], op[2], *parts)

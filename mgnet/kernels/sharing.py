@@ -178,6 +178,7 @@ class _Helpers:
                 self._sleep()
 
     def _sleep(self) -> None:
+        """Wait for a call, and answer it."""
         call = self.calls.get()
         bells.count(bells.BUSY, 1)
         call.answer()
