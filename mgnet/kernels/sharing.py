@@ -154,13 +154,16 @@ class _Helpers:
 
     def __init__(self) -> None:
         self.calls: SimpleQueue[_Call] = SimpleQueue()
-        self.count = 0
+        self.count = self.looks = 0
 
     def ask(self, calls: Sequence[_Call]) -> None:
         """Hand out calls, to threads that are begun where there are too few."""
         # Past the interpreter's last line there are no new threads.
         with contextlib.suppress(RuntimeError):
             while self.count < min(len(calls), MOST):
+                # In this thread, or that last line may come while another compiles.
+                self.looks = self.looks or bells.looks_in(AWAKE)
+                bells.count(bells.BUSY, 0)
                 threading.Thread(target=self._live, name="mgnet", daemon=True).start()
                 self.count += 1
         for call in calls[: self.count]:
@@ -168,13 +171,12 @@ class _Helpers:
 
     def _live(self) -> None:
         bells.count(bells.BUSY, 1)
-        looks = bells.looks_in(AWAKE)
         while True:  # without a name for a call, which would be kept until the next one comes
             rung = int(bells.RUNG[0])
             if not self.calls.empty():
                 with contextlib.suppress(Empty):  # where another was faster
                     self.calls.get_nowait().answer()
-            elif not bells.listen(bells.RUNG, rung, bells.BUSY, looks):
+            elif not bells.listen(bells.RUNG, rung, bells.BUSY, self.looks):
                 self._sleep()
 
     def _sleep(self) -> None:
