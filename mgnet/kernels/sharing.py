@@ -63,40 +63,32 @@ def share(work: Callable[..., object], parts: Sequence[tuple[Any, ...]], threads
     This thread never waits for another to begin: what that has not begun it does itself. So a processor that
     others use costs no more than the end of the part that it works on, unlike a barrier that spins.
     """
-    if len(parts) < 2 or _here.within:
-        for part in parts:
-            work(*part)
-    else:
-        _shared(work, parts, threads or len(parts), ())
+    _shared(lambda bell, *part: work(*part), parts, threads or len(parts))
 
 
 def ringing(work: Callable[..., object], parts: Sequence[tuple[Any, ...]], threads: int) -> None:
     """Call ``work(bell, *part)`` for every part likewise, which is to give the bell to a loop that rings it.
 
-    That takes half as long where others are awake; see :mod:`mgnet.kernels.bells`.
+    That takes less time where others are awake; see :mod:`mgnet.kernels.bells`.
     """
-    if len(parts) < 2 or _here.within:
-        for part in parts:
-            work(bells.SILENT, *part)
-    else:
-        _shared(work, parts, threads, (bells.SILENT,), (bells.bell(len(parts) <= threads),))
+    _shared(work, parts, threads, bells.bell(len(parts) <= threads))
 
 
 def _shared(
-    work: Callable[..., object],
-    parts: Sequence[tuple[Any, ...]],
-    threads: int,
-    theirs: tuple[Any, ...],
-    ours: tuple[Any, ...] = (),
+    work: Callable[..., object], parts: Sequence[tuple[Any, ...]], threads: int, bell: Any = None
 ) -> None:
-    """Share work that others are given something for, and this thread something else, if it rings itself."""
+    """Share work, for which this thread rings a bell from its loop, or else now."""
+    if len(parts) < 2 or _here.within:
+        for part in parts:
+            work(bells.SILENT, *part)
+        return
     todo = iter(parts)  # threads take the next one each, with Python's lock
 
-    def run(given: tuple[Any, ...] = theirs) -> None:
+    def run(bell: Any = bells.SILENT) -> None:
         _here.within = True
         try:
             for part in todo:
-                work(*given, *part)
+                work(bell, *part)
         finally:
             _here.within = False
             # After an error nobody begins another part.
@@ -105,10 +97,10 @@ def _shared(
 
     calls = [_Call(run) for _ in parts[1:threads]]
     _helpers[0].ask(calls)
-    if not ours:
+    if bell is None:
         bells.RUNG[0] += 1  # with Python's lock, which this thread is to keep until its own loop
     try:
-        run(ours)
+        run(bell or bells.SILENT)
     finally:
         # Nobody works on when this function is left, whatever comes of it.
         errors = [call.error for call in calls if not call.claim() and call.wait()]

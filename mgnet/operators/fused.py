@@ -207,6 +207,7 @@ class Fused:
     def _improving(
         self, y: Any, b: Any, x: Any, e: Any, r: Any, weights: Sequence[float], lifting: Any = None
     ) -> Callable[[], object]:
+        """Return what runs :func:`mgnet.kernels.passes.improve`, cut for as many threads as there are."""
         from ..kernels.passes import improve
         from ..kernels.sharing import ringing
 
@@ -218,7 +219,7 @@ class Fused:
         numbers, rest = np.array(weights, self.kind), given if r is None else r
         first, last = self.within
 
-        def part(rows: slice, start: int, stop: int) -> tuple[Any, ...]:
+        def cut(rows: slice, start: int, stop: int) -> tuple[Any, ...]:
             some = before, _from(where, rows), _some(given, rows), y[rows], _some(rest, rows)
             planes = start, stop, *self._coarse_planes(max(start, first), min(stop, last))
             return numbers, flags, b[rows], *some, *planes
@@ -228,7 +229,7 @@ class Fused:
 
         more = 0 if r is None else self.margin
         planes = max(first - more, 0), min(last + more, self.shape[0])
-        parts = [part(*some) for some in _cut(len(y), self.shape, 2, planes)]
+        parts = [cut(*some) for some in _cut(len(y), self.shape, 2, planes)]
         return partial(ringing, work, parts, torch.get_num_threads())
 
     def __call__(self, x: Tensor) -> Tensor:
